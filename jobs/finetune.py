@@ -1,0 +1,58 @@
+"""Fine-tune an encoder on labelled reviews and register it: `python jobs/finetune.py --help`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from sentiment.cli import Reporter, make_table, run_job
+from sentiment.config import FinetuneConfig
+
+HOME = Path(__file__).resolve().parents[1]
+
+
+def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
+    """Set tracking, fine-tune, and give the summary."""
+    from sentiment import registry
+    from sentiment.training.finetuning import finetune
+
+    registry.use_tracking(HOME)
+    return finetune(config, report).as_dict()
+
+
+def show(summary: dict[str, Any]) -> list[Table]:
+    """The model's test figures beside the baselines', and where it is."""
+    test, baselines, data = summary["test"], summary["baselines"], summary["data"]
+    rows = [
+        (name, f"{figures['accuracy']:.3f}", f"{figures['f1_weighted']:.3f}", roc_auc)
+        for name, figures, roc_auc in (
+            (f"{summary['base_model']}, fine-tuned", test, f"{test['roc_auc']:.3f}"),
+            ("majority class", baselines["majority"], "-"),
+            ("VADER lexicon", baselines["lexicon"], "-"),
+        )
+    ]
+    facts = [
+        ("model", summary["model_uri"] + (f" @{summary['alias']}" if summary["alias"] else "")),
+        (
+            "reviews",
+            f"{data['train_rows']:,} train, {data['validation_rows']:,} validation, {data['test_rows']:,} test",
+        ),
+        (
+            "left out",
+            f"{data['dropped_label_rows']:,} without label, {data['dropped_text_rows']:,} without text, "
+            f"{data['leaked_rows']:,} in two splits",
+        ),
+        ("F1 by label", f"negative {test['f1_negative']:.3f}, positive {test['f1_positive']:.3f}"),
+        ("speed", f"{summary['train_samples_per_second']:.1f} reviews/s on {summary['device']}"),
+        ("time", f"{summary['seconds']:.0f} s"),
+    ]
+    title = f"Test set of {data['test_rows']:,} reviews"
+    return [
+        make_table(title, ("", "accuracy", "F1 weighted", "ROC-AUC"), rows),
+        make_table("Fine-tuned", ("", summary["dataset"]), facts),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(FinetuneConfig, HOME / "conf" / "finetune.yaml", run, show))

@@ -1,0 +1,169 @@
+"""What every job shares: arguments over YAML, progress, the summary file, exit codes, one-line errors."""
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .config import config_fields, load_config
+from .errors import ConfigError, SentimentError
+
+Config = TypeVar("Config")
+Run = Callable[[Config, "Reporter"], dict[str, Any]]
+"""A job's work: a config and where to report to, in; the summary, out."""
+Show = Callable[[dict[str, Any]], Sequence[Table]]
+"""The summary as the tables that a person reads."""
+
+INTERRUPTED = 130
+_LINE_EVERY_SECONDS = 5.0
+
+
+class Reporter:
+    """Progress for a person: one line that is rewritten on a terminal, a line now and then in a log."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = time.monotonic()
+        self._stage = ""
+        self._written = float("-inf")
+        self._pending: str | None = None
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Say that `done` of `total` of `stage` are done."""
+        elapsed = time.monotonic() - self._started
+        share = f" {done:,}/{total:,} ({done / total:.0%})" if total > 1 else ""
+        line = f"[{elapsed:5.0f} s] {stage}{share}{' · ' + note if note else ''}"
+        if self._console.is_terminal:
+            if stage != self._stage and self._stage:
+                self._console.file.write("\n")
+            self._console.file.write(f"\r\x1b[2K{line}")
+            self._console.file.flush()
+        elif stage != self._stage or done == total or elapsed - self._written >= _LINE_EVERY_SECONDS:
+            self._console.file.write(f"{line}\n")
+            self._console.file.flush()
+            self._written = elapsed
+        self._stage = stage
+
+    def close(self) -> None:
+        """End the line that is being rewritten."""
+        if self._console.is_terminal and self._stage:
+            self._console.file.write("\n")
+
+
+def run_job(
+    config_class: type[Config],
+    default_conf: Path,
+    run: "Run[Config]",
+    show: Show,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Run a job as a command and return its exit code (`sentiment.errors` has the list).
+
+    A known error becomes one line on stderr; so does an unknown one, which `--debug` shows whole: a
+    traceback may quote data.
+    """
+    arguments = _parse(config_class, default_conf, argv)
+    console = Console(stderr=True, highlight=False)
+    reporter = Reporter(console)
+    if not arguments.debug:
+        _quieten()
+    try:
+        _remove_stale(arguments.summary)
+        conf = Path(arguments.conf) if arguments.conf else default_conf if default_conf.exists() else None
+        given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
+        summary = run(load_config(config_class, conf, given), reporter)
+    except SentimentError as error:
+        return _fail(reporter, arguments.debug, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail(reporter, arguments.debug, "interrupted", INTERRUPTED)
+    except Exception as error:  # the edge of the program: reported, never passed over
+        message = f"unexpected {type(error).__name__}; run again with --debug to see where"
+        return _fail(reporter, arguments.debug, message, SentimentError.exit_code)
+    reporter.close()
+    _write_summary(arguments.summary, summary)
+    out = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    for table in show(summary):
+        out.print(table)
+    return 0
+
+
+def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose first column is left-aligned, the others right; cells are plain text, not markup."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=config_class.__doc__,
+        epilog="Exit codes: 0 done, 2 arguments or config, 3 input data unusable, 4 model unusable, "
+        "5 store in use, 6 a gate said no, 1 anything else.",
+        allow_abbrev=False,
+    )
+    for field in config_fields(config_class):
+        parser.add_argument(f"--{field.name}", metavar="VALUE", help=_help(field))
+    parser.add_argument("--conf", metavar="FILE", help=f"YAML with these values ({default_conf.name})")
+    parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results there as JSON")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and library messages")
+    return parser.parse_args(argv)
+
+
+def _help(field: "dataclasses.Field[Any]") -> str:
+    description = next(
+        (meta.description for meta in field.type.__metadata__ if meta.description), field.name
+    )
+    # argparse takes a per cent sign for a format.
+    default = "" if field.default in (None, dataclasses.MISSING) else f" ({field.default})"
+    return f"{description}{default}".replace("%", "%%")
+
+
+def _fail(reporter: Reporter, debug: bool, message: str, exit_code: int) -> int:
+    reporter.close()
+    if debug:
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code
+
+
+def _quieten() -> None:
+    """Keep libraries' warnings off the console, where progress and one line of error are read."""
+    warnings.filterwarnings("ignore")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for name in ("transformers", "datasets", "huggingface_hub", "py4j"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _remove_stale(summary: Path | None) -> None:
+    """A failed run must not leave the summary of the one before it."""
+    if summary is None:
+        return
+    try:
+        summary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"summary: cannot write {summary} ({error.strerror})") from error
+
+
+def _write_summary(path: Path | None, summary: dict[str, Any]) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(summary, indent=2, default=str) + "\n", encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,130 @@
+"""What a job is told: one frozen dataclass a job, filled from YAML and arguments, checked once."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import pydantic
+import yaml
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from .errors import ConfigError
+
+Config = TypeVar("Config")
+
+_STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
+_Positive = Field(gt=0)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
+class FinetuneConfig:
+    """Fine-tuning, evaluation, packaging and registration of one model."""
+
+    lr: Annotated[float, _Positive, Field(description="learning rate at its peak")] = 2e-5
+    epochs: Annotated[float, _Positive, Field(description="passes over the training rows")] = 2
+    train_batch_size: Annotated[int, _Positive, Field(description="reviews per training step")] = 16
+    eval_batch_size: Annotated[int, _Positive, Field(description="reviews per evaluation step")] = 64
+    dataset_name: Annotated[
+        str,
+        Field(
+            description="a hub data set, `sample`, a Parquet/CSV/JSONL file, or a folder of them with "
+            "train[/validation[/test]]"
+        ),
+    ] = "fancyzhx/amazon_polarity"
+    text_col: Annotated[
+        str | None,
+        Field(description="text column, or several joined: title,content (default: content or text)"),
+    ] = None
+    label_col: Annotated[str, Field(description="label column")] = "label"
+    distilbert_model: Annotated[
+        str,
+        Field(
+            description="encoder to start from: a hub id, a local folder, or `minilm` (no hub needed)"
+        ),
+    ] = "distilbert-base-uncased"
+    max_length: Annotated[
+        int, Field(ge=8, description="tokens of a review that the model reads, special ones included")
+    ] = 256
+    max_train_samples: Annotated[
+        int | None, _Positive, Field(description="train on a stratified sample of so many reviews")
+    ] = None
+    max_eval_samples: Annotated[
+        int | None,
+        _Positive,
+        Field(description="validate, and test, on at most so many reviews each"),
+    ] = 20_000
+    seed: Annotated[int, Field(ge=0, description="seed of splits, samples and training")] = 42
+    registered_model_name: Annotated[str, Field(description="name in the MLflow registry")] = "sentiment"
+    alias: Annotated[
+        str | None, Field(description="registry alias to give the new version, e.g. champion")
+    ] = None
+    experiment: Annotated[str, Field(description="MLflow experiment")] = "sentiment"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
+class ScoreConfig:
+    """Scoring of one Parquet table of reviews into a store of scores."""
+
+    input: Annotated[str, Field(description="Parquet file or folder of reviews, or `sample`")]
+    output: Annotated[str, Field(description="folder of the scored table")]
+    model_uri: Annotated[str, Field(description="MLflow model")] = "models:/sentiment@champion"
+    id_col: Annotated[str, Field(description="id column, or several: shop,review")] = "review_id"
+    text_col: Annotated[str, Field(description="text column, or several joined: title,content")] = "text"
+    rows_per_task: Annotated[
+        int, _Positive, Field(description="reviews that one Spark task scores, about")
+    ] = 10_000
+
+
+def load_config(
+    config_class: type[Config], path: Path | None, arguments: Mapping[str, Any]
+) -> Config:
+    """Build a config from the YAML file at `path` (None: no file) and arguments, which win.
+
+    `arguments` maps field names to values; None means not given. Raises ConfigError for a file that
+    cannot be read, an unknown key, a missing value and a value of the wrong type or out of range.
+    """
+    values = {**_read_yaml(path), **{k: v for k, v in arguments.items() if v is not None}}
+    try:
+        return config_class(**values)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_describe(error, config_class, path)) from error
+
+
+def config_fields(config_class: type) -> tuple["dataclasses.Field[Any]", ...]:
+    """The fields of a config class, in order."""
+    return dataclasses.fields(config_class)
+
+
+def _read_yaml(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = f"{path}, line {line + 1}" if line is not None else str(path)
+        raise ConfigError(f"{where}: not valid YAML; expected lines of `key: value`") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected lines of `key: value`, found a {type(content).__name__}")
+    return {str(key): value for key, value in content.items()}
+
+
+def _describe(error: pydantic.ValidationError, config_class: type, path: Path | None) -> str:
+    known = ", ".join(field.name for field in config_fields(config_class))
+    problems = []
+    for detail in error.errors():
+        name = ".".join(str(part) for part in detail["loc"])
+        if detail["type"] == "unexpected_keyword_argument":
+            problems.append(f"unknown key {name!r} (known: {known})")
+        elif detail["type"] == "missing":
+            problems.append(f"{name} is required: pass --{name}")
+        else:
+            problems.append(f"{name}: {detail['msg']}, found {detail['input']!r}")
+    where = f" (config {path})" if path is not None else ""
+    return "; ".join(problems) + where

@@ -1,0 +1,100 @@
+"""What can go wrong, as one tree.
+
+::
+
+    SentimentError                      exit 1
+    ├── ConfigError                     exit 2   arguments or configuration
+    ├── InputError                      exit 3   input data that cannot be used
+    │   ├── MissingInputError
+    │   ├── UnreadableFileError
+    │   ├── EmptyInputError
+    │   ├── SchemaMismatchError
+    │   └── UnusableLabelsError
+    ├── ModelError                      exit 4   a model that cannot be used
+    │   ├── ModelNotFoundError
+    │   ├── ModelLoadError
+    │   └── EncoderUnavailableError
+    ├── StoreError                      exit 1
+    │   └── StoreLockedError            exit 5   another run holds the store
+    ├── GateError                       exit 6   a quality gate said no
+    └── ScoringError                    exit 1   a Spark run that failed
+
+A message is one line that says what is wrong, where, what was expected, what was found and what to
+do next. It never contains review text.
+"""
+
+
+class SentimentError(Exception):
+    """Root of the tree; `exit_code` is what a job returns for it."""
+
+    exit_code = 1
+
+
+class ConfigError(SentimentError):
+    """An argument or a configuration value is unknown, missing or out of range."""
+
+    exit_code = 2
+
+
+class InputError(SentimentError):
+    """The input data cannot be used."""
+
+    exit_code = 3
+
+
+class MissingInputError(InputError):
+    """There is nothing at the input path."""
+
+
+class UnreadableFileError(InputError):
+    """An input file is empty, damaged or of another format."""
+
+
+class EmptyInputError(InputError):
+    """The input has no rows."""
+
+
+class SchemaMismatchError(InputError):
+    """A column is missing or has a type that cannot be used."""
+
+
+class UnusableLabelsError(InputError):
+    """The labels cannot be understood, or do not contain both classes."""
+
+
+class ModelError(SentimentError):
+    """The model cannot be used."""
+
+    exit_code = 4
+
+
+class ModelNotFoundError(ModelError):
+    """Nothing is registered or stored under the model URI."""
+
+
+class ModelLoadError(ModelError):
+    """The model was found and could not be loaded."""
+
+
+class EncoderUnavailableError(ModelError):
+    """The pre-trained encoder to start from could not be fetched or read."""
+
+
+class StoreError(SentimentError):
+    """The scored table could not be written."""
+
+
+class StoreLockedError(StoreError):
+    """Another run is writing the same store."""
+
+    exit_code = 5
+
+
+class GateError(SentimentError):
+    """A quality gate said no."""
+
+    exit_code = 6
+
+
+class ScoringError(SentimentError):
+    """A distributed run failed for a reason that is not the input's, the model's or the store's."""

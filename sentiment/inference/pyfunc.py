@@ -1,0 +1,68 @@
+"""The MLflow face of the predictor: what `mlflow.pyfunc.load_model(uri).predict(...)` runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from .. import schema
+from .predictor import Predictor
+
+ENCODER_ARTIFACT = "encoder"
+UNNAMED = 0
+"""What pandas calls the only column of a frame that MLflow makes of a list of strings."""
+
+
+class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type of its base class
+    """Takes a DataFrame with a column `text`, a list of strings, or what a scoring server made of JSON."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the encoder; `model_config` may set `threads` and `budget_tokens`."""
+        options = context.model_config or {}
+        self._predictor = Predictor(Path(context.artifacts[ENCODER_ARTIFACT]), **options)
+
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """One prediction per row, in order (`Predictor.predict` has the columns).
+
+        Null, blank and non-string values become rejects. Raises ValueError, without any value in its
+        message, if the input has no column `text`.
+        """
+        return self._predictor.predict(find_texts(model_input))
+
+
+def find_texts(model_input: object) -> Sequence[object]:
+    """The values to score of whatever MLflow hands over, in order.
+
+    MLflow calls the column of a plain list `0`, and so does `spark_udf` with its only argument (it then
+    adds an empty `text`). A column-wise JSON body `{"text": ["…", "…"]}` arrives as one row that holds
+    the list.
+    """
+    if isinstance(model_input, str):
+        return [model_input]
+    if isinstance(model_input, dict):
+        model_input = pd.DataFrame({name: np.atleast_1d(v) for name, v in model_input.items()})
+    if isinstance(model_input, pd.DataFrame):
+        values = _find_text_column(model_input).tolist()
+    else:
+        values = list(model_input)  # type: ignore[call-overload]
+    if len(values) == 1 and isinstance(values[0], list | tuple | np.ndarray):
+        return list(values[0])
+    return values
+
+
+def _find_text_column(frame: pd.DataFrame) -> "pd.Series[Any]":
+    for name in (UNNAMED, schema.TEXT):
+        if name in frame.columns:
+            return frame[name]
+    raise ValueError(
+        f"the input has no column {schema.TEXT!r} and no rows that could be read as a list of strings: "
+        f"pass a DataFrame with a column {schema.TEXT!r}, or a non-empty list"
+    )

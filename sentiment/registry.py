@@ -1,0 +1,131 @@
+"""The one place that reads and writes MLflow's tracking store and registry, and loads a model.
+
+MLflow is imported when first needed: a job with a wrong argument ends before that, and `score.py`
+imports in milliseconds.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from .errors import ModelLoadError, ModelNotFoundError
+
+TEXT_COL_KEY = "text_col"
+"""Key of the model's metadata that holds the text column(s) it was trained on."""
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A model that exists: where its files lie and what the scored table calls it.
+
+    `version` is the registry's version, or the first 12 digits of the model's id if it is in no
+    registry. `text_col` is what it was trained on, None if it does not say.
+    """
+
+    uri: str
+    version: str
+    folder: Path
+    model_id: str
+    text_col: str | None
+
+
+class LoadedModel(Protocol):
+    """What `load_model` returns: an `mlflow.pyfunc.PyFuncModel`."""
+
+    def predict(self, data: Any) -> pd.DataFrame: ...
+
+
+def use_tracking(home: Path) -> str:
+    """Point MLflow at `MLFLOW_TRACKING_URI` if that is set, else at SQLite in `home/var`; return the URI."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        folder = home.resolve() / "var"
+        folder.mkdir(parents=True, exist_ok=True)
+        uri = f"sqlite:///{folder / 'mlflow.db'}"
+    import_mlflow().set_tracking_uri(uri)
+    return uri
+
+
+def resolve_model(uri: str) -> ModelReference:
+    """Find the model behind a URI (`models:/name@alias`, `models:/name/3`, `runs:/…`, a folder).
+
+    Its files are fetched if they are not on this machine; nothing of it is imported. Raises
+    ModelNotFoundError if there is none.
+    """
+    mlflow = import_mlflow()
+    from mlflow.models import Model
+
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        metadata = Model.load(str(folder))
+        version = _find_registered_version(uri) or str(metadata.model_uuid).replace("-", "")[:12]
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise ModelNotFoundError(
+            f"no model at {uri!r} (tracking server {mlflow.get_tracking_uri()}): fine-tune one with "
+            "`python jobs/finetune.py --alias champion`, or pass another --model_uri"
+        ) from error
+    return ModelReference(
+        uri=uri,
+        version=version,
+        folder=folder,
+        model_id=str(metadata.model_uuid),
+        text_col=(metadata.metadata or {}).get(TEXT_COL_KEY),
+    )
+
+
+def load_model(uri: str | Path, options: Mapping[str, Any] | None = None) -> LoadedModel:
+    """Load a pyfunc; `options` override its model config (`threads`, `budget_tokens`).
+
+    Raises ModelNotFoundError if there is none, ModelLoadError if it cannot be loaded in this process.
+    """
+    mlflow = import_mlflow()
+    reference = resolve_model(str(uri))
+    try:
+        model: LoadedModel = mlflow.pyfunc.load_model(
+            str(reference.folder), model_config=dict(options or {}) or None
+        )
+    # Loading runs the model's own code, which may raise anything; all of it means one thing here.
+    except Exception as error:
+        raise ModelLoadError(
+            f"the model at {str(uri)!r} could not be loaded: {type(error).__name__}; "
+            "its requirements are in requirements.txt beside it"
+        ) from error
+    return model
+
+
+def set_alias(name: str, alias: str, version: str) -> None:
+    """Let `models:/name@alias` mean this version."""
+    import_mlflow().MlflowClient().set_registered_model_alias(name, alias, version)
+
+
+def import_mlflow() -> Any:
+    """The mlflow module, without usage reports to its makers and without its notes on what it does."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET or logger.level == logging.INFO:
+            logger.setLevel(logging.WARNING)
+    return mlflow
+
+
+def _find_registered_version(uri: str) -> str | None:
+    mlflow = import_mlflow()
+    if not uri.startswith("models:/"):
+        return None
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    if at:
+        return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
+    name, slash, version = name.partition("/")
+    if not slash:
+        return None
+    if version.isdigit():
+        return version
+    latest = mlflow.MlflowClient().get_latest_versions(name, None if version == "latest" else [version])
+    return str(max(int(found.version) for found in latest)) if latest else None

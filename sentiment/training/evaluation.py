@@ -1,0 +1,89 @@
+"""How good a model is on labelled reviews, beside two baselines that need no model."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics
+
+from .. import schema
+from ..inference.predictor import Predictor
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures on one test set, all in [0, 1]; `confusion` has true classes in rows, class 0 first."""
+
+    accuracy: float
+    f1_weighted: float
+    f1_negative: float
+    f1_positive: float
+    roc_auc: float
+    confusion: list[list[int]]
+
+    def as_metrics(self) -> dict[str, float]:
+        """The scalar figures by name."""
+        return {name: value for name, value in asdict(self).items() if name != "confusion"}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a rule without a model reaches on the same test set."""
+
+    accuracy: float
+    f1_weighted: float
+
+
+def evaluate_model(
+    predictor: Predictor, test: pd.DataFrame, progress: Progress | None = None
+) -> Evaluation:
+    """Score `test` (`text`, `label` 0/1) with the packaged model and compare.
+
+    A text that the model rejects counts as wrong: its probability is taken as one half against it.
+    """
+    predictions = predictor.predict(test["text"].tolist(), progress)
+    truth = test["label"].to_numpy()
+    is_positive = (predictions[schema.LABEL] == schema.POSITIVE).to_numpy()
+    score = predictions[schema.SCORE].to_numpy()
+    probability = np.where(is_positive, score, 1 - score)
+    probability = np.where(np.isnan(probability), 0.5, probability)
+    rejected = predictions[schema.REJECT_REASON].notna().to_numpy()
+    predicted = np.where(rejected, 1 - truth, is_positive.astype(int))
+    f1_negative, f1_positive = metrics.f1_score(truth, predicted, labels=[0, 1], average=None)
+    return Evaluation(
+        accuracy=float(metrics.accuracy_score(truth, predicted)),
+        f1_weighted=float(metrics.f1_score(truth, predicted, average="weighted")),
+        f1_negative=float(f1_negative),
+        f1_positive=float(f1_positive),
+        roc_auc=float(metrics.roc_auc_score(truth, probability)),
+        confusion=metrics.confusion_matrix(truth, predicted, labels=[0, 1]).tolist(),
+    )
+
+
+def measure_baselines(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Baseline]:
+    """`majority`: always the commoner training label. `lexicon`: the sign of VADER's compound score.
+
+    A compound score of 0 (no word of the lexicon) gets the majority label. Source of the lexicon: Hutto
+    and Gilbert, ICWSM 2014.
+    """
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    majority = int(train["label"].mean() >= 0.5)
+    analyzer = SentimentIntensityAnalyzer()
+    compound = np.array([analyzer.polarity_scores(text)["compound"] for text in test["text"]])
+    lexicon = np.where(compound == 0, majority, (compound > 0).astype(int))
+    truth = test["label"].to_numpy()
+    return {
+        "majority": _compare(truth, np.full(len(test), majority)),
+        "lexicon": _compare(truth, lexicon),
+    }
+
+
+def _compare(truth: np.ndarray, predicted: np.ndarray) -> Baseline:
+    return Baseline(
+        accuracy=float(metrics.accuracy_score(truth, predicted)),
+        f1_weighted=float(metrics.f1_score(truth, predicted, average="weighted", zero_division=0)),
+    )

