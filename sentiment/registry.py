@@ -51,6 +51,19 @@ def use_tracking(home: Path) -> str:
     return uri
 
 
+def open_experiment(name: str) -> None:
+    """Make `name` the active experiment, created if need be.
+
+    On SQLite its files go beside the database: MLflow would put them where the process happens to run.
+    """
+    mlflow = import_mlflow()
+    if mlflow.get_experiment_by_name(name) is None:
+        database = mlflow.get_tracking_uri().partition("sqlite:///")[2]
+        artifacts = (Path(database).resolve().parent / "artifacts").as_uri() if database else None
+        mlflow.create_experiment(name, artifact_location=artifacts)
+    mlflow.set_experiment(name)
+
+
 def resolve_model(uri: str) -> ModelReference:
     """Find the model behind a URI (`models:/name@alias`, `models:/name/3`, `runs:/…`, a folder).
 
@@ -106,6 +119,7 @@ def set_alias(name: str, alias: str, version: str) -> None:
 def import_mlflow() -> Any:
     """The mlflow module, without usage reports to its makers and without its notes on what it does."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     for name in ("mlflow", "alembic"):

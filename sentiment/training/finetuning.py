@@ -52,7 +52,7 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
     progress("reading reviews", 0, 1, config.dataset_name)
     encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
     reviews = load_labelled_reviews(config)
-    mlflow.set_experiment(config.experiment)
+    registry.open_experiment(config.experiment)
     with mlflow.start_run(), TemporaryDirectory(prefix="sentiment-model-") as folder:
         _log_data(config, reviews)
         train_started = time.monotonic()
