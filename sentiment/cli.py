@@ -33,12 +33,12 @@ _LINE_EVERY_SECONDS = 5.0
 class Reporter:
     """Progress for a person: one line that is rewritten on a terminal, a line now and then in a log."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, debug: bool = False) -> None:
+        self.debug = debug
         self._console = console
         self._started = time.monotonic()
         self._stage = ""
         self._written = float("-inf")
-        self._pending: str | None = None
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Say that `done` of `total` of `stage` are done."""
@@ -76,7 +76,7 @@ def run_job(
     """
     arguments = _parse(config_class, default_conf, argv)
     console = Console(stderr=True, highlight=False)
-    reporter = Reporter(console)
+    reporter = Reporter(console, arguments.debug)
     if not arguments.debug:
         _quieten()
     try:
@@ -85,13 +85,15 @@ def run_job(
         given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
         summary = run(load_config(config_class, conf, given), reporter)
     except SentimentError as error:
-        return _fail(reporter, arguments.debug, str(error), error.exit_code)
+        return _fail(reporter, str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail(reporter, arguments.debug, "interrupted", INTERRUPTED)
+        return _fail(reporter, "interrupted", INTERRUPTED)
     except Exception as error:  # the edge of the program: reported, never passed over
         message = f"unexpected {type(error).__name__}; run again with --debug to see where"
-        return _fail(reporter, arguments.debug, message, SentimentError.exit_code)
+        return _fail(reporter, message, SentimentError.exit_code)
     reporter.close()
+    for warning in summary.get("warnings", ()):
+        print(f"warning: {warning}", file=sys.stderr)
     _write_summary(arguments.summary, summary)
     out = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
     for table in show(summary):
@@ -133,9 +135,9 @@ def _help(field: "dataclasses.Field[Any]") -> str:
     return f"{description}{default}".replace("%", "%%")
 
 
-def _fail(reporter: Reporter, debug: bool, message: str, exit_code: int) -> int:
+def _fail(reporter: Reporter, message: str, exit_code: int) -> int:
     reporter.close()
-    if debug:
+    if reporter.debug:
         traceback.print_exc()
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return exit_code

@@ -29,17 +29,24 @@ class ReferenceEngine:
     def __init__(self, folder: Path, threads: int = 0) -> None:
         import torch
         from transformers import AutoModelForSequenceClassification
+        from transformers.utils import logging
 
         if threads > 0:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-        )
+        had_progress_bar = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # every worker would draw one
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+            )
+        finally:
+            if had_progress_bar:
+                logging.enable_progress_bar()
         self._model = model.to(self._device).eval()
         self.pad_id: int = model.config.pad_token_id or 0
 

@@ -1,0 +1,101 @@
+"""Sentiment of single reviews: `predict_sentiment("…")`, or `python score.py --eval_path FILE`.
+
+The function is what a Domino Model API publishes; the model is the one that the nightly job scores with.
+Importing this file loads nothing: the model is fetched at the first call.
+"""
+
+import argparse
+import functools
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sentiment import registry, schema
+from sentiment.errors import MissingInputError, SentimentError
+
+DEFAULT_MODEL_URI = "models:/sentiment@champion"
+DEFAULT_SENTENCE = "The battery lasts all week, and the screen is a joy to read on."
+
+Prediction = dict[str, Any]
+
+
+def predict_sentiment(sentence: str | Sequence[str | None]) -> Prediction | list[Prediction]:
+    """Label one review, or each of a list, with the model at `SENTIMENT_MODEL_URI`.
+
+    A prediction has the keys `label`, `score` (probability of that label), `n_tokens`, `truncated` and
+    `reject_reason`; a null, blank or non-string review gets `label` and `score` None and its reason. One
+    value gives one prediction, a list gives a list in its order. The first call loads the model and keeps
+    it. Raises a ModelError if there is none that can be loaded.
+    """
+    if not isinstance(sentence, list | tuple):
+        return _predict([sentence])[0]
+    return _predict(list(sentence)) if sentence else []
+
+
+def _predict(texts: list[Any]) -> list[Prediction]:
+    import pandas as pd
+
+    model = _load_champion(os.environ.get("SENTIMENT_MODEL_URI", DEFAULT_MODEL_URI))
+    predictions = model.predict(pd.DataFrame({schema.TEXT: pd.Series(texts, dtype=object)}))
+    # JSON has no NaN: a review without label has no score either.
+    rows: list[Prediction] = predictions.astype(object).where(predictions.notna(), None).to_dict("records")
+    return rows
+
+
+@functools.cache
+def _load_champion(uri: str) -> registry.LoadedModel:
+    # A platform may import this file from anywhere; what the project keeps lies beside it.
+    registry.use_tracking(Path(__file__).resolve().parent)
+    return registry.load_model(uri)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Score a file of sentences, or a default one, and print a table or JSON."""
+    parser = argparse.ArgumentParser(description="Say what each review feels.", allow_abbrev=False)
+    parser.add_argument("--eval_path", metavar="FILE", help="a text file with a review a line")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+    arguments = parser.parse_args(argv)
+    try:
+        sentences = _read_lines(arguments.eval_path) if arguments.eval_path else [DEFAULT_SENTENCE]
+        predictions = predict_sentiment(sentences)
+    except SentimentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    assert isinstance(predictions, list)
+    if arguments.json:
+        for prediction in predictions:
+            print(json.dumps(prediction))
+    else:
+        _print_table(sentences, predictions)
+    return 0
+
+
+def _read_lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MissingInputError(f"eval_path: cannot read {path} as UTF-8 text") from error
+
+
+def _print_table(sentences: list[str], predictions: list[Prediction]) -> None:
+    from rich.console import Console
+
+    from sentiment.cli import make_table
+
+    rows = [
+        (
+            sentence,
+            prediction[schema.LABEL] or f"rejected: {prediction[schema.REJECT_REASON]}",
+            "" if prediction[schema.SCORE] is None else f"{prediction[schema.SCORE]:.3f}",
+        )
+        for sentence, prediction in zip(sentences, predictions, strict=True)
+    ]
+    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    console.print(make_table("", ("review", schema.LABEL, schema.SCORE), rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

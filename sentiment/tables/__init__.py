@@ -1,0 +1,1 @@
+"""Parquet reviews in, a published table of scores out, by Spark."""

@@ -1,0 +1,52 @@
+"""The Spark session: the platform's where there is one, all local cores otherwise."""
+
+import os
+import sys
+
+from pyspark import SparkConf
+from pyspark.sql import SparkSession
+
+_SPARK_SUBMIT_DEFAULT = "local[*]"
+_LOCAL_WITH_RETRIES = "local[*,4]"
+"""Spark's `local[N]` fails a job with its first lost Python worker; this gives a task four attempts."""
+
+_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.caseSensitive": "true",
+    # The window in which reviews are sorted by length.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
+    "spark.python.worker.reuse": "true",
+    # A second attempt of a slow task would only take cores from the first.
+    "spark.speculation": "false",
+    # A damaged file must be an error, never fewer rows.
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
+}
+_LOCAL_SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
+
+
+def build_session(app_name: str, debug: bool = False) -> SparkSession:
+    """Start or find the session, silent unless `debug`: the job reports a failure once, itself.
+
+    A master given by `spark-submit`, a platform or spark-defaults.conf stays; without one, or with
+    spark-submit's own default, it is `local[*]` with retries. Python workers run this interpreter unless
+    PYSPARK_PYTHON names another.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # Parallelism is Spark's: a tokenizer that takes every core slows its neighbours.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    builder = SparkSession.builder.appName(app_name)
+    master = SparkConf().get("spark.master", _SPARK_SUBMIT_DEFAULT)
+    settings = dict(_SETTINGS) if debug else _SETTINGS | {"spark.log.level": "OFF"}
+    if master == _SPARK_SUBMIT_DEFAULT:
+        builder = builder.master(_LOCAL_WITH_RETRIES)
+    if str(master).startswith("local"):
+        settings |= _LOCAL_SETTINGS
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
