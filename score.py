@@ -41,8 +41,8 @@ def _predict(texts: list[Any]) -> list[Prediction]:
     model = _load_champion(os.environ.get("SENTIMENT_MODEL_URI", DEFAULT_MODEL_URI))
     predictions = model.predict(pd.DataFrame({schema.TEXT: pd.Series(texts, dtype=object)}))
     # JSON has no NaN: a review without label has no score either.
-    rows: list[Prediction] = predictions.astype(object).where(predictions.notna(), None).to_dict("records")
-    return rows
+    rows = predictions.astype(object).where(predictions.notna(), None)
+    return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
 
 
 @functools.cache

@@ -36,7 +36,8 @@ def show(summary: dict[str, Any]) -> list[Table]:
         ("model", summary["model_uri"] + (f" @{summary['alias']}" if summary["alias"] else "")),
         (
             "reviews",
-            f"{data['train_rows']:,} train, {data['validation_rows']:,} validation, {data['test_rows']:,} test",
+            f"{data['train_rows']:,} train, {data['validation_rows']:,} validation, "
+            f"{data['test_rows']:,} test",
         ),
         (
             "left out",

@@ -25,9 +25,7 @@ def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
     if config.input == sample.SAMPLE:
         config = dataclasses.replace(config, input=str(sample.write_sample_table()))
     now = datetime.now(timezone.utc)
-    return run_scoring(
-        config, lambda: build_session("score_reviews", report.debug), now, report
-    ).as_dict()
+    return run_scoring(config, lambda: build_session("score_reviews", report.debug), now, report).as_dict()
 
 
 def show(summary: dict[str, Any]) -> list[Table]:

@@ -88,7 +88,7 @@ def run_job(
         return _fail(reporter, str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail(reporter, "interrupted", INTERRUPTED)
-    except Exception as error:  # the edge of the program: reported, never passed over
+    except Exception as error:  # noqa: BLE001 the edge of the program: reported, never passed over
         message = f"unexpected {type(error).__name__}; run again with --debug to see where"
         return _fail(reporter, message, SentimentError.exit_code)
     reporter.close()
@@ -127,9 +127,8 @@ def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -
 
 
 def _help(field: "dataclasses.Field[Any]") -> str:
-    description = next(
-        (meta.description for meta in field.type.__metadata__ if meta.description), field.name
-    )
+    metadata = getattr(field.type, "__metadata__", ())
+    description = next((meta.description for meta in metadata if meta.description), field.name)
     # argparse takes a per cent sign for a format.
     default = "" if field.default in (None, dataclasses.MISSING) else f" ({field.default})"
     return f"{description}{default}".replace("%", "%%")

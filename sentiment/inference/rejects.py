@@ -1,13 +1,14 @@
 """Which values cannot be scored, decided before tokenisation."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
 from .. import schema
 
 
-def find_reject_reason(value: object) -> str | None:
+def find_reject_reason(value: Any) -> str | None:
     """Say why `value` cannot be scored as a review, or None if it can.
 
     Null is None, NaN, NaT or `pandas.NA`, whatever the column's type; blank is Unicode white space
@@ -22,7 +23,7 @@ def find_reject_reason(value: object) -> str | None:
     return schema.NOT_TEXT
 
 
-def find_reject_reasons(values: Iterable[object]) -> list[str | None]:
+def find_reject_reasons(values: Iterable[Any]) -> list[str | None]:
     """`find_reject_reason` of each value, in order."""
     return [find_reject_reason(value) for value in values]
 

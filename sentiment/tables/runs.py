@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -148,7 +149,7 @@ def _write_batch(
             f"Spark stopped with {type(error).__name__}; nothing was published; run again with --debug to "
             "see where"
         ) from error
-    _remove_folder(raw)
+    shutil.rmtree(raw)
     return counts
 
 
@@ -187,8 +188,9 @@ def _audit(counts: _Counts, table: ReviewTable) -> None:
     """Refuse to publish what does not add up: rows in are rows out, and every score is one."""
     if counts.scored + counts.rejected != table.rows:
         raise StoreError(
-            f"audit: {table.rows:,} rows were read, {counts.scored:,} scored and {counts.rejected:,} rejected; "
-            "the input may have changed during the run; nothing was published, run again"
+            f"audit: {table.rows:,} rows were read, {counts.scored:,} scored and "
+            f"{counts.rejected:,} rejected; nothing was published; "
+            "the input may have changed during the run: run again"
         )
     unknown = set(counts.labels) - set(schema.LABELS)
     if unknown or counts.bad_scores:
@@ -273,9 +275,3 @@ def _summarise_skipped(
         batch=str(published),
         warnings=warnings,
     )
-
-
-def _remove_folder(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder)

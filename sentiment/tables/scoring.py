@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
 
 from .. import schema
 from .worker import PREDICTION_TYPE, WorkerCensus, make_scorer
@@ -29,7 +30,7 @@ def score_reviews(
     spark = reviews.sparkSession
     ids = [name for name in reviews.columns if name != schema.TEXT]
     threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
-    scorer = F.pandas_udf(make_scorer(str(folder), threads, census), PREDICTION_TYPE)  # type: ignore[call-overload]
+    scorer = pandas_udf(make_scorer(str(folder), threads, census), PREDICTION_TYPE)
 
     has_id = F.lit(True)
     for name in ids:

@@ -38,7 +38,9 @@ class _NameSet(AccumulatorParam[frozenset[str]]):
     def zero(self, value: frozenset[str]) -> frozenset[str]:
         return frozenset()
 
-    def addInPlace(self, value1: frozenset[str], value2: frozenset[str]) -> frozenset[str]:
+    def addInPlace(  # noqa: N802 Spark's name
+        self, value1: frozenset[str], value2: frozenset[str]
+    ) -> frozenset[str]:
         return value1 | value2
 
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -90,14 +91,12 @@ def _read_splits(name: str) -> dict[str, pd.DataFrame]:
         return {TRAIN: _read_file(path)}
     if path.suffix in _READERS or path.is_absolute() or name.startswith("."):
         raise MissingInputError(f"no data set at {name!r}: there is no such file or folder")
-    splits = {
-        split: data.to_pandas() for split, data in load_hub_dataset(name).items() if split in SPLITS
-    }
+    splits = {split: data.to_pandas() for split, data in load_hub_dataset(name).items() if split in SPLITS}
     return _require_train(splits, name)
 
 
 def _read_folder(folder: Path) -> dict[str, pd.DataFrame]:
-    """Files or sub-folders whose names begin with train, validation (or valid) and test; else all is train."""
+    """Files or sub-folders named train…, valid… and test…; if none is, everything is train."""
     files = sorted(p for p in folder.rglob("*") if p.suffix in _READERS and p.is_file())
     if not files:
         raise MissingInputError(f"no data set in {str(folder)!r}: it has no Parquet, CSV or JSONL file")
@@ -147,24 +146,20 @@ def _choose_text_columns(text_col: str | None, frame: pd.DataFrame) -> tuple[str
     )
 
 
-def _select(
-    frame: pd.DataFrame, text_columns: tuple[str, ...], label_col: str, split: str
-) -> pd.DataFrame:
+def _select(frame: pd.DataFrame, text_columns: tuple[str, ...], label_col: str, split: str) -> pd.DataFrame:
     missing = [name for name in (*text_columns, label_col) if name not in frame.columns]
     if missing:
         raise SchemaMismatchError(
             f"split {split!r} has no column {', '.join(missing)}; found {list(frame.columns)}; "
             "choose with --text_col and --label_col"
         )
-    selected = pd.DataFrame(
-        {"text": join_texts(frame, text_columns), "label": frame[label_col].to_numpy()}
-    )
+    selected = pd.DataFrame({"text": join_texts(frame, text_columns), "label": frame[label_col].to_numpy()})
     if GROUP in frame.columns and split == TRAIN:
         selected["group"] = frame[GROUP].to_numpy()
     return selected
 
 
-def join_texts(frame: pd.DataFrame, columns: tuple[str, ...]) -> "pd.Series[object]":
+def join_texts(frame: pd.DataFrame, columns: tuple[str, ...]) -> "pd.Series[Any]":
     """The columns' non-null values joined by a space, null where all are null; one column stays as it is."""
     if len(columns) == 1:
         return frame[columns[0]].reset_index(drop=True)
@@ -181,10 +176,7 @@ def _with_class_ids(
     """Labels as class ids, decided over all splits together; rows without one dropped and counted."""
     together = pd.concat([frame["label"] for frame in frames.values()], keys=frames.keys())
     ids = parse_labels(together.rename(label_col))
-    labelled = {
-        split: frame.assign(label=ids.loc[split].to_numpy())
-        for split, frame in frames.items()
-    }
+    labelled = {split: frame.assign(label=ids.loc[split].to_numpy()) for split, frame in frames.items()}
     kept = {split: frame[frame["label"].notna()] for split, frame in labelled.items()}
     kept = {split: frame.assign(label=frame["label"].astype("int64")) for split, frame in kept.items()}
     return kept, len(together) - sum(len(frame) for frame in kept.values())

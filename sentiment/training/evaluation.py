@@ -37,9 +37,7 @@ class Baseline:
     f1_weighted: float
 
 
-def evaluate_model(
-    predictor: Predictor, test: pd.DataFrame, progress: Progress | None = None
-) -> Evaluation:
+def evaluate_model(predictor: Predictor, test: pd.DataFrame, progress: Progress | None = None) -> Evaluation:
     """Score `test` (`text`, `label` 0/1) with the packaged model and compare.
 
     A text that the model rejects counts as wrong: its probability is taken as one half against it.

@@ -1,5 +1,7 @@
 """The one place that talks to the Hugging Face hub, which may not answer."""
 
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,18 @@ _PROBE_TIMEOUT_SECONDS = 5
 
 def is_hub_reachable() -> bool:
     """Ask the hub for its front page once: the hub's own client would retry for half a minute."""
-    import httpx
-    from huggingface_hub import constants, get_session
+    from huggingface_hub import constants
 
-    if constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         return False
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
-        get_session().head(constants.ENDPOINT, timeout=_PROBE_TIMEOUT_SECONDS)
-    except httpx.HTTPError:
+        with urllib.request.urlopen(request, timeout=_PROBE_TIMEOUT_SECONDS):
+            return True
+    except urllib.error.HTTPError:  # it answered
+        return True
+    except OSError:
         return False
-    return True
 
 
 def load_hub_dataset(name: str) -> Any:
@@ -29,8 +33,8 @@ def load_hub_dataset(name: str) -> Any:
     """
     import datasets
 
-    from_cache = datasets.config.HF_HUB_OFFLINE
-    if not from_cache and not is_hub_reachable():
+    # Whoever sets HF_HUB_OFFLINE means the library's own cache.
+    if not datasets.config.HF_HUB_OFFLINE and not is_hub_reachable():
         raise MissingInputError(
             f"no data set {name!r}: there is no such file or folder here, and no hub answers that could "
             "have it; pass --dataset_name sample (needs no hub) or a Parquet, CSV or JSONL file"

@@ -1,5 +1,7 @@
 """What the label column says, as class ids."""
 
+from typing import Any
+
 import pandas as pd
 
 from ..errors import UnusableLabelsError
@@ -7,7 +9,7 @@ from ..errors import UnusableLabelsError
 _NAMES = {"negative": 0, "neg": 0, "positive": 1, "pos": 1}
 
 
-def parse_labels(values: "pd.Series[object]") -> "pd.Series[int]":
+def parse_labels(values: "pd.Series[Any]") -> "pd.Series[Any]":
     """Class ids (Int64: 0 negative, 1 positive, null where the label is null or blank) of raw labels.
 
     Understands 0/1, 1/2, booleans, the same as text, and negative/positive or neg/pos in any case. The

@@ -63,17 +63,15 @@ def sample_rows(frame: pd.DataFrame, max_rows: int | None, seed: int) -> pd.Data
         return frame
     if max_rows < 2:
         raise UnusableLabelsError(f"a sample of {max_rows} rows cannot hold both classes")
-    sampled, _ = train_test_split(
+    sampled: pd.DataFrame = train_test_split(
         frame, train_size=max_rows, stratify=frame["label"], random_state=seed
-    )
+    )[0]
     return sampled
 
 
 def _cut(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     if "group" not in frame:
-        kept, cut = train_test_split(
-            frame, test_size=CUT_SHARE, stratify=frame["label"], random_state=seed
-        )
+        kept, cut = train_test_split(frame, test_size=CUT_SHARE, stratify=frame["label"], random_state=seed)
         return kept, cut
     folds = StratifiedGroupKFold(round(1 / CUT_SHARE), shuffle=True, random_state=seed)
     kept_rows, cut_rows = next(folds.split(frame, frame["label"], frame["group"]))

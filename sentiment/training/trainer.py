@@ -111,7 +111,7 @@ def _training_arguments(
 def _use_bf16() -> bool:
     """Whether bfloat16 is a native type of the device: 2.1x a step on an AVX512-BF16 CPU, slower without."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -130,7 +130,7 @@ def _compute_metrics(prediction: transformers.EvalPrediction) -> dict[str, float
     }
 
 
-class _Reporter(transformers.TrainerCallback):
+class _Reporter(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Hands the Trainer's numbers on, whatever its own integrations are switched to."""
 
     def __init__(self, progress: Progress, log_metrics: MetricLog) -> None:
