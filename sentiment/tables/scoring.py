@@ -30,7 +30,8 @@ def score_reviews(
     spark = reviews.sparkSession
     ids = [name for name in reviews.columns if name != schema.TEXT]
     threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
-    scorer = pandas_udf(make_scorer(str(folder), threads, census), PREDICTION_TYPE)
+    score = make_scorer(str(folder), threads, census)
+    scorer = pandas_udf(score, PREDICTION_TYPE)  # type: ignore[call-overload]  # stubs lack iterators of structs
 
     has_id = F.lit(True)
     for name in ids:

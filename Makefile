@@ -1,0 +1,82 @@
+# `make demo` and `make test` set up .venv themselves; both need Debian/Ubuntu with Python >= 3.10.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := var/demo
+# On a shared tracking server the demo stays away from the champion that others score with.
+DEMO_MODEL := $(if $(MLFLOW_TRACKING_URI),sentiment_demo,sentiment)
+
+.PHONY: help demo test lint java clean
+
+help:
+	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
+	@echo "make test    lint, types, layers and all tests (under 10 minutes)"
+	@echo "make lint    the first three of these"
+	@echo "make clean   remove .venv and var"
+
+demo: .venv/demo.installed java $(DEMO)/finetune.json
+	@rm -rf $(DEMO)/scores
+	@echo "== Scoring the sample in Spark"
+	@$(BIN)/spark-submit jobs/score_reviews.py --input sample --output $(DEMO)/scores \
+	  --model_uri "$$($(BIN)/python -c 'import json; print(json.load(open("$(DEMO)/finetune.json"))["model_uri"])')" \
+	  --summary $(DEMO)/score.json
+	@echo "== The same model for one review: python score.py"
+	@SENTIMENT_MODEL_URI="models:/$(DEMO_MODEL)@champion" $(BIN)/python score.py
+	@echo "== Done. Summaries: $(DEMO)/finetune.json (a later demo reuses its model), $(DEMO)/score.json"
+
+$(DEMO)/finetune.json: conf/demo.yaml | .venv/demo.installed
+	@echo "== Fine-tuning minilm on the sample"
+	@$(BIN)/python jobs/finetune.py --conf conf/demo.yaml --registered_model_name $(DEMO_MODEL) \
+	  --alias champion --summary $@
+
+test: lint java
+	@echo "== Tests"
+	@$(BIN)/python -m pytest
+
+lint: .venv/test.installed
+	@echo "== Lint, types, layers"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# Each set of extras in steps, so that something moves while pip works.
+.venv/base.installed: setup.py
+	@echo "== Setting up .venv (1/4): Python environment"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "error: $(PYTHON) is older than 3.10: run make with PYTHON=python3.11 or newer" >&2; exit 2; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || ( set -x; apt-get update -qq && \
+	  apt-get install -y -qq python3-venv && rm -rf .venv && $(PYTHON) -m venv .venv ) || \
+	  { echo "error: Python has no venv: run sudo apt-get install -y python3-venv" >&2; exit 2; }
+	@echo "== Setting up .venv (2/4): torch"
+	@$(BIN)/pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	@echo "== Setting up .venv (3/4): Spark"
+	@$(BIN)/pip install --quiet --disable-pip-version-check "pyspark>=4.3,<4.4"
+	@touch $@
+
+.venv/demo.installed: .venv/base.installed
+	@echo "== Setting up .venv (4/4): MLflow, transformers and the rest"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[demo]"
+	@touch $@
+
+.venv/test.installed: .venv/base.installed
+	@echo "== Setting up .venv (4/4): MLflow, transformers, tools for tests and the rest"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[demo,app,dev]"
+	@touch $@
+
+# Spark needs Java 17 or newer.
+java:
+	@version() { "$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p'; }; \
+	if [ "$$(version || true)" -ge 17 ] 2>/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "== Installing Java"; apt-get update -qq && \
+	  { apt-get install -y -qq openjdk-17-jre-headless || apt-get install -y -qq openjdk-21-jre-headless; } \
+	    >/dev/null && exit 0; \
+	fi; \
+	echo "error: Spark needs Java 17 or newer: run sudo apt-get install -y openjdk-17-jre-headless" >&2; exit 2
+
+clean:
+	rm -rf .venv var
