@@ -3,6 +3,7 @@
 Spark drops a zero-byte file without a word, and a missing column becomes null: the checks come first.
 """
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
 
 from .. import schema
 from ..errors import (
@@ -35,6 +37,13 @@ class InputFile:
     modified_ns: int
     footer_digest: str
     rows: int
+    column_types: tuple[tuple[str, pa.DataType], ...]
+    """Arrow types of the id and text columns that are in the file, not in the names of its folders."""
+
+    @property
+    def null_columns(self) -> frozenset[str]:
+        """Columns that have no type because they have no value: writers that infer types make such files."""
+        return frozenset(name for name, kind in self.column_types if pa.types.is_null(kind))
 
     def identity(self) -> dict[str, object]:
         """What a manifest says of it."""
@@ -87,6 +96,7 @@ def inspect_reviews(path: str, id_col: str, text_col: str) -> ReviewTable:
     ids, texts = check_columns(id_col, text_col)
     root = _local_path(path)
     files = tuple(_inspect_file(file, root, ids, texts) for file in _list_files(root))
+    _check_same_ids(files, ids)
     table = ReviewTable(root, files, ids, texts)
     if table.rows == 0:
         raise EmptyInputError(f"{root}: has no rows, expected at least one review")
@@ -98,8 +108,16 @@ def read_reviews(spark: SparkSession, table: ReviewTable) -> DataFrame:
     reader = spark.read
     if table.root.is_dir():
         reader = reader.option("basePath", str(table.root))
-    rows = reader.parquet(*(str(file.path) for file in table.files))
-    return rows.select(*(_column(name) for name in table.id_columns), join_texts(table.text_columns))
+    files = [file for file in table.files if file.rows]
+    parts = []
+    # Spark reads a column without type as a number, and then fails on the files where it is text.
+    for nulls in sorted({file.null_columns for file in files}, key=len):
+        rows = reader.parquet(*(str(file.path) for file in files if file.null_columns == nulls))
+        for name in nulls:
+            rows = rows.withColumn(name, F.lit(None).cast(StringType()))
+        ids = [_column(name) for name in table.id_columns]
+        parts.append(rows.select(*ids, join_texts(table.text_columns)))
+    return functools.reduce(DataFrame.unionByName, parts)
 
 
 def join_texts(names: tuple[str, ...]) -> Column:
@@ -150,33 +168,51 @@ def _inspect_file(path: Path, root: Path, ids: tuple[str, ...], texts: tuple[str
             "remove or repair it"
         ) from error
     partitions = {part.partition("=")[0] for part in path.relative_to(root).parts if "=" in part}
-    _check_types(path, columns, ids, texts, partitions)
-    return InputFile(path, stat.st_size, stat.st_mtime_ns, footer_digest, metadata.num_rows)
+    _check_columns(path, columns, (*ids, *texts), partitions)
+    types = tuple((name, columns.field(name).type) for name in (*ids, *texts) if name in columns.names)
+    if metadata.num_rows:
+        _check_types(path, dict(types), ids, texts)
+    return InputFile(path, stat.st_size, stat.st_mtime_ns, footer_digest, metadata.num_rows, types)
 
 
-def _check_types(
-    path: Path,
-    columns: pa.Schema,
-    ids: tuple[str, ...],
-    texts: tuple[str, ...],
-    partitions: set[str],
-) -> None:
-    """Texts must be strings and ids plain values; an id may be a partition folder's key."""
-    missing = [n for n in (*ids, *texts) if n not in columns.names and n not in partitions]
+def _check_columns(path: Path, columns: pa.Schema, names: tuple[str, ...], partitions: set[str]) -> None:
+    missing = [name for name in names if name not in columns.names and name not in partitions]
     if missing:
         raise SchemaMismatchError(
             f"{path}: has no column {', '.join(missing)}; found {', '.join(columns.names)}; "
             "choose with --id_col and --text_col"
         )
-    for name in texts:
-        kind = columns.field(name).type if name in columns.names else pa.string()
-        if not _is_string(kind):
-            raise SchemaMismatchError(f"{path}: column {name} holds {kind}, expected strings (--text_col)")
-    for name in ids:
-        if name in columns.names and pa.types.is_nested(columns.field(name).type):
+
+
+def _check_types(
+    path: Path, types: dict[str, pa.DataType], ids: tuple[str, ...], texts: tuple[str, ...]
+) -> None:
+    """Texts must be strings, ids plain values."""
+    for name in (name for name in texts if name in types):
+        if not _is_string(types[name]) and not pa.types.is_null(types[name]):
             raise SchemaMismatchError(
-                f"{path}: column {name} holds {columns.field(name).type}, expected a plain id (--id_col)"
+                f"{path}: column {name} holds {types[name]}, expected strings; choose with --text_col"
             )
+    for name in (name for name in ids if name in types):
+        if pa.types.is_nested(types[name]):
+            raise SchemaMismatchError(
+                f"{path}: column {name} holds {types[name]}, expected plain values; choose with --id_col"
+            )
+
+
+def _check_same_ids(files: tuple[InputFile, ...], ids: tuple[str, ...]) -> None:
+    """An id that is a number in one file and a string in another names two reviews, or none."""
+    first: dict[str, tuple[Path, str]] = {}
+    for file in (file for file in files if file.rows):
+        for name, kind in file.column_types:
+            if name not in ids or pa.types.is_null(kind):
+                continue
+            said = "string" if _is_string(kind) else str(kind)
+            path, expected = first.setdefault(name, (file.path, said))
+            if said != expected:
+                raise SchemaMismatchError(
+                    f"{file.path}: column {name} holds {said}, but {expected} in {path}; expected one type"
+                )
 
 
 def _is_string(kind: pa.DataType) -> bool:

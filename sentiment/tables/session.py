@@ -16,6 +16,8 @@ _SETTINGS = {
     # The window in which reviews are sorted by length.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
     "spark.python.worker.reuse": "true",
+    # `day=01` is an id as it stands, not the number 1.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     # A second attempt of a slow task would only take cores from the first.
     "spark.speculation": "false",
     # A damaged file must be an error, never fewer rows.

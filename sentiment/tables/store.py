@@ -61,19 +61,20 @@ class Store:
     def publish(self, staged: Path, batch: BatchId, manifest: dict[str, Any]) -> Path:
         """Make the staged folder the batch: all of it appears at once, and survives a power cut.
 
-        Raises StoreError if the batch is there already: a rename never replaces one.
+        Raises StoreError if a file cannot be written, or if the batch is there already: a rename never
+        replaces one.
         """
-        (staged / MANIFEST).write_text(json.dumps(manifest, indent=2, default=str) + "\n")
-        _remove_spark_marks(staged)
         target = self.root / batch.folder
-        target.parent.mkdir(exist_ok=True)
-        _sync_tree(staged)
         try:
+            (staged / MANIFEST).write_text(json.dumps(manifest, indent=2, default=str) + "\n")
+            _remove_spark_marks(staged)
+            target.parent.mkdir(exist_ok=True)
+            _sync_tree(staged)
             staged.rename(target)
+            _sync(target.parent)
+            _sync(self.root)
         except OSError as error:
             raise StoreError(f"{target}: cannot be published ({error.strerror})") from error
-        _sync(target.parent)
-        _sync(self.root)
         return target
 
 

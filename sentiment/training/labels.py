@@ -22,7 +22,7 @@ def parse_labels(values: "pd.Series[Any]") -> "pd.Series[Any]":
     if not words.isin(list(_NAMES)).all():
         raise UnusableLabelsError(
             f"label column {values.name!r}: expected 0/1, 1/2 or negative/positive, found "
-            f"{values.nunique()} distinct values of other kinds; choose another --label_col"
+            f"{words.nunique()} distinct values of other kinds; choose another --label_col"
         )
     numbers = pd.to_numeric(cleaned.map(lambda value: _NAMES.get(value, value), na_action="ignore"))
     found = set(numbers.dropna().unique())

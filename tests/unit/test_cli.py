@@ -1,0 +1,103 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sentiment import errors
+from sentiment.cli import INTERRUPTED, make_table, run_job
+from sentiment.config import ScoreConfig
+from tests.conftest import ROOT
+
+ARGUMENTS = ["--input", "reviews", "--output", "scores"]
+
+
+def show(summary):
+    return [make_table("Done", ("", "n"), [("rows [red]", str(summary["rows"]))])]
+
+
+def run(config, report):
+    report("scoring", 1, 2)
+    return {"rows": 3, "warnings": ["mind the gap"]}
+
+
+def call(tmp_path, job, *more, conf="none.yaml"):
+    return run_job(ScoreConfig, tmp_path / conf, job, show, [*ARGUMENTS, *more])
+
+
+def test_a_job_prints_its_table_and_writes_its_summary(tmp_path, capsys):
+    path = tmp_path / "deep" / "summary.json"
+    assert call(tmp_path, run, "--summary", str(path)) == 0
+    assert json.loads(path.read_text())["rows"] == 3
+    out, err = capsys.readouterr()
+    assert "rows [red]" in out  # data is not markup
+    assert "scoring 1/2 (50%)" in err
+    assert err.endswith("warning: mind the gap\n")
+    assert [p.name for p in path.parent.iterdir()] == ["summary.json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("x"), 2),
+        (errors.SchemaMismatchError("x"), 3),
+        (errors.ModelNotFoundError("x"), 4),
+        (errors.StoreLockedError("x"), 5),
+        (errors.GateError("x"), 6),
+        (errors.ScoringError("x"), 1),
+        (KeyboardInterrupt(), INTERRUPTED),
+    ],
+)
+def test_an_error_is_its_exit_code_and_one_line(tmp_path, capsys, error, code):
+    def fail(config, report):
+        raise error
+
+    summary = tmp_path / "summary.json"
+    summary.write_text("{}")
+    assert call(tmp_path, fail, "--summary", str(summary)) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: ")
+    assert not summary.exists()  # the summary of an earlier run would be taken for this one's
+
+
+def test_an_unforeseen_error_is_one_line_without_its_message(tmp_path, capsys):
+    def fail(config, report):
+        raise RuntimeError("a secret review")
+
+    assert call(tmp_path, fail) == 1
+    err = capsys.readouterr().err
+    assert err == "error: unexpected RuntimeError; run again with --debug to see where\n"
+
+
+def test_debug_shows_the_traceback(tmp_path, capsys):
+    def fail(config, report):
+        raise errors.ScoringError("x")
+
+    assert call(tmp_path, fail, "--debug") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_unknown_argument_is_exit_code_2(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        call(tmp_path, run, "--modeluri", "x")
+    assert caught.value.code == 2
+    assert "--modeluri" in capsys.readouterr().err
+
+
+def test_an_unknown_config_key_is_exit_code_2(tmp_path, capsys):
+    (tmp_path / "job.yaml").write_text("model: x\n")
+    assert call(tmp_path, run, conf="job.yaml") == 2
+    assert "unknown key 'model'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("job", ["finetune", "score_reviews"])
+def test_help_names_every_argument_and_the_exit_codes(job):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "jobs" / f"{job}.py"), "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "--text_col" in done.stdout
+    assert "--summary" in done.stdout
+    assert "Exit codes" in done.stdout

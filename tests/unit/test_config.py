@@ -1,0 +1,59 @@
+import pytest
+
+from sentiment.config import FinetuneConfig, ScoreConfig, config_fields, load_config
+from sentiment.errors import ConfigError
+
+
+def write(tmp_path, content):
+    path = tmp_path / "job.yaml"
+    path.write_text(content)
+    return path
+
+
+def test_arguments_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    path = write(tmp_path, "lr: 1.0e-4\nepochs: 5\n")
+    config = load_config(FinetuneConfig, path, {"lr": "3e-5", "epochs": None})
+    assert (config.lr, config.epochs, config.seed) == (3e-5, 5, 42)
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number(tmp_path):
+    assert load_config(FinetuneConfig, write(tmp_path, "lr: 2e-5\n"), {}).lr == 2e-5
+
+
+def test_an_empty_file_means_defaults(tmp_path):
+    assert load_config(FinetuneConfig, write(tmp_path, "# nothing\n"), {}) == FinetuneConfig()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("learning_rate: 1\n", "unknown key 'learning_rate'.*known: lr, epochs"),
+        ("lr: -1\n", "lr: .*greater than 0.*found -1"),
+        ("epochs: many\n", "epochs: .*found 'many'"),
+        ("- lr\n", "expected lines of `key: value`, found a list"),
+        ("lr: [1\n", "line 2: not valid YAML"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, content, says):
+    path = write(tmp_path, content)
+    with pytest.raises(ConfigError, match=says) as caught:
+        load_config(FinetuneConfig, path, {})
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read config"):
+        load_config(FinetuneConfig, tmp_path / "none.yaml", {})
+
+
+def test_a_missing_value_names_its_argument():
+    with pytest.raises(ConfigError, match="input is required: pass --input"):
+        load_config(ScoreConfig, None, {"output": "scores"})
+
+
+def test_the_original_templates_arguments_are_all_there():
+    original = {
+        *("lr", "epochs", "train_batch_size", "eval_batch_size"),
+        *("dataset_name", "text_col", "label_col", "distilbert_model"),
+    }
+    assert original <= {field.name for field in config_fields(FinetuneConfig)}

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentiment.inference.minibatches import order_by_length, pad_rows, plan_minibatches
+
+lengths = st.lists(st.integers(1, 64), max_size=200)
+
+
+@given(lengths, st.integers(64, 1000))
+def test_no_minibatch_is_over_its_budget_and_every_row_is_in_one(values, budget):
+    ordered = np.array(sorted(values), dtype=np.int64)
+    parts = plan_minibatches(ordered, budget)
+    for part in parts:
+        rows = ordered[part]
+        assert len(rows) > 0
+        assert len(rows) * rows.max() <= budget
+    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(len(ordered)))
+
+
+@given(lengths, st.integers(64, 1000))
+def test_a_minibatch_is_full(values, budget):
+    ordered = np.array(sorted(values), dtype=np.int64)
+    for part in plan_minibatches(ordered, budget)[:-1]:
+        assert (part.stop - part.start + 1) * ordered[part.stop] > budget
+
+
+def test_a_row_longer_than_the_budget_is_an_error():
+    with pytest.raises(ValueError, match="exceeds"):
+        plan_minibatches(np.array([3, 9]), 8)
+
+
+def test_lengths_that_do_not_ascend_are_an_error():
+    with pytest.raises(ValueError, match="ascend"):
+        plan_minibatches(np.array([3, 2, 4]), 100)
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=6), max_size=50), st.randoms())
+def test_the_order_depends_on_the_rows_and_not_on_their_arrival(texts, random):
+    shuffled = random.sample(texts, len(texts))
+    ordered = [
+        [rows[i] for i in order_by_length(np.array([len(r) for r in rows], dtype=np.int64), rows)]
+        for rows in (texts, shuffled)
+    ]
+    assert ordered[0] == ordered[1]
+    assert [len(text) for text in ordered[0]] == sorted(len(text) for text in texts)
+
+
+def test_padding_fills_to_the_longest_row_and_masks_what_it_filled():
+    ids, mask = pad_rows([np.array([5, 6, 7]), np.array([8])], pad_id=1)
+    assert ids.tolist() == [[5, 6, 7], [8, 1, 1]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]

@@ -1,0 +1,111 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sentiment import schema
+from sentiment.inference.predictor import Predictor
+from sentiment.inference.tokenization import Tokenizer
+from tests.conftest import make_reviews, make_tiny_encoder
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_encoder):
+    return Predictor(tiny_encoder, budget_tokens=64)
+
+
+def test_one_row_per_value_with_the_contract_columns_and_types(predictor):
+    predictions = predictor.predict(["good phone", None, "bad"])
+    assert tuple(predictions.columns) == schema.PREDICTION_COLUMNS
+    assert predictions[schema.N_TOKENS].tolist() == [4, 0, 3]
+    assert [str(kind) for kind in predictions.dtypes] == ["object", "float64", "int64", "bool", "object"]
+    assert predictions.loc[1, schema.LABEL] is None
+    assert np.isnan(predictions.loc[1, schema.SCORE])
+
+
+def test_rejects_are_rows_and_never_exceptions(predictor):
+    values = ["good", None, " ", 7, float("nan"), "x\ud800", "\u0000\u0007", ["good"], "bad"]
+    predictions = predictor.predict(values)
+    assert predictions[schema.REJECT_REASON].tolist() == [
+        None,
+        schema.NULL_TEXT,
+        schema.BLANK_TEXT,
+        schema.NOT_TEXT,
+        schema.NULL_TEXT,
+        schema.UNDECODABLE_TEXT,
+        schema.BLANK_TEXT,  # control characters alone leave no token
+        schema.NOT_TEXT,
+        None,
+    ]
+    assert predictions[schema.LABEL].notna().tolist() == [
+        r is None for r in predictions[schema.REJECT_REASON]
+    ]
+
+
+@pytest.mark.parametrize("values", [[], [None], ["", " "]])
+def test_nothing_to_score_is_no_error(predictor, values):
+    assert len(predictor.predict(values)) == len(values)
+
+
+def test_a_score_is_the_probability_of_its_label(predictor, tiny_encoder):
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    texts = make_reviews(40)["text"].tolist()
+    predictions = predictor.predict(texts)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_encoder).eval()
+    tokens = Tokenizer(tiny_encoder).encode(texts)
+    for i, ids in enumerate(tokens.ids):
+        with torch.no_grad():
+            probabilities = model(torch.tensor(ids[None].astype("int64"))).logits.softmax(-1)[0]
+        assert predictions.loc[i, schema.LABEL] == schema.LABELS[int(probabilities.argmax())]
+        assert predictions.loc[i, schema.SCORE] == pytest.approx(float(probabilities.max()), abs=1e-5)
+    assert predictions[schema.LABEL].nunique() == 2  # else this test could not tell labels apart
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.randoms())
+def test_a_permutation_of_the_rows_permutes_the_predictions_exactly(predictor, random):
+    texts = [*make_reviews(40)["text"], None, " ", "good", "good"]
+    order = random.sample(range(len(texts)), len(texts))
+    straight = predictor.predict(texts).iloc[order].reset_index(drop=True)
+    permuted = predictor.predict([texts[i] for i in order])
+    pd.testing.assert_frame_equal(permuted, straight, check_exact=True)
+
+
+def test_a_review_scored_alone_gets_the_score_it_gets_in_company(predictor):
+    texts = make_reviews(30)["text"].tolist()
+    together = predictor.predict(texts)
+    alone = pd.concat([predictor.predict([text]) for text in texts], ignore_index=True)
+    assert (together[schema.SCORE] - alone[schema.SCORE]).abs().max() < 1e-5
+    assert together[schema.LABEL].equals(alone[schema.LABEL])
+
+
+def test_a_long_review_is_cut_at_the_tokenizers_length_and_says_so(predictor):
+    predictions = predictor.predict(["good " * 14, "good " * 15])
+    assert predictions[schema.N_TOKENS].tolist() == [16, 16]
+    assert predictions[schema.TRUNCATED].tolist() == [False, True]
+
+
+def test_a_budget_smaller_than_a_review_is_raised_to_it(tiny_encoder):
+    assert len(Predictor(tiny_encoder, budget_tokens=1).predict(["good " * 40])) == 1
+
+
+def test_progress_ends_at_all_rows(predictor):
+    seen = []
+    predictor.predict(make_reviews(50)["text"].tolist(), lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (50, 50)
+    assert seen == sorted(seen)
+
+
+def test_a_tokenizer_without_a_length_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no truncation"):
+        Predictor(make_tiny_encoder(tmp_path))
+
+
+def test_the_tokenizer_file_holds_the_length(tiny_encoder):
+    content = json.loads((tiny_encoder / "tokenizer.json").read_text())
+    assert content["truncation"]["max_length"] == 16

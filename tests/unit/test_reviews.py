@@ -1,0 +1,127 @@
+import os
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sentiment.errors import (
+    ConfigError,
+    EmptyInputError,
+    InputError,
+    MissingInputError,
+    SchemaMismatchError,
+    UnreadableFileError,
+)
+from sentiment.tables.reviews import inspect_reviews
+from tests.conftest import make_reviews
+
+
+def inspect(path, id_col="review_id", text_col="text"):
+    return inspect_reviews(str(path), id_col, text_col)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for day in ("01", "02"):
+        (tmp_path / f"day={day}").mkdir()
+        make_reviews(5).to_parquet(tmp_path / f"day={day}" / "part-0.parquet")
+    return tmp_path
+
+
+def test_rows_and_files_are_counted_and_hidden_names_skipped(folder):
+    (folder / "_staging").mkdir()
+    (folder / "_staging" / "half.parquet").write_bytes(b"half")
+    (folder / ".part.crc").write_bytes(b"x")
+    table = inspect(folder)
+    assert table.rows == 10
+    assert [file.path.name for file in table.files] == ["part-0.parquet"] * 2
+
+
+def test_a_partition_key_may_be_an_id(folder):
+    assert inspect(folder, id_col="day,review_id").id_columns == ("day", "review_id")
+
+
+def test_a_file_that_changes_has_another_identity(folder):
+    before = inspect(folder).files[0].identity()
+    assert inspect(folder).files[0].identity() == before
+    os.utime(before["path"], ns=(0, before["modified_ns"] + 1))
+    assert inspect(folder).files[0].identity() != before
+
+
+def test_a_column_without_values_needs_no_type(tmp_path):
+    make_reviews(2, text=[None, None]).to_parquet(tmp_path / "a.parquet")
+    make_reviews(2).to_parquet(tmp_path / "b.parquet")
+    assert [file.null_columns for file in inspect(tmp_path).files] == [{"text"}, set()]
+
+
+def test_ids_of_two_types_are_refused(tmp_path):
+    make_reviews(2).to_parquet(tmp_path / "a.parquet")
+    make_reviews(2, review_id=[1, 2]).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(SchemaMismatchError, match=r"b.parquet: column review_id holds int64, but string in"):
+        inspect(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize("id_kind", [pa.string(), pa.int64(), pa.timestamp("us")])
+def test_every_kind_of_string_is_text_and_every_plain_value_an_id(tmp_path, kind, id_kind):
+    ids = pa.array([1, 2]).cast(id_kind if id_kind != pa.string() else pa.int64()).cast(id_kind)
+    table = pa.table({"review_id": ids, "text": pa.array(["a", "b"]).cast(kind)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert inspect(tmp_path).rows == 2
+
+
+def _damage(folder, name, content):
+    (folder / name).write_bytes(content)
+    return folder
+
+
+GOOD = pd.DataFrame({"review_id": ["a"], "text": ["b"]}).to_parquet()
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "says"),
+    [
+        (b"", UnreadableFileError, r"bad.parquet: not a readable Parquet file \(0 bytes"),
+        (b"plain text, no Parquet", UnreadableFileError, "bad.parquet"),
+        (GOOD[: len(GOOD) // 2], UnreadableFileError, "bad.parquet"),
+        (GOOD[:-1], UnreadableFileError, "bad.parquet"),
+        (GOOD[:-4] + b"PARX", UnreadableFileError, "bad.parquet"),
+    ],
+)
+def test_a_damaged_file_among_good_ones_is_named(folder, content, error, says):
+    with pytest.raises(error, match=says):
+        inspect(_damage(folder, "bad.parquet", content))
+
+
+@pytest.mark.parametrize(
+    ("frame", "error", "says"),
+    [
+        (make_reviews(3).rename(columns={"text": "body"}), SchemaMismatchError, "no column text; found"),
+        (make_reviews(3, text=[1, 2, 3]), SchemaMismatchError, "text holds int64, expected strings"),
+        (make_reviews(3, review_id=[[1]] * 3), SchemaMismatchError, "expected plain values"),
+        (make_reviews(1).iloc[:0], EmptyInputError, "no rows"),
+    ],
+)
+def test_a_table_that_cannot_be_scored_says_why(tmp_path, frame, error, says):
+    frame.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(error, match=says):
+        inspect(tmp_path)
+
+
+def test_nothing_at_the_path_is_an_error(tmp_path):
+    with pytest.raises(MissingInputError, match=r"no such file"):
+        inspect(tmp_path / "none")
+    with pytest.raises(MissingInputError, match="without Parquet files"):
+        inspect(tmp_path)
+    with pytest.raises(InputError, match="mounted file system"):
+        inspect("s3://bucket/reviews")
+
+
+@pytest.mark.parametrize(
+    ("id_col", "text_col"),
+    [("label", "text"), ("text", "text"), ("", "text"), ("review_id", " , "), ("a,a", "text")],
+)
+def test_columns_that_cannot_make_a_scored_table_are_refused(tmp_path, id_col, text_col):
+    with pytest.raises(ConfigError):
+        inspect(tmp_path, id_col, text_col)
