@@ -136,10 +136,10 @@ def _find_registered_version(uri: str) -> str | None:
     name, at, alias = uri.removeprefix("models:/").partition("@")
     if at:
         return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
-    name, slash, version = name.partition("/")
-    if not slash:
-        return None
+    name, _, version = name.partition("/")
     if version.isdigit():
         return version
-    latest = mlflow.MlflowClient().get_latest_versions(name, None if version == "latest" else [version])
-    return str(max(int(found.version) for found in latest)) if latest else None
+    if version != "latest":  # models:/m-…, the id of a model that no registry may know
+        return None
+    versions = mlflow.MlflowClient().search_model_versions(f"name='{name}'")
+    return str(max(int(found.version) for found in versions))

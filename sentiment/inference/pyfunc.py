@@ -32,10 +32,15 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
     ) -> pd.DataFrame:
         """One prediction per row, in order (`Predictor.predict` has the columns).
 
-        Null, blank and non-string values become rejects. Raises ValueError, without any value in its
-        message, if the input has no column `text`.
+        Null, blank and non-string values become rejects; where there are any, `score` is a column of
+        objects with None for them, because MLflow's server would write NaN, which is no JSON. Raises
+        ValueError, without any value in its message, if the input has no column `text`.
         """
-        return self._predictor.predict(find_texts(model_input))
+        predictions = self._predictor.predict(find_texts(model_input))
+        scores = predictions[schema.SCORE]
+        if scores.isna().any():
+            predictions[schema.SCORE] = scores.astype(object).where(scores.notna(), None)
+        return predictions
 
 
 def find_texts(model_input: object) -> Sequence[object]:

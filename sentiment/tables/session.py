@@ -18,6 +18,8 @@ _SETTINGS = {
     "spark.python.worker.reuse": "true",
     # `day=01` is an id as it stands, not the number 1.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # An instant, not the wall-clock time of nowhere that Spark's own default (INT96) means to others.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # A second attempt of a slow task would only take cores from the first.
     "spark.speculation": "false",
     # A damaged file must be an error, never fewer rows.

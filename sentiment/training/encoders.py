@@ -1,5 +1,6 @@
 """The pre-trained encoder to start from: by hub id, local folder, or the embedded `minilm`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,12 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
         raise EncoderUnavailableError(f"encoder {name!r} has no fast tokenizer (tokenizer.json)")
     _check_length(name, max_length, model.config)
     return Encoder(name, model, tokenizer, _find_licence(name))
+
+
+def count_tokens(encoder: Encoder, texts: Sequence[str]) -> list[int]:
+    """Tokens of each text, special ones included, before anything is cut off."""
+    # Not verbose: a text longer than the encoder reads is a finding here, nothing to warn of.
+    return [len(ids) for ids in encoder.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
 
 
 def _minilm_folder() -> str:

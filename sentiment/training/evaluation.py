@@ -61,6 +61,18 @@ def evaluate_model(predictor: Predictor, test: pd.DataFrame, progress: Progress 
     )
 
 
+def tabulate_labels(evaluation: Evaluation) -> pd.DataFrame:
+    """A row per label, in class order: `precision`, `recall`, `f1` (0 where undefined) and true `reviews`."""
+    rows = []
+    for i in range(len(schema.LABELS)):
+        hits = evaluation.confusion[i][i]
+        reviews, predicted = sum(evaluation.confusion[i]), sum(row[i] for row in evaluation.confusion)
+        f1 = 2 * hits / max(1, reviews + predicted)
+        rows.append((hits / max(1, predicted), hits / max(1, reviews), f1, reviews))
+    columns = ["precision", "recall", "f1", "reviews"]
+    return pd.DataFrame(rows, columns=columns, index=pd.Index(schema.LABELS, name="label"))
+
+
 def measure_baselines(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Baseline]:
     """`majority`: always the commoner training label. `lexicon`: the sign of VADER's compound score.
 

@@ -28,6 +28,21 @@ def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
     return figure
 
 
+def draw_text_lengths(n_tokens: Sequence[int], max_length: int) -> Figure:
+    """How many reviews, of at least one, have how many tokens, and how many `max_length` of them cut."""
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = figure.subplots()
+    longest = max(n_tokens)
+    width = -(-longest // 40)  # whole tokens: other bins would hold now one length more, now one less
+    axes.hist(n_tokens, bins=range(0, longest + width + 1, width))
+    cut = sum(n > max_length for n in n_tokens)
+    axes.axvline(max_length, color="C3", linestyle="--", label=f"max_length {max_length}: {cut:,} longer")
+    axes.set_xlabel("tokens")
+    axes.set_ylabel("reviews")
+    axes.legend()
+    return figure
+
+
 def draw_learning_curve(history: Sequence[dict[str, float]]) -> Figure:
     """Training and validation loss, and validation F1, by step."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")

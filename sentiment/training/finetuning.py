@@ -10,6 +10,7 @@ from typing import Any
 from .. import registry
 from ..config import FinetuneConfig
 from ..inference.predictor import Predictor
+from ..inference.pyfunc import ENCODER_ARTIFACT
 from .datasets import DataReport, LabelledReviews, load_labelled_reviews
 from .encoders import load_encoder
 from .evaluation import Baseline, Evaluation, evaluate_model, measure_baselines
@@ -53,8 +54,9 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
     encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
     reviews = load_labelled_reviews(config)
     registry.open_experiment(config.experiment)
-    with mlflow.start_run(), TemporaryDirectory(prefix="sentiment-model-") as folder:
-        _log_data(config, reviews)
+    with mlflow.start_run(), TemporaryDirectory(prefix="sentiment-") as scratch:
+        folder = Path(scratch) / ENCODER_ARTIFACT  # MLflow keeps the name
+        log_data(config, reviews)
         train_started = time.monotonic()
         history = finetune_encoder(
             encoder,
@@ -65,17 +67,17 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
         )
         train_seconds = time.monotonic() - train_started
 
-        save_encoder(encoder, Path(folder), config.max_length)
+        save_encoder(encoder, folder, config.max_length)
         evaluation = evaluate_model(
-            Predictor(Path(folder)),
+            Predictor(folder),
             reviews.splits.test,
             lambda done, total: progress("testing", done, total, ""),
         )
         progress("measuring baselines", 0, 1, "")
         baselines = measure_baselines(reviews.splits.train, reviews.splits.test)
-        _log_results(evaluation, baselines, history)
+        log_results(evaluation, baselines, history)
         progress("packaging", 0, 1, "")
-        model = log_model(Path(folder), encoder, config, reviews.text_col)
+        model = log_model(folder, encoder, config, reviews.text_col)
     if config.alias is not None:
         registry.set_alias(config.registered_model_name, config.alias, model.version)
     return FinetuneSummary(
@@ -96,23 +98,25 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
     )
 
 
-def _rows_trained(history: list[dict[str, float]], reviews: LabelledReviews) -> float:
-    epochs = max((row.get("epoch", 0.0) for row in history), default=0.0)
-    return epochs * len(reviews.splits.train)
-
-
-def _log_data(config: FinetuneConfig, reviews: LabelledReviews) -> None:
+def log_data(config: FinetuneConfig, reviews: LabelledReviews) -> None:
+    """Log to the active run what it was told and what it trains on."""
     mlflow = registry.import_mlflow()
     mlflow.log_params(asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest})
     mlflow.log_params(reviews.report.as_dict())
 
 
-def _log_results(
+def log_results(
     evaluation: Evaluation, baselines: dict[str, Baseline], history: list[dict[str, float]]
 ) -> None:
+    """Log to the active run the test figures, the baselines' and the pictures."""
     mlflow = registry.import_mlflow()
     mlflow.log_metrics({f"test_{name}": value for name, value in evaluation.as_metrics().items()})
     for name, baseline in baselines.items():
         mlflow.log_metrics({f"baseline_{name}_{k}": v for k, v in asdict(baseline).items()})
     mlflow.log_figure(draw_confusion_matrix(evaluation), "confusion_matrix.png")
     mlflow.log_figure(draw_learning_curve(history), "learning_curve.png")
+
+
+def _rows_trained(history: list[dict[str, float]], reviews: LabelledReviews) -> float:
+    epochs = max((row.get("epoch", 0.0) for row in history), default=0.0)
+    return epochs * len(reviews.splits.train)

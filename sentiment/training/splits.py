@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from ..errors import UnusableLabelsError
+from ..schema import LABELS
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
@@ -55,6 +56,26 @@ def without_leaks(splits: Splits) -> Splits:
         validation=validation,
         leaked_rows=int(is_leak.sum()) + int(in_test.sum()),
     )
+
+
+def describe_splits(splits: Splits) -> pd.DataFrame:
+    """A row per split: `reviews`, how many of them are `negative` and `positive`, and what would leak.
+
+    `shared_texts` counts the rows whose text another split has too, `shared_groups` those whose group it
+    has; 0 where the split has no groups.
+    """
+    frames = {TRAIN: splits.train, VALIDATION: splits.validation, TEST: splits.test}
+    rows = {}
+    for name, frame in frames.items():
+        others = pd.concat([other for key, other in frames.items() if key != name])
+        has_groups = "group" in frame and "group" in others
+        rows[name] = {
+            "reviews": len(frame),
+            **{label: int((frame["label"] == i).sum()) for i, label in enumerate(LABELS)},
+            "shared_texts": int(frame["text"].isin(others["text"]).sum()),
+            "shared_groups": int(frame["group"].isin(others["group"]).sum()) if has_groups else 0,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def sample_rows(frame: pd.DataFrame, max_rows: int | None, seed: int) -> pd.DataFrame:

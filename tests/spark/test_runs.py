@@ -1,0 +1,170 @@
+"""The scoring run on a real session and a real, tiny model."""
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sentiment import registry, schema
+from sentiment.config import ScoreConfig
+from sentiment.errors import ConfigError, EmptyInputError, ModelNotFoundError, StoreError, StoreLockedError
+from sentiment.tables import runs
+from sentiment.tables.runs import run_scoring
+from sentiment.tables.store import open_store
+from tests.conftest import make_reviews
+
+NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def score(spark, use_tiny_model, tmp_path):
+    """Runs a scoring over `input` into `tmp_path/scores`."""
+
+    def run(input, **options):
+        config = ScoreConfig(
+            **{"input": input, "output": str(tmp_path / "scores"), "model_uri": use_tiny_model.uri, **options}
+        )
+        return run_scoring(config, lambda: spark, NOW, lambda *_: None)
+
+    return run
+
+
+def make_mixed_reviews():
+    """300 reviews with every kind of row that the table can hold."""
+    reviews = make_reviews(300)
+    reviews.loc[[3, 4], "text"] = [None, " \t"]
+    reviews.loc[[5, 6], "review_id"] = None
+    return reviews
+
+
+def read_published(output):
+    return pd.read_parquet(output).sort_values("review_id").reset_index(drop=True)
+
+
+def test_every_row_ends_as_one_score_or_one_reject(score, write_parquet, tmp_path):
+    summary = score(write_parquet(make_mixed_reviews()))
+    assert (summary.input_rows, summary.scored_rows, summary.rejected_rows) == (300, 296, 4)
+    assert summary.rejected_by_reason == {"null_text": 1, "blank_text": 1, "null_id": 2}
+    assert summary.warnings == ["2 rows have no review_id: rejected as null_id"]
+    scored = read_published(tmp_path / "scores")
+    rejected = pd.read_parquet(Path(summary.batch) / "_rejected")
+    expected = make_mixed_reviews()
+    left = expected[expected["review_id"].notna() & ~expected.index.isin([3, 4])]["review_id"]
+    assert sorted(scored["review_id"]) == sorted(left)
+    assert sorted(rejected["review_id"].dropna()) == ["r3", "r4"]
+    assert rejected["review_id"].isna().sum() == 2
+
+
+def test_the_published_table_has_the_contract_columns_and_no_text(score, write_parquet, tmp_path):
+    summary = score(write_parquet(make_mixed_reviews()))
+    batch = Path(summary.batch)
+    scored = pd.read_parquet(next(batch.glob("part-*.parquet")))
+    assert list(scored.columns) == [
+        *("review_id", "label", "score", "n_tokens", "truncated", "model_version", "scored_at")
+    ]
+    assert set(scored["model_version"]) == {"1"}
+    assert set(scored["scored_at"].dt.tz_convert("UTC")) == {pd.Timestamp(NOW)}
+    rejected = pd.read_parquet(batch / "_rejected")
+    assert list(rejected.columns) == ["review_id", "reject_reason", "model_version", "scored_at"]
+    manifest = json.loads((batch / "_MANIFEST.json").read_text())
+    assert manifest["input_rows"] == 300
+    assert [file["rows"] for file in manifest["inputs"]] == [300]
+    assert batch == tmp_path / "scores" / "model=1" / f"batch=2026-01-31-{batch.name[-12:]}"
+    assert sorted(p.name for p in (tmp_path / "scores").iterdir()) == ["model=1"]
+
+
+def test_the_table_equals_what_the_model_says_of_each_review_alone(
+    score, write_parquet, use_tiny_model, tmp_path
+):
+    reviews = make_reviews(60)
+    score(write_parquet(reviews))
+    model = registry.load_model(use_tiny_model.uri)
+    alone = pd.concat([model.predict([text]) for text in reviews["text"]]).assign(
+        review_id=reviews["review_id"].to_numpy()
+    )
+    alone = alone.sort_values("review_id").reset_index(drop=True)
+    table = read_published(tmp_path / "scores")
+    assert table["label"].tolist() == alone["label"].tolist()
+    assert (table["score"] - alone["score"]).abs().max() < 1e-5
+    assert table["n_tokens"].tolist() == alone["n_tokens"].tolist()
+
+
+def test_the_model_is_loaded_once_a_worker(score, write_parquet):
+    summary = score(write_parquet(make_reviews(200)), rows_per_task=10)
+    assert summary.python_workers >= 1
+    assert summary.model_loads <= summary.python_workers
+
+
+def test_partitions_do_not_change_the_scores(score, write_parquet, tmp_path):
+    path = write_parquet(make_reviews(200))
+    for tasks in (10, 200):
+        score(path, rows_per_task=tasks, output=str(tmp_path / f"by-{tasks}"))
+    few, many = (read_published(tmp_path / f"by-{tasks}") for tasks in (10, 200))
+    assert few["label"].equals(many["label"])
+    assert (few["score"] - many["score"]).abs().max() < 1e-5
+
+
+def test_a_second_run_scores_nothing_and_changes_nothing(score, write_parquet, tmp_path):
+    path = write_parquet(make_reviews(40))
+    first = score(path)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "scores").rglob("*")}
+    second = score(path)
+    assert (second.scored_rows, second.skipped_rows, second.model_loads) == (0, 40, 0)
+    assert second.batch == first.batch
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "scores").rglob("*")} == before
+
+
+def test_another_text_column_than_the_models_is_a_warning(score, write_parquet):
+    summary = score(write_parquet(make_reviews(10).rename(columns={"text": "body"})), text_col="body")
+    assert summary.warnings == ["the model was trained on text_col text, this run scores body"]
+
+
+@pytest.mark.parametrize(
+    ("reviews", "options", "error"),
+    [
+        (make_reviews(3).iloc[:0], {}, EmptyInputError),
+        (make_reviews(3), {"model_uri": "models:/nothing@champion"}, ModelNotFoundError),
+        (make_reviews(3), {"model_uri": "models:/nothing/7"}, ModelNotFoundError),
+        (make_reviews(3), {"model_uri": "/no/such/folder"}, ModelNotFoundError),
+        (make_reviews(3), {"model_uri": "nonsense"}, ModelNotFoundError),
+    ],
+)
+def test_a_run_that_cannot_be_done_leaves_nothing(score, write_parquet, tmp_path, reviews, options, error):
+    with pytest.raises(error):
+        score(write_parquet(reviews), **options)
+    assert not (tmp_path / "scores").exists()
+
+
+@pytest.mark.parametrize("place", ["reviews", "reviews/scores", "."])
+def test_an_output_that_is_or_touches_the_input_is_refused(score, write_parquet, tmp_path, place):
+    write_parquet(make_reviews(3), "reviews/a.parquet")
+    with pytest.raises(ConfigError, match="would be read as reviews"):
+        score(str(tmp_path / "reviews"), output=str(tmp_path / place))
+    assert [p.name for p in tmp_path.rglob("*.parquet")] == ["a.parquet"]
+
+
+def test_a_store_in_use_is_refused_before_spark_does_anything(score, write_parquet, tmp_path):
+    with open_store(str(tmp_path / "scores")), pytest.raises(StoreLockedError):
+        score(write_parquet(make_reviews(3)))
+
+
+def test_the_audit_refuses_rows_that_do_not_add_up(score, write_parquet, tmp_path, monkeypatch):
+    real = runs.read_reviews
+    monkeypatch.setattr(runs, "read_reviews", lambda *a: real(*a).where("review_id <> 'r7'"))
+    with pytest.raises(StoreError, match="40 rows were read, 39 scored"):
+        score(write_parquet(make_reviews(40)))
+    assert not (tmp_path / "scores").exists()
+
+
+def test_a_model_that_breaks_its_contract_is_not_published(score, write_parquet, tmp_path, monkeypatch):
+    from pyspark.sql import functions as F
+
+    real = runs.score_reviews
+    monkeypatch.setattr(
+        runs, "score_reviews", lambda *a: real(*a).withColumn(schema.SCORE, F.lit(float("nan")))
+    )
+    with pytest.raises(StoreError, match="40 scores outside"):
+        score(write_parquet(make_reviews(40)))
+    assert not (tmp_path / "scores").exists()

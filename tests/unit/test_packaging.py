@@ -1,0 +1,135 @@
+"""The packaged model as any MLflow user meets it."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import mlflow
+import pandas as pd
+import pytest
+
+from sentiment import registry, schema
+from sentiment.training.packaging import list_requirements
+
+TEXTS = ["great phone", None, " ", 7, "awful battery"]
+
+
+@pytest.fixture
+def model(use_tiny_model):
+    return mlflow.pyfunc.load_model(use_tiny_model.uri)
+
+
+@pytest.fixture
+def folder(use_tiny_model):
+    return registry.resolve_model(use_tiny_model.uri).folder
+
+
+def test_every_form_of_input_gives_the_same_predictions(model):
+    expected = model.predict(pd.DataFrame({"text": pd.Series(TEXTS, dtype=object)}))
+    assert expected[schema.REJECT_REASON].tolist() == [
+        None,
+        schema.NULL_TEXT,
+        schema.BLANK_TEXT,
+        schema.NOT_TEXT,
+        None,
+    ]
+    for form in (
+        TEXTS,
+        pd.Series(TEXTS, name="text", dtype=object),
+        pd.DataFrame({"id": range(5), "text": pd.Series(TEXTS, dtype=object)}),
+        pd.DataFrame({"text": TEXTS}, index=[9, 3, 9, 1, 0], dtype=object),
+    ):
+        pd.testing.assert_frame_equal(model.predict(form), expected)
+
+
+def test_a_column_of_numbers_is_rejected_row_by_row(model):
+    predictions = model.predict(pd.DataFrame({"text": [1, 2]}))
+    assert predictions[schema.REJECT_REASON].tolist() == [schema.NOT_TEXT] * 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"inputs": TEXTS},
+        {"instances": TEXTS},
+        {"dataframe_split": {"columns": ["text"], "data": [[t] for t in TEXTS]}},
+        {"dataframe_records": [{"text": t} for t in TEXTS]},
+    ],
+)
+def test_each_of_mlflows_json_forms_is_understood(model, body):
+    from mlflow.pyfunc.scoring_server import invocations
+
+    answer = invocations(json.dumps(body), "application/json", model, model.metadata.get_input_schema())
+    assert answer.status == 200
+    predictions = json.loads(answer.response)["predictions"]
+    assert [p["reject_reason"] for p in predictions] == [None, "null_text", "blank_text", "not_text", None]
+    assert predictions[1]["score"] is None
+    assert predictions[0]["label"] == "positive"
+    assert predictions[4]["label"] == "negative"
+
+
+def test_a_frame_without_text_is_an_error_that_quotes_nothing(model):
+    with pytest.raises(ValueError, match="no column 'text'") as caught:
+        model.predict(pd.DataFrame({"review": ["a secret"]}))
+    assert "secret" not in str(caught.value)
+
+
+def test_the_model_says_what_it_is(model):
+    metadata = model.metadata
+    assert metadata.metadata["text_col"] == "text"
+    assert metadata.metadata["max_length"] == 32
+    assert [column.name for column in metadata.signature.outputs] == list(schema.PREDICTION_COLUMNS)
+    assert metadata.saved_input_example_info is not None
+    logged = mlflow.get_logged_model(metadata.model_id)
+    assert logged.tags["license"] == "unknown"  # the tiny encoder states none
+
+
+def test_requirements_are_exact_and_enough(folder):
+    lines = (folder / "requirements.txt").read_text().splitlines()
+    assert lines == list_requirements()
+    names = [line.partition("==")[0] for line in lines]
+    assert names == ["mlflow", "numpy", "pandas", "safetensors", "tokenizers", "torch", "transformers"]
+    assert all("==" in line and "+" not in line for line in lines)
+
+
+def test_the_model_carries_weights_as_safetensors_and_nothing_pickled(folder):
+    files = {p.name for p in (folder / "artifacts" / "encoder").iterdir()}
+    assert files == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert not [p for p in folder.rglob("*") if p.suffix in {".pkl", ".bin", ".pt"}]
+
+
+def test_the_model_carries_inference_code_alone_under_a_name_of_its_own(folder):
+    packages = [p for p in (folder / "code").iterdir() if p.is_dir()]
+    assert [p.name.startswith("sentiment_model_") for p in packages] == [True]
+    carried = {str(p.relative_to(packages[0])) for p in packages[0].rglob("*.py")}
+    assert carried == {
+        "__init__.py",
+        "errors.py",
+        "schema.py",
+        *(f"inference/{name}.py" for name in ("__init__", "engines", "minibatches", "predictor")),
+        *(f"inference/{name}.py" for name in ("pyfunc", "rejects", "tokenization")),
+    }
+
+
+def test_the_model_loads_where_the_project_is_not_installed(folder, tmp_path):
+    script = textwrap.dedent(
+        f"""
+        import sys
+
+        class Block:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] == "sentiment":
+                    raise ModuleNotFoundError(name)
+
+        sys.meta_path.insert(0, Block())
+        import mlflow
+        model = mlflow.pyfunc.load_model({str(folder)!r})
+        predictions = model.predict(["great phone", "awful battery"])
+        print(",".join(predictions["label"]))
+        print(sorted({{"sentiment", "datasets", "matplotlib"}} & set(sys.modules)))
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["positive,negative", "[]"]

@@ -1,0 +1,59 @@
+import pytest
+
+from sentiment import registry
+from sentiment.errors import ModelLoadError, ModelNotFoundError
+
+
+def test_a_preset_tracking_server_wins(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/preset.db")
+    assert registry.use_tracking(tmp_path / "home") == f"sqlite:///{tmp_path}/preset.db"
+    assert not (tmp_path / "home").exists()
+
+
+def test_without_one_it_is_sqlite_under_var(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert registry.use_tracking(tmp_path) == f"sqlite:///{tmp_path}/var/mlflow.db"
+
+
+def test_files_of_an_experiment_lie_beside_the_database(tracking, tmp_path):
+    registry.open_experiment("tests")
+    experiment = registry.import_mlflow().get_experiment_by_name("tests")
+    assert experiment.artifact_location == (tmp_path / "tracking" / "artifacts").as_uri()
+
+
+def test_an_alias_resolves_to_its_version_and_folder(use_tiny_model):
+    found = registry.resolve_model("models:/sentiment@champion")
+    assert found.version == "1"
+    assert found.text_col == "text"
+    assert (found.folder / "MLmodel").is_file()
+    by_version = registry.resolve_model("models:/sentiment/1")
+    assert (by_version.folder, by_version.model_id) == (found.folder, found.model_id)
+    assert registry.resolve_model("models:/sentiment/latest").version == "1"
+
+
+def test_a_folder_is_a_model_without_a_registry(use_tiny_model):
+    found = registry.resolve_model("models:/sentiment/1")
+    by_folder = registry.resolve_model(str(found.folder))
+    assert by_folder.model_id == found.model_id
+    assert found.model_id.replace("-", "").startswith(by_folder.version)
+
+
+@pytest.mark.parametrize("uri", ["models:/none@champion", "models:/sentiment@none", "models:/sentiment/99"])
+def test_a_model_that_is_not_there_is_an_error_with_the_next_step(use_tiny_model, uri):
+    with pytest.raises(ModelNotFoundError, match="fine-tune one with"):
+        registry.resolve_model(uri)
+
+
+def test_a_folder_that_is_no_model_is_an_error(use_tiny_model, tmp_path):
+    with pytest.raises(ModelNotFoundError):
+        registry.resolve_model(str(tmp_path))
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error(use_tiny_model, tmp_path):
+    import shutil
+
+    copy = tmp_path / "model"
+    shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, copy)
+    (copy / "artifacts" / "encoder" / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ModelLoadError, match="could not be loaded"):
+        registry.load_model(copy)

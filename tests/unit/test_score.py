@@ -1,0 +1,87 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import score
+from tests.conftest import ROOT
+
+LOADED = "import sys; sys.path.insert(0, {root!r}); import score; {then}; print(' '.join(sys.modules))"
+
+
+@pytest.fixture(autouse=True)
+def _use_model(use_tiny_model, monkeypatch):
+    monkeypatch.setenv("SENTIMENT_MODEL_URI", use_tiny_model.uri)
+    score._load_champion.cache_clear()
+
+
+def test_a_string_gives_one_prediction():
+    prediction = score.predict_sentiment("great phone")
+    assert prediction["label"] == "positive"
+    assert 0.5 <= prediction["score"] <= 1
+    assert list(prediction) == ["label", "score", "n_tokens", "truncated", "reject_reason"]
+    json.dumps(prediction)
+
+
+def test_the_platforms_keyword_works():
+    assert score.predict_sentiment(sentence="awful battery")["label"] == "negative"
+
+
+def test_a_list_gives_a_list_in_its_order_with_rejects():
+    predictions = score.predict_sentiment(["awful battery", None, "great phone"])
+    assert [p["label"] for p in predictions] == ["negative", None, "positive"]
+    assert predictions[1]["reject_reason"] == "null_text"
+    assert predictions[1]["score"] is None
+    json.dumps(predictions, allow_nan=False)
+
+
+def test_one_null_gives_one_reject_and_no_reviews_give_none():
+    assert score.predict_sentiment(None)["reject_reason"] == "null_text"
+    assert score.predict_sentiment([]) == []
+
+
+def test_the_model_is_loaded_once(monkeypatch):
+    loads = []
+    real = score.registry.load_model
+    monkeypatch.setattr(score.registry, "load_model", lambda uri: loads.append(uri) or real(uri))
+    score.predict_sentiment("great")
+    score.predict_sentiment(["good"])
+    assert len(loads) == 1
+
+
+def test_importing_it_loads_no_model_no_spark_and_no_training():
+    script = LOADED.format(root=str(ROOT), then="pass")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"torch", "transformers", "pyspark", "datasets", "mlflow", "sentiment.training"}
+
+
+def test_the_command_prints_a_table_or_json(tmp_path, capsys):
+    path = tmp_path / "reviews.txt"
+    path.write_text("great [bold]phone\n\nawful battery\n")
+    assert score.main(["--eval_path", str(path)]) == 0
+    table = capsys.readouterr().out
+    assert "great [bold]phone" in table
+    assert "blank_text" in table
+    assert score.main(["--eval_path", str(path), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["label"] for line in lines] == ["positive", None, "negative"]
+
+
+def test_without_a_file_it_scores_a_default_sentence(capsys):
+    assert score.main([]) == 0
+    assert score.DEFAULT_SENTENCE[:20] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "uri", "code"),
+    [(["--eval_path", "/no/such"], None, 3), ([], "models:/none@champion", 4)],
+)
+def test_an_error_is_one_line_and_its_exit_code(monkeypatch, capsys, arguments, uri, code):
+    if uri:
+        monkeypatch.setenv("SENTIMENT_MODEL_URI", uri)
+    assert score.main(arguments) == code
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: ")
