@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sentiment import registry, schema
+from sentiment.config import DEFAULT_MODEL_URI
 from sentiment.errors import MissingInputError, SentimentError
 
-DEFAULT_MODEL_URI = "models:/sentiment@champion"
 DEFAULT_SENTENCE = "The battery lasts all week, and the screen is a joy to read on."
 
 Prediction = dict[str, Any]

@@ -14,6 +14,9 @@ from .errors import ConfigError
 
 Config = TypeVar("Config")
 
+DEFAULT_MODEL_URI = "models:/sentiment@champion"
+"""What is scored with unless a URI is given: batch, online and the dashboard alike."""
+
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
 _Positive = Field(gt=0)
 
@@ -67,7 +70,7 @@ class ScoreConfig:
 
     input: Annotated[str, Field(description="Parquet file or folder of reviews, or `sample`")]
     output: Annotated[str, Field(description="folder of the scored table")]
-    model_uri: Annotated[str, Field(description="MLflow model")] = "models:/sentiment@champion"
+    model_uri: Annotated[str, Field(description="MLflow model")] = DEFAULT_MODEL_URI
     id_col: Annotated[str, Field(description="id column, or several: shop,review")] = "review_id"
     text_col: Annotated[str, Field(description="text column, or several joined: title,content")] = "text"
     rows_per_task: Annotated[

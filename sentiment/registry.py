@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -79,7 +80,7 @@ def resolve_model(uri: str) -> ModelReference:
         version = _find_registered_version(uri) or str(metadata.model_uuid).replace("-", "")[:12]
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise ModelNotFoundError(
-            f"no model at {uri!r} (tracking server {mlflow.get_tracking_uri()}): fine-tune one with "
+            f"no model at {uri!r} (tracking server {_without_password(mlflow.get_tracking_uri())}): fine-tune one with "
             "`python jobs/finetune.py --alias champion`, or pass another --model_uri"
         ) from error
     return ModelReference(
@@ -127,6 +128,12 @@ def import_mlflow() -> Any:
         if logger.level == logging.NOTSET or logger.level == logging.INFO:
             logger.setLevel(logging.WARNING)
     return mlflow
+
+
+def _without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    _, at, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=host).geturl() if at else uri
 
 
 def _find_registered_version(uri: str) -> str | None:

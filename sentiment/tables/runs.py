@@ -20,7 +20,7 @@ from ..config import ScoreConfig
 from ..errors import ConfigError, ScoringError, StoreError
 from .reviews import ReviewTable, inspect_reviews, read_reviews
 from .scoring import Progress, score_reviews, show_tasks, spread_rows
-from .store import REJECTED, BatchId, open_store
+from .store import REJECTED, BatchId, find_folder, open_store
 from .worker import WorkerCensus
 
 MANIFEST_VERSION = 1
@@ -201,7 +201,7 @@ def _audit(counts: _Counts, table: ReviewTable) -> None:
 
 
 def _check_places(config: ScoreConfig) -> None:
-    source, target = Path(config.input).resolve(), Path(config.output).resolve()
+    source, target = Path(config.input).resolve(), find_folder(config.output).resolve()
     if source == target or source in target.parents or target in source.parents:
         raise ConfigError(
             f"output: {target} lies in the input {source} or holds it; scores would be read as reviews; "

@@ -85,7 +85,7 @@ def open_store(path: str) -> Iterator[Store]:
     The folder is made if need be, and removed again if nothing was published into it. Raises
     StoreLockedError at once if another run holds it, ConfigError if it cannot be written.
     """
-    root = _local_folder(path)
+    root = find_folder(path)
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = _lock(root)
@@ -124,7 +124,8 @@ def _is_same_file(handle: int, path: Path) -> bool:
         return False
 
 
-def _local_folder(path: str) -> Path:
+def find_folder(path: str) -> Path:
+    """The store's absolute folder, made or not. Raises ConfigError for what cannot be one."""
     if "://" in path and not path.startswith("file://"):
         raise ConfigError(
             f"output: {path} is no mounted file system; a batch is published by a rename, which object "

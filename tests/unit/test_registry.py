@@ -44,6 +44,12 @@ def test_a_model_that_is_not_there_is_an_error_with_the_next_step(use_tiny_model
         registry.resolve_model(uri)
 
 
+def test_an_error_shows_no_password(monkeypatch):
+    shown = registry._without_password("https://user:secret@tracking.example/path?x=1")
+    assert shown == "https://tracking.example/path?x=1"
+    assert registry._without_password("sqlite:////var/mlflow.db") == "sqlite:////var/mlflow.db"
+
+
 def test_a_folder_that_is_no_model_is_an_error(use_tiny_model, tmp_path):
     with pytest.raises(ModelNotFoundError):
         registry.resolve_model(str(tmp_path))

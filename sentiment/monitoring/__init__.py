@@ -1,0 +1,1 @@
+"""What the nightly runs did, for those who watch them."""

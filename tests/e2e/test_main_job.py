@@ -1,0 +1,112 @@
+"""Fine-tune, score in Spark, ask online: the same answers, and nothing lost."""
+
+import json
+
+import mlflow
+import pytest
+
+from tests.e2e.conftest import run_python
+
+
+def test_no_row_of_the_sample_is_lost(main_job):
+    summary = main_job.score
+    assert summary["input_rows"] == summary["scored_rows"] + summary["rejected_rows"] == 3708
+    assert len(main_job.scores) == summary["scored_rows"]
+    assert main_job.scores["review_id"].is_unique
+    assert set(main_job.scores["review_id"]) <= set(main_job.reviews.index)
+
+
+def test_the_summaries_have_what_schedulers_read(main_job):
+    expected = {
+        *("input_rows", "scored_rows", "rejected_rows", "rows_per_second", "seconds"),
+        *("model_loads", "python_workers", "model_version", "output"),
+    }
+    assert expected <= main_job.score.keys()
+    assert {"model_uri", "model_version", "test", "baselines", "train_rows", "seconds"} <= (
+        main_job.finetune.keys()
+    )
+    assert {"accuracy", "f1_weighted", "roc_auc"} <= main_job.finetune["test"].keys()
+    assert main_job.finetune["baselines"].keys() == {"majority", "lexicon"}
+
+
+def test_the_model_is_loaded_at_most_once_a_worker(main_job):
+    assert 1 <= main_job.score["model_loads"] <= main_job.score["python_workers"]
+
+
+def test_tuning_beats_both_baselines(main_job):
+    accuracy = main_job.finetune["test"]["accuracy"]
+    assert accuracy > main_job.finetune["baselines"]["majority"]["accuracy"] + 0.1
+    assert accuracy > main_job.finetune["baselines"]["lexicon"]["accuracy"]
+
+
+def test_the_tables_that_people_read_are_printed(main_job):
+    for words in ("minilm, fine-tuned", "majority class", "VADER lexicon", "models:/sentiment/1"):
+        assert words in main_job.finetune_output
+    for words in ("rows read", "3,708", "negative", "positive", "rejected", "model version"):
+        assert words in main_job.score_output
+
+
+def test_the_run_is_logged_whatever_the_originals_switches_say(main_job):
+    client = mlflow.MlflowClient(main_job.tracking_uri)
+    version = client.get_model_version_by_alias("sentiment", "champion")
+    run = client.get_run(version.run_id)
+    assert run.data.params["distilbert_model"] == "minilm"
+    assert len(run.data.params["data_digest"]) == 16
+    assert run.data.params["train_rows"] == "1200"
+    assert run.data.metrics["test_accuracy"] == main_job.finetune["test"]["accuracy"]
+    assert {"loss", "eval_f1", "test_f1_negative", "baseline_lexicon_accuracy"} <= run.data.metrics.keys()
+    assert len(client.get_metric_history(version.run_id, "eval_f1")) >= 4
+    pictures = {artifact.path for artifact in client.list_artifacts(version.run_id)}
+    assert {"confusion_matrix.png", "learning_curve.png"} <= pictures
+
+
+def test_batch_equals_online(main_job, tmp_path):
+    sampled = main_job.scores.sample(200, random_state=1)
+    path = tmp_path / "reviews.txt"
+    path.write_text("\n".join(main_job.reviews.loc[sampled["review_id"], "text"]) + "\n")
+    done = run_python("score.py", "--json", "--eval_path", path, MLFLOW_TRACKING_URI=main_job.tracking_uri)
+    assert done.returncode == 0, done.stderr
+    online = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["label"] for row in online] == sampled["label"].tolist()
+    assert [row["n_tokens"] for row in online] == sampled["n_tokens"].tolist()
+    for row, score in zip(online, sampled["score"], strict=True):
+        assert row["score"] == pytest.approx(score, abs=1e-5)
+
+
+def test_mlflows_own_udf_equals_the_job(main_job, tmp_path):
+    script = tmp_path / "udf.py"
+    script.write_text(
+        "import sys, mlflow\n"
+        "from pyspark.sql import SparkSession\n"
+        "from sentiment.sample import load_sample\n"
+        "spark = SparkSession.builder.master('local[2]').config('spark.ui.enabled', 'false').getOrCreate()\n"
+        "reviews = spark.createDataFrame(load_sample()[['review_id', 'text']].head(200))\n"
+        "predict = mlflow.pyfunc.spark_udf(spark, 'models:/sentiment@champion', env_manager='local',\n"
+        "                                  result_type='label string, score double')\n"
+        "rows = reviews.select('review_id', predict('text').alias('p')).select('review_id', 'p.*')\n"
+        "rows.toPandas().to_parquet(sys.argv[1])\n"
+    )
+    done = run_python(script, tmp_path / "udf.parquet", MLFLOW_TRACKING_URI=main_job.tracking_uri)
+    assert done.returncode == 0, done.stderr[-2000:]
+    import pandas as pd
+
+    udf = pd.read_parquet(tmp_path / "udf.parquet").set_index("review_id")
+    job = main_job.scores.set_index("review_id").loc[udf.index]
+    assert len(udf) == 200
+    assert udf["label"].tolist() == job["label"].tolist()
+    assert (udf["score"] - job["score"]).abs().max() < 1e-5
+
+
+def test_the_spark_driver_imports_neither_torch_nor_training(main_job, tmp_path):
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv = ['score_reviews.py', '--input', 'sample', '--output', {str(tmp_path / 'scores')!r}]\n"
+        "try:\n"
+        "    runpy.run_path('jobs/score_reviews.py', run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 0, stop.code\n"
+        "names = ('torch', 'transformers', 'datasets', 'sentiment.training', 'sentiment.inference')\n"
+        "print('LOADED', [name for name in names if name in sys.modules])\n"
+    )
+    done = run_python("-c", script, MLFLOW_TRACKING_URI=main_job.tracking_uri)
+    assert done.stdout.splitlines()[-1] == "LOADED []", done.stderr

@@ -1,0 +1,321 @@
+"""The page as a user meets it, with a small model in place of the registry's."""
+
+import io
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sentiment import registry, schema
+from sentiment.dashboard import model
+from sentiment.dashboard.wording import escape_markdown
+from sentiment.errors import ModelError, ModelNotFoundError
+
+streamlit = pytest.importorskip("streamlit")
+from streamlit.testing.v1 import AppTest  # noqa: E402  only where streamlit is installed
+
+DASHBOARD = Path(model.__file__).parent
+BLANK = schema.REJECT_REASONS[schema.BLANK_TEXT]
+URI = "models:/tiny@champion"
+PRIVATE = "my neighbour Ada bought it"
+
+
+class StandInModel:
+    """Positive if "good" is in the text; reads at most four words."""
+
+    def predict(self, reviews):
+        return pd.DataFrame([self._predict_one(text) for text in reviews[schema.TEXT]])
+
+    def _predict_one(self, text):
+        if text is None or not text.strip():
+            reason = schema.NULL_TEXT if text is None else schema.BLANK_TEXT
+            return dict(zip(schema.PREDICTION_COLUMNS, (None, float("nan"), 0, False, reason), strict=True))
+        words = text.split()
+        label = schema.POSITIVE if "good" in words else schema.NEGATIVE
+        values = (label, 0.875, min(len(words), 4), len(words) > 4, None)
+        return dict(zip(schema.PREDICTION_COLUMNS, values, strict=True))
+
+
+class FailingModel:
+    """Fails, and quotes the review as a careless library would."""
+
+    def predict(self, reviews):
+        raise RuntimeError(f"cannot read {reviews[schema.TEXT].iloc[0]}")
+
+
+def put_model(monkeypatch, loaded, version="7"):
+    reference = registry.ModelReference(URI, version, Path("/nowhere"), "m-1", "content")
+    monkeypatch.setattr(registry, "use_tracking", lambda home: "")
+    monkeypatch.setattr(registry, "resolve_model", lambda uri: reference)
+    monkeypatch.setattr(registry, "load_model", lambda uri: loaded)
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """The page, not run yet, with the stand-in model."""
+    monkeypatch.setenv("SENTIMENT_MODEL_URI", URI)
+    put_model(monkeypatch, StandInModel())
+    streamlit.cache_resource.clear()
+    yield AppTest.from_file(DASHBOARD / "app.py", default_timeout=30)
+    streamlit.cache_resource.clear()
+
+
+def click(page, label):
+    (found,) = (button for button in page.button if re.fullmatch(label, button.label))
+    return found.click().run()
+
+
+def score_one(page, text):
+    page.run()
+    page.text_area[0].set_value(text)
+    return click(page, "Score the review")
+
+
+def upload(page, name, data):
+    page.run()
+    page.file_uploader[0].upload(name, data)
+    return page.run()
+
+
+def score_file(page, name, data):
+    upload(page, name, data)
+    return click(page, r"Score [\d,]+ reviews")
+
+
+def metrics(page):
+    return {metric.label: metric.value for metric in page.metric}
+
+
+def only_error(page):
+    """The one error line of a page that shows neither results nor a traceback."""
+    assert not page.exception
+    (error,) = page.error
+    assert "\n" not in error.value
+    assert not page.metric
+    return error.value.replace("\\", "")
+
+
+def to_parquet(table):
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def test_the_page_names_the_model_in_use(page):
+    page.run()
+    assert page.sidebar.code[0].value == URI
+    assert [line.value for line in page.sidebar.text] == ["Version 7", "Trained on column content"]
+    assert not page.error
+
+
+def test_a_fresh_page_shows_its_title_and_no_stray_words(page):
+    page.run()
+    assert [title.value for title in page.title] == ["Review sentiment"]
+    assert not page.main.markdown
+    assert not page.main.text
+
+
+def test_one_review_gets_label_score_and_tokens(page):
+    score_one(page, "a good phone")
+    assert metrics(page) == {"Label": "positive", "Tokens read": "3"}
+    (bar,) = page.get("progress")
+    assert bar.value == 87
+    assert "0.875" in bar.text
+    assert not page.info
+
+
+def test_a_truncated_review_is_said_to_be_one(page):
+    score_one(page, "a good phone for a year")
+    assert "first 4 tokens" in page.info[0].value
+
+
+def test_a_blank_review_is_rejected_in_words(page):
+    score_one(page, "  ")
+    assert schema.REJECT_REASONS[schema.BLANK_TEXT] in page.warning[0].value
+    assert not page.metric
+
+
+def test_a_file_is_summed_up_and_every_row_comes_back_in_order(page):
+    data = b'id,text\n03,a good one\n01,""\n02,it broke\n04,good and long and more\n'
+    score_file(page, "reviews.csv", data)
+    assert metrics(page) == {"Rows": "4", "Scored": "3", "Rejected": "1", "Truncated": "1"}
+    assert page.table[0].value.to_dict() == {"rows": {escape_markdown(BLANK): 1}}
+    assert list(page.dataframe[0].value["id"]) == ["03", "01", "02", "04"]
+    assert page.get("vega_lite_chart")
+
+    scored = page.session_state["scored"]
+    assert [button.label for button in page.download_button] == ["Download CSV", "Download Parquet"]
+    assert scored.csv.decode().splitlines() == [
+        '"id","text","label","score","n_tokens","truncated","reject_reason"',
+        '"03","a good one","positive",0.875,3,false,',
+        '"01","",,,0,false,"blank_text"',
+        '"02","it broke","negative",0.875,2,false,',
+        '"04","good and long and more","positive",0.875,4,true,',
+    ]
+    assert pq.read_table(pa.BufferReader(scored.parquet)).column("id").to_pylist() == ["03", "01", "02", "04"]
+
+
+def test_a_parquet_file_of_more_than_one_chunk_keeps_its_rows(page, monkeypatch):
+    monkeypatch.setattr(model, "CHUNK_ROWS", 3)
+    texts = ["good" if i % 3 else None for i in range(10)]
+    score_file(page, "reviews.parquet", to_parquet(pa.table({"n": range(10), "content": texts})))
+    scored = page.session_state["scored"].table
+    assert scored.column("n").to_pylist() == list(range(10))
+    assert scored.column("label").to_pylist() == ["positive" if text else None for text in texts]
+    assert scored.column("reject_reason").to_pylist() == [None if text else "null_text" for text in texts]
+
+
+def test_results_stay_when_something_else_is_clicked_and_go_with_the_column(page):
+    score_file(page, "reviews.csv", b"title,text\ngood,it broke\n")
+    assert page.session_state["scored"].table.column("label").to_pylist() == ["negative"]
+    page.run()
+    assert metrics(page)["Rows"] == "1"
+    page.selectbox[0].select("title").run()
+    assert not page.metric
+    click(page, "Score 1 reviews")
+    assert page.session_state["scored"].table.column("label").to_pylist() == ["positive"]
+
+
+def test_a_file_taken_away_is_forgotten(page):
+    score_file(page, "reviews.csv", b"text\ngood\n")
+    page.file_uploader[0].clear()
+    page.run()
+    assert "scored" not in page.session_state
+    assert "read" not in page.session_state
+
+
+def test_no_column_is_chosen_for_the_user_among_unusual_ones(page):
+    upload(page, "reviews.csv", b"title,body\na,b\n")
+    assert page.selectbox[0].value is None
+    assert next(button for button in page.button if button.label == "Score 1 reviews").disabled
+
+
+def test_clashing_columns_are_announced_and_both_kept(page):
+    score_file(page, "reviews.csv", b"text,label\ngood,2\n")
+    assert "label → label_predicted" in page.info[0].value.replace("\\", "")
+    row = page.session_state["scored"].table.to_pylist()[0]
+    assert (row["label"], row["label_predicted"]) == ("2", "positive")
+
+
+def test_a_table_that_csv_cannot_hold_can_still_be_had_as_parquet(page):
+    table = pa.table({"text": ["good"], "tags": [["x"]]})
+    score_file(page, "reviews.parquet", to_parquet(table))
+    assert [button.label for button in page.download_button] == ["Download Parquet"]
+    assert any("column tags holds list" in text.value for text in page.main.text)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("reviews.csv", b"", "reviews.csv: the file is empty"),
+        ("reviews.parquet", PRIVATE.encode(), "reviews.parquet: not a readable Parquet file"),
+        ("reviews.csv", f"text\n{PRIVATE},or not\n".encode(), "reviews.csv, line 2: 2 values, expected 1"),
+        ("reviews.csv", b"id,stars\n7,5\n", "reviews.csv: no column holds text"),
+    ],
+)
+def test_a_file_that_cannot_be_used_gives_one_line(page, name, data, words):
+    upload(page, name, data)
+    message = only_error(page)
+    assert words in message
+    assert "Ada" not in message
+
+
+def test_names_from_a_file_are_shown_as_they_are_not_as_markdown(page):
+    upload(page, "r.csv", b"![x](https://example.org/pixel)\n7\n")
+    assert "![" not in page.error[0].value
+    assert "![x](https://example.org/pixel)" in only_error(page)
+
+
+def test_a_missing_model_gives_one_line_and_is_looked_for_again(page, monkeypatch):
+    def find_none(uri):
+        raise ModelNotFoundError(f"no model at {uri!r}")
+
+    monkeypatch.setattr(registry, "resolve_model", find_none)
+    page.run()
+    message = only_error(page)
+    assert f"no model at '{URI}'" in message
+    assert "SENTIMENT_MODEL_URI" in message
+    assert not page.text_area
+    put_model(monkeypatch, StandInModel())
+    page.run()
+    assert not page.error
+    assert page.text_area
+
+
+def test_the_model_is_loaded_once_and_anew_on_request(page, monkeypatch):
+    loads = []
+    monkeypatch.setattr(registry, "load_model", lambda uri: loads.append(uri) or StandInModel())
+    score_one(page, "good")
+    assert len(loads) == 1
+    put_model(monkeypatch, StandInModel(), version="8")
+    click(page, "Load again")
+    assert page.sidebar.text[0].value == "Version 8"
+    assert not page.metric  # what version 7 said is no longer shown
+
+
+@pytest.mark.parametrize(
+    "score", [score_one, lambda page, text: score_file(page, "r.csv", f"text\n{text}".encode())]
+)
+def test_a_failing_model_does_not_show_or_log_the_review(page, monkeypatch, caplog, capfd, score):
+    put_model(monkeypatch, FailingModel())
+    with caplog.at_level(logging.DEBUG):
+        score(page, PRIVATE)
+    message = only_error(page)
+    assert "failed while it scored: RuntimeError" in message
+    assert "Ada" not in message + caplog.text + "".join(capfd.readouterr())
+
+
+def test_the_answer_to_an_older_review_is_gone_once_the_model_failed(page, monkeypatch):
+    score_one(page, "a good phone")
+    monkeypatch.setattr(StandInModel, "predict", FailingModel.predict)
+    score_one(page, "it broke")
+    only_error(page)
+    page.run()
+    assert not page.metric
+
+
+def test_an_unexpected_error_is_named_without_its_message(page, monkeypatch, caplog, capfd):
+    def fail(*_):
+        raise KeyError(PRIVATE)
+
+    monkeypatch.setattr("sentiment.dashboard.uploads.add_predictions", fail)
+    score_file(page, "r.csv", f"text\n{PRIVATE}\n".encode())
+    assert "Unexpected KeyError" in only_error(page)
+    assert "unexpected KeyError at" in caplog.text
+    assert "Ada" not in caplog.text + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [pd.DataFrame({"label": ["positive"]}), pd.DataFrame(columns=list(schema.PREDICTION_COLUMNS)), [1]],
+)
+def test_an_answer_of_another_model_is_refused(answer):
+    class OtherModel:
+        def predict(self, reviews):
+            return answer
+
+    used = model.ModelInUse(registry.ModelReference(URI, "1", Path(), "m", None), OtherModel())
+    with pytest.raises(ModelError, match="is no sentiment model of this project"):
+        model.predict(used, ["good"])
+
+
+def test_the_dashboard_reaches_a_model_through_the_registry_alone():
+    code = "import sys, sentiment.dashboard.file_tab, sentiment.dashboard.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "sentiment.registry" in loaded
+    forbidden = {
+        "torch",
+        "pyspark",
+        "transformers",
+        "sentiment.inference",
+        "sentiment.training",
+        "sentiment.tables",
+    }
+    assert not loaded & forbidden
