@@ -9,6 +9,9 @@ DEMO := var/demo
 # On a shared tracking server the demo stays away from the champion that others score with.
 DEMO_MODEL := $(if $(MLFLOW_TRACKING_URI),sentiment_demo,sentiment)
 
+# spark-submit starts the driver with the first python3 on PATH.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
 .PHONY: help demo test lint java clean
 
 help:

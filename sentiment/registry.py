@@ -80,8 +80,8 @@ def resolve_model(uri: str) -> ModelReference:
         version = _find_registered_version(uri) or str(metadata.model_uuid).replace("-", "")[:12]
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise ModelNotFoundError(
-            f"no model at {uri!r} (tracking server {_without_password(mlflow.get_tracking_uri())}): fine-tune one with "
-            "`python jobs/finetune.py --alias champion`, or pass another --model_uri"
+            f"no model at {uri!r} (tracking server {_without_password(mlflow.get_tracking_uri())}): "
+            "fine-tune one with `python jobs/finetune.py --alias champion`, or pass another --model_uri"
         ) from error
     return ModelReference(
         uri=uri,

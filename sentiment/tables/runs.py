@@ -12,15 +12,16 @@ from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from .. import registry, schema
 from ..config import ScoreConfig
-from ..errors import ConfigError, ScoringError, StoreError
+from ..errors import ConfigError, ScoringError
+from .audit import Counts, audit, count_rows
 from .reviews import ReviewTable, inspect_reviews, read_reviews
 from .scoring import Progress, score_reviews, show_tasks, spread_rows
-from .store import REJECTED, BatchId, find_folder, open_store
+from .store import REJECTED, BatchId, Store, find_folder, open_store
 from .worker import WorkerCensus
 
 MANIFEST_VERSION = 1
@@ -49,24 +50,32 @@ class RunSummary:
     model_version: str
     output: str
     batch: str
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 @dataclass(frozen=True)
-class _Counts:
-    """What the staged rows are, by one pass over them."""
+class _Plan:
+    """What is to be scored, by what, as which batch."""
 
-    scored: int
-    rejected_by_reason: dict[str, int]
-    labels: dict[str, int]
-    bad_scores: int
+    config: ScoreConfig
+    table: ReviewTable
+    model: registry.ModelReference
+    batch: BatchId
+    now: datetime
 
-    @property
-    def rejected(self) -> int:
-        return sum(self.rejected_by_reason.values())
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Where the batch is, and what this run did for it: nothing, if an earlier one published it."""
+
+    batch: Path
+    counts: Counts = field(default_factory=Counts)
+    score_seconds: float = 0.0
+    model_loads: int = 0
+    python_workers: int = 0
 
 
 def run_scoring(
@@ -85,75 +94,56 @@ def run_scoring(
     _check_places(config)
     table = inspect_reviews(config.input, config.id_col, config.text_col)
     model = registry.resolve_model(config.model_uri)
-    warnings = _compare_text_columns(model, config)
     batch = BatchId(model.version, f"{now:%Y-%m-%d}", _digest(table, model, config))
+    plan = _Plan(config, table, model, batch, now)
     with open_store(config.output) as store:
         published = store.find_batch(batch)
         if published is not None:
-            return _summarise_skipped(table, model, published, config, warnings, started)
-        progress("starting Spark", 0, 1, "")
-        spark = start_session()
-        staged = store.stage()
-        census = WorkerCensus(spark.sparkContext)
-        score_started = time.monotonic()
-        counts = _write_batch(spark, table, model, config, now, staged, census, progress)
-        score_seconds = time.monotonic() - score_started
-        _audit(counts, table)
-        progress("publishing", 0, 1, "")
-        published = store.publish(staged, batch, _make_manifest(table, model, config, counts, now))
-    null_ids = counts.rejected_by_reason.get(schema.NULL_ID, 0)
-    if null_ids:
-        warnings.append(f"{null_ids:,} rows have no {config.id_col}: rejected as {schema.NULL_ID}")
-    return RunSummary(
-        input_rows=table.rows,
-        scored_rows=counts.scored,
-        rejected_rows=counts.rejected,
-        skipped_rows=0,
-        rejected_by_reason=counts.rejected_by_reason,
-        labels=counts.labels,
-        rows_per_second=table.rows / score_seconds,
-        seconds=time.monotonic() - started,
-        model_loads=census.loads,
-        python_workers=census.workers,
-        model_uri=config.model_uri,
-        model_version=model.version,
-        output=str(Path(config.output).absolute()),
-        batch=str(published),
-        warnings=warnings,
-    )
+            outcome = _Outcome(published)
+        else:
+            progress("starting Spark", 0, 1, "")
+            outcome = _score_and_publish(plan, start_session(), store, progress)
+    return _summarise(plan, outcome, time.monotonic() - started)
 
 
-def _write_batch(
-    spark: SparkSession,
-    table: ReviewTable,
-    model: registry.ModelReference,
-    config: ScoreConfig,
-    now: datetime,
-    staged: Path,
-    census: WorkerCensus,
-    progress: Progress,
-) -> _Counts:
-    """Run the model once over all rows into the staging folder, then part scores from rejects."""
-    reviews = spread_rows(read_reviews(spark, table), table.rows, config.rows_per_task)
-    predictions = score_reviews(reviews, model.folder, model.version, now, census)
-    raw = staged / _RAW
+def _score_and_publish(plan: _Plan, spark: SparkSession, store: Store, progress: Progress) -> _Outcome:
+    staged = store.stage()
+    census = WorkerCensus(spark.sparkContext)
+    started = time.monotonic()
     try:
-        with show_tasks(spark, "scoring", progress):
-            predictions.write.parquet(str(raw))
-        with show_tasks(spark, "writing", progress):
-            counts = _count(spark.read.parquet(str(raw)))
-            _write_parts(spark.read.parquet(str(raw)), counts, staged)
+        counts = _write_batch(plan, spark, staged, census, progress)
     except (PySparkException, Py4JError) as error:
         # Spark's message holds the Python traceback, which may quote a row.
         raise ScoringError(
             f"Spark stopped with {type(error).__name__}; nothing was published; run again with --debug to "
             "see where"
         ) from error
+    score_seconds = time.monotonic() - started
+    audit(counts, plan.table.rows)
+    progress("publishing", 0, 1, "")
+    published = store.publish(staged, plan.batch, _make_manifest(plan, counts))
+    return _Outcome(published, counts, score_seconds, census.loads, census.workers)
+
+
+def _write_batch(
+    plan: _Plan, spark: SparkSession, staged: Path, census: WorkerCensus, progress: Progress
+) -> Counts:
+    """Run the model once over all rows into the staging folder, then part scores from rejects."""
+    reviews = spread_rows(read_reviews(spark, plan.table), plan.table.rows, plan.config.rows_per_task)
+    raw = staged / _RAW
+    with show_tasks(spark, "scoring", progress):
+        score_reviews(reviews, plan.model.folder, plan.model.version, plan.now, census).write.parquet(
+            str(raw)
+        )
+    with show_tasks(spark, "writing", progress):
+        predictions = spark.read.parquet(str(raw))
+        counts = count_rows(predictions)
+        _write_parts(predictions, counts, staged)
     shutil.rmtree(raw)
     return counts
 
 
-def _write_parts(rows: DataFrame, counts: _Counts, staged: Path) -> None:
+def _write_parts(rows: DataFrame, counts: Counts, staged: Path) -> None:
     is_scored = F.col(schema.REJECT_REASON).isNull()
     prediction_only = (schema.LABEL, schema.SCORE, schema.N_TOKENS, schema.TRUNCATED)
     scored = rows.where(is_scored).drop(schema.REJECT_REASON)
@@ -167,39 +157,6 @@ def _write_parts(rows: DataFrame, counts: _Counts, staged: Path) -> None:
             part.coalesce(files).write.mode("append").parquet(str(folder))
 
 
-def _count(rows: DataFrame) -> _Counts:
-    is_bad = F.col(schema.SCORE).isNull() | ~F.col(schema.SCORE).between(0.5, 1.0)
-    groups: list[Row] = (
-        rows.groupBy(schema.REJECT_REASON, schema.LABEL)
-        .agg(F.count(F.lit(1)).alias("rows"), F.count_if(is_bad).alias("bad"))
-        .collect()
-    )
-    scored = [group for group in groups if group[schema.REJECT_REASON] is None]
-    reasons: dict[str, int] = {}
-    for group in groups:
-        if group[schema.REJECT_REASON] is not None:
-            reason = group[schema.REJECT_REASON]
-            reasons[reason] = reasons.get(reason, 0) + group["rows"]
-    labels = {str(group[schema.LABEL]): group["rows"] for group in scored}
-    return _Counts(sum(labels.values()), reasons, labels, sum(group["bad"] for group in scored))
-
-
-def _audit(counts: _Counts, table: ReviewTable) -> None:
-    """Refuse to publish what does not add up: rows in are rows out, and every score is one."""
-    if counts.scored + counts.rejected != table.rows:
-        raise StoreError(
-            f"audit: {table.rows:,} rows were read, {counts.scored:,} scored and "
-            f"{counts.rejected:,} rejected; nothing was published; "
-            "the input may have changed during the run: run again"
-        )
-    unknown = set(counts.labels) - set(schema.LABELS)
-    if unknown or counts.bad_scores:
-        raise StoreError(
-            f"audit: {counts.bad_scores:,} scores outside [0.5, 1], labels {sorted(counts.labels)}; "
-            "nothing was published; the model breaks its contract"
-        )
-
-
 def _check_places(config: ScoreConfig) -> None:
     source, target = Path(config.input).resolve(), find_folder(config.output).resolve()
     if source == target or source in target.parents or target in source.parents:
@@ -207,14 +164,6 @@ def _check_places(config: ScoreConfig) -> None:
             f"output: {target} lies in the input {source} or holds it; scores would be read as reviews; "
             "choose another folder"
         )
-
-
-def _compare_text_columns(model: registry.ModelReference, config: ScoreConfig) -> list[str]:
-    if model.text_col is None or schema.split_columns(model.text_col) == schema.split_columns(
-        config.text_col
-    ):
-        return []
-    return [f"the model was trained on text_col {model.text_col}, this run scores {config.text_col}"]
 
 
 def _digest(table: ReviewTable, model: registry.ModelReference, config: ScoreConfig) -> str:
@@ -226,52 +175,52 @@ def _digest(table: ReviewTable, model: registry.ModelReference, config: ScoreCon
     return hashlib.sha256(json.dumps(consumed, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _make_manifest(
-    table: ReviewTable,
-    model: registry.ModelReference,
-    config: ScoreConfig,
-    counts: _Counts,
-    now: datetime,
-) -> dict[str, Any]:
+def _make_manifest(plan: _Plan, counts: Counts) -> dict[str, Any]:
     return {
         "manifest_version": MANIFEST_VERSION,
-        "inputs": [file.identity() for file in table.files],
-        "id_col": config.id_col,
-        "text_col": config.text_col,
-        "model_uri": model.uri,
-        "model_version": model.version,
-        "model_id": model.model_id,
-        "input_rows": table.rows,
+        "inputs": [file.identity() for file in plan.table.files],
+        "id_col": plan.config.id_col,
+        "text_col": plan.config.text_col,
+        "model_uri": plan.model.uri,
+        "model_version": plan.model.version,
+        "model_id": plan.model.model_id,
+        "input_rows": plan.table.rows,
         "scored_rows": counts.scored,
         "rejected_rows": counts.rejected,
         "rejected_by_reason": counts.rejected_by_reason,
         "labels": counts.labels,
-        "scored_at": now.isoformat(),
+        "scored_at": plan.now.isoformat(),
     }
 
 
-def _summarise_skipped(
-    table: ReviewTable,
-    model: registry.ModelReference,
-    published: Path,
-    config: ScoreConfig,
-    warnings: list[str],
-    started: float,
-) -> RunSummary:
+def _summarise(plan: _Plan, outcome: _Outcome, seconds: float) -> RunSummary:
+    counts = outcome.counts
+    done_rows = counts.scored + counts.rejected
     return RunSummary(
-        input_rows=table.rows,
-        scored_rows=0,
-        rejected_rows=0,
-        skipped_rows=table.rows,
-        rejected_by_reason={},
-        labels={},
-        rows_per_second=0.0,
-        seconds=time.monotonic() - started,
-        model_loads=0,
-        python_workers=0,
-        model_uri=config.model_uri,
-        model_version=model.version,
-        output=str(Path(config.output).absolute()),
-        batch=str(published),
-        warnings=warnings,
+        input_rows=plan.table.rows,
+        scored_rows=counts.scored,
+        rejected_rows=counts.rejected,
+        skipped_rows=plan.table.rows - done_rows,
+        rejected_by_reason=counts.rejected_by_reason,
+        labels=counts.labels,
+        rows_per_second=done_rows / outcome.score_seconds if done_rows else 0.0,
+        seconds=seconds,
+        model_loads=outcome.model_loads,
+        python_workers=outcome.python_workers,
+        model_uri=plan.config.model_uri,
+        model_version=plan.model.version,
+        output=str(find_folder(plan.config.output)),
+        batch=str(outcome.batch),
+        warnings=_list_warnings(plan, counts),
     )
+
+
+def _list_warnings(plan: _Plan, counts: Counts) -> list[str]:
+    warnings = []
+    trained_on, text_col = plan.model.text_col, plan.config.text_col
+    if trained_on is not None and schema.split_columns(trained_on) != schema.split_columns(text_col):
+        warnings.append(f"the model was trained on text_col {trained_on}, this run scores {text_col}")
+    null_ids = counts.rejected_by_reason.get(schema.NULL_ID, 0)
+    if null_ids:
+        warnings.append(f"{null_ids:,} rows have no {plan.config.id_col}: rejected as {schema.NULL_ID}")
+    return warnings

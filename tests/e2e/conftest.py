@@ -21,7 +21,8 @@ def run_command(*command: object, **environment: str) -> "subprocess.CompletedPr
     return subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        # As in an activated environment: spark-submit starts the first python3 on PATH.
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment},
         capture_output=True,
         text=True,
         check=False,

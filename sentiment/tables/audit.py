@@ -1,0 +1,59 @@
+"""What was staged, counted, and whether it may be published."""
+
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from .. import schema
+from ..errors import StoreError
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The rows of a batch: scored ones by label, rejected ones by reason, and scores that are none."""
+
+    labels: dict[str, int] = field(default_factory=dict)
+    rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    bad_scores: int = 0
+
+    @property
+    def scored(self) -> int:
+        return sum(self.labels.values())
+
+    @property
+    def rejected(self) -> int:
+        return sum(self.rejected_by_reason.values())
+
+
+def count_rows(predictions: DataFrame) -> Counts:
+    """Count `scoring.score_reviews`' rows in one pass; a score is bad if null, NaN or not in [0.5, 1]."""
+    is_bad = F.col(schema.SCORE).isNull() | ~F.col(schema.SCORE).between(0.5, 1.0)
+    groups = (
+        predictions.groupBy(schema.REJECT_REASON, schema.LABEL)
+        .agg(F.count(F.lit(1)).alias("rows"), F.count_if(is_bad).alias("bad"))
+        .collect()
+    )
+    labels: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    bad_scores = 0
+    for group in groups:
+        reason, label = group[schema.REJECT_REASON], group[schema.LABEL]
+        counted, name = (labels, str(label)) if reason is None else (reasons, reason)
+        counted[name] = counted.get(name, 0) + group["rows"]
+        bad_scores += group["bad"] if reason is None else 0
+    return Counts(labels, reasons, bad_scores)
+
+
+def audit(counts: Counts, input_rows: int) -> None:
+    """Raise StoreError unless rows in are rows out, and every score is one of a known label."""
+    if counts.scored + counts.rejected != input_rows:
+        raise StoreError(
+            f"audit: {input_rows:,} rows were read, {counts.scored:,} scored and {counts.rejected:,} "
+            "rejected; nothing was published; the input may have changed during the run: run again"
+        )
+    if counts.bad_scores or not set(counts.labels) <= set(schema.LABELS):
+        raise StoreError(
+            f"audit: {counts.bad_scores:,} scores outside [0.5, 1], labels {sorted(counts.labels)}; "
+            "nothing was published; the model breaks its contract"
+        )
