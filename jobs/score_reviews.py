@@ -44,7 +44,7 @@ def show(summary: dict[str, Any]) -> list[Table]:
         ("seconds in all", f"{summary['seconds']:,.1f}"),
         ("Python workers / model loads", f"{summary['python_workers']} / {summary['model_loads']}"),
         ("model version", summary["model_version"]),
-        ("batch", summary["batch"]),
+        ("batch", summary["batch"] or "none: nothing was pending"),
     ]
     return [make_table("Scored reviews", ("", summary["output"]), rows)]
 

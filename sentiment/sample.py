@@ -1,8 +1,8 @@
 """The data set `sample`: human-rated Amazon review snippets that come with a package on PyPI.
 
 Source: C. J. Hutto and E. Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of
-Social Media Text", ICWSM 2014; 3,708 sentences of 309 product reviews, mean rating of 20 people from -4 to 4;
-MIT licence; `additional_resources/` of the source distribution of vaderSentiment 3.3.2.
+Social Media Text", ICWSM 2014; 3,708 sentences of reviews of five products, mean rating of 20 people
+from -4 to 4; MIT licence; `additional_resources/` of the source distribution of vaderSentiment 3.3.2.
 """
 
 import hashlib

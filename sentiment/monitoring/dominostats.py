@@ -45,7 +45,8 @@ def flatten_summary(summary: Mapping[str, Any]) -> dict[str, Stat]:
     stats["reviews per second"] = round(_figure(summary, "rows_per_second", int, float), 1)
     stats["seconds"] = round(_figure(summary, "seconds", int, float), 1)
     stats["model version"] = _figure(summary, "model_version", str)
-    stats["batch"] = Path(_figure(summary, "batch", str)).name
+    if summary.get("batch") is not None:
+        stats["batch"] = Path(_figure(summary, "batch", str)).name
     return stats
 
 

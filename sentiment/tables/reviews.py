@@ -3,10 +3,13 @@
 Spark drops a zero-byte file without a word, and a missing column becomes null: the checks come first.
 """
 
+import dataclasses
 import functools
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +31,10 @@ _FOOTER_TAIL_BYTES = 8
 """The last bytes of a Parquet file: its footer's length (4, little-endian) and `PAR1`."""
 
 
+FileIdentity = dict[str, Any]
+"""Path, size, modification time, footer digest and rows of a file, as a manifest holds them."""
+
+
 @dataclass(frozen=True)
 class InputFile:
     """One file as it was when checked: what tells whether it is still the same one."""
@@ -45,7 +52,7 @@ class InputFile:
         """Columns that have no type because they have no value: writers that infer types make such files."""
         return frozenset(name for name, kind in self.column_types if pa.types.is_null(kind))
 
-    def identity(self) -> dict[str, object]:
+    def identity(self) -> FileIdentity:
         """What a manifest says of it."""
         return {
             "path": str(self.path),
@@ -68,6 +75,12 @@ class ReviewTable:
     @property
     def rows(self) -> int:
         return sum(file.rows for file in self.files)
+
+    def without(self, consumed: Collection[FileIdentity]) -> "ReviewTable":
+        """The same table less the files that were consumed just as they are now."""
+        known = {tuple(sorted(identity.items())) for identity in consumed}
+        files = tuple(f for f in self.files if tuple(sorted(f.identity().items())) not in known)
+        return dataclasses.replace(self, files=files)
 
 
 def check_columns(id_col: str, text_col: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

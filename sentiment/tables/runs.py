@@ -19,7 +19,7 @@ from .. import registry, schema
 from ..config import ScoreConfig
 from ..errors import ConfigError, ScoringError
 from .audit import Counts, audit, count_rows
-from .reviews import ReviewTable, inspect_reviews, read_reviews
+from .reviews import FileIdentity, ReviewTable, inspect_reviews, read_reviews
 from .scoring import Progress, score_reviews, show_tasks, spread_rows
 from .store import REJECTED, BatchId, Store, find_folder, open_store
 from .worker import WorkerCensus
@@ -49,7 +49,7 @@ class RunSummary:
     model_uri: str
     model_version: str
     output: str
-    batch: str
+    batch: str | None
     warnings: list[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,16 +62,27 @@ class _Plan:
 
     config: ScoreConfig
     table: ReviewTable
+    pending: ReviewTable
     model: registry.ModelReference
-    batch: BatchId
     now: datetime
+
+    @property
+    def batch(self) -> BatchId:
+        """The same files, columns and model always make the same batch."""
+        consumed = {
+            "files": [file.identity() for file in self.pending.files],
+            "columns": [self.config.id_col, self.config.text_col],
+            "model": self.model.model_id,
+        }
+        digest = hashlib.sha256(json.dumps(consumed, sort_keys=True).encode()).hexdigest()[:12]
+        return BatchId(self.model.version, f"{self.now:%Y-%m-%d}", digest)
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Where the batch is, and what this run did for it: nothing, if an earlier one published it."""
+    """What this run published: nothing, if there was nothing pending."""
 
-    batch: Path
+    batch: Path | None = None
     counts: Counts = field(default_factory=Counts)
     score_seconds: float = 0.0
     model_loads: int = 0
@@ -94,13 +105,11 @@ def run_scoring(
     _check_places(config)
     table = inspect_reviews(config.input, config.id_col, config.text_col)
     model = registry.resolve_model(config.model_uri)
-    batch = BatchId(model.version, f"{now:%Y-%m-%d}", _digest(table, model, config))
-    plan = _Plan(config, table, model, batch, now)
     with open_store(config.output) as store:
-        published = store.find_batch(batch)
-        if published is not None:
-            outcome = _Outcome(published)
-        else:
+        pending = table.without(_find_consumed(store, model, config))
+        plan = _Plan(config, table, pending, model, now)
+        outcome = _Outcome()
+        if pending.rows:
             progress("starting Spark", 0, 1, "")
             outcome = _score_and_publish(plan, start_session(), store, progress)
     return _summarise(plan, outcome, time.monotonic() - started)
@@ -119,7 +128,7 @@ def _score_and_publish(plan: _Plan, spark: SparkSession, store: Store, progress:
             "see where"
         ) from error
     score_seconds = time.monotonic() - started
-    audit(counts, plan.table.rows)
+    audit(counts, plan.pending.rows)
     progress("publishing", 0, 1, "")
     published = store.publish(staged, plan.batch, _make_manifest(plan, counts))
     return _Outcome(published, counts, score_seconds, census.loads, census.workers)
@@ -129,7 +138,7 @@ def _write_batch(
     plan: _Plan, spark: SparkSession, staged: Path, census: WorkerCensus, progress: Progress
 ) -> Counts:
     """Run the model once over all rows into the staging folder, then part scores from rejects."""
-    reviews = spread_rows(read_reviews(spark, plan.table), plan.table.rows, plan.config.rows_per_task)
+    reviews = spread_rows(read_reviews(spark, plan.pending), plan.pending.rows, plan.config.rows_per_task)
     raw = staged / _RAW
     with show_tasks(spark, "scoring", progress):
         score_reviews(reviews, plan.model.folder, plan.model.version, plan.now, census).write.parquet(
@@ -166,25 +175,23 @@ def _check_places(config: ScoreConfig) -> None:
         )
 
 
-def _digest(table: ReviewTable, model: registry.ModelReference, config: ScoreConfig) -> str:
-    consumed = {
-        "files": [file.identity() for file in table.files],
-        "columns": [config.id_col, config.text_col],
-        "model": model.model_id,
-    }
-    return hashlib.sha256(json.dumps(consumed, sort_keys=True).encode()).hexdigest()[:12]
+def _find_consumed(store: Store, model: registry.ModelReference, config: ScoreConfig) -> list[FileIdentity]:
+    """The files that this model has scored before, from the same columns."""
+    same = {"model_id": model.model_id, "id_col": config.id_col, "text_col": config.text_col}
+    manifests = store.read_manifests(model.version)
+    return [file for manifest in manifests if same.items() <= manifest.items() for file in manifest["inputs"]]
 
 
 def _make_manifest(plan: _Plan, counts: Counts) -> dict[str, Any]:
     return {
         "manifest_version": MANIFEST_VERSION,
-        "inputs": [file.identity() for file in plan.table.files],
+        "inputs": [file.identity() for file in plan.pending.files],
         "id_col": plan.config.id_col,
         "text_col": plan.config.text_col,
         "model_uri": plan.model.uri,
         "model_version": plan.model.version,
         "model_id": plan.model.model_id,
-        "input_rows": plan.table.rows,
+        "input_rows": plan.pending.rows,
         "scored_rows": counts.scored,
         "rejected_rows": counts.rejected,
         "rejected_by_reason": counts.rejected_by_reason,
@@ -200,7 +207,7 @@ def _summarise(plan: _Plan, outcome: _Outcome, seconds: float) -> RunSummary:
         input_rows=plan.table.rows,
         scored_rows=counts.scored,
         rejected_rows=counts.rejected,
-        skipped_rows=plan.table.rows - done_rows,
+        skipped_rows=plan.table.rows - plan.pending.rows,
         rejected_by_reason=counts.rejected_by_reason,
         labels=counts.labels,
         rows_per_second=done_rows / outcome.score_seconds if done_rows else 0.0,
@@ -210,7 +217,7 @@ def _summarise(plan: _Plan, outcome: _Outcome, seconds: float) -> RunSummary:
         model_uri=plan.config.model_uri,
         model_version=plan.model.version,
         output=str(find_folder(plan.config.output)),
-        batch=str(outcome.batch),
+        batch=str(outcome.batch) if outcome.batch else None,
         warnings=_list_warnings(plan, counts),
     )
 

@@ -46,10 +46,21 @@ class Store:
 
     root: Path
 
-    def find_batch(self, batch: BatchId) -> Path | None:
-        """The published batch of the same model and digest, whatever its date."""
-        found = self.root.glob(f"model={batch.model_version}/batch=*-{batch.digest}/{MANIFEST}")
-        return next((manifest.parent for manifest in found), None)
+    def read_manifests(self, model_version: str) -> list[dict[str, Any]]:
+        """The manifests of what this model version has scored: the only memory of earlier runs.
+
+        Raises StoreError if one cannot be read: to go on would score its rows twice.
+        """
+        manifests = []
+        for path in sorted(self.root.glob(f"model={model_version}/batch=*/{MANIFEST}")):
+            try:
+                manifests.append(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError) as error:
+                raise StoreError(
+                    f"{path}: cannot be read, so it is not known what was scored; restore it, "
+                    "or remove its batch"
+                ) from error
+        return manifests
 
     def stage(self) -> Path:
         """A fresh folder to write a batch into; what earlier, killed runs staged is removed."""

@@ -111,9 +111,21 @@ def test_a_second_run_scores_nothing_and_changes_nothing(score, write_parquet, t
     first = score(path)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "scores").rglob("*")}
     second = score(path)
+    assert (first.scored_rows, first.skipped_rows) == (40, 0)
     assert (second.scored_rows, second.skipped_rows, second.model_loads) == (0, 40, 0)
-    assert second.batch == first.batch
+    assert second.batch is None
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "scores").rglob("*")} == before
+
+
+def test_only_files_that_are_new_or_changed_are_scored(score, write_parquet, tmp_path):
+    write_parquet(make_reviews(40), "in/a.parquet")
+    score(str(tmp_path / "in"))
+    write_parquet(make_reviews(60).iloc[40:], "in/b.parquet")
+    second = score(str(tmp_path / "in"))
+    assert (second.input_rows, second.scored_rows, second.skipped_rows) == (60, 20, 40)
+    assert len(read_published(tmp_path / "scores")) == 60
+    manifest = json.loads((Path(second.batch) / "_MANIFEST.json").read_text())
+    assert [Path(file["path"]).name for file in manifest["inputs"]] == ["b.parquet"]
 
 
 def test_another_text_column_than_the_models_is_a_warning(score, write_parquet):

@@ -48,13 +48,21 @@ def test_files_are_synced_before_the_rename_and_folders_after(tmp_path, monkeypa
     assert calls[before + 1 :] == ["sync", "sync"]
 
 
-def test_a_batch_is_found_again_whatever_its_date(tmp_path):
+def test_the_manifests_of_a_model_are_the_memory_of_what_it_scored(tmp_path):
     with open_store(str(tmp_path)) as store:
-        assert store.find_batch(BATCH) is None
-        target = store.publish(stage_batch(store), BATCH, {})
-        assert store.find_batch(BatchId("3", "2027-12-24", "abc")) == target
-        assert store.find_batch(BatchId("3", "2026-01-31", "abd")) is None
-        assert store.find_batch(BatchId("4", "2026-01-31", "abc")) is None
+        assert store.read_manifests("3") == []
+        store.publish(stage_batch(store), BATCH, {"n": 1})
+        store.publish(stage_batch(store), BatchId("3", "2027-12-24", "abd"), {"n": 2})
+        store.publish(stage_batch(store), BatchId("33", "2027-12-24", "abd"), {"n": 3})
+        assert store.read_manifests("3") == [{"n": 1}, {"n": 2}]
+
+
+def test_a_manifest_that_cannot_be_read_stops_the_run(tmp_path):
+    with open_store(str(tmp_path)) as store:
+        batch = store.publish(stage_batch(store), BATCH, {})
+        (batch / MANIFEST).write_text("{half")
+        with pytest.raises(StoreError, match="what was scored"):
+            store.read_manifests("3")
 
 
 def test_a_batch_is_never_replaced(tmp_path):

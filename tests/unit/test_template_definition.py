@@ -31,7 +31,7 @@ def test_project_says_what_it_is() -> None:
     project = load("project.json")
 
     assert all(project[field] for field in ("title", "id", "description", "categories", "models"))
-    assert all(model["name"] and model["link"].startswith("https://") for model in project["models"])
+    assert all(model["name"] and model["source"] for model in project["models"])
 
 
 def test_environment_has_every_field() -> None:
