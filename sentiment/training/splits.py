@@ -40,22 +40,23 @@ def cut_splits(frames: Mapping[str, pd.DataFrame], seed: int) -> Splits:
     for name in (TEST, VALIDATION):
         if name not in found:
             found[TRAIN], found[name] = _cut(found[TRAIN], seed)
-    for name in (VALIDATION, TEST):
-        _check_both_classes(found[name], name, 1)
-    return Splits(found[TRAIN], found[VALIDATION], found[TEST])
+    splits = Splits(found[TRAIN], found[VALIDATION], found[TEST])
+    _check_splits(splits)
+    return splits
 
 
 def without_leaks(splits: Splits) -> Splits:
-    """Remove from train every text that occurs in validation or test, and from validation those of test."""
+    """Remove from train every text that occurs in validation or test, and from validation those of test.
+
+    Raises UnusableLabelsError if that leaves a split without one of the classes.
+    """
     in_test = splits.validation["text"].isin(splits.test["text"])
     validation = splits.validation[~in_test]
     is_leak = splits.train["text"].isin(splits.test["text"]) | splits.train["text"].isin(validation["text"])
-    return replace(
-        splits,
-        train=splits.train[~is_leak],
-        validation=validation,
-        leaked_rows=int(is_leak.sum()) + int(in_test.sum()),
-    )
+    leaked_rows = int(is_leak.sum()) + int(in_test.sum())
+    kept = Splits(splits.train[~is_leak], validation, splits.test, leaked_rows)
+    _check_splits(kept)
+    return kept
 
 
 def describe_splits(splits: Splits) -> pd.DataFrame:
@@ -99,10 +100,15 @@ def _cut(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     return frame.iloc[kept_rows], frame.iloc[cut_rows]
 
 
+def _check_splits(splits: Splits) -> None:
+    for name in SPLITS:
+        _check_both_classes(getattr(splits, name), name, 1)
+
+
 def _check_both_classes(frame: pd.DataFrame, name: str, at_least: int) -> None:
     counts = [int((frame["label"] == label).sum()) for label in (0, 1)]
     if min(counts) < at_least:
         raise UnusableLabelsError(
-            f"split {name!r} has {counts[0]} negative and {counts[1]} positive reviews, expected at least "
-            f"{at_least} of each; check --label_col, or give more data"
+            f"split {name!r} has {counts[0]} negative and {counts[1]} positive reviews that are in no other "
+            f"split, expected at least {at_least} of each; check --label_col, or give more data"
         )

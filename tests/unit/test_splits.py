@@ -47,13 +47,19 @@ def test_a_test_set_of_one_class_is_an_error():
         cut_splits({"train": make_reviews(50), "test": make_reviews(5, label=0)}, seed=1)
 
 
-def test_a_leak_is_removed_from_train_and_counted():
-    def rows(*texts):
-        return pd.DataFrame({"text": texts, "label": 0})
+def test_a_train_set_that_is_the_test_set_is_an_error():
+    reviews = make_reviews(50)
+    with pytest.raises(UnusableLabelsError, match="'train' has 0 negative and 0 positive"):
+        without_leaks(Splits(reviews, make_reviews(80).iloc[50:], reviews))
 
-    splits = without_leaks(Splits(rows("a", "b", "c", "c"), rows("c", "d"), rows("a", "d")))
-    assert splits.train["text"].tolist() == ["b"]
-    assert splits.validation["text"].tolist() == ["c"]
+
+def test_a_leak_is_removed_from_train_and_counted():
+    def rows(texts):
+        return pd.DataFrame({"text": list(texts), "label": [0, 1] * (len(texts) // 2)})
+
+    splits = without_leaks(Splits(rows("abcczx"), rows("cedf"), rows("ad")))
+    assert splits.train["text"].tolist() == ["b", "z", "x"]
+    assert splits.validation["text"].tolist() == ["c", "e", "f"]
     assert splits.test["text"].tolist() == ["a", "d"]
     assert splits.leaked_rows == 4
 
