@@ -1,7 +1,7 @@
 """Train, validation and test: cut where missing, free of leaks, sampled."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
