@@ -39,7 +39,7 @@ def _predict(texts: list[Any]) -> list[Prediction]:
     import pandas as pd
 
     model = _load_champion(os.environ.get("SENTIMENT_MODEL_URI", DEFAULT_MODEL_URI))
-    predictions = model.predict(pd.DataFrame({schema.TEXT: pd.Series(texts, dtype=object)}))
+    predictions = registry.predict(model, pd.Series(texts, dtype=object))
     # JSON has no NaN: a review without label has no score either.
     rows = predictions.astype(object).where(predictions.notna(), None)
     return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
@@ -75,9 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _read_lines(path: str) -> list[str]:
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        content = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise MissingInputError(f"eval_path: cannot read {path} as UTF-8 text") from error
+    # Not splitlines: a review may hold a form feed or a Unicode line separator.
+    return content.removesuffix("\n").split("\n") if content else []
 
 
 def _print_table(sentences: list[str], predictions: list[Prediction]) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -48,7 +49,7 @@ class Reporter:
         if self._console.is_terminal:
             if stage != self._stage and self._stage:
                 self._console.file.write("\n")
-            self._console.file.write(f"\r\x1b[2K{line}")
+            self._console.file.write(f"\r\x1b[2K{line[: self._console.width - 1]}")
             self._console.file.flush()
         elif stage != self._stage or done == total or elapsed - self._written >= _LINE_EVERY_SECONDS:
             self._console.file.write(f"{line}\n")
@@ -80,7 +81,7 @@ def run_job(
     if not arguments.debug:
         _quieten()
     try:
-        _remove_stale(arguments.summary)
+        _prepare_summary(arguments.summary)
         conf = Path(arguments.conf) if arguments.conf else default_conf if default_conf.exists() else None
         given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
         summary = run(load_config(config_class, conf, given), reporter)
@@ -128,7 +129,7 @@ def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -
 
 def _help(field: "dataclasses.Field[Any]") -> str:
     metadata = getattr(field.type, "__metadata__", ())
-    description = next((meta.description for meta in metadata if meta.description), field.name)
+    description = next((m.description for m in metadata if getattr(m, "description", None)), field.name)
     # argparse takes a per cent sign for a format.
     default = "" if field.default in (None, dataclasses.MISSING) else f" ({field.default})"
     return f"{description}{default}".replace("%", "%%")
@@ -151,12 +152,18 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _remove_stale(summary: Path | None) -> None:
-    """A failed run must not leave the summary of the one before it."""
+def _prepare_summary(summary: Path | None) -> None:
+    """Remove the summary of an earlier run, and see that one can be written before hours are spent."""
     if summary is None:
         return
     try:
         summary.unlink(missing_ok=True)
+        made = [folder for folder in summary.parents if not folder.exists()]
+        summary.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=summary.parent):
+            pass
+        for folder in made:  # a run that fails leaves nothing
+            folder.rmdir()
     except OSError as error:
         raise ConfigError(f"summary: cannot write {summary} ({error.strerror})") from error
 

@@ -1,6 +1,7 @@
 """What a job is told: one frozen dataclass a job, filled from YAML and arguments, checked once."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,6 +20,12 @@ DEFAULT_MODEL_URI = "models:/sentiment@champion"
 
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
 _Positive = Field(gt=0)
+
+
+def _check_alias(alias: str | None) -> str | None:
+    if alias is not None and re.fullmatch(r"latest|[vV]\d+", alias):
+        raise ValueError("MLflow keeps this name for itself")
+    return alias
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
@@ -57,9 +64,16 @@ class FinetuneConfig:
         Field(description="validate, and test, on at most so many reviews each"),
     ] = 20_000
     seed: Annotated[int, Field(ge=0, description="seed of splits, samples and training")] = 42
-    registered_model_name: Annotated[str, Field(description="name in the MLflow registry")] = "sentiment"
+    registered_model_name: Annotated[
+        str, Field(pattern=r"^[^/:@.]+$", description="name in the MLflow registry")
+    ] = "sentiment"
     alias: Annotated[
-        str | None, Field(description="registry alias to give the new version, e.g. champion")
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z][\w-]*$",
+            description="registry alias to give the new version, e.g. champion",
+        ),
+        pydantic.AfterValidator(_check_alias),
     ] = None
     experiment: Annotated[str, Field(description="MLflow experiment")] = "sentiment"
 
@@ -75,7 +89,7 @@ class ScoreConfig:
     text_col: Annotated[str, Field(description="text column, or several joined: title,content")] = "text"
     rows_per_task: Annotated[
         int, _Positive, Field(description="reviews that one Spark task scores, about")
-    ] = 10_000
+    ] = 8_000
 
 
 def load_config(config_class: type[Config], path: Path | None, arguments: Mapping[str, Any]) -> Config:

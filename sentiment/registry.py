@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from .errors import ModelLoadError, ModelNotFoundError
+from . import schema
+from .errors import ModelError, ModelLoadError, ModelNotFoundError
 
 TEXT_COL_KEY = "text_col"
 """Key of the model's metadata that holds the text column(s) it was trained on."""
@@ -75,17 +76,21 @@ def resolve_model(uri: str) -> ModelReference:
     from mlflow.models import Model
 
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        # First the version, then its files: an alias may move between two look-ups.
+        version = _find_registered_version(uri)
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=_pin(uri, version)))
         metadata = Model.load(str(folder))
-        version = _find_registered_version(uri) or str(metadata.model_uuid).replace("-", "")[:12]
-    except (mlflow.exceptions.MlflowException, OSError) as error:
+    # MLflow picks the store by the URI's scheme, and each raises errors of its own; all mean one thing.
+    except Exception as error:
         raise ModelNotFoundError(
             f"no model at {uri!r} (tracking server {_without_password(mlflow.get_tracking_uri())}): "
             "fine-tune one with `python jobs/finetune.py --alias champion`, or pass another --model_uri"
         ) from error
+    if "python_function" not in (metadata.flavors or {}) or not metadata.model_uuid:
+        raise ModelNotFoundError(f"{folder}: the MLmodel file there names no pyfunc; expected a logged model")
     return ModelReference(
         uri=uri,
-        version=version,
+        version=version or str(metadata.model_uuid).replace("-", "")[:12],
         folder=folder,
         model_id=str(metadata.model_uuid),
         text_col=(metadata.metadata or {}).get(TEXT_COL_KEY),
@@ -112,6 +117,27 @@ def load_model(uri: str | Path, options: Mapping[str, Any] | None = None) -> Loa
     return model
 
 
+def predict(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
+    """`schema.PREDICTION_COLUMNS` of `texts`, one row each in order, whatever their types.
+
+    Raises ModelError, without any text in it, if the model fails or does not keep to its contract.
+    """
+    try:
+        predictions = model.predict(pd.DataFrame({schema.TEXT: texts.astype(object)}))
+    # The model is foreign code that may raise anything, with a review in its message.
+    except Exception as error:
+        failure = f"the model failed while it scored: {type(error).__name__}"
+        raise ModelError(f"{failure}; try another version") from error
+    missing = set(schema.PREDICTION_COLUMNS).difference(getattr(predictions, "columns", ()))
+    if missing or len(predictions) != len(texts):
+        raise ModelError(
+            f"the model is no sentiment model: expected {len(texts)} rows of "
+            f"{', '.join(schema.PREDICTION_COLUMNS)}, found {len(predictions)} rows without "
+            f"{', '.join(sorted(missing)) or 'a missing column'}; try another one"
+        )
+    return predictions[list(schema.PREDICTION_COLUMNS)]
+
+
 def set_alias(name: str, alias: str, version: str) -> None:
     """Let `models:/name@alias` mean this version."""
     import_mlflow().MlflowClient().set_registered_model_alias(name, alias, version)
@@ -128,6 +154,14 @@ def import_mlflow() -> Any:
         if logger.level == logging.NOTSET or logger.level == logging.INFO:
             logger.setLevel(logging.WARNING)
     return mlflow
+
+
+def _pin(uri: str, version: str | None) -> str:
+    """The same URI with its alias, or `latest`, replaced by what it means now."""
+    if version is None:
+        return uri
+    name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
+    return f"models:/{name}/{version}"
 
 
 def _without_password(uri: str) -> str:

@@ -1,5 +1,8 @@
 """Every name that crosses a boundary: columns, labels in class order, reject reasons."""
 
+import re
+from collections.abc import Iterable
+
 NEGATIVE = "negative"
 POSITIVE = "positive"
 LABELS = (NEGATIVE, POSITIVE)
@@ -16,7 +19,15 @@ SCORE = "score"
 N_TOKENS = "n_tokens"
 TRUNCATED = "truncated"
 REJECT_REASON = "reject_reason"
-PREDICTION_COLUMNS = (LABEL, SCORE, N_TOKENS, TRUNCATED, REJECT_REASON)
+PREDICTION_TYPES = {
+    LABEL: "string",
+    SCORE: "double",
+    N_TOKENS: "long",
+    TRUNCATED: "boolean",
+    REJECT_REASON: "string",
+}
+"""Types by column in the words that MLflow and Spark share."""
+PREDICTION_COLUMNS = tuple(PREDICTION_TYPES)
 
 # What the scored table adds.
 MODEL_VERSION = "model_version"
@@ -35,6 +46,17 @@ REJECT_REASONS = {
     NOT_TEXT: "the value is not a string",
     UNDECODABLE_TEXT: "the string is not valid Unicode (a lone surrogate)",
 }
+
+
+_NAME_LIKE = re.compile(r"[\w.-]{1,40}")
+
+
+def show_columns(names: Iterable[str]) -> str:
+    """Column names for a message; what does not look like a name may be a review, and is only counted."""
+    listed = list(names)
+    shown = [name for name in listed if _NAME_LIKE.fullmatch(str(name))]
+    others = len(listed) - len(shown)
+    return ", ".join(shown) + (f" and {others} that look like no names" if others else "")
 
 
 def split_columns(names: str) -> tuple[str, ...]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import registry, schema
-from ..errors import ModelError
+from .. import registry
 
 CHUNK_ROWS = 128
 """Reviews per call of the model: after each one, the page moves its progress bar."""
@@ -40,27 +39,7 @@ def predict(
     parts = []
     for start in range(0, len(texts), CHUNK_ROWS):
         chunk = texts[start : start + CHUNK_ROWS]
-        parts.append(_predict_chunk(used, chunk))
+        parts.append(registry.predict(used.model, pd.Series(list(chunk), dtype=object)))
         if progress is not None:
             progress(start + len(chunk), len(texts))
     return pd.concat(parts, ignore_index=True)
-
-
-def _predict_chunk(used: ModelInUse, texts: Sequence[object]) -> pd.DataFrame:
-    uri = used.reference.uri
-    try:
-        predictions = used.model.predict(pd.DataFrame({schema.TEXT: pd.Series(list(texts), dtype=object)}))
-    # The model is foreign code that may raise anything, with the review in its message.
-    except Exception as error:
-        raise ModelError(
-            f"the model at {uri!r} failed while it scored: {type(error).__name__}; try another version"
-        ) from error
-    found = list(getattr(predictions, "columns", ()))
-    missing = [name for name in schema.PREDICTION_COLUMNS if name not in found]
-    if missing or len(predictions) != len(texts):
-        raise ModelError(
-            f"the model at {uri!r} is no sentiment model of this project: expected {len(texts)} rows of "
-            f"{', '.join(schema.PREDICTION_COLUMNS)}, found {len(predictions)} without "
-            f"{', '.join(missing) or 'a missing column'}; set another model URI"
-        )
-    return predictions[list(schema.PREDICTION_COLUMNS)]

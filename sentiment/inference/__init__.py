@@ -1,6 +1,6 @@
 """Text in, predictions out: what the packaged model carries with it.
 
-The modules import one another, `sentiment.schema` and `sentiment.errors` relatively, because a model
+The modules import one another and `sentiment.schema` relatively, because a model
 carries a copy of them under a name of its own (see `sentiment.training.packaging`): a model always
 runs the code it was logged with, also beside a newer `sentiment` and beside other models.
 """

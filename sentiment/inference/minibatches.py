@@ -9,7 +9,7 @@ def order_by_length(lengths: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     """Positions by length, equal lengths by text.
 
     The order, and with it the company in which a review is scored, depends on the rows alone and not
-    on how they arrived: a retried Spark task gives the same result.
+    on how they arrived.
     """
     return np.array(sorted(range(len(texts)), key=lambda i: (lengths[i], texts[i])), dtype=np.int64)
 

@@ -48,7 +48,7 @@ def find_texts(model_input: object) -> Sequence[object]:
 
     MLflow calls the column of a plain list `0`, and so does `spark_udf` with its only argument (it then
     adds an empty `text`). A column-wise JSON body `{"text": ["…", "…"]}` arrives as one row that holds
-    the list.
+    the list: each value of it is a row of the answer.
     """
     if isinstance(model_input, str):
         return [model_input]

@@ -1,12 +1,22 @@
 """What was staged, counted, and whether it may be published."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from .. import schema
 from ..errors import StoreError
+from .store import REJECTED
+
+SCORED_COLUMNS = (
+    *(schema.LABEL, schema.SCORE, schema.N_TOKENS, schema.TRUNCATED),
+    *(schema.MODEL_VERSION, schema.SCORED_AT),
+)
+REJECTED_COLUMNS = (schema.REJECT_REASON, schema.MODEL_VERSION, schema.SCORED_AT)
+"""Columns of the published files, behind the ids."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +67,23 @@ def audit(counts: Counts, input_rows: int) -> None:
             f"audit: {counts.bad_scores:,} scores outside [0.5, 1], labels {sorted(counts.labels)}; "
             "nothing was published; the model breaks its contract"
         )
+
+
+def audit_files(staged: Path, counts: Counts, id_columns: tuple[str, ...]) -> None:
+    """Raise StoreError unless the files to be published hold the counted rows and exactly their columns."""
+    for folder, rows, columns in (
+        (staged, counts.scored, SCORED_COLUMNS),
+        (staged / REJECTED, counts.rejected, REJECTED_COLUMNS),
+    ):
+        found_rows = 0
+        for path in folder.glob("*.parquet"):
+            metadata = pq.read_metadata(path)
+            found_rows += metadata.num_rows
+            if metadata.schema.to_arrow_schema().names != [*id_columns, *columns]:
+                raise StoreError(
+                    f"audit: {path.name} has other columns than {columns}; nothing was published"
+                )
+        if found_rows != rows:
+            raise StoreError(
+                f"audit: the files hold {found_rows:,} of {rows:,} counted rows; nothing was published"
+            )

@@ -17,9 +17,11 @@ from pyspark.sql import functions as F
 
 from .. import registry, schema
 from ..config import ScoreConfig
-from ..errors import ConfigError, ScoringError
-from .audit import Counts, audit, count_rows
-from .reviews import FileIdentity, ReviewTable, inspect_reviews, read_reviews
+from ..errors import ConfigError, ModelError, ModelLoadError, ScoringError, StoreError
+from .audit import REJECTED_COLUMNS, SCORED_COLUMNS, Counts, audit, audit_files, count_rows
+from .inspection import FileIdentity, ReviewTable, inspect_reviews
+from .paths import find_local_path
+from .reviews import column, read_reviews
 from .scoring import Progress, score_reviews, show_tasks, spread_rows
 from .store import REJECTED, BatchId, Store, find_folder, open_store
 from .worker import WorkerCensus
@@ -71,8 +73,7 @@ class _Plan:
         """The same files, columns and model always make the same batch."""
         consumed = {
             "files": [file.identity() for file in self.pending.files],
-            "columns": [self.config.id_col, self.config.text_col],
-            "model": self.model.model_id,
+            **_scored_how(self.table, self.model),
         }
         digest = hashlib.sha256(json.dumps(consumed, sort_keys=True).encode()).hexdigest()[:12]
         return BatchId(self.model.version, f"{self.now:%Y-%m-%d}", digest)
@@ -106,7 +107,7 @@ def run_scoring(
     table = inspect_reviews(config.input, config.id_col, config.text_col)
     model = registry.resolve_model(config.model_uri)
     with open_store(config.output) as store:
-        pending = table.without(_find_consumed(store, model, config))
+        pending = table.without(_find_consumed(store, table, model))
         plan = _Plan(config, table, pending, model, now)
         outcome = _Outcome()
         if pending.rows:
@@ -122,13 +123,22 @@ def _score_and_publish(plan: _Plan, spark: SparkSession, store: Store, progress:
     try:
         counts = _write_batch(plan, spark, staged, census, progress)
     except (PySparkException, Py4JError) as error:
-        # Spark's message holds the Python traceback, which may quote a row.
+        # Spark's message holds the Python traceback, which may quote a row: only its kind is passed on.
+        if ModelError.__name__ in str(error) or ModelLoadError.__name__ in str(error):
+            raise ModelError(
+                f"the model at {plan.config.model_uri!r} failed in a Spark worker; nothing was published; "
+                "run again with --debug to see how"
+            ) from error
         raise ScoringError(
             f"Spark stopped with {type(error).__name__}; nothing was published; run again with --debug to "
             "see where"
         ) from error
     score_seconds = time.monotonic() - started
     audit(counts, plan.pending.rows)
+    audit_files(staged, counts, plan.table.id_columns)
+    changed = plan.pending.find_changed()
+    if changed is not None:
+        raise StoreError(f"{changed}: changed while it was scored; nothing was published; run again")
     progress("publishing", 0, 1, "")
     published = store.publish(staged, plan.batch, _make_manifest(plan, counts))
     return _Outcome(published, counts, score_seconds, census.loads, census.workers)
@@ -154,20 +164,20 @@ def _write_batch(
 
 def _write_parts(rows: DataFrame, counts: Counts, staged: Path) -> None:
     is_scored = F.col(schema.REJECT_REASON).isNull()
-    prediction_only = (schema.LABEL, schema.SCORE, schema.N_TOKENS, schema.TRUNCATED)
-    scored = rows.where(is_scored).drop(schema.REJECT_REASON)
-    rejected = rows.where(~is_scored).drop(*prediction_only)
-    for part, n_rows, folder in (
-        (scored, counts.scored, staged),
-        (rejected, counts.rejected, staged / REJECTED),
+    ids = rows.columns[: -len({*SCORED_COLUMNS, *REJECTED_COLUMNS})]
+    for is_part, n_rows, folder, columns in (
+        (is_scored, counts.scored, staged, SCORED_COLUMNS),
+        (~is_scored, counts.rejected, staged / REJECTED, REJECTED_COLUMNS),
     ):
         if n_rows:
-            files = -(-n_rows // _MAX_FILE_ROWS)
-            part.coalesce(files).write.mode("append").parquet(str(folder))
+            part = rows.where(is_part).select(*map(column, ids), *columns)
+            part.coalesce(-(-n_rows // _MAX_FILE_ROWS)).write.mode("append").parquet(str(folder))
 
 
 def _check_places(config: ScoreConfig) -> None:
-    source, target = Path(config.input).resolve(), find_folder(config.output).resolve()
+    source, target = find_local_path(config.input), find_folder(config.output)
+    if source is None:
+        return  # inspect_reviews says why it cannot be read
     if source == target or source in target.parents or target in source.parents:
         raise ConfigError(
             f"output: {target} lies in the input {source} or holds it; scores would be read as reviews; "
@@ -175,22 +185,29 @@ def _check_places(config: ScoreConfig) -> None:
         )
 
 
-def _find_consumed(store: Store, model: registry.ModelReference, config: ScoreConfig) -> list[FileIdentity]:
+def _find_consumed(store: Store, table: ReviewTable, model: registry.ModelReference) -> list[FileIdentity]:
     """The files that this model has scored before, from the same columns."""
-    same = {"model_id": model.model_id, "id_col": config.id_col, "text_col": config.text_col}
+    how = _scored_how(table, model)
     manifests = store.read_manifests(model.version)
-    return [file for manifest in manifests if same.items() <= manifest.items() for file in manifest["inputs"]]
+    return [file for found in manifests if how.items() <= found.items() for file in found["inputs"]]
+
+
+def _scored_how(table: ReviewTable, model: registry.ModelReference) -> dict[str, str]:
+    """What besides the files makes two runs the same."""
+    return {
+        "id_col": ",".join(table.id_columns),
+        "text_col": ",".join(table.text_columns),
+        "model_id": model.model_id,
+    }
 
 
 def _make_manifest(plan: _Plan, counts: Counts) -> dict[str, Any]:
     return {
         "manifest_version": MANIFEST_VERSION,
         "inputs": [file.identity() for file in plan.pending.files],
-        "id_col": plan.config.id_col,
-        "text_col": plan.config.text_col,
+        **_scored_how(plan.table, plan.model),
         "model_uri": plan.model.uri,
         "model_version": plan.model.version,
-        "model_id": plan.model.model_id,
         "input_rows": plan.pending.rows,
         "scored_rows": counts.scored,
         "rejected_rows": counts.rejected,

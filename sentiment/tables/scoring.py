@@ -1,5 +1,7 @@
 """Reviews to predictions as one Spark plan: rules as expressions, a UDF only for the model."""
 
+import functools
+import operator
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 
 from .. import schema
+from .reviews import column
 from .worker import PREDICTION_TYPE, WorkerCensus, make_scorer
 
 TASKS_PER_CORE = 4
@@ -23,9 +26,10 @@ Progress = Callable[[str, int, int, str], None]
 def score_reviews(
     reviews: DataFrame, folder: Path, model_version: str, scored_at: datetime, census: WorkerCensus
 ) -> DataFrame:
-    """Predictions of reviews (`read_reviews`): the id columns, then `scored_columns`, one row per review.
+    """Predictions of reviews (`read_reviews`): ids, prediction, model version, time; one row per review.
 
-    A row with a null id is rejected without being scored. Lazy: an action runs the model.
+    A row with a null id, or a text that is no UTF-8, is rejected without being scored. Lazy: an action
+    runs the model.
     """
     spark = reviews.sparkSession
     ids = [name for name in reviews.columns if name != schema.TEXT]
@@ -33,19 +37,18 @@ def score_reviews(
     score = make_scorer(str(folder), threads, census)
     scorer = pandas_udf(score, PREDICTION_TYPE)  # type: ignore[call-overload]  # stubs lack iterators of structs
 
-    has_id = F.lit(True)
-    for name in ids:
-        has_id = has_id & F.col(f"`{name}`").isNotNull()
+    has_id = functools.reduce(operator.and_, (column(name).isNotNull() for name in ids))
+    # Bytes that are no UTF-8 cannot be handed to Python at all: they would fail the whole task.
+    is_undecodable = F.coalesce(~F.is_valid_utf8(schema.TEXT), F.lit(False))
+    early_reason = F.when(~has_id, F.lit(schema.NULL_ID)).when(is_undecodable, F.lit(schema.UNDECODABLE_TEXT))
     scored = reviews.select(
-        *(F.col(f"`{name}`") for name in ids),
-        has_id.alias("_has_id"),
-        scorer(F.when(has_id, F.col(schema.TEXT))).alias("_prediction"),
+        *map(column, ids),
+        early_reason.alias("_early_reason"),
+        scorer(F.when(has_id & ~is_undecodable, column(schema.TEXT))).alias("_prediction"),
     )
-    reason = F.when(~F.col("_has_id"), F.lit(schema.NULL_ID)).otherwise(
-        F.col(f"_prediction.{schema.REJECT_REASON}")
-    )
+    reason = F.coalesce(F.col("_early_reason"), F.col(f"_prediction.{schema.REJECT_REASON}"))
     return scored.select(
-        *(F.col(f"`{name}`") for name in ids),
+        *map(column, ids),
         *(F.col(f"_prediction.{name}") for name in schema.PREDICTION_COLUMNS[:-1]),
         reason.alias(schema.REJECT_REASON),
         F.lit(model_version).alias(schema.MODEL_VERSION),
@@ -61,7 +64,7 @@ def spread_rows(reviews: DataFrame, rows: int, rows_per_task: int) -> DataFrame:
     """
     cores = reviews.sparkSession.sparkContext.defaultParallelism
     tasks = min(rows, max(cores * TASKS_PER_CORE, -(-rows // rows_per_task)))
-    return reviews.repartition(tasks, *(F.col(f"`{name}`") for name in reviews.columns))
+    return reviews.repartition(tasks, *map(column, reviews.columns))
 
 
 @contextmanager

@@ -20,6 +20,8 @@ _SETTINGS = {
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     # An instant, not the wall-clock time of nowhere that Spark's own default (INT96) means to others.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # Spark refuses a file for one nanosecond column, even unread; an id of such instants is their number.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
     # A second attempt of a slow task would only take cores from the first.
     "spark.speculation": "false",
     # A damaged file must be an error, never fewer rows.

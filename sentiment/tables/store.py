@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, StoreError, StoreLockedError
+from .paths import find_local_path
 
 STAGING = "_staging"
 REJECTED = "_rejected"
 MANIFEST = "_MANIFEST.json"
 _LOCK = "_lock"
+STORE_KEYS = ("model", "batch")
+"""Names that the folders of the store give to every reader as columns."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Store:
             staged.rename(target)
             _sync(target.parent)
             _sync(self.root)
+            _sync(self.root.parent)
         except OSError as error:
             raise StoreError(f"{target}: cannot be published ({error.strerror})") from error
         return target
@@ -137,12 +141,12 @@ def _is_same_file(handle: int, path: Path) -> bool:
 
 def find_folder(path: str) -> Path:
     """The store's absolute folder, made or not. Raises ConfigError for what cannot be one."""
-    if "://" in path and not path.startswith("file://"):
+    root = find_local_path(path)
+    if root is None:
         raise ConfigError(
             f"output: {path} is no mounted file system; a batch is published by a rename, which object "
             "stores do not have; choose a folder"
         )
-    root = Path(path.removeprefix("file://")).absolute()
     if root.exists() and not root.is_dir():
         raise ConfigError(f"output: {root} is a file, expected a folder")
     return root

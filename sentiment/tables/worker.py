@@ -7,28 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 from pyspark import Accumulator, AccumulatorParam, SparkContext
-from pyspark.sql.types import (
-    BooleanType,
-    DoubleType,
-    LongType,
-    StringType,
-    StructField,
-    StructType,
-)
 
 from .. import schema
-from ..registry import LoadedModel, load_model
+from ..registry import LoadedModel, load_model, predict
 
-PREDICTION_TYPE = StructType(
-    [
-        StructField(name, kind)
-        for name, kind in zip(
-            schema.PREDICTION_COLUMNS,
-            (StringType(), DoubleType(), LongType(), BooleanType(), StringType()),
-            strict=True,
-        )
-    ]
-)
+PREDICTION_TYPE = ", ".join(f"{name} {kind}" for name, kind in schema.PREDICTION_TYPES.items())
 
 _loaded: dict[tuple[str, int], LoadedModel] = {}
 """The model of this process. Only the last one is kept: a worker outlives a run, and models are large."""
@@ -83,7 +66,7 @@ def make_scorer(
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         model = _load_once(folder, threads, census)
         for texts in batches:
-            yield model.predict(texts.to_frame(schema.TEXT))
+            yield predict(model, texts)
 
     return score
 

@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from ..config import FinetuneConfig
-from ..errors import EmptyInputError, MissingInputError, SchemaMismatchError, UnreadableFileError
-from ..inference.rejects import find_reject_reasons
+from ..errors import ConfigError, EmptyInputError, MissingInputError, SchemaMismatchError, UnreadableFileError
+from ..inference.rejects import find_reject_reason, find_reject_reasons
 from ..sample import GROUP, SAMPLE, load_sample
-from ..schema import TEXT_JOINER, split_columns
-from .hub import load_hub_dataset
+from ..schema import NULL_TEXT, TEXT_JOINER, show_columns, split_columns
+from .hub import load_hub_splits
 from .labels import parse_labels
-from .splits import SPLITS, TEST, TRAIN, VALIDATION, Splits, cut_splits, sample_rows, without_leaks
+from .splits import SPLITS, TEST, TRAIN, VALIDATION, Splits, cut_splits, sample_splits, without_leaks
 
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".parquet": pd.read_parquet,
     ".csv": pd.read_csv,
     ".jsonl": lambda path: pd.read_json(path, lines=True),
 }
+_GROUP = "sentiment.group"
+"""Column of `sample` alone that keeps sentences of a review together; no file has one of this name."""
 _DEFAULT_TEXT_COLUMNS = ("content", "text")
 
 
@@ -63,12 +66,7 @@ def load_labelled_reviews(config: FinetuneConfig) -> LabelledReviews:
     labelled, dropped_label = _with_class_ids(frames, config.label_col)
     clean, dropped_text = _without_unreadable_texts(labelled)
     splits = without_leaks(cut_splits(clean, config.seed))
-    splits = Splits(
-        train=sample_rows(splits.train, config.max_train_samples, config.seed),
-        validation=sample_rows(splits.validation, config.max_eval_samples, config.seed),
-        test=sample_rows(splits.test, config.max_eval_samples, config.seed),
-        leaked_rows=splits.leaked_rows,
-    )
+    splits = sample_splits(splits, config.max_train_samples, config.max_eval_samples, config.seed)
     report = DataReport(
         read_rows=sum(len(frame) for frame in raw.values()),
         dropped_text_rows=dropped_text,
@@ -84,15 +82,14 @@ def load_labelled_reviews(config: FinetuneConfig) -> LabelledReviews:
 def _read_splits(name: str) -> dict[str, pd.DataFrame]:
     path = Path(name)
     if name == SAMPLE:
-        return {TRAIN: load_sample()}
+        return {TRAIN: load_sample().rename(columns={GROUP: _GROUP})}
     if path.is_dir():
         return _read_folder(path)
     if path.exists():
         return {TRAIN: _read_file(path)}
     if path.suffix in _READERS or path.is_absolute() or name.startswith("."):
         raise MissingInputError(f"no data set at {name!r}: there is no such file or folder")
-    splits = {split: data.to_pandas() for split, data in load_hub_dataset(name).items() if split in SPLITS}
-    return _require_train(splits, name)
+    return _require_train({s: f for s, f in load_hub_splits(name).items() if s in SPLITS}, name)
 
 
 def _read_folder(folder: Path) -> dict[str, pd.DataFrame]:
@@ -125,7 +122,7 @@ def _read_file(path: Path) -> pd.DataFrame:
         raise UnreadableFileError(f"{path}: expected a name that ends in {', '.join(_READERS)}")
     try:
         frame = reader(path)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors are subclasses of these
+    except (ValueError, OSError, pa.ArrowException) as error:
         raise UnreadableFileError(
             f"{path}: cannot be read as {path.suffix[1:]} ({type(error).__name__})"
         ) from error
@@ -136,13 +133,16 @@ def _read_file(path: Path) -> pd.DataFrame:
 
 def _choose_text_columns(text_col: str | None, frame: pd.DataFrame) -> tuple[str, ...]:
     if text_col is not None:
-        return split_columns(text_col)
+        columns = split_columns(text_col)
+        if not columns:
+            raise ConfigError(f"text_col: expected at least one column name, found {text_col!r}")
+        return columns
     for name in _DEFAULT_TEXT_COLUMNS:
         if name in frame.columns:
             return (name,)
     raise SchemaMismatchError(
         f"no column {' or '.join(_DEFAULT_TEXT_COLUMNS)} in the data set; pass --text_col with one of "
-        f"{list(frame.columns)}"
+        f"{show_columns(frame.columns)}"
     )
 
 
@@ -150,12 +150,12 @@ def _select(frame: pd.DataFrame, text_columns: tuple[str, ...], label_col: str, 
     missing = [name for name in (*text_columns, label_col) if name not in frame.columns]
     if missing:
         raise SchemaMismatchError(
-            f"split {split!r} has no column {', '.join(missing)}; found {list(frame.columns)}; "
+            f"split {split!r} has no column {', '.join(missing)}; found {show_columns(frame.columns)}; "
             "choose with --text_col and --label_col"
         )
     selected = pd.DataFrame({"text": join_texts(frame, text_columns), "label": frame[label_col].to_numpy()})
-    if GROUP in frame.columns and split == TRAIN:
-        selected["group"] = frame[GROUP].to_numpy()
+    if _GROUP in frame.columns:
+        selected["group"] = frame[_GROUP].to_numpy()
     return selected
 
 
@@ -164,7 +164,7 @@ def join_texts(frame: pd.DataFrame, columns: tuple[str, ...]) -> "pd.Series[Any]
     if len(columns) == 1:
         return frame[columns[0]].reset_index(drop=True)
     joined = [
-        TEXT_JOINER.join(str(value) for value in row if not pd.isna(value)) or None
+        TEXT_JOINER.join(str(value) for value in row if find_reject_reason(value) != NULL_TEXT) or None
         for row in frame[list(columns)].itertuples(index=False)
     ]
     return pd.Series(joined, dtype=object)

@@ -29,7 +29,9 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
     Raises EncoderUnavailableError if it cannot be had or has no fast tokenizer, ConfigError if it cannot
     read `max_length` tokens.
     """
+    import torch
     import transformers
+    from safetensors import SafetensorError
 
     source = _minilm_folder() if name == MINILM else name
     transformers.set_seed(seed)
@@ -45,9 +47,10 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
             num_labels=len(schema.LABELS),
             id2label=dict(enumerate(schema.LABELS)),
             label2id={label: i for i, label in enumerate(schema.LABELS)},
+            dtype=torch.float32,  # not the checkpoint's: half-precision weights do not train
             **options,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise EncoderUnavailableError(_explain_missing(name, options["local_files_only"])) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
@@ -97,9 +100,14 @@ def _find_licence(name: str) -> str:
     """Licence of the encoder, which that of the model follows; 'unknown' where nothing says."""
     if name in (MINILM, "distilbert-base-uncased"):
         return "apache-2.0"
-    card = Path(name) / "README.md"
-    if card.is_file():
-        from huggingface_hub import ModelCard
+    from huggingface_hub import ModelCard
+    from huggingface_hub.errors import HfHubHTTPError
 
-        return str(ModelCard.load(card).data.to_dict().get("license", "unknown"))
-    return "unknown"
+    card = Path(name) / "README.md"
+    if Path(name).exists() and not card.is_file():
+        return "unknown"
+    try:
+        found = ModelCard.load(card if card.is_file() else name)
+    except (OSError, HfHubHTTPError):  # an encoder from the cache, or without a card
+        return "unknown"
+    return str(found.data.to_dict().get("license", "unknown"))

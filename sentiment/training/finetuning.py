@@ -23,7 +23,11 @@ Progress = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True)
 class FinetuneSummary:
-    """What a run gave. `train_samples_per_second` counts training rows over all epochs."""
+    """What a run gave.
+
+    `train_samples_per_second` is training rows over all epochs by the time of fine-tuning, which holds
+    tokenisation, validation and checkpoints too.
+    """
 
     model_uri: str
     model_version: str

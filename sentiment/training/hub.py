@@ -5,6 +5,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..errors import MissingInputError
 
 _PROBE_TIMEOUT_SECONDS = 5
@@ -26,8 +28,11 @@ def is_hub_reachable() -> bool:
         return False
 
 
-def load_hub_dataset(name: str) -> Any:
-    """The `datasets.DatasetDict` of that name, from the hub or from what an earlier run cached.
+def load_hub_splits(name: str) -> dict[str, pd.DataFrame]:
+    """The splits of a data set by name, from the hub or from what an earlier run cached.
+
+    A label that is stored as a number with names is given as its name: in which order a data set
+    numbers its classes is its own affair.
 
     Raises MissingInputError if the hub does not answer, or does not know it.
     """
@@ -41,11 +46,23 @@ def load_hub_dataset(name: str) -> Any:
         )
     datasets.disable_progress_bars()
     try:
-        return datasets.load_dataset(name)
+        loaded = datasets.load_dataset(name)
     except (OSError, ValueError) as error:  # the library's own errors are subclasses of these
         raise MissingInputError(
             f"no data set {name!r}: not a file or folder here, and the hub gave {type(error).__name__}"
         ) from error
+    return {str(split): name_classes(rows) for split, rows in loaded.items()}
+
+
+def name_classes(rows: Any) -> pd.DataFrame:
+    """The rows of a `datasets.Dataset`, its class numbers replaced by their names; -1 means null."""
+    import datasets
+
+    frame: pd.DataFrame = rows.to_pandas()
+    for column, feature in rows.features.items():
+        if isinstance(feature, datasets.ClassLabel):
+            frame[column] = frame[column].map(dict(enumerate(feature.names)))
+    return frame
 
 
 def find_cached_or_hub(name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..errors import UnusableLabelsError
 
-_NAMES = {"negative": 0, "neg": 0, "positive": 1, "pos": 1}
+_NAMES = {"negative": 0, "neg": 0, "false": 0, "positive": 1, "pos": 1, "true": 1}
 
 
 def parse_labels(values: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -25,7 +25,7 @@ from ..registry import TEXT_COL_KEY, import_mlflow
 from .encoders import Encoder
 
 MODEL_NAME = "model"
-_CARRIED = ("errors.py", "schema.py", "inference")
+_CARRIED = ("schema.py", "inference")
 _EXAMPLE = [
     "Works as promised, and the battery lasts all week.",
     "Broke after two days. I want my money back!",
@@ -94,11 +94,10 @@ def make_signature() -> Any:
     from mlflow.types.schema import AnyType
 
     inputs = [ColSpec(AnyType(), name, required=False) for name in (UNNAMED, schema.TEXT)]
-    types = (DataType.string, DataType.double, DataType.long, DataType.boolean, DataType.string)
     nullable = {schema.LABEL, schema.SCORE, schema.REJECT_REASON}
     outputs = [
-        ColSpec(kind, name, required=name not in nullable)
-        for kind, name in zip(types, schema.PREDICTION_COLUMNS, strict=True)
+        ColSpec(DataType[kind], name, required=name not in nullable)
+        for name, kind in schema.PREDICTION_TYPES.items()
     ]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 

@@ -79,16 +79,29 @@ def describe_splits(splits: Splits) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def sample_splits(splits: Splits, max_train: int | None, max_eval: int | None, seed: int) -> Splits:
+    """At most `max_train` training rows, `max_eval` validation and test rows each, stratified by label.
+
+    Raises UnusableLabelsError if a sample would be without one of the classes.
+    """
+    sampled = Splits(
+        sample_rows(splits.train, max_train, seed),
+        sample_rows(splits.validation, max_eval, seed),
+        sample_rows(splits.test, max_eval, seed),
+        splits.leaked_rows,
+    )
+    _check_splits(sampled)
+    return sampled
+
+
 def sample_rows(frame: pd.DataFrame, max_rows: int | None, seed: int) -> pd.DataFrame:
     """A stratified sample of `max_rows` rows, or the frame itself if it has no more."""
     if max_rows is None or len(frame) <= max_rows:
         return frame
-    if max_rows < 2:
-        raise UnusableLabelsError(f"a sample of {max_rows} rows cannot hold both classes")
-    sampled: pd.DataFrame = train_test_split(
-        frame, train_size=max_rows, stratify=frame["label"], random_state=seed
-    )[0]
-    return sampled
+    shares = frame["label"].value_counts(normalize=True)
+    taken = {label: round(share * max_rows) for label, share in shares.items()}
+    parts = [frame[frame["label"] == label].sample(n, random_state=seed) for label, n in taken.items()]
+    return pd.concat(parts).sort_index()
 
 
 def _cut(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -67,12 +67,15 @@ def test_scoring(place, tracking, arguments, code, says):
         (["--distilbert_model", "no/such-encoder"], 4, "minilm"),
         (["--max_length", "4096"], 2, "reads at most 512"),
         (["--lr", "fast"], 2, "lr: "),
+        (["--alias", "latest"], 2, "alias: "),
+        (["--text_col", ","], 2, "text_col"),
+        (["--summary", "/proc/none/summary.json"], 2, "summary: "),
     ],
 )
 def test_finetuning(place, tracking, arguments, code, says):
     before = {p for p in place.rglob("*") if "tracking" not in p.parts}
     given = [argument.format(place) for argument in arguments]
-    defaults = ["--distilbert_model", "minilm", "--dataset_name", "sample", "--text_col", "text"]
+    defaults = ["--distilbert_model", "minilm", "--dataset_name", "sample"]
     done = run_python("jobs/finetune.py", *defaults, *given, "--summary", place / "summary.json")
     check_failed(done, code, says, place, before)
 

@@ -3,7 +3,8 @@ import pyarrow.parquet as pq
 import pytest
 from chispa import assert_df_equality
 
-from sentiment.tables.reviews import inspect_reviews, read_reviews
+from sentiment.tables.inspection import inspect_reviews
+from sentiment.tables.reviews import read_reviews
 from sentiment.tables.scoring import spread_rows
 from tests.conftest import make_reviews
 

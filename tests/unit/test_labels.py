@@ -13,6 +13,7 @@ from sentiment.training.labels import parse_labels
         (["1", "2", None], [0, 1, None]),
         ([1.0, 0.0, None], [1, 0, None]),
         ([True, False], [1, 0]),
+        (["True", "false"], [1, 0]),
         (["negative", "Positive", " POS ", "neg", ""], [0, 1, 1, 0, None]),
         ([1, 1], [1, 1]),  # one class: told apart later, from the split
     ],

@@ -105,7 +105,6 @@ def test_the_model_carries_inference_code_alone_under_a_name_of_its_own(folder):
     carried = {str(p.relative_to(packages[0])) for p in packages[0].rglob("*.py")}
     assert carried == {
         "__init__.py",
-        "errors.py",
         "schema.py",
         *(f"inference/{name}.py" for name in ("__init__", "engines", "minibatches", "predictor")),
         *(f"inference/{name}.py" for name in ("pyfunc", "rejects", "tokenization")),

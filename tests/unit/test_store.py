@@ -45,7 +45,7 @@ def test_files_are_synced_before_the_rename_and_folders_after(tmp_path, monkeypa
     assert calls.count("rename") == 1
     before = calls.index("rename")
     assert before >= 4  # two parts, the manifest, the folders
-    assert calls[before + 1 :] == ["sync", "sync"]
+    assert calls[before + 1 :] == ["sync", "sync", "sync"]
 
 
 def test_the_manifests_of_a_model_are_the_memory_of_what_it_scored(tmp_path):
@@ -121,7 +121,7 @@ def test_a_killed_writers_lock_is_free(tmp_path):
         store.publish(stage_batch(store), BATCH, {})
 
 
-@pytest.mark.parametrize("place", ["s3://bucket/scores", "hdfs://name/scores"])
+@pytest.mark.parametrize("place", ["s3://bucket/scores", "hdfs:/name/scores", "dbfs:/scores"])
 def test_what_is_no_mounted_file_system_is_refused(place):
     with pytest.raises(ConfigError, match="rename"), open_store(place):
         pass

@@ -13,7 +13,7 @@ from sentiment.errors import (
     SchemaMismatchError,
     UnreadableFileError,
 )
-from sentiment.tables.reviews import inspect_reviews
+from sentiment.tables.inspection import inspect_reviews
 from tests.conftest import make_reviews
 
 
