@@ -1,15 +1,27 @@
 """The scoring run on a real session and a real, tiny model."""
 
 import json
+import os
+import shutil
+import struct
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sentiment import registry, schema
 from sentiment.config import ScoreConfig
-from sentiment.errors import ConfigError, EmptyInputError, ModelNotFoundError, StoreError, StoreLockedError
+from sentiment.errors import (
+    ConfigError,
+    EmptyInputError,
+    ModelError,
+    ModelNotFoundError,
+    StoreError,
+    StoreLockedError,
+)
 from sentiment.tables import runs
 from sentiment.tables.runs import run_scoring
 from sentiment.tables.store import open_store
@@ -179,4 +191,61 @@ def test_a_model_that_breaks_its_contract_is_not_published(score, write_parquet,
     )
     with pytest.raises(StoreError, match="40 scores outside"):
         score(write_parquet(make_reviews(40)))
+    assert not (tmp_path / "scores").exists()
+
+
+def test_bytes_that_are_no_utf8_reject_their_row_alone(score, tmp_path):
+    text = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(struct.pack("<3i", 0, 2, 6)), pa.py_buffer(b"\xff\xfegood")]
+    )
+    pq.write_table(pa.table({"review_id": ["bad", "fine"], "text": text}), tmp_path / "reviews.parquet")
+    summary = score(str(tmp_path / "reviews.parquet"))
+    assert summary.rejected_by_reason == {"undecodable_text": 1}
+    assert read_published(tmp_path / "scores")["review_id"].tolist() == ["fine"]
+
+
+def test_odd_file_names_and_nanosecond_columns_do_not_stop_a_run(score, write_parquet):
+    reviews = make_reviews(10).assign(bought=pd.Timestamp("2026-01-01").as_unit("ns"))
+    assert score(write_parquet(reviews, "in/part[1]{a}*.parquet")).scored_rows == 10
+
+
+@pytest.mark.parametrize("prefix", ["file://", "file:"])
+def test_an_output_in_the_input_is_refused_by_any_name(score, write_parquet, tmp_path, prefix):
+    write_parquet(make_reviews(3), "in/a.parquet")
+    with pytest.raises(ConfigError, match="would be read as reviews"):
+        score(f"{prefix}{tmp_path}/in", output=f"{tmp_path}/in/scores")
+
+
+def test_the_same_columns_written_otherwise_are_the_same_run(score, write_parquet):
+    path = write_parquet(make_reviews(10).assign(title="good"))
+    score(path, text_col="title,text")
+    assert score(path, text_col="title, text").skipped_rows == 10
+
+
+def test_an_input_that_changes_during_the_run_is_not_published(score, write_parquet, tmp_path, monkeypatch):
+    path = write_parquet(make_reviews(10))
+    real = runs.count_rows
+    monkeypatch.setattr(runs, "count_rows", lambda rows: (os.utime(path, (1, 1)), real(rows))[1])
+    with pytest.raises(StoreError, match="changed while it was scored"):
+        score(path)
+    assert not (tmp_path / "scores").exists()
+
+
+def test_a_file_that_lost_rows_before_publishing_is_not_published(
+    score, write_parquet, tmp_path, monkeypatch
+):
+    real = runs._write_parts
+    monkeypatch.setattr(runs, "_write_parts", lambda rows, *a: real(rows.where("review_id <> 'r3'"), *a))
+    with pytest.raises(StoreError, match="9 of 10 counted rows"):
+        score(write_parquet(make_reviews(10)))
+    assert not (tmp_path / "scores").exists()
+
+
+def test_a_model_that_fails_in_a_worker_is_a_model_error(score, write_parquet, tmp_path, use_tiny_model):
+    broken = tmp_path / "broken"
+    shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, broken)
+    (broken / "artifacts" / "encoder" / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="failed in a Spark worker") as caught:
+        score(write_parquet(make_reviews(10)), model_uri=str(broken))
+    assert caught.value.exit_code == 4
     assert not (tmp_path / "scores").exists()

@@ -101,3 +101,19 @@ def test_help_names_every_argument_and_the_exit_codes(job):
     assert "--text_col" in done.stdout
     assert "--summary" in done.stdout
     assert "Exit codes" in done.stdout
+
+
+def test_a_summary_that_cannot_be_written_is_said_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    ran = []
+    code = call(tmp_path, lambda *_: ran.append(1), "--summary", str(tmp_path / "file" / "summary.json"))
+    assert (code, ran) == (2, [])
+    assert capsys.readouterr().err.startswith("error: summary: cannot write")
+
+
+def test_a_failed_run_leaves_no_folder_for_its_summary(tmp_path):
+    def fail(config, report):
+        raise errors.ScoringError("x")
+
+    assert call(tmp_path, fail, "--summary", str(tmp_path / "new" / "deep" / "summary.json")) == 1
+    assert not (tmp_path / "new").exists()

@@ -57,3 +57,9 @@ def test_the_original_templates_arguments_are_all_there():
         *("dataset_name", "text_col", "label_col", "distilbert_model"),
     }
     assert original <= {field.name for field in config_fields(FinetuneConfig)}
+
+
+@pytest.mark.parametrize("options", [{"alias": "latest"}, {"alias": "v1"}, {"registered_model_name": "a/b"}])
+def test_names_that_the_registry_would_refuse_are_refused_before_training(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        load_config(FinetuneConfig, None, options)

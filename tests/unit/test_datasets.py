@@ -3,6 +3,7 @@ import pytest
 
 from sentiment.config import FinetuneConfig
 from sentiment.errors import (
+    ConfigError,
     EmptyInputError,
     MissingInputError,
     SchemaMismatchError,
@@ -113,3 +114,50 @@ def test_a_hub_that_does_not_answer_is_named_with_the_way_out(monkeypatch):
 def _write(path, content):
     path.write_bytes(content)
     return path
+
+
+def test_class_names_decide_and_not_their_numbers():
+    import datasets
+
+    from sentiment.training.hub import name_classes
+
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["positive", "negative"])}
+    )
+    rows = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [0, 1, -1]}, features=features)
+    named = name_classes(rows)["label"]
+    assert [None if pd.isna(name) else name for name in named] == ["positive", "negative", None]
+
+
+def test_a_column_of_the_samples_group_name_means_nothing_in_a_file(write_parquet):
+    reviews = make_reviews(100).assign(review=None)
+    assert load(write_parquet(reviews)).report.train_rows == 81
+
+
+def test_names_of_columns_that_may_be_a_review_are_not_quoted(tmp_path):
+    with pytest.raises(SchemaMismatchError, match="1 that look like no names") as caught:
+        load(_write(tmp_path / "a.csv", b"2,I hate this secret thing\n1,b\n"))
+    assert "secret" not in str(caught.value)
+
+
+def test_no_text_column_is_a_config_error(write_parquet):
+    with pytest.raises(ConfigError, match="at least one column"):
+        load(write_parquet(make_reviews(60)), text_col=",")
+
+
+def test_a_text_that_is_no_utf8_is_an_unreadable_file(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
+    )
+    pq.write_table(pa.table({"text": text, "label": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(UnreadableFileError, match="cannot be read as parquet"):
+        load(tmp_path / "a.parquet")
+
+
+def test_a_sample_too_small_for_both_classes_is_an_error(write_parquet):
+    reviews = make_reviews(2000, label=[0] * 15 + [1] * 1985)
+    with pytest.raises(UnusableLabelsError, match="'train' has 0 negative"):
+        load(write_parquet(reviews), max_train_samples=20)

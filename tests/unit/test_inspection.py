@@ -125,3 +125,67 @@ def test_nothing_at_the_path_is_an_error(tmp_path):
 def test_columns_that_cannot_make_a_scored_table_are_refused(tmp_path, id_col, text_col):
     with pytest.raises(ConfigError):
         inspect(tmp_path, id_col, text_col)
+
+
+def test_a_linked_folder_is_read_and_a_circle_is_not_endless(tmp_path):
+    write = make_reviews(2).to_parquet
+    for name in ("in", "elsewhere"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.parquet")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
+    assert inspect(tmp_path / "in").rows == 4
+
+
+def test_a_partition_folder_may_begin_with_an_underscore(tmp_path):
+    (tmp_path / "_day=01").mkdir()
+    make_reviews(2).to_parquet(tmp_path / "_day=01" / "a.parquet")
+    assert inspect(tmp_path).rows == 2
+
+
+def test_a_file_beside_partition_folders_is_refused(folder):
+    make_reviews(2).to_parquet(folder / "z.parquet")
+    with pytest.raises(SchemaMismatchError, match="lies in partitions .*z.parquet in none"):
+        inspect(folder)
+
+
+def test_one_file_has_one_identity_by_whatever_path_it_is_named(folder):
+    plain = inspect(folder).files
+    (folder.parent / "link").symlink_to(folder)
+    for path in (f"{folder}/day=01/..", f"file://{folder}", f"file:{folder}", folder.parent / "link"):
+        assert inspect(path).files == plain
+
+
+@pytest.mark.parametrize("uri", ["s3:/bucket/x", "dbfs:/x", "hdfs:x"])
+def test_a_uri_with_one_slash_is_no_folder(uri):
+    with pytest.raises(InputError, match="mounted file system"):
+        inspect(uri)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    table = pa.table([["a"], ["b"], ["c"]], names=["review_id", "text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(SchemaMismatchError, match="two columns text"):
+        inspect(tmp_path)
+
+
+def test_column_names_that_may_be_a_review_are_not_quoted(tmp_path):
+    pd.DataFrame({"id": ["1"], "I hate this secret thing": ["x"]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(SchemaMismatchError, match="found id and 1 that look like no names") as caught:
+        inspect(tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["batch", "model", "text", "_has_id"])
+def test_names_that_the_store_needs_are_no_ids(tmp_path, name):
+    with pytest.raises(ConfigError, match="keeps for itself"):
+        inspect(tmp_path, id_col=name, text_col="body")
+
+
+def test_a_file_that_changes_or_goes_is_noticed(folder):
+    table = inspect(folder)
+    assert table.find_changed() is None
+    os.utime(table.files[1].path, ns=(0, 5))
+    assert table.find_changed() == table.files[1].path
+    table.files[0].path.unlink()
+    assert table.find_changed() == table.files[0].path

@@ -1,7 +1,8 @@
+import pandas as pd
 import pytest
 
 from sentiment import registry
-from sentiment.errors import ModelLoadError, ModelNotFoundError
+from sentiment.errors import ModelError, ModelLoadError, ModelNotFoundError
 
 
 def test_a_preset_tracking_server_wins(tmp_path, monkeypatch):
@@ -63,3 +64,44 @@ def test_a_model_that_cannot_be_loaded_is_an_error(use_tiny_model, tmp_path):
     (copy / "artifacts" / "encoder" / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ModelLoadError, match="could not be loaded"):
         registry.load_model(copy)
+
+
+def test_a_broken_model_file_is_no_model(use_tiny_model, tmp_path):
+    for content in ("flavors: {}\n", "a: [\n", "- 1\n"):
+        (tmp_path / "MLmodel").write_text(content)
+        with pytest.raises(ModelNotFoundError):
+            registry.resolve_model(str(tmp_path))
+
+
+class Foreign:
+    """A model that answers, or raises, what it was made with."""
+
+    def __init__(self, answer):
+        self._answer = answer
+
+    def predict(self, data):
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (ValueError("cannot read 'a secret'"), "failed while it scored: ValueError"),
+        (pd.DataFrame({"label": ["positive"]}), "no sentiment model"),
+        (["positive"], "no sentiment model"),
+    ],
+)
+def test_a_model_that_breaks_its_contract_is_an_error_that_quotes_nothing(answer, says):
+    with pytest.raises(ModelError, match=says) as caught:
+        registry.predict(Foreign(answer), pd.Series(["a secret"]))
+    assert "secret" not in str(caught.value)
+
+
+def test_rows_out_are_rows_in(use_tiny_model):
+    model = registry.load_model(use_tiny_model.uri)
+    predictions = registry.predict(model, pd.Series(["great phone", None], dtype=object))
+    assert predictions["reject_reason"].tolist() == [None, "null_text"]
+    with pytest.raises(ModelError, match="expected 2 rows"):
+        registry.predict(Foreign(predictions.head(1)), pd.Series(["a", "b"]))
