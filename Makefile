@@ -12,6 +12,15 @@ DEMO_MODEL := $(if $(MLFLOW_TRACKING_URI),sentiment_demo,sentiment)
 # spark-submit starts the driver with the first python3 on PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# A model of another tracking server, or of a removed one, is not there to reuse.
+define CHECK_DEMO_MODEL
+import json, pathlib
+from sentiment import registry
+registry.use_tracking(pathlib.Path.cwd())
+registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_text())['model_uri'])
+endef
+export CHECK_DEMO_MODEL
+
 .PHONY: help demo test lint java clean
 
 help:
@@ -20,7 +29,9 @@ help:
 	@echo "make lint    the first three of these"
 	@echo "make clean   remove .venv and var"
 
-demo: .venv/demo.installed java $(DEMO)/finetune.json
+demo: .venv/demo.installed java
+	@$(BIN)/python -c "$$CHECK_DEMO_MODEL" 2>/dev/null || rm -f $(DEMO)/finetune.json
+	@$(MAKE) --no-print-directory $(DEMO)/finetune.json
 	@rm -rf $(DEMO)/scores
 	@echo "== Scoring the sample in Spark"
 	@$(BIN)/spark-submit jobs/score_reviews.py --input sample --output $(DEMO)/scores \

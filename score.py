@@ -41,8 +41,10 @@ def _predict(texts: list[Any]) -> list[Prediction]:
     model = _load_champion(os.environ.get("SENTIMENT_MODEL_URI", DEFAULT_MODEL_URI))
     predictions = registry.predict(model, pd.Series(texts, dtype=object))
     # JSON has no NaN: a review without label has no score either.
-    rows = predictions.astype(object).where(predictions.notna(), None)
-    return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
+    return [
+        {name: None if pd.isna(value) else value for name, value in zip(predictions, row, strict=True)}
+        for row in predictions.astype(object).itertuples(index=False)
+    ]
 
 
 @functools.cache

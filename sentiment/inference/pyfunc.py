@@ -39,7 +39,8 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
         predictions = self._predictor.predict(find_texts(model_input))
         scores = predictions[schema.SCORE]
         if scores.isna().any():
-            predictions[schema.SCORE] = scores.astype(object).where(scores.notna(), None)
+            nullable = [None if pd.isna(score) else score for score in scores]
+            predictions[schema.SCORE] = pd.Series(nullable, index=scores.index, dtype=object)
         return predictions
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
-from datasets import Dataset, Features, Sequence, Value
+from datasets import Dataset, Features, Sequence, Value, disable_progress_bars
 from sklearn.metrics import accuracy_score, f1_score
 
 from ..config import FinetuneConfig
@@ -41,6 +41,7 @@ def finetune_encoder(
     Returns the Trainer's log: one dict per step that it reported on, with `step` and any of `loss`,
     `eval_loss`, `eval_f1`, `eval_accuracy`. Batches are grouped by length and padded to their longest.
     """
+    disable_progress_bars()  # the progress shown is ours
     arguments_folder = tempfile.TemporaryDirectory(prefix="sentiment-finetune-")
     with arguments_folder as folder:
         trainer = transformers.Trainer(
