@@ -42,7 +42,10 @@ def _predict(texts: list[Any]) -> list[Prediction]:
     predictions = registry.predict(model, pd.Series(texts, dtype=object))
     # JSON has no NaN: a review without label has no score either.
     return [
-        {name: None if pd.isna(value) else value for name, value in zip(predictions, row, strict=True)}
+        {
+            name: None if pd.isna(value) else value
+            for name, value in zip(schema.PREDICTION_COLUMNS, row, strict=True)
+        }
         for row in predictions.astype(object).itertuples(index=False)
     ]
 
