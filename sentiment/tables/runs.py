@@ -175,14 +175,14 @@ def _write_parts(rows: DataFrame, counts: Counts, staged: Path) -> None:
 
 
 def _check_places(config: ScoreConfig) -> None:
-    source, target = find_local_path(config.input), find_folder(config.output)
-    if source is None:
-        return  # inspect_reviews says why it cannot be read
-    if source == target or source in target.parents or target in source.parents:
+    source, target = find_local_path(config.input), find_local_path(config.output)
+    # None is a URI, which inspect_reviews and find_folder refuse.
+    if source and target and (source == target or source in target.parents or target in source.parents):
         raise ConfigError(
             f"output: {target} lies in the input {source} or holds it; scores would be read as reviews; "
             "choose another folder"
         )
+    find_folder(config.output)
 
 
 def _find_consumed(store: Store, table: ReviewTable, model: registry.ModelReference) -> list[FileIdentity]:

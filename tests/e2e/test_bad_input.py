@@ -1,12 +1,12 @@
 """Every bad input as a user types it: its exit code, one line, no traceback, nothing left behind."""
 
-import json
+import runpy
+import sys
 
-import pandas as pd
 import pytest
 
-from tests.conftest import make_reviews
-from tests.e2e.conftest import run_python
+from tests.conftest import ROOT, make_reviews
+from tests.e2e.conftest import BIN, run_command
 
 
 @pytest.fixture
@@ -21,14 +21,34 @@ def place(tmp_path):
     return tmp_path
 
 
-def check_failed(done, code, says, place, before):
-    assert done.returncode == code, done.stderr
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("[")]  # less the progress
-    assert len(lines) == 1, done.stderr
+@pytest.fixture
+def run_job_file(monkeypatch, capfd):
+    """Runs a job's file as a command does, in this process: returns exit code and stderr."""
+
+    def run(job, *arguments):
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", [job, *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(job, run_name="__main__")
+        out, err = capfd.readouterr()
+        assert out == ""
+        return stopped.value.code, err
+
+    return run
+
+
+def list_files(place):
+    return {p for p in place.rglob("*") if "tracking" not in p.parts}
+
+
+def check_failed(found, code, says):
+    found_code, err = found
+    assert found_code == code, err
+    lines = [line for line in err.splitlines() if not line.startswith("[")]  # less the progress
+    assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     assert says in lines[0]
-    assert "Traceback" not in done.stderr + done.stdout
-    assert {p for p in place.rglob("*") if "tracking" not in p.parts} == before
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
@@ -50,11 +70,27 @@ def check_failed(done, code, says, place, before):
         (["--input", "{}/reviews.parquet", "--output", "s3://b/s"], 2, "object stores"),
     ],
 )
-def test_scoring(place, tracking, arguments, code, says):
-    before = {p for p in place.rglob("*") if "tracking" not in p.parts}
+def test_scoring(place, tracking, run_job_file, arguments, code, says):
+    before = list_files(place)
     filled = [argument.format(place) for argument in arguments]
-    done = run_python("jobs/score_reviews.py", *filled, "--summary", place / "summary.json")
-    check_failed(done, code, says, place, before)
+    found = run_job_file("jobs/score_reviews.py", *filled, "--summary", place / "summary.json")
+    check_failed(found, code, says)
+    assert list_files(place) == before
+
+
+def test_as_a_user_sees_it(place, tracking):
+    """Through spark-submit, whose own lines come first."""
+    before = list_files(place)
+    done = run_command(
+        *(BIN / "spark-submit", "jobs/score_reviews.py"),
+        *("--input", place / "numbers.parquet", "--output", place / "scores"),
+    )
+    assert done.returncode == 3
+    ours = done.stderr.splitlines()[-1]
+    assert ours.startswith(f"error: {place}/numbers.parquet: column text holds int64, expected strings")
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    assert list_files(place) == before
 
 
 @pytest.mark.parametrize(
@@ -72,25 +108,10 @@ def test_scoring(place, tracking, arguments, code, says):
         (["--summary", "/proc/none/summary.json"], 2, "summary: "),
     ],
 )
-def test_finetuning(place, tracking, arguments, code, says):
-    before = {p for p in place.rglob("*") if "tracking" not in p.parts}
+def test_finetuning(place, tracking, run_job_file, arguments, code, says):
+    before = list_files(place)
     given = [argument.format(place) for argument in arguments]
     defaults = ["--distilbert_model", "minilm", "--dataset_name", "sample"]
-    done = run_python("jobs/finetune.py", *defaults, *given, "--summary", place / "summary.json")
-    check_failed(done, code, says, place, before)
-
-
-def test_rows_without_an_id_are_rejected_and_said(main_job, tmp_path):
-    reviews = make_reviews(20)
-    reviews.loc[[2, 9], "review_id"] = None
-    reviews.to_parquet(tmp_path / "reviews.parquet")
-    done = run_python(
-        *("jobs/score_reviews.py", "--input", tmp_path / "reviews.parquet", "--output", tmp_path / "scores"),
-        *("--summary", tmp_path / "summary.json"),
-        MLFLOW_TRACKING_URI=main_job.tracking_uri,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "warning: 2 rows have no review_id: rejected as null_id" in done.stderr.splitlines()
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["scored_rows"], summary["rejected_by_reason"]) == (18, {"null_id": 2})
-    assert len(pd.read_parquet(tmp_path / "scores")) == 18
+    found = run_job_file("jobs/finetune.py", *defaults, "--summary", place / "summary.json", *given)
+    check_failed(found, code, says)
+    assert list_files(place) == before

@@ -3,8 +3,10 @@
 import json
 
 import mlflow
+import pandas as pd
 import pytest
 
+from tests.conftest import make_reviews
 from tests.e2e.conftest import run_python
 
 
@@ -88,8 +90,6 @@ def test_mlflows_own_udf_equals_the_job(main_job, tmp_path):
     )
     done = run_python(script, tmp_path / "udf.parquet", MLFLOW_TRACKING_URI=main_job.tracking_uri)
     assert done.returncode == 0, done.stderr[-2000:]
-    import pandas as pd
-
     udf = pd.read_parquet(tmp_path / "udf.parquet").set_index("review_id")
     job = main_job.scores.set_index("review_id").loc[udf.index]
     assert len(udf) == 200
@@ -97,10 +97,17 @@ def test_mlflows_own_udf_equals_the_job(main_job, tmp_path):
     assert (udf["score"] - job["score"]).abs().max() < 1e-5
 
 
-def test_the_spark_driver_imports_neither_torch_nor_training(main_job, tmp_path):
+@pytest.fixture(scope="module")
+def run_without_ids(main_job, tmp_path_factory):
+    """A run over 20 reviews, two of them without id, that tells what its driver imported."""
+    folder = tmp_path_factory.mktemp("null-ids")
+    reviews = make_reviews(20)
+    reviews.loc[[2, 9], "review_id"] = None
+    reviews.to_parquet(folder / "reviews.parquet")
+    arguments = ["--input", folder / "reviews.parquet", "--output", folder / "scores"]
     script = (
         "import runpy, sys\n"
-        f"sys.argv = ['score_reviews.py', '--input', 'sample', '--output', {str(tmp_path / 'scores')!r}]\n"
+        f"sys.argv = {['score_reviews.py', *map(str, arguments)]!r}\n"
         "try:\n"
         "    runpy.run_path('jobs/score_reviews.py', run_name='__main__')\n"
         "except SystemExit as stop:\n"
@@ -108,5 +115,16 @@ def test_the_spark_driver_imports_neither_torch_nor_training(main_job, tmp_path)
         "names = ('torch', 'transformers', 'datasets', 'sentiment.training', 'sentiment.inference')\n"
         "print('LOADED', [name for name in names if name in sys.modules])\n"
     )
-    done = run_python("-c", script, MLFLOW_TRACKING_URI=main_job.tracking_uri)
+    return run_python("-c", script, MLFLOW_TRACKING_URI=main_job.tracking_uri), folder / "scores"
+
+
+def test_the_spark_driver_imports_neither_torch_nor_training(run_without_ids):
+    done, _ = run_without_ids
     assert done.stdout.splitlines()[-1] == "LOADED []", done.stderr
+
+
+def test_rows_without_an_id_are_rejected_and_said(run_without_ids):
+    done, scores = run_without_ids
+    assert "warning: 2 rows have no review_id: rejected as null_id" in done.stderr.splitlines()
+    assert len(pd.read_parquet(scores)) == 18
+    assert len(pd.read_parquet(next(scores.glob("model=1/batch=*/_rejected")))) == 2
