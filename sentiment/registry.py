@@ -132,8 +132,8 @@ def predict(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
     if missing or len(predictions) != len(texts):
         raise ModelError(
             f"the model is no sentiment model: expected {len(texts)} rows of "
-            f"{', '.join(schema.PREDICTION_COLUMNS)}, found {len(predictions)} rows without "
-            f"{', '.join(sorted(missing)) or 'a missing column'}; try another one"
+            f"{', '.join(schema.PREDICTION_COLUMNS)}, found {len(predictions)} rows"
+            f"{' without ' if missing else ''}{', '.join(sorted(missing))}; try another one"
         )
     return predictions[list(schema.PREDICTION_COLUMNS)]
 
