@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from sentiment.cli import Reporter, make_table, run_job
+from sentiment.cli import Reporter, make_table, run_job, tell_stderr
 from sentiment.config import ScoreConfig
 from sentiment.schema import REJECT_REASONS
 
@@ -49,5 +49,13 @@ def show(summary: dict[str, Any]) -> list[Table]:
     return [make_table("Scored reviews", ("", summary["output"]), rows)]
 
 
+def tell(line: str) -> None:
+    """Print a line on stderr, that of spark-submit if this runs under it."""
+    from sentiment.tables.session import tell_submitter
+
+    if not tell_submitter(line):
+        tell_stderr(line)
+
+
 if __name__ == "__main__":
-    sys.exit(run_job(ScoreConfig, HOME / "conf" / "score.yaml", run, show))
+    sys.exit(run_job(ScoreConfig, HOME / "conf" / "score.yaml", run, show, tell=tell))

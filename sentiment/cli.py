@@ -27,6 +27,9 @@ Run = Callable[[Config, "Reporter"], dict[str, Any]]
 Show = Callable[[dict[str, Any]], Sequence[Table]]
 """The summary as the tables that a person reads."""
 
+Tell = Callable[[str], None]
+"""Shows one line to whoever started the job: an error, or a warning."""
+
 INTERRUPTED = 130
 _LINE_EVERY_SECONDS = 5.0
 
@@ -63,12 +66,18 @@ class Reporter:
             self._console.file.write("\n")
 
 
+def tell_stderr(line: str) -> None:
+    """Print a line on this process's stderr."""
+    print(line, file=sys.stderr)
+
+
 def run_job(
     config_class: type[Config],
     default_conf: Path,
     run: "Run[Config]",
     show: Show,
     argv: Sequence[str] | None = None,
+    tell: Tell = tell_stderr,
 ) -> int:
     """Run a job as a command and return its exit code (`sentiment.errors` has the list).
 
@@ -86,15 +95,15 @@ def run_job(
         given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
         summary = run(load_config(config_class, conf, given), reporter)
     except SentimentError as error:
-        return _fail(reporter, str(error), error.exit_code)
+        return _fail(reporter, tell, str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail(reporter, "interrupted", INTERRUPTED)
+        return _fail(reporter, tell, "interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 the edge of the program: reported, never passed over
         message = f"unexpected {type(error).__name__}; run again with --debug to see where"
-        return _fail(reporter, message, SentimentError.exit_code)
+        return _fail(reporter, tell, message, SentimentError.exit_code)
     reporter.close()
     for warning in summary.get("warnings", ()):
-        print(f"warning: {warning}", file=sys.stderr)
+        tell(f"warning: {warning}")
     _write_summary(arguments.summary, summary)
     out = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
     for table in show(summary):
@@ -135,11 +144,11 @@ def _help(field: "dataclasses.Field[Any]") -> str:
     return f"{description}{default}".replace("%", "%%")
 
 
-def _fail(reporter: Reporter, message: str, exit_code: int) -> int:
+def _fail(reporter: Reporter, tell: Tell, message: str, exit_code: int) -> int:
     reporter.close()
     if reporter.debug:
         traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    tell(f"error: {' '.join(message.split())}")
     return exit_code
 
 

@@ -3,7 +3,10 @@
 import os
 import sys
 
-from pyspark import SparkConf
+from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 _SPARK_SUBMIT_DEFAULT = "local[*]"
@@ -34,6 +37,21 @@ _LOCAL_SETTINGS = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
+
+
+def tell_submitter(line: str) -> bool:
+    """Print a line on the stderr of the spark-submit that started this process, if one did and is there.
+
+    spark-submit merges a Python driver's stderr into its own stdout, where no scheduler looks for errors.
+    """
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return False
+    try:
+        gateway = SparkContext._gateway or launch_gateway()  # type: ignore[no-untyped-call]
+        gateway.jvm.System.err.println(line)
+    except (Py4JError, PySparkException, OSError):
+        return False
+    return True
 
 
 def build_session(app_name: str, debug: bool = False) -> SparkSession:
