@@ -8,18 +8,22 @@ from setuptools import find_packages, setup
 INFERENCE = [
     "mlflow>=3.17,<4",
     "numpy>=1.26,<3",
+    "openvino>=2026.2,<2027",
     "pandas>=2.2,<3",
     "safetensors>=0.5,<1",
     "tokenizers>=0.22,<1",
-    "torch==2.13.0",
-    "transformers>=5.5,<6",
 ]
+# For a GPU, and for the reference engine.
+TORCH = ["torch==2.13.0", "transformers>=5.5,<6"]
 TRAIN = [
     *INFERENCE,
+    *TORCH,
     "accelerate>=1.10,<2",
     "datasets>=4,<6",
     "matplotlib>=3.9,<4",
+    "nncf>=3.2,<4",
     "scikit-learn>=1.5,<2",
+    "scipy>=1.13,<2",
     "vaderSentiment==3.3.2",
 ]
 SPARK = ["pyspark>=4.3,<4.4"]
@@ -59,6 +63,7 @@ setup(
     ],
     extras_require={
         "inference": INFERENCE,
+        "torch": TORCH,
         "train": TRAIN,
         "spark": SPARK,
         "app": APP,

@@ -45,6 +45,8 @@ def show(summary: dict[str, Any]) -> list[Table]:
             f"{data['leaked_rows']:,} in two splits",
         ),
         ("F1 by label", f"negative {test['f1_negative']:.3f}, positive {test['f1_positive']:.3f}"),
+        ("CPU engine", summary["engine"]),
+        ("cascade", _describe_cascade(summary["cascade"])),
         ("speed", f"{summary['train_samples_per_second']:.1f} reviews/s on {summary['device']}"),
         ("time", f"{summary['seconds']:.0f} s"),
     ]
@@ -53,6 +55,14 @@ def show(summary: dict[str, Any]) -> list[Table]:
         make_table(title, ("", "accuracy", "F1 weighted", "ROC-AUC"), rows),
         make_table("Fine-tuned", ("", summary["dataset"]), facts),
     ]
+
+
+def _describe_cascade(cascade: dict[str, Any] | None) -> str:
+    if cascade is None:
+        return "off"
+    if cascade["threshold"] is None:
+        return f"none: no threshold passed on {cascade['rows']:,} validation reviews"
+    return f"{cascade['share_early']:.0%} of reviews decided early, from {cascade['threshold']:g}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sentiment.cli import Reporter, make_table, run_job, tell_stderr
 from sentiment.config import ScoreConfig
-from sentiment.schema import REJECT_REASONS
+from sentiment.schema import LINEAR, REJECT_REASONS
 
 HOME = Path(__file__).resolve().parents[1]
 
@@ -32,6 +32,8 @@ def show(summary: dict[str, Any]) -> list[Table]:
     """What became of the rows, and where they are."""
     rows = [("rows read", f"{summary['input_rows']:,}"), ("scored", f"{summary['scored_rows']:,}")]
     rows += [(f"  {label}", f"{count:,}") for label, count in sorted(summary["labels"].items())]
+    if summary["stages"].get(LINEAR):
+        rows += [("  of these by the linear stage", f"{summary['stages'][LINEAR]:,}")]
     rows += [("rejected", f"{summary['rejected_rows']:,}")]
     rows += [
         (f"  {reason}: {REJECT_REASONS[reason]}", f"{count:,}")
@@ -42,6 +44,7 @@ def show(summary: dict[str, Any]) -> list[Table]:
     rows += [
         ("reviews/s while scoring", f"{summary['rows_per_second']:,.1f}"),
         ("seconds in all", f"{summary['seconds']:,.1f}"),
+        ("engine", ", ".join(summary["engines"]) or "-"),
         ("Python workers / model loads", f"{summary['python_workers']} / {summary['model_loads']}"),
         ("model version", summary["model_version"]),
         ("batch", summary["batch"] or "none: nothing was pending"),

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 import yaml
@@ -26,6 +26,11 @@ def _check_alias(alias: str | None) -> str | None:
     if alias is not None and re.fullmatch(r"latest|[vV]\d+", alias):
         raise ValueError("MLflow keeps this name for itself")
     return alias
+
+
+def _read_off(value: object) -> object:
+    """YAML reads a plain `off` as false."""
+    return "off" if value is False else value
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
@@ -55,6 +60,15 @@ class FinetuneConfig:
     max_length: Annotated[
         int, Field(ge=8, description="tokens of a review that the model reads, special ones included")
     ] = 256
+    truncation: Annotated[
+        Literal["head", "head_tail"],
+        Field(description="what is kept of a longer review: its beginning, or a quarter of it and its end"),
+    ] = "head"
+    cascade: Annotated[
+        Literal["off", "auto"],
+        Field(description="auto: a linear stage decides the reviews it is sure of, if validation allows"),
+        pydantic.BeforeValidator(_read_off),
+    ] = "auto"
     max_train_samples: Annotated[
         int | None, _Positive, Field(description="train on a stratified sample of so many reviews")
     ] = None
@@ -90,6 +104,15 @@ class ScoreConfig:
     rows_per_task: Annotated[
         int, _Positive, Field(description="reviews that one Spark task scores, about")
     ] = 8_000
+    engine: Annotated[
+        Literal["auto", "gpu", "int8", "bf16", "reference"],
+        Field(description="what runs the encoder; auto: the GPU, else what the model carries for a CPU"),
+    ] = "auto"
+    cascade: Annotated[
+        Literal["off", "auto"] | None,
+        Field(description="off: the encoder scores every review (default: as the model was logged)"),
+        pydantic.BeforeValidator(_read_off),
+    ] = None
 
 
 def load_config(config_class: type[Config], path: Path | None, arguments: Mapping[str, Any]) -> Config:

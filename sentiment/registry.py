@@ -98,7 +98,7 @@ def resolve_model(uri: str) -> ModelReference:
 
 
 def load_model(uri: str | Path, options: Mapping[str, Any] | None = None) -> LoadedModel:
-    """Load a pyfunc; `options` override its model config (`threads`, `budget_tokens`).
+    """Load a pyfunc; `options` override its model config (`engine`, `cascade`, `device`, `threads`, …).
 
     Raises ModelNotFoundError if there is none, ModelLoadError if it cannot be loaded in this process.
     """
@@ -115,6 +115,12 @@ def load_model(uri: str | Path, options: Mapping[str, Any] | None = None) -> Loa
             "its requirements are in requirements.txt beside it"
         ) from error
     return model
+
+
+def name_engine(model: LoadedModel) -> str:
+    """Which engine a loaded model runs, such as `int8` or `gpu`; `unknown` if it is of a kind without."""
+    unwrap = getattr(model, "unwrap_python_model", None)
+    return str(getattr(unwrap(), "engine", "unknown")) if unwrap is not None else "unknown"
 
 
 def predict(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:

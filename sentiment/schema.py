@@ -18,16 +18,23 @@ LABEL = "label"
 SCORE = "score"
 N_TOKENS = "n_tokens"
 TRUNCATED = "truncated"
+STAGE = "stage"
 REJECT_REASON = "reject_reason"
 PREDICTION_TYPES = {
     LABEL: "string",
     SCORE: "double",
     N_TOKENS: "long",
     TRUNCATED: "boolean",
+    STAGE: "string",
     REJECT_REASON: "string",
 }
 """Types by column in the words that MLflow and Spark share."""
 PREDICTION_COLUMNS = tuple(PREDICTION_TYPES)
+
+# Which part of the model decided: the linear stage of the cascade, or the encoder.
+LINEAR = "linear"
+ENCODER = "encoder"
+STAGES = (LINEAR, ENCODER)
 
 # What the scored table adds.
 MODEL_VERSION = "model_version"

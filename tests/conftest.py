@@ -42,6 +42,9 @@ def make_tiny_encoder(
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
+    from sentiment.inference.engines import REFERENCE
+    from sentiment.inference.settings import Settings, save_settings
+
     folder.mkdir(parents=True, exist_ok=True)
     ids = {token: i for i, token in enumerate(VOCABULARY)}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
@@ -54,6 +57,7 @@ def make_tiny_encoder(
     if max_length is not None:
         tokenizer.enable_truncation(max_length)
         tokenizer.save(str(folder / "tokenizer.json"))
+        save_settings(Settings(REFERENCE, "made by a test", pad_id=0, hidden_size=32), folder)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(VOCABULARY),

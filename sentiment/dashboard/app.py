@@ -100,9 +100,7 @@ def _show_prediction(prediction: dict[str, object]) -> None:
     n_tokens.metric("Tokens read", f"{row[schema.N_TOKENS]:,}")
     st.progress(float(row[schema.SCORE]), text=f"Score {row[schema.SCORE]:.3f} (probability of the label)")
     if row[schema.TRUNCATED]:
-        st.info(
-            f"The review is longer than the model reads: its first {row[schema.N_TOKENS]:,} tokens count."
-        )
+        st.info(f"The review is longer than the model reads: {row[schema.N_TOKENS]:,} of its tokens count.")
 
 
 if __name__ == "__main__":

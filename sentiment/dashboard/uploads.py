@@ -20,13 +20,7 @@ FILE_TYPES = ("csv", "parquet")
 USUAL_TEXT_COLUMNS = (schema.TEXT, "content")
 _DELIMITERS = (",", ";", "\t")
 _CLASH_SUFFIX = "_predicted"
-_PREDICTION_TYPES = {
-    schema.LABEL: pa.string(),
-    schema.SCORE: pa.float64(),
-    schema.N_TOKENS: pa.int64(),
-    schema.TRUNCATED: pa.bool_(),
-    schema.REJECT_REASON: pa.string(),
-}
+_ARROW_TYPES = {"string": pa.string(), "double": pa.float64(), "long": pa.int64(), "boolean": pa.bool_()}
 
 
 def read_upload(name: str, data: bytes) -> pa.Table:
@@ -89,7 +83,9 @@ def add_predictions(table: pa.Table, predictions: pd.DataFrame) -> pa.Table:
     if len(predictions) != table.num_rows:
         raise ValueError(f"{len(predictions)} predictions for {table.num_rows} rows")
     for name, new_name in name_prediction_columns(table.column_names).items():
-        values = pa.array(predictions[name], type=_PREDICTION_TYPES[name], from_pandas=True)
+        values = pa.array(
+            predictions[name], type=_ARROW_TYPES[schema.PREDICTION_TYPES[name]], from_pandas=True
+        )
         table = table.append_column(new_name, values)
     return table
 

@@ -14,11 +14,12 @@ def order_by_length(lengths: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     return np.array(sorted(range(len(texts)), key=lambda i: (lengths[i], texts[i])), dtype=np.int64)
 
 
-def plan_minibatches(ordered_lengths: np.ndarray, budget_tokens: int) -> list[slice]:
-    """Cut ascending lengths into consecutive slices of at most `budget_tokens` padded tokens each.
+def plan_minibatches(ordered_lengths: np.ndarray, budget_tokens: int, is_packed: bool = False) -> list[slice]:
+    """Cut ascending lengths into consecutive slices of at most `budget_tokens` tokens each.
 
-    A slice of n rows pads to n times its longest row. Raises ValueError if a single row is longer than
-    the budget, or if the lengths do not ascend.
+    A slice of n rows costs n times its longest row (the padding is work too), or the sum of its rows where
+    the engine packs them. Raises ValueError if a single row is longer than the budget, or if the lengths
+    do not ascend.
     """
     if len(ordered_lengths) == 0:
         return []
@@ -28,20 +29,27 @@ def plan_minibatches(ordered_lengths: np.ndarray, budget_tokens: int) -> list[sl
         raise ValueError("lengths must ascend")
     slices = []
     start = 0
-    for stop in range(1, len(ordered_lengths) + 1):
-        is_last = stop == len(ordered_lengths)
-        if is_last or (stop + 1 - start) * ordered_lengths[stop] > budget_tokens:
-            slices.append(slice(start, stop))
-            start = stop
-    return slices
+    sum_tokens = 0
+    for row, length in enumerate(ordered_lengths.tolist()):
+        sum_tokens += length
+        cost = sum_tokens if is_packed else (row + 1 - start) * length
+        if cost > budget_tokens:
+            slices.append(slice(start, row))
+            start, sum_tokens = row, length
+    return [*slices, slice(start, len(ordered_lengths))]
 
 
-def pad_rows(ids: Sequence[np.ndarray], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Right-pad rows to the longest: int64 ids and attention mask, both of shape (rows, tokens)."""
-    width = max(len(row) for row in ids)
-    padded = np.full((len(ids), width), pad_id, dtype=np.int64)
-    mask = np.zeros((len(ids), width), dtype=np.int64)
-    for i, row in enumerate(ids):
+def round_up(lengths: np.ndarray, step_tokens: int) -> np.ndarray:
+    """The lengths, each raised to a multiple of `step_tokens`."""
+    return -(-lengths // step_tokens) * step_tokens
+
+
+def pad_rows(rows: Sequence[np.ndarray], pad_id: int, step_tokens: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Right-pad rows to the longest, rounded up: int64 ids and attention mask of shape (rows, tokens)."""
+    width = int(round_up(np.array([len(row) for row in rows]), step_tokens).max())
+    padded = np.full((len(rows), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(rows), width), dtype=np.int64)
+    for i, row in enumerate(rows):
         padded[i, : len(row)] = row
         mask[i, : len(row)] = 1
     return padded, mask

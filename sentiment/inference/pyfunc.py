@@ -20,9 +20,14 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
     """Takes a DataFrame with a column `text`, a list of strings, or what a scoring server made of JSON."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the encoder; `model_config` may set `threads` and `budget_tokens`."""
+        """Load the model folder; `model_config` may set whatever `Predictor` takes beside it."""
         options = context.model_config or {}
         self._predictor = Predictor(Path(context.artifacts[ENCODER_ARTIFACT]), **options)
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that runs."""
+        return self._predictor.engine
 
     def predict(
         self,

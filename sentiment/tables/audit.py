@@ -1,5 +1,6 @@
 """What was staged, counted, and whether it may be published."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ..errors import StoreError
 from .store import REJECTED
 
 SCORED_COLUMNS = (
-    *(schema.LABEL, schema.SCORE, schema.N_TOKENS, schema.TRUNCATED),
+    *(schema.LABEL, schema.SCORE, schema.N_TOKENS, schema.TRUNCATED, schema.STAGE),
     *(schema.MODEL_VERSION, schema.SCORED_AT),
 )
 REJECTED_COLUMNS = (schema.REJECT_REASON, schema.MODEL_VERSION, schema.SCORED_AT)
@@ -21,9 +22,10 @@ REJECTED_COLUMNS = (schema.REJECT_REASON, schema.MODEL_VERSION, schema.SCORED_AT
 
 @dataclass(frozen=True)
 class Counts:
-    """The rows of a batch: scored ones by label, rejected ones by reason, and scores that are none."""
+    """The rows of a batch: scored ones by label and stage, rejected ones by reason, scores that are none."""
 
     labels: dict[str, int] = field(default_factory=dict)
+    stages: dict[str, int] = field(default_factory=dict)
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
     bad_scores: int = 0
 
@@ -40,19 +42,20 @@ def count_rows(predictions: DataFrame) -> Counts:
     """Count `scoring.score_reviews`' rows in one pass; a score is bad if null, NaN or not in [0.5, 1]."""
     is_bad = F.col(schema.SCORE).isNull() | ~F.col(schema.SCORE).between(0.5, 1.0)
     groups = (
-        predictions.groupBy(schema.REJECT_REASON, schema.LABEL)
+        predictions.groupBy(schema.REJECT_REASON, schema.LABEL, schema.STAGE)
         .agg(F.count(F.lit(1)).alias("rows"), F.count_if(is_bad).alias("bad"))
         .collect()
     )
-    labels: dict[str, int] = {}
-    reasons: dict[str, int] = {}
+    labels, stages, reasons = Counter[str](), Counter[str](), Counter[str]()
     bad_scores = 0
     for group in groups:
-        reason, label = group[schema.REJECT_REASON], group[schema.LABEL]
-        counted, name = (labels, str(label)) if reason is None else (reasons, reason)
-        counted[name] = counted.get(name, 0) + group["rows"]
-        bad_scores += group["bad"] if reason is None else 0
-    return Counts(labels, reasons, bad_scores)
+        if group[schema.REJECT_REASON] is not None:
+            reasons[group[schema.REJECT_REASON]] += group["rows"]
+            continue
+        labels[str(group[schema.LABEL])] += group["rows"]
+        stages[str(group[schema.STAGE])] += group["rows"]
+        bad_scores += group["bad"]
+    return Counts(dict(labels), dict(stages), dict(reasons), bad_scores)
 
 
 def audit(counts: Counts, input_rows: int) -> None:
@@ -62,9 +65,11 @@ def audit(counts: Counts, input_rows: int) -> None:
             f"audit: {input_rows:,} rows were read, {counts.scored:,} scored and {counts.rejected:,} "
             "rejected; nothing was published; the input may have changed during the run: run again"
         )
-    if counts.bad_scores or not set(counts.labels) <= set(schema.LABELS):
+    are_known = set(counts.labels) <= set(schema.LABELS) and set(counts.stages) <= set(schema.STAGES)
+    if counts.bad_scores or not are_known:
         raise StoreError(
-            f"audit: {counts.bad_scores:,} scores outside [0.5, 1], labels {sorted(counts.labels)}; "
+            f"audit: {counts.bad_scores:,} scores outside [0.5, 1], labels {sorted(counts.labels)}, "
+            f"stages {sorted(counts.stages)}; "
             "nothing was published; the model breaks its contract"
         )
 

@@ -24,7 +24,7 @@ from .paths import find_local_path
 from .reviews import column, read_reviews
 from .scoring import Progress, score_reviews, show_tasks, spread_rows
 from .store import REJECTED, BatchId, Store, find_folder, open_store
-from .worker import WorkerCensus
+from .worker import ModelLoad, WorkerCensus
 
 MANIFEST_VERSION = 1
 _RAW = "_raw"
@@ -35,7 +35,9 @@ _MAX_FILE_ROWS = 1_000_000
 class RunSummary:
     """What a run did. Every input row is scored, rejected, or was scored by an earlier run (`skipped`).
 
-    `rows_per_second` is over the scoring alone, `seconds` over the whole run.
+    `rows_per_second` is over the scoring alone, `seconds` over the whole run; `worker_start_seconds` is how
+    long the slowest Python worker took from its start until it could score. `labels` and `stages` count the
+    scored rows.
     """
 
     input_rows: int
@@ -44,10 +46,13 @@ class RunSummary:
     skipped_rows: int
     rejected_by_reason: dict[str, int]
     labels: dict[str, int]
+    stages: dict[str, int]
     rows_per_second: float
     seconds: float
+    engines: list[str]
     model_loads: int
     python_workers: int
+    worker_start_seconds: float | None
     model_uri: str
     model_version: str
     output: str
@@ -69,6 +74,12 @@ class _Plan:
     now: datetime
 
     @property
+    def model_options(self) -> dict[str, str]:
+        """What this run tells the model, over what it was logged with."""
+        told = {"engine": self.config.engine, "cascade": self.config.cascade}
+        return {name: value for name, value in told.items() if value is not None}
+
+    @property
     def batch(self) -> BatchId:
         """The same files, columns and model always make the same batch."""
         consumed = {
@@ -86,7 +97,7 @@ class _Outcome:
     batch: Path | None = None
     counts: Counts = field(default_factory=Counts)
     score_seconds: float = 0.0
-    model_loads: int = 0
+    loads: frozenset[ModelLoad] = frozenset()
     python_workers: int = 0
 
 
@@ -151,9 +162,9 @@ def _write_batch(
     reviews = spread_rows(read_reviews(spark, plan.pending), plan.pending.rows, plan.config.rows_per_task)
     raw = staged / _RAW
     with show_tasks(spark, "scoring", progress):
-        score_reviews(reviews, plan.model.folder, plan.model.version, plan.now, census).write.parquet(
-            str(raw)
-        )
+        score_reviews(
+            reviews, plan.model.folder, plan.model_options, plan.model.version, plan.now, census
+        ).write.parquet(str(raw))
     with show_tasks(spark, "writing", progress):
         predictions = spark.read.parquet(str(raw))
         counts = count_rows(predictions)
@@ -213,6 +224,7 @@ def _make_manifest(plan: _Plan, counts: Counts) -> dict[str, Any]:
         "rejected_rows": counts.rejected,
         "rejected_by_reason": counts.rejected_by_reason,
         "labels": counts.labels,
+        "stages": counts.stages,
         "scored_at": plan.now.isoformat(),
     }
 
@@ -227,10 +239,15 @@ def _summarise(plan: _Plan, outcome: _Outcome, seconds: float) -> RunSummary:
         skipped_rows=plan.table.rows - plan.pending.rows,
         rejected_by_reason=counts.rejected_by_reason,
         labels=counts.labels,
+        stages=counts.stages,
         rows_per_second=done_rows / outcome.score_seconds if done_rows else 0.0,
         seconds=seconds,
-        model_loads=outcome.model_loads,
+        engines=sorted({load.engine for load in outcome.loads}),
+        model_loads=len(outcome.loads),
         python_workers=outcome.python_workers,
+        worker_start_seconds=max(
+            (load.start_seconds for load in outcome.loads if load.start_seconds is not None), default=None
+        ),
         model_uri=plan.config.model_uri,
         model_version=plan.model.version,
         output=str(find_folder(plan.config.output)),

@@ -3,10 +3,11 @@
 import functools
 import operator
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -24,17 +25,23 @@ Progress = Callable[[str, int, int, str], None]
 
 
 def score_reviews(
-    reviews: DataFrame, folder: Path, model_version: str, scored_at: datetime, census: WorkerCensus
+    reviews: DataFrame,
+    folder: Path,
+    options: Mapping[str, Any],
+    model_version: str,
+    scored_at: datetime,
+    census: WorkerCensus,
 ) -> DataFrame:
     """Predictions of reviews (`read_reviews`): ids, prediction, model version, time; one row per review.
 
-    A row with a null id, or a text that is no UTF-8, is rejected without being scored. Lazy: an action
-    runs the model.
+    `options` are the model's (`registry.load_model`); it computes on as many threads as a task has cpus. A
+    row with a null id, or a text that is no UTF-8, is rejected without being scored. Lazy: an action runs
+    the model.
     """
     spark = reviews.sparkSession
     ids = [name for name in reviews.columns if name != schema.TEXT]
     threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
-    score = make_scorer(str(folder), threads, census)
+    score = make_scorer(str(folder), {**options, "threads": threads}, census)
     scorer = pandas_udf(score, PREDICTION_TYPE)  # type: ignore[call-overload]  # stubs lack iterators of structs
 
     has_id = functools.reduce(operator.and_, (column(name).isNotNull() for name in ids))

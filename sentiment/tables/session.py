@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib import metadata
 
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
@@ -31,6 +32,7 @@ _SETTINGS = {
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
 }
+_DAEMON = "sentiment.tables.daemon"
 _LOCAL_SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -62,8 +64,6 @@ def build_session(app_name: str, debug: bool = False) -> SparkSession:
     PYSPARK_PYTHON names another.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    # Parallelism is Spark's: a tokenizer that takes every core slows its neighbours.
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     builder = SparkSession.builder.appName(app_name)
     master = SparkConf().get("spark.master", _SPARK_SUBMIT_DEFAULT)
     settings = dict(_SETTINGS) if debug else _SETTINGS | {"spark.log.level": "OFF"}
@@ -71,6 +71,19 @@ def build_session(app_name: str, debug: bool = False) -> SparkSession:
         builder = builder.master(_LOCAL_WITH_RETRIES)
     if str(master).startswith("local"):
         settings |= _LOCAL_SETTINGS
+        if _is_installed():
+            settings["spark.python.daemon.module"] = _DAEMON
     for key, value in settings.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _is_installed() -> bool:
+    """Whether workers find this package by themselves: `--py-files` come too late for their parent."""
+    if os.environ["PYSPARK_PYTHON"] != sys.executable:
+        return False
+    try:
+        metadata.distribution("sentiment")
+    except metadata.PackageNotFoundError:
+        return False
+    return True

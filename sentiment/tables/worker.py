@@ -2,89 +2,127 @@
 
 import os
 import socket
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from pyspark import Accumulator, AccumulatorParam, SparkContext
+from pyspark import Accumulator, AccumulatorParam, SparkContext, TaskContext
 
 from .. import schema
-from ..registry import LoadedModel, load_model, predict
+from ..registry import LoadedModel, load_model, name_engine, predict
 
 PREDICTION_TYPE = ", ".join(f"{name} {kind}" for name, kind in schema.PREDICTION_TYPES.items())
 
-_loaded: dict[tuple[str, int], LoadedModel] = {}
+_loaded: dict[tuple[str, str], LoadedModel] = {}
 """The model of this process. Only the last one is kept: a worker outlives a run, and models are large."""
 
 
-class _NameSet(AccumulatorParam[frozenset[str]]):
-    def zero(self, value: frozenset[str]) -> frozenset[str]:
+@dataclass(frozen=True)
+class ModelLoad:
+    """A model loaded by a worker: seconds from the start of that process until it could score, if known."""
+
+    process: str
+    number: str
+    engine: str
+    start_seconds: float | None
+
+
+class _Set(AccumulatorParam[frozenset[Any]]):
+    def zero(self, value: frozenset[Any]) -> frozenset[Any]:
         return frozenset()
 
     def addInPlace(  # noqa: N802 Spark's name
-        self, value1: frozenset[str], value2: frozenset[str]
-    ) -> frozenset[str]:
+        self, value1: frozenset[Any], value2: frozenset[Any]
+    ) -> frozenset[Any]:
         return value1 | value2
 
 
 class WorkerCensus:
-    """Counts, over all executors, the worker processes that scored and the models they loaded.
+    """Knows, over all executors, the worker processes that scored and the models they loaded.
 
-    Sets of names, so that a task that runs twice counts once.
+    Sets, so that a task that runs twice counts once.
     """
 
     def __init__(self, context: SparkContext) -> None:
-        self._workers: Accumulator[frozenset[str]] = context.accumulator(frozenset(), _NameSet())
-        self._loads: Accumulator[frozenset[str]] = context.accumulator(frozenset(), _NameSet())
+        self._workers: Accumulator[frozenset[str]] = context.accumulator(frozenset(), _Set())
+        self._loads: Accumulator[frozenset[ModelLoad]] = context.accumulator(frozenset(), _Set())
 
     def note_worker(self) -> None:
         """Called in a worker for each task."""
         self._workers.add(frozenset({_process_name()}))
 
-    def note_load(self) -> None:
+    def note_load(self, engine: str) -> None:
         """Called in a worker for each model loaded."""
-        self._loads.add(frozenset({f"{_process_name()}:{uuid.uuid4()}"}))
+        load = ModelLoad(_process_name(), str(uuid.uuid4()), engine, _seconds_since_process_start())
+        self._loads.add(frozenset({load}))
 
     @property
     def workers(self) -> int:
         return len(self._workers.value)
 
     @property
-    def loads(self) -> int:
-        return len(self._loads.value)
+    def loads(self) -> frozenset[ModelLoad]:
+        return self._loads.value
 
 
 def make_scorer(
-    folder: str, threads: int, census: WorkerCensus
+    folder: str, options: Mapping[str, Any], census: WorkerCensus
 ) -> Callable[[Iterator[pd.Series]], Iterator[pd.DataFrame]]:
     """The function of the iterator pandas UDF: batches of `text` in, batches of predictions out.
 
     One row per text, in order, with `PREDICTION_TYPE`'s columns; nulls are rejects. `folder` must be
-    there on every executor.
+    there on every executor; `options` are the model's own (`registry.load_model`).
     """
 
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
-        model = _load_once(folder, threads, census)
+        model = _load_once(folder, options, census)
         for texts in batches:
             yield predict(model, texts)
 
     return score
 
 
-def _load_once(folder: str, threads: int, census: WorkerCensus) -> LoadedModel:
+def _load_once(folder: str, options: Mapping[str, Any], census: WorkerCensus) -> LoadedModel:
     """The model of this process, loaded if it is not there yet.
 
     A function of the module, which workers import: what a UDF itself refers to is shipped with every
     task, and a cache in it would be a new one each time.
     """
     census.note_worker()
-    key = (folder, threads)
+    options = {**options, "device": _find_device()}
+    key = (folder, repr(sorted(options.items())))
     if key not in _loaded:
+        # Parallelism is Spark's: a tokenizer that takes every core slows its neighbours.
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _loaded.clear()
-        _loaded[key] = load_model(folder, {"threads": threads})
-        census.note_load()
+        _loaded[key] = load_model(folder, options)
+        census.note_load(name_engine(_loaded[key]))
     return _loaded[key]
+
+
+def _find_device() -> str:
+    """The GPU that Spark gave to this task, as torch names it, or `cpu`.
+
+    A GPU that Spark does not schedule is left alone: each worker would take all of it.
+    """
+    task = TaskContext.get()
+    gpu = task.resources().get("gpu") if task is not None else None
+    return f"cuda:{gpu.addresses[0]}" if gpu is not None else "cpu"
 
 
 def _process_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _seconds_since_process_start() -> float | None:
+    """By Linux's clock of a process, whose 22nd field is its start in ticks since boot (proc_pid_stat(5))."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    started = int(fields[22 - 3]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started

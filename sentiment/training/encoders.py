@@ -56,8 +56,9 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
         transformers.logging.set_verbosity(verbosity)
     if not tokenizer.is_fast:
         raise EncoderUnavailableError(f"encoder {name!r} has no fast tokenizer (tokenizer.json)")
-    _check_length(name, max_length, model.config)
-    return Encoder(name, model, tokenizer, _find_licence(name))
+    encoder = Encoder(name, model, tokenizer, _find_licence(name))
+    _check_length(encoder, max_length)
+    return encoder
 
 
 def count_tokens(encoder: Encoder, texts: Sequence[str]) -> list[int]:
@@ -87,13 +88,22 @@ def _explain_missing(name: str, was_local: bool) -> str:
     return f"the hub has no encoder {name!r} that can be read: check the name, or pass minilm or a folder"
 
 
-def _check_length(name: str, max_length: int, config: Any) -> None:
-    limit = getattr(config, "max_position_embeddings", None)
+def find_max_length(encoder: Encoder) -> int | None:
+    """The most tokens that the encoder can read, special ones included; None if its kind has no limit."""
+    config = encoder.model.config
+    limit: int | None = getattr(config, "max_position_embeddings", None)
     # RoBERTa-like encoders count positions from after the padding id.
     if limit is not None and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
         limit -= config.pad_token_id + 1
+    return limit
+
+
+def _check_length(encoder: Encoder, max_length: int) -> None:
+    limit = find_max_length(encoder)
     if limit is not None and max_length > limit:
-        raise ConfigError(f"max_length: {max_length} tokens, but encoder {name!r} reads at most {limit}")
+        raise ConfigError(
+            f"max_length: {max_length} tokens, but encoder {encoder.name!r} reads at most {limit}"
+        )
 
 
 def _find_licence(name: str) -> str:

@@ -44,12 +44,9 @@ def evaluate_model(predictor: Predictor, test: pd.DataFrame, progress: Progress 
     """
     predictions = predictor.predict(test["text"].tolist(), progress)
     truth = test["label"].to_numpy()
-    is_positive = (predictions[schema.LABEL] == schema.POSITIVE).to_numpy()
-    score = predictions[schema.SCORE].to_numpy()
-    probability = np.where(is_positive, score, 1 - score)
-    probability = np.where(np.isnan(probability), 0.5, probability)
+    probability = positive_probabilities(predictions)
     rejected = predictions[schema.REJECT_REASON].notna().to_numpy()
-    predicted = np.where(rejected, 1 - truth, is_positive.astype(int))
+    predicted = np.where(rejected, 1 - truth, probability >= 0.5)
     f1_negative, f1_positive = metrics.f1_score(truth, predicted, labels=[0, 1], average=None)
     return Evaluation(
         accuracy=float(metrics.accuracy_score(truth, predicted)),
@@ -59,6 +56,13 @@ def evaluate_model(predictor: Predictor, test: pd.DataFrame, progress: Progress 
         roc_auc=float(metrics.roc_auc_score(truth, probability)),
         confusion=metrics.confusion_matrix(truth, predicted, labels=[0, 1]).tolist(),
     )
+
+
+def positive_probabilities(predictions: pd.DataFrame) -> np.ndarray:
+    """The probability of positive, float64, of each of a predictor's rows; one half for a reject."""
+    score = predictions[schema.SCORE].to_numpy(dtype=np.float64, na_value=np.nan)
+    is_positive = (predictions[schema.LABEL] == schema.POSITIVE).to_numpy()
+    return np.where(np.isnan(score), 0.5, np.where(is_positive, score, 1 - score))
 
 
 def tabulate_labels(evaluation: Evaluation) -> pd.DataFrame:

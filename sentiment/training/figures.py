@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from .. import schema
+from ..inference.tokenization import HEAD, HEAD_TAIL
+from .cascade import CascadeChoice
 from .evaluation import Evaluation
+from .lengths import LengthPoint
 
 
 def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
@@ -59,4 +62,45 @@ def draw_learning_curve(history: Sequence[dict[str, float]]) -> Figure:
     loss_axes.set_ylabel("loss")
     f1_axes.set_ylabel("F1")
     figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def draw_length_curve(points: Sequence[LengthPoint], max_length: int) -> Figure:
+    """Accuracy against relative time by `max_length` and way of cutting; the slowest point is 1."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    slowest = max(point.seconds for point in points)
+    for truncation, style in ((HEAD, "C0o-"), (HEAD_TAIL, "C1s--")):
+        chosen = [point for point in points if point.truncation == truncation]
+        axes.plot(
+            [p.seconds / slowest for p in chosen], [p.accuracy for p in chosen], style, label=truncation
+        )
+        for point in chosen:
+            label = f"{point.max_length}: {point.tokens_per_review:.0f} tokens a review"
+            at = (point.seconds / slowest, point.accuracy)
+            axes.annotate(label, at, xytext=(4, -10), textcoords="offset points", fontsize=7)
+    axes.set_xlim(left=0, right=1.3)
+    axes.set_xlabel("time for all reviews (slowest = 1)")
+    axes.set_ylabel("validation accuracy")
+    axes.set_title(f"tuned with max_length {max_length}")
+    axes.legend(title="truncation")
+    return figure
+
+
+def draw_cascade_curve(choice: CascadeChoice) -> Figure:
+    """By threshold: the accuracy of linear stage and encoder together, and the share decided early."""
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    accuracy_axes = figure.subplots()
+    share_axes = accuracy_axes.twinx()
+    thresholds = [point.threshold for point in choice.curve]
+    accuracy_axes.plot(thresholds, [point.accuracy for point in choice.curve], "C0-", label="pair, accuracy")
+    accuracy_axes.axhline(choice.accuracy_encoder, color="C0", linestyle=":", label="encoder alone")
+    share_axes.plot(thresholds, [p.share_early for p in choice.curve], "C1--", label="decided early")
+    if choice.threshold is not None:
+        accuracy_axes.axvline(choice.threshold, color="C3", label=f"chosen: {choice.threshold:g}")
+    accuracy_axes.set_xlabel("threshold")
+    accuracy_axes.set_ylabel("validation accuracy")
+    share_axes.set_ylabel("share of reviews")
+    share_axes.set_ylim(0, 1)
+    figure.legend(loc="outside lower center", ncols=4)
     return figure

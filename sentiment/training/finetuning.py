@@ -11,8 +11,10 @@ from .. import registry
 from ..config import FinetuneConfig
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
+from .acceleration import accelerate
+from .cascade import CascadeChoice
 from .datasets import DataReport, LabelledReviews, load_labelled_reviews
-from .encoders import load_encoder
+from .encoders import find_max_length, load_encoder
 from .evaluation import Baseline, Evaluation, evaluate_model, measure_baselines
 from .figures import draw_confusion_matrix, draw_learning_curve
 from .packaging import log_model, save_encoder
@@ -40,6 +42,9 @@ class FinetuneSummary:
     train_rows: int
     test: Evaluation
     baselines: dict[str, Baseline]
+    engine: str
+    engine_reason: str
+    cascade: CascadeChoice | None
     device: str
     train_samples_per_second: float
     seconds: float
@@ -49,7 +54,7 @@ class FinetuneSummary:
 
 
 def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
-    """Fine-tune, log and register one model as `config` says; tracking must be set (`use_tracking`)."""
+    """Fine-tune, quantise, log and register one model as `config` says; tracking must be set."""
     from .trainer import describe_device, finetune_encoder
 
     started = time.monotonic()
@@ -70,10 +75,10 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
             lambda metrics, step: mlflow.log_metrics(dict(metrics), step=step),
         )
         train_seconds = time.monotonic() - train_started
-
-        save_encoder(encoder, folder, config.max_length)
+        save_encoder(encoder, folder, config.max_length, config.truncation)
+        speed = accelerate(folder, reviews.splits, config, find_max_length(encoder), progress)
         evaluation = evaluate_model(
-            Predictor(folder),
+            Predictor(folder, cascade=config.cascade),
             reviews.splits.test,
             lambda done, total: progress("testing", done, total, ""),
         )
@@ -96,6 +101,9 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
         train_rows=reviews.report.train_rows,
         test=evaluation,
         baselines=baselines,
+        engine=speed.settings.cpu_engine,
+        engine_reason=speed.settings.cpu_engine_reason,
+        cascade=speed.cascade,
         device=describe_device(),
         train_samples_per_second=_rows_trained(history, reviews) / train_seconds,
         seconds=time.monotonic() - started,

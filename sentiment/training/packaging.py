@@ -18,9 +18,10 @@ import sentiment
 
 from .. import schema
 from ..config import FinetuneConfig
-from ..inference.predictor import DEFAULT_BUDGET_TOKENS
+from ..inference.engines import AUTO, REFERENCE
 from ..inference.pyfunc import ENCODER_ARTIFACT, UNNAMED
-from ..inference.tokenization import cut_tokenizer
+from ..inference.settings import Settings, load_settings, save_settings
+from ..inference.tokenization import HEAD, cut_tokenizer
 from ..registry import TEXT_COL_KEY, import_mlflow
 from .encoders import Encoder
 
@@ -42,9 +43,21 @@ class LoggedModel:
     registered_uri: str
 
 
-def save_encoder(encoder: Encoder, folder: Path, max_length: int) -> None:
-    """Write config.json, model.safetensors and a tokenizer.json that truncates at `max_length` tokens."""
+def save_encoder(encoder: Encoder, folder: Path, max_length: int, truncation: str = HEAD) -> None:
+    """Write a model folder that runs the reference engine: `quantization.quantize` makes it faster.
+
+    It holds config.json, model.safetensors, a tokenizer.json that says `max_length`, and inference.json.
+    """
     encoder.model.save_pretrained(folder)
+    config = encoder.model.config
+    settings = Settings(
+        cpu_engine=REFERENCE,
+        cpu_engine_reason="no other engine was tried",
+        pad_id=config.pad_token_id or 0,
+        hidden_size=config.hidden_size,
+        truncation=truncation,
+    )
+    save_settings(settings, folder)
     with tempfile.TemporaryDirectory() as full:
         encoder.tokenizer.save_pretrained(full)
         cut_tokenizer(Path(full), folder, max_length)
@@ -53,18 +66,25 @@ def save_encoder(encoder: Encoder, folder: Path, max_length: int) -> None:
 def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: str) -> LoggedModel:
     """Log the encoder in `folder` to the active run as a pyfunc, and register it.
 
-    The model holds: the encoder as its only artifact; the modules of inference under a package name that
+    The model holds: the model folder as its only artifact; the modules of inference under a package name that
     is a digest of them; exact requirements; a signature; an input example; what it was trained on.
     """
     mlflow = import_mlflow()
+    settings = load_settings(folder)
     with _carried_code() as code:
         logged = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(code.entry_point),
             code_paths=[str(code.package)],
             artifacts={ENCODER_ARTIFACT: str(folder)},
-            model_config={"threads": 0, "budget_tokens": DEFAULT_BUDGET_TOKENS},
-            pip_requirements=list_requirements(),
+            model_config={
+                "engine": AUTO,
+                "cascade": config.cascade,
+                "device": AUTO,
+                "threads": 0,
+                "budget_tokens": 0,
+            },
+            pip_requirements=list_requirements(settings.cpu_engine),
             signature=make_signature(),
             input_example=pd.DataFrame({schema.TEXT: _EXAMPLE}),
             registered_model_name=config.registered_model_name,
@@ -73,6 +93,9 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
                 "base_model": encoder.name,
                 "license": encoder.licence,
                 "max_length": config.max_length,
+                "truncation": settings.truncation,
+                "engine": settings.cpu_engine,
+                "engine_reason": settings.cpu_engine_reason,
                 "labels": ",".join(schema.LABELS),
                 "sentiment_version": sentiment.__version__,
             },
@@ -102,14 +125,21 @@ def make_signature() -> Any:
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
-def list_requirements() -> list[str]:
-    """What `setup.py` says the extra `inference` needs, at exactly the versions installed here."""
+def list_requirements(cpu_engine: str) -> list[str]:
+    """What `setup.py` says a model with this engine needs, at exactly the versions installed here.
+
+    The extra `inference`, and `torch` too where torch has to run the encoder.
+    """
+    extras = ("inference", "torch") if cpu_engine == REFERENCE else ("inference",)
     needed = [Requirement(line) for line in metadata.requires("sentiment") or ()]
-    names = sorted(
-        need.name for need in needed if need.marker and need.marker.evaluate({"extra": "inference"})
-    )
+    names = {
+        need.name
+        for need in needed
+        for extra in extras
+        if need.marker and need.marker.evaluate({"extra": extra})
+    }
     # A build tag such as +cpu names a wheel of this machine, not a version.
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in sorted(names)]
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def test_the_published_table_has_the_contract_columns_and_no_text(score, write_p
     batch = Path(summary.batch)
     scored = pd.read_parquet(next(batch.glob("part-*.parquet")))
     assert list(scored.columns) == [
-        *("review_id", "label", "score", "n_tokens", "truncated", "model_version", "scored_at")
+        *("review_id", "label", "score", "n_tokens", "truncated", "stage", "model_version", "scored_at")
     ]
     assert set(scored["model_version"]) == {"1"}
     assert set(scored["scored_at"].dt.tz_convert("UTC")) == {pd.Timestamp(NOW)}

@@ -14,7 +14,7 @@ class Says:
 
     def predict(self, values, progress=None):
         return pd.DataFrame(
-            [(label, score, 3, False, reason) for label, score, reason in self._rows],
+            [(label, score, 3, False, "encoder", reason) for label, score, reason in self._rows],
             columns=list(schema.PREDICTION_COLUMNS),
         )
 

@@ -3,27 +3,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.inference.minibatches import order_by_length, pad_rows, plan_minibatches
+from sentiment.inference.minibatches import order_by_length, pad_rows, plan_minibatches, round_up
 
 lengths = st.lists(st.integers(1, 64), max_size=200)
 
 
-@given(lengths, st.integers(64, 1000))
-def test_no_minibatch_is_over_its_budget_and_every_row_is_in_one(values, budget):
+def cost(rows, is_packed):
+    return rows.sum() if is_packed else len(rows) * rows.max()
+
+
+@given(lengths, st.integers(64, 1000), st.booleans())
+def test_no_minibatch_is_over_its_budget_and_every_row_is_in_one(values, budget, is_packed):
     ordered = np.array(sorted(values), dtype=np.int64)
-    parts = plan_minibatches(ordered, budget)
+    parts = plan_minibatches(ordered, budget, is_packed)
     for part in parts:
         rows = ordered[part]
         assert len(rows) > 0
-        assert len(rows) * rows.max() <= budget
+        assert cost(rows, is_packed) <= budget
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(len(ordered)))
 
 
-@given(lengths, st.integers(64, 1000))
-def test_a_minibatch_is_full(values, budget):
+@given(lengths, st.integers(64, 1000), st.booleans())
+def test_a_minibatch_is_full(values, budget, is_packed):
     ordered = np.array(sorted(values), dtype=np.int64)
-    for part in plan_minibatches(ordered, budget)[:-1]:
-        assert (part.stop - part.start + 1) * ordered[part.stop] > budget
+    for part in plan_minibatches(ordered, budget, is_packed)[:-1]:
+        assert cost(ordered[part.start : part.stop + 1], is_packed) > budget
 
 
 def test_a_row_longer_than_the_budget_is_an_error():
@@ -45,6 +49,13 @@ def test_the_order_depends_on_the_rows_and_not_on_their_arrival(texts, random):
     ]
     assert ordered[0] == ordered[1]
     assert [len(text) for text in ordered[0]] == sorted(len(text) for text in texts)
+
+
+def test_a_width_is_rounded_up_to_a_step():
+    ids, mask = pad_rows([np.array([5, 6, 7]), np.array([8])], pad_id=1, step_tokens=4)
+    assert ids.tolist() == [[5, 6, 7, 1], [8, 1, 1, 1]]
+    assert mask.sum(axis=1).tolist() == [3, 1]
+    assert round_up(np.array([1, 4, 5]), 4).tolist() == [4, 4, 8]
 
 
 def test_padding_fills_to_the_longest_row_and_masks_what_it_filled():

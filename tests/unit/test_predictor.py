@@ -21,7 +21,9 @@ def test_one_row_per_value_with_the_contract_columns_and_types(predictor):
     predictions = predictor.predict(["good phone", None, "bad"])
     assert tuple(predictions.columns) == schema.PREDICTION_COLUMNS
     assert predictions[schema.N_TOKENS].tolist() == [4, 0, 3]
-    assert [str(kind) for kind in predictions.dtypes] == ["object", "float64", "int64", "bool", "object"]
+    kinds = [str(kind) for kind in predictions.dtypes]
+    assert kinds == ["object", "float64", "int64", "bool", "object", "object"]
+    assert predictions[schema.STAGE].tolist() == [schema.ENCODER, None, schema.ENCODER]
     assert predictions.loc[1, schema.LABEL] is None
     assert np.isnan(predictions.loc[1, schema.SCORE])
 
@@ -90,6 +92,39 @@ def test_a_long_review_is_cut_at_the_tokenizers_length_and_says_so(predictor):
     assert predictions[schema.TRUNCATED].tolist() == [False, True]
 
 
+def test_equal_texts_are_scored_once(predictor, monkeypatch):
+    seen = []
+    classify = predictor._engine.classify
+    monkeypatch.setattr(predictor._engine, "classify", lambda rows: seen.extend(rows) or classify(rows))
+    predictions = predictor.predict(["good phone", "bad", "good phone", None, "good phone"])
+    assert len(seen) == 2
+    assert predictions[schema.SCORE].nunique() == 2
+    assert (
+        predictions.loc[[2, 4]].reset_index(drop=True).equals(predictions.loc[[0, 0]].reset_index(drop=True))
+    )
+
+
+def test_windows_of_a_packing_engine_give_what_one_window_gives(predictor, monkeypatch):
+    texts = make_reviews(50)["text"].tolist()
+    whole = predictor.predict(texts)
+    seen = []
+    monkeypatch.setattr(predictor._engine, "is_packed", True)
+    monkeypatch.setattr("sentiment.inference.predictor._PACKED_WINDOW", 7)
+    windows = predictor.predict(texts, lambda done, total: seen.append((done, total)))
+    pd.testing.assert_frame_equal(windows, whole, atol=1e-6)
+    assert seen[-1] == (50, 50)
+    assert seen == sorted(seen)
+
+
+def test_a_cut_of_head_and_tail_keeps_both_ends_and_the_special_tokens(tiny_encoder):
+    text = " ".join(["good"] * 10 + ["the"] * 10 + ["bad"] * 10)
+    whole = Tokenizer(tiny_encoder, max_length=100).encode([text]).ids[0].tolist()
+    for truncation, n_head in (("head", 14), ("head_tail", 3)):
+        tokens = Tokenizer(tiny_encoder, truncation).encode([text])
+        assert tokens.ids[0].tolist() == [*whole[: 1 + n_head], *whole[len(whole) - 15 + n_head :]]
+        assert (tokens.lengths[0], tokens.truncated[0]) == (16, True)
+
+
 def test_a_budget_smaller_than_a_review_is_raised_to_it(tiny_encoder):
     assert len(Predictor(tiny_encoder, budget_tokens=1).predict(["good " * 40])) == 1
 
@@ -103,7 +138,7 @@ def test_progress_ends_at_all_rows(predictor):
 
 def test_a_tokenizer_without_a_length_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no truncation"):
-        Predictor(make_tiny_encoder(tmp_path))
+        Tokenizer(make_tiny_encoder(tmp_path))
 
 
 def test_the_tokenizer_file_holds_the_length(tiny_encoder):

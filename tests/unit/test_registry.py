@@ -61,7 +61,7 @@ def test_a_model_that_cannot_be_loaded_is_an_error(use_tiny_model, tmp_path):
 
     copy = tmp_path / "model"
     shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, copy)
-    (copy / "artifacts" / "encoder" / "model.safetensors").write_bytes(b"damaged")
+    (copy / "artifacts" / "encoder" / "inference.json").write_bytes(b"damaged")
     with pytest.raises(ModelLoadError, match="could not be loaded"):
         registry.load_model(copy)
 

@@ -20,7 +20,7 @@ def test_a_string_gives_one_prediction():
     prediction = score.predict_sentiment("great phone")
     assert prediction["label"] == "positive"
     assert 0.5 <= prediction["score"] <= 1
-    assert list(prediction) == ["label", "score", "n_tokens", "truncated", "reject_reason"]
+    assert list(prediction) == ["label", "score", "n_tokens", "truncated", "stage", "reject_reason"]
     json.dumps(prediction)
 
 

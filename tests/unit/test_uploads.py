@@ -28,6 +28,7 @@ def make_predictions(labels):
             schema.SCORE: [0.75 if label else float("nan") for label in labels],
             schema.N_TOKENS: [5 if label else 0 for label in labels],
             schema.TRUNCATED: [False for _ in labels],
+            schema.STAGE: pd.Series(["encoder" if label else None for label in labels], dtype=object),
             schema.REJECT_REASON: pd.Series(
                 [None if label else "blank_text" for label in labels], dtype=object
             ),
@@ -149,6 +150,7 @@ def test_columns_of_the_file_keep_their_names_and_the_predictions_move():
         "score_predicted_2",
         "n_tokens",
         "truncated",
+        "stage",
         "reject_reason",
     ]
 

@@ -35,10 +35,11 @@ class StandInModel:
     def _predict_one(self, text):
         if text is None or not text.strip():
             reason = schema.NULL_TEXT if text is None else schema.BLANK_TEXT
-            return dict(zip(schema.PREDICTION_COLUMNS, (None, float("nan"), 0, False, reason), strict=True))
+            values = (None, float("nan"), 0, False, None, reason)
+            return dict(zip(schema.PREDICTION_COLUMNS, values, strict=True))
         words = text.split()
         label = schema.POSITIVE if "good" in words else schema.NEGATIVE
-        values = (label, 0.875, min(len(words), 4), len(words) > 4, None)
+        values = (label, 0.875, min(len(words), 4), len(words) > 4, "encoder", None)
         return dict(zip(schema.PREDICTION_COLUMNS, values, strict=True))
 
 

@@ -1,0 +1,257 @@
+"""Reviews packed end to end into one sequence: no padding is computed, and none attends to another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .reference import load_classifier
+
+if TYPE_CHECKING:
+    import torch
+
+PACKABLE_TYPES = frozenset({"bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"})
+"""`model_type`s whose classifier reads the first token alone, whose positions are learned and absolute, and
+whose attention goes through transformers' AttentionInterface. A type belongs here once the tests compare it
+with the padded forward: an attention that is computed elsewhere (MPNet, DeBERTa, XLNet) would ignore the
+bounds of the rows and mix the reviews without a word."""
+_AMPERE = (8, 0)
+"""Compute capability of the first cards with bf16 and with torch's variable-length kernel."""
+
+
+class PackingUnavailableError(ValueError):
+    """This encoder cannot be run packed on this device; another engine can run it."""
+
+
+@dataclass(frozen=True)
+class _Packing:
+    """Where the rows of a packed sequence lie: `bounds` (rows + 1) on the device, the rest on the host."""
+
+    bounds: "torch.Tensor"
+    lengths: list[int]
+    longest: int
+
+
+class PackedEngine:
+    """The encoder in torch on packed rows, at half precision on a GPU and float32 on CPU.
+
+    `folder` holds a fine-tuned classifier (config.json, model.safetensors). `dtype` is that of embeddings and
+    encoder stack, by default bf16 where the card has it, else fp16; the head stays float32. Raises
+    PackingUnavailableError if the encoder or the device cannot run packed. `classify` holds no state, so
+    threads may share an engine.
+    """
+
+    name = "gpu"
+    is_packed = True
+    step_tokens = 1
+    budget_tokens = 65_536
+
+    def __init__(self, folder: Path, device: str = "cuda", dtype: "torch.dtype | None" = None) -> None:
+        import torch
+
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise PackingUnavailableError(f"torch sees no GPU for {device=}: use another engine")
+        self._device = torch.device(device)
+        dtype = dtype or _choose_dtype(self._device)
+        self._model = _load_classifier(folder, self._device, dtype)
+        embeddings = self._model.base_model.embeddings
+        self._has_token_types = hasattr(embeddings, "token_type_embeddings")
+        # Only RoBERTa and its kin reserve a position for padding, and count theirs from the one after it.
+        self._padding_id: int | None = embeddings.position_embeddings.padding_idx
+        first_position = 0 if self._padding_id is None else self._padding_id + 1
+        self._max_length: int = embeddings.position_embeddings.num_embeddings - first_position
+        self._rehearse()
+
+    def classify(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """Class probabilities, float64 (rows, classes), of unpadded int32 token ids with special tokens.
+
+        Raises ValueError if a row is empty or longer than the positions of the encoder.
+        """
+        import torch
+
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        if len(rows) == 0:
+            return np.empty((0, self._model.config.num_labels))
+        # A GPU answers an index out of range by failing every later call of the process.
+        if lengths.min() == 0 or lengths.max() > self._max_length:
+            raise ValueError(
+                f"rows must have 1 to {self._max_length} tokens, found {lengths.min()} to {lengths.max()}: "
+                f"truncate them to what the encoder reads"
+            )
+        ids = np.concatenate(rows)
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        positions = number_positions(ids, bounds[:-1], lengths, self._padding_id)
+        with torch.inference_mode():
+            sent_ids, sent_positions, sent_bounds = _send([ids, positions, bounds], self._device)
+            packing = _Packing(sent_bounds, lengths.tolist(), int(lengths.max()))
+            logits = self._forward(sent_ids[None], sent_positions[None], packing)
+            probabilities: np.ndarray = torch.softmax(logits.double(), dim=-1).cpu().numpy()
+        return probabilities
+
+    def _forward(self, ids: "torch.Tensor", positions: "torch.Tensor", packing: _Packing) -> "torch.Tensor":
+        import torch
+
+        types = {"token_type_ids": torch.zeros_like(ids)} if self._has_token_types else {}
+        output = self._model(input_ids=ids, position_ids=positions, packing=packing, **types)
+        logits: torch.Tensor = output.logits
+        return logits
+
+    def _rehearse(self) -> None:
+        """Run two rows once, so that a device without the kernels shows itself before the first review."""
+        rows = [np.zeros(n, dtype=np.int32) for n in (1, self._max_length)]
+        try:
+            probabilities = self.classify(rows)
+        except RuntimeError as error:
+            raise PackingUnavailableError(f"a packed step fails on {self._device}: {error}") from error
+        if not np.isfinite(probabilities).all():
+            raise PackingUnavailableError(
+                "a packed step gives no finite scores: use float32 or another engine"
+            )
+
+
+def number_positions(
+    ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, padding_id: int | None
+) -> np.ndarray:
+    """Position ids, int64 (tokens,), of rows that begin at `starts` of the packed `ids`.
+
+    Without `padding_id` they count from 0 in each row. With it they follow RoBERTa: they count from
+    padding_id + 1, and a padding token (which a text can contain) has position padding_id and is not counted.
+    """
+    if padding_id is None:
+        from_0: np.ndarray = np.arange(len(ids)) - np.repeat(starts, lengths)
+        return from_0
+    is_counted = ids != padding_id
+    counts = np.cumsum(is_counted)
+    before_row = counts[starts] - is_counted[starts]
+    positions: np.ndarray = (counts - np.repeat(before_row, lengths)) * is_counted + padding_id
+    return positions
+
+
+def _choose_dtype(device: "torch.device") -> "torch.dtype":
+    import torch
+
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= _AMPERE else torch.float16
+
+
+def _load_classifier(folder: Path, device: "torch.device", dtype: "torch.dtype") -> Any:
+    """The classifier on the device, its body in `dtype`, cut down to one hidden state a row."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    _check_packable(config)
+    attention = _register_attention(config, device, dtype)
+    model = load_classifier(folder, config=config, attn_implementation=attention)
+    body = model.base_model
+    for name, part in body.named_children():
+        if name != "pooler":  # the head costs nothing, and logits in bf16 would have three digits
+            part.to(dtype)
+    stack = body.transformer if config.model_type == "distilbert" else body.encoder
+    stack.register_forward_hook(_keep_first_tokens, with_kwargs=True)
+    return model.to(device)
+
+
+def _check_packable(config: Any) -> None:
+    if config.model_type not in PACKABLE_TYPES:
+        raise PackingUnavailableError(
+            f"an encoder of type {config.model_type!r} cannot be run packed, only "
+            f"{', '.join(sorted(PACKABLE_TYPES))}: use another engine"
+        )
+    if any(getattr(config, name, False) for name in ("is_decoder", "is_causal")):
+        raise PackingUnavailableError("a decoder (causal attention) cannot be run packed: use another engine")
+
+
+def _register_attention(config: Any, device: "torch.device", dtype: "torch.dtype") -> str:
+    """Make the attention for this device known to transformers, and return its name there.
+
+    The name holds the module's, since a process may load models that carry copies of this module. No mask
+    is registered for it, and so transformers builds none.
+    """
+    import torch
+    from transformers import AttentionInterface
+
+    head_size = config.hidden_size // config.num_attention_heads
+    has_kernel = (
+        device.type == "cuda"
+        and dtype in (torch.bfloat16, torch.float16)
+        and torch.cuda.get_device_capability(device) >= _AMPERE
+        and head_size % 8 == 0
+        and head_size <= 256
+    )
+    attend = attend_varlen if has_kernel else attend_by_row
+    name = f"{__name__}.{attend.__name__}"
+    AttentionInterface.register(name, attend)
+    return name
+
+
+def attend_varlen(
+    module: object,
+    query: "torch.Tensor",
+    key: "torch.Tensor",
+    value: "torch.Tensor",
+    attention_mask: None,
+    *,
+    packing: _Packing,
+    scaling: float | None = None,
+    **_: object,
+) -> "tuple[torch.Tensor, None]":
+    """Attention inside each row, in one kernel: (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
+    import torch
+    from torch.nn.attention.varlen import varlen_attn
+
+    attended = varlen_attn(
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1),
+        value[0].transpose(0, 1),
+        cu_seq_q=packing.bounds,
+        cu_seq_k=packing.bounds,
+        max_q=packing.longest,
+        max_k=packing.longest,
+        scale=scaling,
+    )
+    assert isinstance(attended, torch.Tensor)  # a pair only where auxiliary output is asked for
+    return attended[None], None
+
+
+def attend_by_row(
+    module: object,
+    query: "torch.Tensor",
+    key: "torch.Tensor",
+    value: "torch.Tensor",
+    attention_mask: None,
+    *,
+    packing: _Packing,
+    scaling: float | None = None,
+    **_: object,
+) -> "tuple[torch.Tensor, None]":
+    """What `attend_varlen` computes, row after row: for CPU, float32 and cards before Ampere."""
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    split = (torch.split(states, packing.lengths, dim=2) for states in (query, key, value))
+    attended = [scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in zip(*split, strict=True)]
+    return torch.cat(attended, dim=2).transpose(1, 2), None
+
+
+def _keep_first_tokens(module: object, args: object, kwargs: dict[str, Any], output: Any) -> Any:
+    """Hook on the encoder stack: what follows takes `[:, 0]` and so sees one review a row, in float32."""
+    starts = kwargs["packing"].bounds[:-1]
+    output.last_hidden_state = output.last_hidden_state[0].index_select(0, starts)[:, None].float()
+    return output
+
+
+def _send(arrays: Sequence[np.ndarray], device: "torch.device") -> "tuple[torch.Tensor, ...]":
+    """The arrays as int32 on the device, by one copy that the host does not wait for.
+
+    Pinned memory comes from torch's host allocator, which keeps it between calls and gives none out again
+    before the copies out of it are done.
+    """
+    import torch
+
+    sizes = [array.size for array in arrays]
+    staged = torch.empty(sum(sizes), dtype=torch.int32, pin_memory=device.type == "cuda")
+    np.concatenate(arrays, out=staged.numpy(), casting="same_kind")
+    return torch.split(staged.to(device, non_blocking=True), sizes)

@@ -1,0 +1,33 @@
+"""What fine-tuning decided about how a model runs: inference.json beside the encoder."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .tokenization import HEAD
+
+SETTINGS_FILE = "inference.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`cpu_engine` passed the gate that `cpu_engine_reason` tells of; `pad_id` and `hidden_size` (width of a
+    token between the layers) are the encoder's; `truncation` is one of `tokenization.TRUNCATIONS`.
+    """
+
+    cpu_engine: str
+    cpu_engine_reason: str
+    pad_id: int
+    hidden_size: int
+    truncation: str = HEAD
+
+
+def load_settings(folder: Path) -> Settings:
+    """Read a model folder's inference.json."""
+    return Settings(**json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
+
+
+def save_settings(settings: Settings, folder: Path) -> None:
+    """Write it."""
+    text = json.dumps(asdict(settings), indent=2) + "\n"
+    (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")

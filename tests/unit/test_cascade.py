@@ -1,0 +1,114 @@
+"""The threshold of the cascade, and the pair at work in a predictor."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sentiment import schema
+from sentiment.inference.linear import LINEAR_FILE, MIN_TOKENS
+from sentiment.inference.predictor import Predictor
+from sentiment.training.cascade import MIN_VALIDATION_ROWS, choose_threshold, train_linear
+from sentiment.training.figures import draw_cascade_curve
+from tests.conftest import make_reviews, make_tiny_encoder
+
+
+def make_validation(n, linear_errors, encoder_errors, confidence=0.95):
+    """Probabilities of two models that are wrong in the given shares of n reviews, and the truth."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, n)
+
+    def answer(errors):
+        is_wrong = rng.random(n) < errors
+        return np.where((truth == 1) ^ is_wrong, confidence, 1 - confidence)
+
+    return answer(linear_errors), answer(encoder_errors), truth, np.full(n, 100)
+
+
+def test_a_linear_stage_that_is_better_decides_all_it_is_sure_of():
+    choice = choose_threshold(*make_validation(5000, 0.02, 0.10), seed=0)
+    assert choice.threshold == 0.9
+    assert choice.share_early == choice.share_early_tokens == 1.0
+    assert choice.accuracy_pair == choice.accuracy_linear > choice.accuracy_encoder
+
+
+def test_a_linear_stage_that_is_worse_decides_nothing():
+    choice = choose_threshold(*make_validation(5000, 0.15, 0.05), seed=0)
+    assert choice.threshold is None
+    assert (choice.share_early, choice.accuracy_pair) == (0.0, choice.accuracy_encoder)
+
+
+def test_an_equal_one_passes_only_where_chance_is_small():
+    """As measured nothing is lost; what the bootstrap leaves possible depends on the disagreement."""
+    linear, encoder, truth, n_tokens = make_validation(2000, 0, 0)
+    assert choose_threshold(linear, encoder, truth, n_tokens, seed=0).threshold == 0.9
+    disagreeing = encoder.copy()
+    disagreeing[:200] = 1 - disagreeing[:200]
+    linear[200:400] = 1 - linear[200:400]
+    assert choose_threshold(linear, disagreeing, truth, n_tokens, seed=0).threshold is None
+
+
+def test_few_reviews_prove_nothing():
+    assert choose_threshold(*make_validation(MIN_VALIDATION_ROWS - 1, 0, 0.3), seed=0).threshold is None
+
+
+def test_the_threshold_that_spares_most_tokens_wins():
+    linear, encoder, truth, n_tokens = make_validation(4000, 0, 0.1, confidence=0.97)
+    linear[:1000] = np.where(truth[:1000], 0.93, 0.07)
+    linear[1000:1500] = np.where(truth[1000:1500], 0.09, 0.91)  # wrong, and less sure
+    n_tokens[:1000] = MIN_TOKENS
+    choice = choose_threshold(linear, encoder, truth, n_tokens, seed=0)
+    assert choice.threshold == 0.915
+    assert choice.share_early == pytest.approx(3500 / 4000)
+    assert choice.share_early_tokens == pytest.approx(282 / 332)
+    metrics = choice.as_metrics()
+    assert metrics["cascade_threshold"] == 0.915
+    assert not [name for name in metrics if "curve" in name]
+
+
+def test_the_picture_shows_the_curve_and_the_choice():
+    choice = choose_threshold(*make_validation(1000, 0, 0.1), seed=0)
+    axes, shares = draw_cascade_curve(choice).axes
+    assert len(axes.get_lines()) == 3
+    assert len(shares.get_lines()[0].get_xdata()) == len(choice.curve)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny, untuned encoder with a linear stage that is sure from 0.8 on."""
+    folder = make_tiny_encoder(tmp_path_factory.mktemp("encoder"), max_length=64)
+    replace(train_linear(make_reviews(400), seed=0), threshold=0.8).save(folder / LINEAR_FILE)
+    return folder
+
+
+def test_the_pair_asks_the_encoder_for_the_rest_alone(folder, monkeypatch):
+    long = "the screen works and the battery is very good " * 5
+    texts = [
+        "good",
+        long + "great great great",
+        "   ",
+        long + "awful awful broken bad hate",
+        "the phone " * 30,
+    ]
+    predictor = Predictor(folder)
+    seen = []
+    classify = predictor._engine.classify
+    monkeypatch.setattr(predictor._engine, "classify", lambda rows: seen.extend(rows) or classify(rows))
+    pair = predictor.predict(texts)
+    alone = Predictor(folder, cascade="off").predict(texts)
+    early = pair[schema.STAGE] == schema.LINEAR
+    assert pair[schema.STAGE].tolist()[0] == schema.ENCODER  # too short to be decided early
+    assert pair[schema.STAGE].tolist()[2] is None
+    assert early.sum() >= 1
+    assert len(seen) == (pair[schema.STAGE] == schema.ENCODER).sum()
+    assert set(alone[schema.STAGE].dropna()) == {schema.ENCODER}
+    rest = [schema.LABEL, schema.N_TOKENS, schema.TRUNCATED, schema.REJECT_REASON]
+    pd.testing.assert_frame_equal(pair[~early][rest], alone[~early][rest])
+    pd.testing.assert_frame_equal(pair[rest[1:]], alone[rest[1:]])
+    assert (pair.loc[early, schema.SCORE] >= 0.8).all()
+
+
+def test_an_unknown_word_for_the_cascade_is_an_error(folder):
+    with pytest.raises(ValueError, match="off, auto"):
+        Predictor(folder, cascade="on")

@@ -1,0 +1,139 @@
+"""Which engine runs, and that each computes what the reference computes."""
+
+import dataclasses
+import json
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sentiment.inference import engines
+from sentiment.inference.engines import ENGINES, load_engine
+from sentiment.inference.graph import GraphEngine
+from sentiment.inference.settings import load_settings, save_settings
+from sentiment.inference.tokenization import Tokenizer
+from sentiment.training.export import export_graph, remove_graph
+from tests.conftest import make_reviews, make_tiny_encoder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny encoder with a graph beside it, whose CPU engine is int8."""
+    folder = make_tiny_encoder(tmp_path_factory.mktemp("encoder"), max_length=32)
+    export_graph(folder)
+    save_settings(dataclasses.replace(load_settings(folder), cpu_engine="int8"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(folder):
+    return Tokenizer(folder).encode(make_reviews(60)["text"].tolist()).ids
+
+
+def test_the_graph_computes_what_the_encoder_computes_but_for_its_precision(folder, rows):
+    expected = load_engine(folder, "reference").classify(rows)
+    for name in ("int8", "bf16"):
+        found = load_engine(folder, name).classify(rows)
+        assert found.dtype == np.float64
+        assert np.allclose(found.sum(axis=1), 1)
+        # Weights this wide and random exaggerate rounding; the gate holds tuned ones to less.
+        assert 0 < np.abs(found - expected).mean() < 0.02
+    assert np.ptp(expected[:, 1]) > 0.3  # else any constant would pass
+
+
+def test_padding_does_not_change_what_the_graph_says(folder, rows):
+    engine = GraphEngine(folder)
+    together = engine.classify(rows)
+    alone = np.concatenate([engine.classify([row]) for row in rows])
+    assert np.abs(together - alone).max() < 0.01
+
+
+def test_threads_may_share_a_graph(folder, rows):
+    from concurrent.futures import ThreadPoolExecutor
+
+    engine = GraphEngine(folder)
+    expected = [engine.classify([row]) for row in rows]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda row: engine.classify([row]), rows))
+    assert np.array_equal(np.concatenate(found), np.concatenate(expected))
+
+
+def test_auto_is_what_the_settings_say_where_there_is_no_gpu(folder, monkeypatch):
+    monkeypatch.setattr(engines, "_has_gpu", lambda: False)
+    assert load_engine(folder).name == "int8"
+    assert load_engine(folder, "bf16").name == "bf16"
+    assert load_engine(folder, "reference").name == "reference"
+
+
+def test_a_gpu_that_is_not_there_is_said_and_the_cpu_runs(folder, monkeypatch, caplog):
+    monkeypatch.setattr(engines, "_has_gpu", lambda: False)
+    with caplog.at_level(logging.WARNING):
+        assert load_engine(folder, "gpu").name == "int8"
+    assert "no GPU" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "expected"),
+    [
+        ("auto", "auto", ("gpu", "cuda")),
+        ("gpu", "cuda:1", ("gpu", "cuda:1")),
+        ("auto", "cpu", ("int8", None)),
+        ("gpu", "cpu", ("int8", None)),
+        ("int8", "auto", ("int8", None)),
+    ],
+)
+def test_a_gpu_is_used_where_it_is_allowed(folder, monkeypatch, engine, device, expected):
+    class OnGpu:
+        name = "gpu"
+
+        def __init__(self, folder, device):
+            self.device = device
+
+    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
+    monkeypatch.setattr("sentiment.inference.packed.PackedEngine", OnGpu)
+    loaded = load_engine(folder, engine, device=device)
+    assert (loaded.name, getattr(loaded, "device", None)) == expected
+
+
+def test_an_encoder_that_cannot_be_packed_runs_the_reference_on_the_gpu(folder, monkeypatch, caplog):
+    from sentiment.inference.packed import PackingUnavailableError
+
+    def refuse(folder, device):
+        raise PackingUnavailableError("of another kind")
+
+    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
+    monkeypatch.setattr("sentiment.inference.packed.PackedEngine", refuse)
+    monkeypatch.setattr(engines, "_load_reference", lambda folder, threads, device: device)
+    assert load_engine(folder) == "cuda"
+    assert "of another kind" in caplog.text
+
+
+def test_an_unknown_engine_is_an_error_that_names_the_known(folder):
+    with pytest.raises(ValueError, match=", ".join(ENGINES)):
+        load_engine(folder, "int4")
+
+
+def test_a_removed_graph_leaves_nothing(tmp_path):
+    folder = make_tiny_encoder(tmp_path, max_length=16)
+    before = set(folder.iterdir())
+    export_graph(folder)
+    assert {p.name for p in set(folder.iterdir()) - before} == {"graph.xml", "graph.bin"}
+    remove_graph(folder)
+    assert set(folder.iterdir()) == before
+
+
+def test_scoring_on_a_cpu_imports_neither_torch_nor_transformers_nor_usage_reports(folder):
+    script = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from sentiment.inference.predictor import Predictor\n"
+        f"predictor = Predictor(Path({str(folder)!r}))\n"
+        "assert predictor.predict(['good phone', None])['label'].notna().tolist() == [True, False]\n"
+        "unwanted = ('torch', 'transformers', 'sklearn', 'nncf', 'openvino_telemetry')\n"
+        "print(json.dumps([predictor.engine, *(n for n in unwanted if sys.modules.get(n) is not None)]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["int8"]

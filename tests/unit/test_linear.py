@@ -1,0 +1,126 @@
+"""The linear stage: features, independence of company, and what it leaves to the encoder."""
+
+import itertools
+import math
+import re
+import zlib
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentiment.inference.linear import MIN_TOKENS, N_BUCKETS, LinearStage, extract_features, weigh
+from sentiment.training.cascade import train_linear
+from tests.conftest import make_reviews
+
+TEXTS = ["Good phone, GOOD screen!", "it's bad... very bad?", "", "!!!", "émile\u2019s naïve café"]
+
+
+def count_slowly(text):
+    """The n-grams of a text as the docstrings define them, one by one."""
+    words = re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)*|[!?]", text.lower())
+    grams = [f" {word}" for word in words]
+    grams += [f" {first} {second}" for first, second in itertools.pairwise(words)]
+    return Counter(zlib.crc32(gram.encode()) % N_BUCKETS for gram in grams)
+
+
+def test_features_are_the_hashed_ngrams_of_each_text():
+    features = extract_features(TEXTS)
+    for i, text in enumerate(TEXTS):
+        mine = features.texts == i
+        found = dict(zip(features.buckets[mine].tolist(), features.counts[mine].tolist(), strict=True))
+        assert found == {bucket: pytest.approx(1 + math.log(n)) for bucket, n in count_slowly(text).items()}
+    assert features.n == len(TEXTS)
+    assert extract_features([]).n == 0
+
+
+def test_a_texts_vector_has_length_one():
+    features = extract_features(TEXTS)
+    values = weigh(features, np.linspace(1, 3, N_BUCKETS))
+    squares = np.bincount(features.texts, values**2, features.n)
+    assert squares.tolist() == [pytest.approx(1), pytest.approx(1), 0, pytest.approx(1), pytest.approx(1)]
+
+
+@pytest.fixture(scope="module")
+def stage():
+    return train_linear(make_reviews(400), seed=0)
+
+
+def test_it_learns_what_the_words_mean(stage):
+    low, high = stage.positive_probabilities(
+        ["the screen is awful and broken", "the screen is great, i love it"]
+    )
+    assert low < 0.2
+    assert high > 0.8
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.text("abc '!", max_size=30), min_size=1, max_size=8), st.randoms())
+def test_a_probability_does_not_depend_on_the_company_bit_for_bit(stage, texts, random):
+    texts = [*texts, "a good phone", "the battery is bad"]
+    order = random.sample(range(len(texts)), len(texts))
+    together = stage.positive_probabilities([texts[i] for i in order])
+    alone = np.concatenate([stage.positive_probabilities([texts[i]]) for i in order])
+    assert np.array_equal(together, alone)
+
+
+def test_more_texts_than_a_chunk_keep_their_order(stage, monkeypatch):
+    texts = make_reviews(25)["text"].tolist()
+    expected = stage.positive_probabilities(texts)
+    monkeypatch.setattr("sentiment.inference.linear._CHUNK_TEXTS", 7)
+    assert np.array_equal(stage.positive_probabilities(texts), expected)
+
+
+def test_unknown_words_make_it_less_sure(stage):
+    known = "the screen is great and i love it"
+    unknown = " ".join(f"word{i}" for i in range(40))
+    sure, unsure = stage.positive_probabilities([known, f"{known} {unknown}"])
+    assert 0.5 < unsure < sure
+
+
+def decide(stage, texts, threshold, n_tokens=100):
+    stage = LinearStage(stage.idf, stage.weight, stage.bias, threshold)
+    return stage.decide(texts, np.full(len(texts), n_tokens))
+
+
+def test_it_decides_what_it_is_sure_of(stage):
+    texts = ["the screen is great, i love it", "unheard of", "awful awful broken"]
+    probabilities = stage.positive_probabilities(texts)
+    is_early, found = decide(stage, texts, 0.8)
+    assert is_early.tolist() == (np.maximum(probabilities, 1 - probabilities) >= 0.8).tolist()
+    assert is_early.tolist() == [True, False, True]
+    assert np.array_equal(found[is_early], probabilities[is_early])
+    assert np.isnan(found[~is_early]).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not good at all",
+        "great, until it broke",
+        "I wanted to love it",
+        "could not be happier",
+        "hardly perfect",
+    ],
+)
+def test_short_negation_and_contrast_go_to_the_encoder(stage, text):
+    assert len(text.split()) * 2 < MIN_TOKENS
+    assert not decide(stage, [text], 0.5, n_tokens=MIN_TOKENS - 1)[0].any()
+    assert decide(stage, [text], 0.5, n_tokens=MIN_TOKENS)[0].all()
+
+
+def test_an_untold_threshold_decides_nothing(stage):
+    assert not stage.decide(["great " * 50], np.array([100]))[0].any()
+
+
+def test_a_saved_stage_is_the_same(stage, tmp_path):
+    stage.save(tmp_path / "linear.safetensors")
+    loaded = LinearStage.load(tmp_path / "linear.safetensors")
+    texts = make_reviews(20)["text"].tolist()
+    assert np.array_equal(loaded.positive_probabilities(texts), stage.positive_probabilities(texts))
+    assert (loaded.bias, loaded.threshold) == (stage.bias, stage.threshold)
+    assert not [
+        word for word in (b"great", b"battery") if word in (tmp_path / "linear.safetensors").read_bytes()
+    ]

@@ -1,0 +1,107 @@
+"""The gate in front of a faster engine, and the curve that helps to choose `max_length`."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sentiment.inference.predictor import Predictor
+from sentiment.inference.settings import load_settings
+from sentiment.training import lengths, quantization
+from sentiment.training.figures import draw_length_curve
+from sentiment.training.quantization import EngineComparison, compare_engines, pick_gate_reviews, quantize
+from tests.conftest import make_reviews, make_tiny_encoder
+
+
+def quiet(*_):
+    pass
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_tiny_encoder(tmp_path / "encoder", max_length=16)
+
+
+def test_a_comparison_counts_losses_flips_and_shift():
+    truth = np.array([1, 1, 0, 0, 1])
+    reference = np.array([0.9, 0.8, 0.2, 0.6, 0.7])
+    other = np.array([0.9, 0.4, 0.2, 0.4, 0.3])
+    comparison = compare_engines("int8", reference, other, truth)
+    assert comparison.rows == 5
+    assert comparison.accuracy_loss_points == pytest.approx(20)  # four right, then three
+    assert comparison.flip_share == pytest.approx(3 / 5)
+    assert comparison.mean_shift == pytest.approx(1.0 / 5)
+    assert not comparison.is_passed
+    assert "failed" in str(comparison)
+
+
+PASSED = EngineComparison("int8", 1000, accuracy_loss_points=0.2, flip_share=0.005, mean_shift=0.01)
+
+
+@pytest.mark.parametrize("field", ["accuracy_loss_points", "flip_share", "mean_shift"])
+def test_each_figure_alone_can_fail_the_gate(field):
+    assert PASSED.is_passed
+    assert not dataclasses.replace(PASSED, **{field: getattr(PASSED, field) * 1.01}).is_passed
+
+
+def test_a_passing_graph_is_carried_and_says_why(folder, monkeypatch):
+    for bound in ("MAX_ACCURACY_LOSS_POINTS", "MAX_FLIP_SHARE", "MAX_MEAN_SHIFT"):
+        monkeypatch.setattr(quantization, bound, 20)  # what is random is sensitive to rounding
+    [comparison] = quantize(folder, make_reviews(200), quiet)
+    assert comparison.engine == "int8"
+    settings = load_settings(folder)
+    assert settings.cpu_engine == Predictor(folder).engine == "int8"
+    assert settings.cpu_engine_reason == str(comparison)
+    assert "on 200 reviews" in settings.cpu_engine_reason
+
+
+@pytest.mark.parametrize(("failing", "chosen"), [({"int8"}, "bf16"), ({"int8", "bf16"}, "reference")])
+def test_an_engine_that_fails_is_not_used(folder, monkeypatch, failing, chosen):
+    compare = quantization.compare_engines
+
+    def spoil(engine, reference, probability, truth):
+        spoilt = 1 - probability if engine in failing else probability
+        return compare(engine, reference, spoilt, truth)
+
+    monkeypatch.setattr(quantization, "compare_engines", spoil)
+    comparisons = quantize(folder, make_reviews(60), quiet)
+    assert {c.engine for c in comparisons if not c.is_passed} == failing
+    settings = load_settings(folder)
+    assert settings.cpu_engine == Predictor(folder).engine == chosen
+    assert settings.cpu_engine_reason.startswith("int8 failed")
+    assert (folder / "graph.xml").exists() == (chosen != "reference")
+
+
+def test_few_validation_reviews_get_company_and_many_are_sampled(monkeypatch):
+    monkeypatch.setattr(quantization, "MIN_GATE_ROWS", 50)
+    monkeypatch.setattr(quantization, "MAX_GATE_ROWS", 60)
+    train, validation = make_reviews(100), make_reviews(20, text="validation")
+    few = pick_gate_reviews(train, validation, seed=1)
+    assert len(few) == 50
+    assert (few["text"] == "validation").sum() == 20
+    assert len(pick_gate_reviews(train.head(5), validation, seed=1)) == 25
+    many = pick_gate_reviews(train, make_reviews(80, text="validation"), seed=1)
+    assert len(many) == 60
+    assert set(many["text"]) == {"validation"}
+
+
+def test_the_length_curve_ends_where_nothing_is_cut(folder, monkeypatch):
+    monkeypatch.setattr(lengths, "LENGTHS", (16, 32, 64))
+    reviews = pd.DataFrame({"text": ["good " * 14, "bad " * 40, "good"], "label": [1, 0, 1]})
+    points = lengths.measure_lengths(folder, reviews, max_positions=64, seed=0, progress=quiet)
+    assert [(p.max_length, p.truncation, p.tokens_per_review) for p in points] == [
+        *((16, "head", pytest.approx(35 / 3)), (16, "head_tail", pytest.approx(35 / 3))),
+        *((32, "head", 17), (32, "head_tail", 17)),
+        (64, "head", pytest.approx(61 / 3)),
+    ]
+    assert [p.truncated_share > 0 for p in points] == [True] * 4 + [False]
+    assert all(p.seconds > 0 and 0 <= p.accuracy <= 1 for p in points)
+    figure = draw_length_curve(points, 64)
+    assert [len(line.get_xdata()) for line in figure.axes[0].get_lines()] == [3, 2]
+
+
+def test_the_length_curve_stops_at_what_the_encoder_can_read(folder):
+    reviews = pd.DataFrame({"text": ["good " * 600, "bad " * 600], "label": [1, 0]})
+    points = lengths.measure_lengths(folder, reviews, max_positions=64, seed=0, progress=quiet)
+    assert {p.max_length for p in points} == {64}
