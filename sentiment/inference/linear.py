@@ -19,8 +19,17 @@ LINEAR_FILE = "linear.safetensors"
 N_BUCKETS = 2**20
 MIN_TOKENS = 32
 """Shorter reviews always go to the encoder: one word misleads there, and they cost it least."""
-_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*|[!?]")
+MAX_CHARS = 20_000
+"""What is read of a text: far more than the encoder reads, and a bound on the work that one text can make."""
+_WORD = re.compile(r"[^\W_]{1,40}(?:'[^\W_]{1,40}){0,2}|[!?]")
+"""Bounded, so that the cache of words is: what is longer is read as several words."""
+NEGATED_WORDS = 4
+"""How many words after a negation are other words than elsewhere: `not a good one` has no `good`."""
+_NEGATIONS = frozenset(
+    ("not", "no", "never", "nothing", "none", "hardly", "without", "cannot", "cant", "dont", "isnt", "wasnt")
+)
 _CHUNK_TEXTS = 1_000
+_CHUNK_CHARS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class LinearStage:
 
     def positive_probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Calibrated probability of positive, float64 (n,); a text's does not depend on the others."""
-        parts = [self._score(texts[i : i + _CHUNK_TEXTS]) for i in range(0, len(texts), _CHUNK_TEXTS)]
+        parts = [self._score(texts[chunk]) for chunk in _plan_chunks(texts)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def decide(self, texts: Sequence[str], n_tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +95,11 @@ class LinearStage:
 
 
 def extract_features(texts: Sequence[str]) -> Features:
-    """Distinct word 1- and 2-grams of each text; words are lower-cased, `!` and `?` are words."""
+    """Distinct word 1- and 2-grams of each text; words are lower-cased, `!` and `?` are words.
+
+    Of a longer text the first `MAX_CHARS` characters are read. The `NEGATED_WORDS` words after an English
+    negation, up to a `!` or `?`, are other 1-grams than without it (Das and Chen 2001; Pang et al. 2002).
+    """
     hashed = [_hash_ngrams(text) for text in texts]
     numbers = np.repeat(np.arange(len(texts), dtype=np.int64), [len(buckets) for buckets in hashed])
     buckets = np.concatenate([np.asarray(b, dtype=np.int64) for b in hashed]) if hashed else numbers
@@ -103,15 +116,42 @@ def weigh(features: Features, idf: np.ndarray) -> np.ndarray:
     return weighed
 
 
+def _plan_chunks(texts: Sequence[str]) -> list[slice]:
+    """Consecutive slices of few enough texts, and characters that are read, to fit into memory."""
+    chunks = []
+    start = n_chars = 0
+    for i, text in enumerate(texts):
+        n_chars += min(len(text), MAX_CHARS)
+        if i > start and (n_chars > _CHUNK_CHARS or i - start == _CHUNK_TEXTS):
+            chunks.append(slice(start, i))
+            start, n_chars = i, min(len(text), MAX_CHARS)
+    return [*chunks, slice(start, len(texts))] if texts else []
+
+
 def _hash_ngrams(text: str) -> list[int]:
-    words = _WORD.findall(text.lower())
-    encoded = [_encode(word) for word in words]
-    pairs = [zlib.crc32(second, first) for (_, first), (second, _) in itertools.pairwise(encoded)]
-    return [bucket & (N_BUCKETS - 1) for bucket in (*(one for _, one in encoded), *pairs)]
+    words = [_encode(word) for word in _WORD.findall(text[:MAX_CHARS].lower().replace("\u2019", "'"))]
+    singles = []
+    negated_words = 0
+    for _, plain, negated, scope_words in words:
+        if scope_words is not None:
+            negated_words = scope_words
+            singles.append(plain)
+        elif negated_words:
+            negated_words -= 1
+            singles.append(negated)
+        else:
+            singles.append(plain)
+    pairs = [zlib.crc32(second[0], first[1]) for first, second in itertools.pairwise(words)]
+    return [bucket & (N_BUCKETS - 1) for bucket in (*singles, *pairs)]
 
 
 @functools.lru_cache(maxsize=50_000)
-def _encode(word: str) -> tuple[bytes, int]:
-    """A word as bytes that can follow another, and its hash."""
+def _encode(word: str) -> tuple[bytes, int, int, int | None]:
+    """A word as bytes that can follow another, its hashes as it is and negated, and how many it negates.
+
+    The last is None if it leaves a negation as it is.
+    """
     encoded = b" " + word.encode()
-    return encoded, zlib.crc32(encoded)
+    is_negation = word in _NEGATIONS or word.endswith("n't")
+    scope_words = NEGATED_WORDS if is_negation else 0 if word in "!?" else None
+    return encoded, zlib.crc32(encoded), zlib.crc32(b"~" + encoded), scope_words

@@ -9,7 +9,7 @@ import pytest
 from sentiment import schema
 from sentiment.inference.linear import LINEAR_FILE, MIN_TOKENS
 from sentiment.inference.predictor import Predictor
-from sentiment.training.cascade import MIN_VALIDATION_ROWS, choose_threshold, train_linear
+from sentiment.training.cascade import MIN_VALIDATION_ROWS, THRESHOLDS, choose_threshold, train_linear
 from sentiment.training.figures import draw_cascade_curve
 from tests.conftest import make_reviews, make_tiny_encoder
 
@@ -28,7 +28,7 @@ def make_validation(n, linear_errors, encoder_errors, confidence=0.95):
 
 def test_a_linear_stage_that_is_better_decides_all_it_is_sure_of():
     choice = choose_threshold(*make_validation(5000, 0.02, 0.10), seed=0)
-    assert choice.threshold == 0.9
+    assert choice.threshold == THRESHOLDS[0]
     assert choice.share_early == choice.share_early_tokens == 1.0
     assert choice.accuracy_pair == choice.accuracy_linear > choice.accuracy_encoder
 
@@ -42,7 +42,7 @@ def test_a_linear_stage_that_is_worse_decides_nothing():
 def test_an_equal_one_passes_only_where_chance_is_small():
     """As measured nothing is lost; what the bootstrap leaves possible depends on the disagreement."""
     linear, encoder, truth, n_tokens = make_validation(2000, 0, 0)
-    assert choose_threshold(linear, encoder, truth, n_tokens, seed=0).threshold == 0.9
+    assert choose_threshold(linear, encoder, truth, n_tokens, seed=0).threshold == THRESHOLDS[0]
     disagreeing = encoder.copy()
     disagreeing[:200] = 1 - disagreeing[:200]
     linear[200:400] = 1 - linear[200:400]
@@ -53,22 +53,31 @@ def test_few_reviews_prove_nothing():
     assert choose_threshold(*make_validation(MIN_VALIDATION_ROWS - 1, 0, 0.3), seed=0).threshold is None
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_validation_set_that_happens_to_agree_proves_nothing(seed):
+    """Of a pair that loses 0.5 points, 300 reviews often show no loss at all."""
+    linear, encoder, truth, n_tokens = make_validation(300, 0, 0)
+    lost = np.random.default_rng(seed).random(300) < 0.005
+    linear[lost] = 1 - linear[lost]
+    assert choose_threshold(linear, encoder, truth, n_tokens, seed).threshold is None
+
+
 def test_the_threshold_that_spares_most_tokens_wins():
     linear, encoder, truth, n_tokens = make_validation(4000, 0, 0.1, confidence=0.97)
-    linear[:1000] = np.where(truth[:1000], 0.93, 0.07)
-    linear[1000:1500] = np.where(truth[1000:1500], 0.09, 0.91)  # wrong, and less sure
+    linear[:1000] = np.where(truth[:1000], 0.96, 0.04)
+    linear[1000:1500] = np.where(truth[1000:1500], 0.06, 0.94)  # wrong, and less sure
     n_tokens[:1000] = MIN_TOKENS
     choice = choose_threshold(linear, encoder, truth, n_tokens, seed=0)
-    assert choice.threshold == 0.915
+    assert choice.threshold == 0.945
     assert choice.share_early == pytest.approx(3500 / 4000)
     assert choice.share_early_tokens == pytest.approx(282 / 332)
     metrics = choice.as_metrics()
-    assert metrics["cascade_threshold"] == 0.915
+    assert metrics["cascade_threshold"] == 0.945
     assert not [name for name in metrics if "curve" in name]
 
 
 def test_the_picture_shows_the_curve_and_the_choice():
-    choice = choose_threshold(*make_validation(1000, 0, 0.1), seed=0)
+    choice = choose_threshold(*make_validation(2000, 0, 0.1), seed=0)
     axes, shares = draw_cascade_curve(choice).axes
     assert len(axes.get_lines()) == 3
     assert len(shares.get_lines()[0].get_xdata()) == len(choice.curve)

@@ -11,17 +11,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiment.inference.linear import MIN_TOKENS, N_BUCKETS, LinearStage, extract_features, weigh
+from sentiment.inference.linear import (
+    _WORD,
+    MAX_CHARS,
+    MIN_TOKENS,
+    N_BUCKETS,
+    LinearStage,
+    _plan_chunks,
+    extract_features,
+    weigh,
+)
 from sentiment.training.cascade import train_linear
 from tests.conftest import make_reviews
 
 TEXTS = ["Good phone, GOOD screen!", "it's bad... very bad?", "", "!!!", "émile\u2019s naïve café"]
+TEXTS += [
+    "It isn\u2019t a good one, nor is this here bad",
+    "Not good! Good, never mind not even that good a one",
+]
 
 
 def count_slowly(text):
     """The n-grams of a text as the docstrings define them, one by one."""
-    words = re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)*|[!?]", text.lower())
-    grams = [f" {word}" for word in words]
+    words = re.findall(r"[^\W_]+(?:'[^\W_]+)*|[!?]", text.lower().replace("\u2019", "'"))
+    grams = []
+    negated = 0
+    for word in words:
+        is_negation = word in ("not", "never", "nothing") or word.endswith("n't")
+        grams.append(f"~ {word}" if negated and not is_negation and word not in "!?" else f" {word}")
+        negated = 4 if is_negation else 0 if word in "!?" else max(0, negated - 1)
     grams += [f" {first} {second}" for first, second in itertools.pairwise(words)]
     return Counter(zlib.crc32(gram.encode()) % N_BUCKETS for gram in grams)
 
@@ -40,7 +58,9 @@ def test_a_texts_vector_has_length_one():
     features = extract_features(TEXTS)
     values = weigh(features, np.linspace(1, 3, N_BUCKETS))
     squares = np.bincount(features.texts, values**2, features.n)
-    assert squares.tolist() == [pytest.approx(1), pytest.approx(1), 0, pytest.approx(1), pytest.approx(1)]
+    assert squares.tolist() == [
+        pytest.approx(float(any(map(str.isalnum, text)) or "!" in text)) for text in TEXTS
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +91,44 @@ def test_more_texts_than_a_chunk_keep_their_order(stage, monkeypatch):
     expected = stage.positive_probabilities(texts)
     monkeypatch.setattr("sentiment.inference.linear._CHUNK_TEXTS", 7)
     assert np.array_equal(stage.positive_probabilities(texts), expected)
+
+
+def test_long_texts_make_smaller_chunks(stage, monkeypatch):
+    texts = make_reviews(25)["text"].tolist()
+    expected = stage.positive_probabilities(texts)
+    monkeypatch.setattr("sentiment.inference.linear._CHUNK_CHARS", 100)
+    chunks = _plan_chunks(texts)
+    assert [i for chunk in chunks for i in range(chunk.start, chunk.stop)] == list(range(25))
+    assert all(sum(map(len, texts[chunk])) <= 100 or len(texts[chunk]) == 1 for chunk in chunks)
+    assert np.array_equal(stage.positive_probabilities(texts), expected)
+
+
+def test_a_text_or_word_without_end_is_cut(stage):
+    start = "great " * (MAX_CHARS // 6 + 1)
+    known, longer = stage.positive_probabilities([start[:MAX_CHARS], start + "awful " * 100_000])
+    assert known == longer
+    extract_features(["a" * 50_000 + "'b" * 50_000])
+    assert max(len(word) for word in _WORD.findall("a" * 500 + "'b" * 500)) <= 3 * 40 + 2
+
+
+def test_both_apostrophes_are_one(stage):
+    straight, curly = stage.positive_probabilities(["I don't love it", "I don\u2019t love it"])
+    assert straight == curly
+
+
+@pytest.mark.parametrize(
+    ("text", "is_negated"),
+    [
+        ("good", False),
+        ("not a good one", True),
+        ("it isn't really a very good one", True),
+        ("no more of this, it is really good", False),
+        ("not! good", False),
+    ],
+)
+def test_a_negated_word_is_another_word(text, is_negated):
+    good = zlib.crc32(b" good") % N_BUCKETS
+    assert (good not in extract_features([text]).buckets) == is_negated
 
 
 def test_unknown_words_make_it_less_sure(stage):
