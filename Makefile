@@ -21,12 +21,14 @@ registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_tex
 endef
 export CHECK_DEMO_MODEL
 
-.PHONY: help demo test lint java clean
+.PHONY: help demo test lint bench bench-quick bench-scale bench-gpu java clean
 
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
 	@echo "make test    lint, types, layers and all tests (under 10 minutes)"
 	@echo "make lint    the first three of these"
+	@echo "make bench   speed beside the alternatives, parity, cascade (under 30 minutes); bench-quick for working,"
+	@echo "             bench-scale up to a million rows, bench-gpu where there is one"
 	@echo "make clean   remove .venv and var"
 
 demo: .venv/demo.installed java
@@ -57,6 +59,19 @@ lint: .venv/test.installed
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+# The demo's model, or whatever was made champion since, is the tuned one that is measured.
+bench: .venv/bench.installed java
+	@$(BIN)/python -m tests.bench.batch
+
+bench-quick: .venv/bench.installed java
+	@$(BIN)/python -m tests.bench.batch --quick
+
+bench-scale: .venv/bench.installed java
+	@$(BIN)/python -m tests.bench.batch --sections scale
+
+bench-gpu: .venv/bench.installed
+	@$(BIN)/python -m tests.bench.gpu
+
 # Each set of extras in steps, so that something moves while pip works.
 .venv/base.installed: setup.py
 	@echo "== Setting up .venv (1/4): Python environment"
@@ -79,6 +94,11 @@ lint: .venv/test.installed
 .venv/test.installed: .venv/base.installed
 	@echo "== Setting up .venv (4/4): MLflow, transformers, tools for tests and the rest"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[demo,app,dev]"
+	@touch $@
+
+.venv/bench.installed: .venv/demo.installed
+	@echo "== Setting up .venv: what is compared with"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[demo,bench]"
 	@touch $@
 
 # Spark needs Java 17 or newer.

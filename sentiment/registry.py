@@ -111,7 +111,7 @@ def load_model(uri: str | Path, options: Mapping[str, Any] | None = None) -> Loa
     # Loading runs the model's own code, which may raise anything; all of it means one thing here.
     except Exception as error:
         raise ModelLoadError(
-            f"the model at {str(uri)!r} could not be loaded: {type(error).__name__}; "
+            f"the model at {str(uri)!r} could not be loaded: {type(error).__name__}: {error}; "
             "its requirements are in requirements.txt beside it"
         ) from error
     return model

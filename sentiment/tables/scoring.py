@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,7 +42,10 @@ def score_reviews(
     spark = reviews.sparkSession
     ids = [name for name in reviews.columns if name != schema.TEXT]
     threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
-    score = make_scorer(str(folder), {**options, "threads": threads}, census)
+    # A task that has the machine to itself may take its GPU; others get the one that Spark assigns, or none.
+    is_alone = str(spark.sparkContext.master).startswith("local") and threads >= (os.cpu_count() or 1) > 1
+    alone = {"device": "auto"} if is_alone else {}
+    score = make_scorer(str(folder), {**options, **alone, "threads": threads}, census)
     scorer = pandas_udf(score, PREDICTION_TYPE)  # type: ignore[call-overload]  # stubs lack iterators of structs
 
     has_id = functools.reduce(operator.and_, (column(name).isNotNull() for name in ids))

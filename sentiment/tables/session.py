@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
@@ -32,6 +33,7 @@ _SETTINGS = {
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
 }
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _DAEMON = "sentiment.tables.daemon"
 _LOCAL_SETTINGS = {
     "spark.ui.enabled": "false",
@@ -70,12 +72,17 @@ def build_session(app_name: str, debug: bool = False) -> SparkSession:
     if master == _SPARK_SUBMIT_DEFAULT:
         builder = builder.master(_LOCAL_WITH_RETRIES)
     if str(master).startswith("local"):
-        settings |= _LOCAL_SETTINGS
+        settings |= _LOCAL_SETTINGS | _share_gpu()
         if _is_installed():
             settings["spark.python.daemon.module"] = _DAEMON
     for key, value in settings.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _share_gpu() -> dict[str, str]:
+    """With a GPU here: one task at a time, which owns it. Local mode does not schedule GPUs."""
+    return {"spark.task.cpus": str(os.cpu_count())} if _NVIDIA_DRIVER.exists() else {}
 
 
 def _is_installed() -> bool:

@@ -93,7 +93,7 @@ def _load_once(folder: str, options: Mapping[str, Any], census: WorkerCensus) ->
     task, and a cache in it would be a new one each time.
     """
     census.note_worker()
-    options = {**options, "device": _find_device()}
+    options = {"device": _find_device(), **options}
     key = (folder, repr(sorted(options.items())))
     if key not in _loaded:
         # Parallelism is Spark's: a tokenizer that takes every core slows its neighbours.

@@ -69,6 +69,21 @@ def test_every_row_ends_as_one_score_or_one_reject(score, write_parquet, tmp_pat
     assert rejected["review_id"].isna().sum() == 2
 
 
+def test_the_summary_says_what_scored_and_how_soon(score, write_parquet):
+    summary = score(write_parquet(make_mixed_reviews()))
+    assert sum(summary.stages.values()) == summary.scored_rows
+    assert summary.engines in (
+        ["int8"],
+        ["bf16"],
+        ["reference"],
+        [],
+    )  # none if an earlier test's worker lives
+    asked = score(write_parquet(make_reviews(20), "again.parquet"), engine="reference")
+    assert asked.engines == ["reference"]
+    assert asked.model_loads <= asked.python_workers
+    assert 0 < asked.worker_start_seconds < 3600
+
+
 def test_the_published_table_has_the_contract_columns_and_no_text(score, write_parquet, tmp_path):
     summary = score(write_parquet(make_mixed_reviews()))
     batch = Path(summary.batch)
@@ -244,7 +259,7 @@ def test_a_file_that_lost_rows_before_publishing_is_not_published(
 def test_a_model_that_fails_in_a_worker_is_a_model_error(score, write_parquet, tmp_path, use_tiny_model):
     broken = tmp_path / "broken"
     shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, broken)
-    (broken / "artifacts" / "encoder" / "model.safetensors").write_bytes(b"damaged")
+    (broken / "artifacts" / "encoder" / "tokenizer.json").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="failed in a Spark worker") as caught:
         score(write_parquet(make_reviews(10)), model_uri=str(broken))
     assert caught.value.exit_code == 4

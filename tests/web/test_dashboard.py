@@ -133,7 +133,7 @@ def test_one_review_gets_label_score_and_tokens(page):
 
 def test_a_truncated_review_is_said_to_be_one(page):
     score_one(page, "a good phone for a year")
-    assert "first 4 tokens" in page.info[0].value
+    assert "4 of its tokens" in page.info[0].value
 
 
 def test_a_blank_review_is_rejected_in_words(page):
@@ -153,11 +153,11 @@ def test_a_file_is_summed_up_and_every_row_comes_back_in_order(page):
     scored = page.session_state["scored"]
     assert [button.label for button in page.download_button] == ["Download CSV", "Download Parquet"]
     assert scored.csv.decode().splitlines() == [
-        '"id","text","label","score","n_tokens","truncated","reject_reason"',
-        '"03","a good one","positive",0.875,3,false,',
-        '"01","",,,0,false,"blank_text"',
-        '"02","it broke","negative",0.875,2,false,',
-        '"04","good and long and more","positive",0.875,4,true,',
+        '"id","text","label","score","n_tokens","truncated","stage","reject_reason"',
+        '"03","a good one","positive",0.875,3,false,"encoder",',
+        '"01","",,,0,false,,"blank_text"',
+        '"02","it broke","negative",0.875,2,false,"encoder",',
+        '"04","good and long and more","positive",0.875,4,true,"encoder",',
     ]
     assert pq.read_table(pa.BufferReader(scored.parquet)).column("id").to_pylist() == ["03", "01", "02", "04"]
 

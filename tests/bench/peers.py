@@ -1,0 +1,54 @@
+"""What this project is compared with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from . import loop_peers, spark_peers
+from .trials import Hosted, Open, Trial
+
+PEERS: Mapping[str, Mapping[str, Open]] = {
+    "mlflow_spark_udf": {"mlflow_spark_udf": spark_peers.open_mlflow_spark_udf},
+    "hf_pipeline_udf": {"hf_pipeline_udf": spark_peers.open_hf_pipeline_udf},
+    "predict_batch_udf": {"predict_batch_udf": spark_peers.open_predict_batch_udf},
+    "torch_sorted": {
+        "torch_sorted_threads": loop_peers.open_torch_sorted_threads,
+        "torch_sorted_processes": loop_peers.open_torch_sorted_processes,
+    },
+    "onnxruntime_int8": {
+        "onnxruntime_int8_threads": loop_peers.open_onnxruntime_int8_threads,
+        "onnxruntime_int8_processes": loop_peers.open_onnxruntime_int8_processes,
+    },
+}
+"""Peer (a key of `ratios`) to its variants, of which the stronger one counts (`pick_stronger`)."""
+
+SLOW = ("mlflow_spark_udf", "hf_pipeline_udf", "predict_batch_udf", "torch_sorted")
+"""Peers that had better get a stratified subset."""
+
+
+@dataclass(frozen=True)
+class Stronger:
+    """The variant of a peer that counts, and its rate."""
+
+    variant: str
+    rate: float
+
+
+def host(variant: str, trial: Trial) -> Hosted:
+    """A variant in a process of its own, not yet started."""
+    for variants in PEERS.values():
+        if variant in variants:
+            return Hosted(variant, variants[variant], trial)
+    raise KeyError(variant)
+
+
+def list_variants(peer: str) -> list[str]:
+    return list(PEERS[peer])
+
+
+def pick_stronger(peer: str, rates: Mapping[str, float]) -> Stronger:
+    """The fastest variant of the peer among the variants that were timed; KeyError if none was."""
+    timed = {name: rates[name] for name in PEERS[peer] if name in rates}
+    if not timed:
+        raise KeyError(peer)
+    variant = max(timed, key=lambda name: timed[name])
+    return Stronger(variant, timed[variant])

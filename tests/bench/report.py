@@ -1,0 +1,93 @@
+"""The results as a file, a table and a picture."""
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+NAMES = {
+    "ours_spark": "this project, Spark job",
+    "ours_loop": "this project, bare loop",
+    "onnxruntime_int8": "ONNX Runtime int8, sorted (loop)",
+    "torch_sorted": "torch fp32, sorted (loop)",
+    "mlflow_spark_udf": "mlflow.pyfunc.spark_udf, transformers flavor",
+    "predict_batch_udf": "predict_batch_udf, torch, 64",
+    "hf_pipeline_udf": "HF pipeline in a pandas UDF, 32",
+}
+_VERSIONS = ("torch", "transformers", "openvino", "onnxruntime", "pyspark", "mlflow", "tokenizers")
+
+
+def merge(path: Path, sections: dict[str, Any]) -> None:
+    """Put sections into the JSON file at `path`, beside those that are there, at one stroke."""
+    found = json.loads(path.read_text()) if path.exists() else {}
+    found |= sections | {"machine": describe_machine()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(found, indent=2) + "\n")
+    partial.replace(path)
+
+
+def describe_machine() -> str:
+    """Processor, cores, Python and the versions of what is timed."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    features = [flag for flag in ("avx512_vnni", "avx512_bf16", "amx_int8") if flag in flags]
+    versions = [f"{name} {metadata.version(name).partition('+')[0]}" for name in _VERSIONS if _has(name)]
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"{cores} cores of an {processor} ({', '.join(features) or 'plain'}), Python "
+        f"{platform.python_version()}, {', '.join(versions)}"
+    )
+
+
+def write(path: Path, folder: Path) -> None:
+    """Write batch.md and batch.png of the results at `path`."""
+    results = json.loads(path.read_text())
+    (folder / "batch.md").write_text(tabulate(results))
+    _draw(results).savefig(folder / "batch.png", dpi=110)
+
+
+def tabulate(results: dict[str, Any]) -> str:
+    """The comparison as a Markdown table, with what it was measured on."""
+    sizes = [size for size in ("distilbert", "minilm") if size in results]
+    lines = ["| reviews/s on the same cores | " + " | ".join(sizes) + " |", "|---|" + "---|" * len(sizes)]
+    for name, words in NAMES.items():
+        cells = []
+        for size in sizes:
+            rate = results[size]["rates"][name]
+            cells.append(f"{rate:.1f} ({results[size]['rates']['ours_spark'] / rate:.1f}x)")
+        lines.append(f"| {words} | " + " | ".join(cells) + " |")
+    notes = [
+        f"{size}: {results[size]['rows']:,} reviews of {results[size]['tokens_per_review']:.0f} tokens "
+        f"(the four slower ones a sample of {results[size]['slow_rows']} with the same lengths)"
+        for size in sizes
+    ]
+    return "\n".join([*lines, "", f"{results['machine']}. {'; '.join(notes)}."]) + "\n"
+
+
+def _draw(results: dict[str, Any]) -> Any:
+    from matplotlib.figure import Figure
+
+    sizes = [size for size in ("distilbert", "minilm") if size in results]
+    figure = Figure(figsize=(9, 1.2 + 2.2 * len(sizes)), layout="constrained")
+    panels = figure.subplots(len(sizes), 1, squeeze=False)[:, 0]
+    for size, axes in zip(sizes, panels, strict=True):
+        rates = results[size]["rates"]
+        names = sorted(NAMES, key=lambda name: rates[name])
+        colors = ["C0" if name.startswith("ours") else "0.7" for name in names]
+        bars = axes.barh([NAMES[name] for name in names], [rates[name] for name in names], color=colors)
+        axes.bar_label(bars, [f" {rates[name]:.1f}" for name in names])
+        axes.set_title(size, loc="left")
+        axes.set_xlabel("reviews/s")
+        axes.margins(x=0.12)
+    return figure
+
+
+def _has(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
