@@ -45,7 +45,7 @@ class Plan:
     parity_rows: int
 
 
-FULL = Plan(rows=800, slow_rows=96, repetitions=3, slow_repetitions=2, skew_rows=4_000, parity_rows=10_000)
+FULL = Plan(rows=1_600, slow_rows=96, repetitions=3, slow_repetitions=1, skew_rows=4_000, parity_rows=10_000)
 QUICK = Plan(rows=240, slow_rows=96, repetitions=1, slow_repetitions=1, skew_rows=2_000, parity_rows=300)
 
 
@@ -53,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rows, one repetition: for working")
     parser.add_argument(
-        "--sections", default="distilbert,minilm,skew,parity,cascade", help="of these, and scale"
+        "--sections", default="distilbert,cascade,skew,minilm,parity", help="of these, and scale"
     )
     parser.add_argument("--minilm", type=Path, help="folder of a tuned minilm's MLflow model")
     arguments = parser.parse_args()
