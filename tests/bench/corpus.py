@@ -31,11 +31,6 @@ def load_texts() -> list[str]:
     return list(dict.fromkeys(text for text in texts if text and not text.isspace()))
 
 
-def name_source() -> str:
-    """What `load_texts` reads, for the report."""
-    return "Multi-Domain Sentiment v2, Amazon" if DATED_REVIEWS.exists() else "the project's sample"
-
-
 def draw_texts(texts: Sequence[str], rows: int, seed: int) -> list[str]:
     """`rows` distinct positions of `texts` in random order; ValueError if there are not so many."""
     if rows > len(texts):
@@ -88,12 +83,6 @@ def write_replicated(texts: Sequence[str], rows: int, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_atomically(path, _SCHEMA.with_metadata(note), _batch_rows(copies))
     return path
-
-
-def count_replicated(path: Path) -> int | None:
-    """Distinct reviews that a table was replicated from; None if it is not replicated."""
-    note = (pq.read_schema(path).metadata or {}).get(REPLICATED_KEY)
-    return None if note is None else int(json.loads(note))
 
 
 def write_one_file(texts: Sequence[str], folder: Path) -> Path:

@@ -17,11 +17,10 @@ from typing import Any
 
 from .corpus import ROOT
 from .preparation import keep
+from .spark_peers import IDLE_SECONDS
 from .trials import Pass, Trial
 
 TOUCH_ROWS = 16
-_IDLE_SECONDS = 30.0
-"""Spark ends a Python worker, and the model in it, that was idle for a minute."""
 
 _model: Any = None
 """Of a pool's process."""
@@ -103,7 +102,7 @@ def _open_job(trial: Trial, cascade: str) -> Iterator[Pass]:
 
     def run_pass() -> float:
         nonlocal last_end
-        if time.perf_counter() - last_end > _IDLE_SECONDS:
+        if time.perf_counter() - last_end > IDLE_SECONDS:
             run(few, "touch")
         seconds = run(trial.reviews, f"ours-{cascade}")
         last_end = time.perf_counter()

@@ -1,7 +1,6 @@
 """What this project is compared with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from . import loop_peers, spark_peers
 from .trials import Hosted, Open, Trial
@@ -19,18 +18,10 @@ PEERS: Mapping[str, Mapping[str, Open]] = {
         "onnxruntime_int8_processes": loop_peers.open_onnxruntime_int8_processes,
     },
 }
-"""Peer (a key of `ratios`) to its variants, of which the stronger one counts (`pick_stronger`)."""
+"""Peer (a key of `ratios`) to its variants."""
 
 SLOW = ("mlflow_spark_udf", "hf_pipeline_udf", "predict_batch_udf", "torch_sorted")
 """Peers that had better get a stratified subset."""
-
-
-@dataclass(frozen=True)
-class Stronger:
-    """The variant of a peer that counts, and its rate."""
-
-    variant: str
-    rate: float
 
 
 def host(variant: str, trial: Trial) -> Hosted:
@@ -39,16 +30,3 @@ def host(variant: str, trial: Trial) -> Hosted:
         if variant in variants:
             return Hosted(variant, variants[variant], trial)
     raise KeyError(variant)
-
-
-def list_variants(peer: str) -> list[str]:
-    return list(PEERS[peer])
-
-
-def pick_stronger(peer: str, rates: Mapping[str, float]) -> Stronger:
-    """The fastest variant of the peer among the variants that were timed; KeyError if none was."""
-    timed = {name: rates[name] for name in PEERS[peer] if name in rates}
-    if not timed:
-        raise KeyError(peer)
-    variant = max(timed, key=lambda name: timed[name])
-    return Stronger(variant, timed[variant])

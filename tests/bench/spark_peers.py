@@ -15,7 +15,7 @@ from .trials import Pass, Trial
 _TASKS_PER_CORE = 4
 _PIPELINE_ROWS = 32
 _PREDICT_ROWS = 64
-_IDLE_SECONDS = 30.0
+IDLE_SECONDS = 30.0
 """Spark ends a Python worker, and the model in it, that was idle for a minute."""
 _PREDICTION = "label string, score double"
 
@@ -120,7 +120,7 @@ def _open_session(
 
         def run_pass() -> float:
             nonlocal last_end
-            if time.perf_counter() - last_end > _IDLE_SECONDS:
+            if time.perf_counter() - last_end > IDLE_SECONDS:
                 run(few)
             seconds = run(reviews)
             last_end = time.perf_counter()
