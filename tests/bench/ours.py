@@ -195,6 +195,8 @@ def _package(encoder: Path, target: Path) -> None:
     from sentiment.training.packaging import log_model
 
     target.mkdir(parents=True, exist_ok=True)
+    # A model of random weights has no business in whatever registry is preset.
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{target / 'mlflow.db'}"
     registry.use_tracking(target)
     registry.open_experiment("bench")
     with tempfile.TemporaryDirectory() as scratch:
