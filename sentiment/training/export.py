@@ -47,12 +47,28 @@ def remove_graph(folder: Path) -> None:
 
 
 def _make_traceable(model: Any) -> Any:
+    """`model` as a module of two positional inputs that gives the logits, its last layer in float32.
+
+    A matrix product would be computed, and its results given, in bfloat16 or int8 like those before it:
+    a probability of three digits. What is not one keeps float32 up to the output.
+    """
     import torch
+
+    class ExactLinear(torch.nn.Module):
+        def __init__(self, linear: Any) -> None:
+            super().__init__()
+            self.linear = linear
+
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            product: torch.Tensor = (hidden.unsqueeze(-2) * self.linear.weight).sum(-1)
+            return product + self.linear.bias
 
     class Logits(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
+            if isinstance(getattr(model, "classifier", None), torch.nn.Linear):
+                model.classifier = ExactLinear(model.classifier)
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
             return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
