@@ -1,6 +1,7 @@
 """Fine-tune an encoder on labelled reviews and register it: `python jobs/finetune.py --help`."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     return finetune(config, report).as_dict()
 
 
-def show(summary: dict[str, Any]) -> list[Table]:
+def show(summary: Mapping[str, Any]) -> list[Table]:
     """The model's test figures beside the baselines', and where it is."""
     test, baselines, data = summary["test"], summary["baselines"], summary["data"]
     rows = [

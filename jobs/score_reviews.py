@@ -2,9 +2,10 @@
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -12,24 +13,43 @@ from sentiment.cli import Reporter, make_table, run_job, tell_stderr
 from sentiment.config import ScoreConfig
 from sentiment.schema import LINEAR, REJECT_REASONS
 
+_OTHER_ROWS = {
+    "repeated_rows": "same id and text as another row of the run",
+    "skipped_rows": "scored or rejected by an earlier run",
+    "waiting_rows": "left for another run",
+}
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
 HOME = Path(__file__).resolve().parents[1]
 
 
 def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
     """Set tracking, score, and give the summary."""
-    from sentiment import registry, sample
-    from sentiment.tables.runs import run_scoring
-    from sentiment.tables.session import build_session
+    from sentiment.tables.paths import check_apart
+    from sentiment.tables.store import open_store, peek_store
 
-    registry.use_tracking(HOME)
-    if config.input == sample.SAMPLE:
-        config = dataclasses.replace(config, input=str(sample.write_sample_table()))
-    now = datetime.now(timezone.utc)
-    return run_scoring(config, lambda: build_session("score_reviews", report.debug), now, report).as_dict()
+    check_apart(config.input, config.output)
+    with (peek_store if config.dry_run else open_store)(config.output) as store:
+        # Behind the lock: who is refused leaves at once, without the second that these take to import.
+        from sentiment import registry, sample
+        from sentiment.tables.runs import run_scoring
+        from sentiment.tables.session import build_session
+
+        registry.use_tracking(HOME)
+        if config.input == sample.SAMPLE:
+            config = dataclasses.replace(config, input=str(sample.write_sample_table()))
+
+        def start_session() -> "SparkSession":
+            return build_session("score_reviews", report.debug, config.worker_timeout_seconds)
+
+        return run_scoring(config, store, start_session, datetime.now(timezone.utc), report).as_dict()
 
 
-def show(summary: dict[str, Any]) -> list[Table]:
+def show(summary: Mapping[str, Any]) -> list[Table]:
     """What became of the rows, and where they are."""
+    if summary["dry_run"]:
+        return [_show_pending(summary)]
     rows = [("rows read", f"{summary['input_rows']:,}"), ("scored", f"{summary['scored_rows']:,}")]
     rows += [(f"  {label}", f"{count:,}") for label, count in sorted(summary["labels"].items())]
     if summary["stages"].get(LINEAR):
@@ -39,17 +59,33 @@ def show(summary: dict[str, Any]) -> list[Table]:
         (f"  {reason}: {REJECT_REASONS[reason]}", f"{count:,}")
         for reason, count in sorted(summary["rejected_by_reason"].items())
     ]
-    if summary["skipped_rows"]:
-        rows += [("scored by an earlier run", f"{summary['skipped_rows']:,}")]
+    rows += [(said, f"{summary[key]:,}") for key, said in _OTHER_ROWS.items() if summary[key]]
     rows += [
         ("reviews/s while scoring", f"{summary['rows_per_second']:,.1f}"),
         ("seconds in all", f"{summary['seconds']:,.1f}"),
         ("engine", ", ".join(summary["engines"]) or "-"),
         ("Python workers / model loads", f"{summary['python_workers']} / {summary['model_loads']}"),
         ("model version", summary["model_version"]),
-        ("batch", summary["batch"] or "none: nothing was pending"),
+        ("batch", "\n".join(summary["batches"]) or "none: nothing was pending"),
     ]
-    return [make_table("Scored reviews", ("", summary["output"]), rows)]
+    return [make_table("Scored reviews", ("", summary["output"]), rows), *_show_bad_files(summary)]
+
+
+def _show_pending(summary: Mapping[str, Any]) -> Table:
+    rows = [
+        ("rows in all", f"{summary['input_rows']:,}"),
+        ("to score, at most", f"{summary['pending_rows']:,}"),
+        ("files in all", f"{summary['input_files']:,}"),
+        ("files to read", f"{summary['pending_files']:,}"),
+        ("files that cannot be used", f"{len(summary['bad_files']):,}"),
+        ("model version", summary["model_version"]),
+    ]
+    return make_table("Pending, nothing was scored", ("", summary["output"]), rows)
+
+
+def _show_bad_files(summary: Mapping[str, Any]) -> list[Table]:
+    rows = [(bad["path"], bad["reason"].removeprefix(f"{bad['path']}: ")) for bad in summary["bad_files"]]
+    return [make_table("Files set aside", ("file", "why"), rows)] if rows else []
 
 
 def tell(line: str) -> None:

@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from .errors import ConfigError, SentimentError
 Config = TypeVar("Config")
 Run = Callable[[Config, "Reporter"], dict[str, Any]]
 """A job's work: a config and where to report to, in; the summary, out."""
-Show = Callable[[dict[str, Any]], Sequence[Table]]
+Show = Callable[[Mapping[str, Any]], Sequence[Table]]
 """The summary as the tables that a person reads."""
 
 Tell = Callable[[str], None]
@@ -95,6 +95,9 @@ def run_job(
         given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
         summary = run(load_config(config_class, conf, given), reporter)
     except SentimentError as error:
+        if error.summary is not None:  # part of the work was done
+            reporter.close()
+            _show_result(error.summary, arguments.summary, show, tell)
         return _fail(reporter, tell, str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail(reporter, tell, "interrupted", INTERRUPTED)
@@ -102,12 +105,7 @@ def run_job(
         message = f"unexpected {type(error).__name__}; run again with --debug to see where"
         return _fail(reporter, tell, message, SentimentError.exit_code)
     reporter.close()
-    for warning in summary.get("warnings", ()):
-        tell(f"warning: {warning}")
-    _write_summary(arguments.summary, summary)
-    out = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-    for table in show(summary):
-        out.print(table)
+    _show_result(summary, arguments.summary, show, tell)
     return 0
 
 
@@ -129,7 +127,9 @@ def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -
         allow_abbrev=False,
     )
     for field in config_fields(config_class):
-        parser.add_argument(f"--{field.name}", metavar="VALUE", help=_help(field))
+        # A switch may stand alone, or have a value like the others: `--dry_run`, `--dry_run false`.
+        alone = {"nargs": "?", "const": "true"} if field.default is False else {}
+        parser.add_argument(f"--{field.name}", metavar="VALUE", help=_help(field), **alone)  # type: ignore[arg-type]
     parser.add_argument("--conf", metavar="FILE", help=f"YAML with these values ({default_conf.name})")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results there as JSON")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and library messages")
@@ -142,6 +142,15 @@ def _help(field: "dataclasses.Field[Any]") -> str:
     # argparse takes a per cent sign for a format.
     default = "" if field.default in (None, dataclasses.MISSING) else f" ({field.default})"
     return f"{description}{default}".replace("%", "%%")
+
+
+def _show_result(summary: Mapping[str, Any], path: Path | None, show: Show, tell: Tell) -> None:
+    for warning in summary.get("warnings", ()):
+        tell(f"warning: {warning}")
+    _write_summary(path, summary)
+    out = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    for table in show(summary):
+        out.print(table)
 
 
 def _fail(reporter: Reporter, tell: Tell, message: str, exit_code: int) -> int:
@@ -177,7 +186,7 @@ def _prepare_summary(summary: Path | None) -> None:
         raise ConfigError(f"summary: cannot write {summary} ({error.strerror})") from error
 
 
-def _write_summary(path: Path | None, summary: dict[str, Any]) -> None:
+def _write_summary(path: Path | None, summary: Mapping[str, Any]) -> None:
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """What a job is told: one frozen dataclass a job, filled from YAML and arguments, checked once."""
 
 import dataclasses
+import datetime
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,20 @@ def _check_alias(alias: str | None) -> str | None:
 def _read_off(value: object) -> object:
     """YAML reads a plain `off` as false."""
     return "off" if value is False else value
+
+
+def _check_day(day: str | None) -> str | None:
+    if day is not None:
+        datetime.date.fromisoformat(day)
+    return day
+
+
+def _read_day(value: object) -> object:
+    """YAML reads a plain 2026-01-31 as a date."""
+    return str(value) if isinstance(value, datetime.date) else value
+
+
+_Day = pydantic.AfterValidator(_check_day)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
@@ -104,6 +119,42 @@ class ScoreConfig:
     rows_per_task: Annotated[
         int, _Positive, Field(description="reviews that one Spark task scores, about")
     ] = 8_000
+    date_col: Annotated[
+        str | None, Field(description="date column that since and until look at: dates, times or ISO strings")
+    ] = None
+    since: Annotated[
+        str | None,
+        _Day,
+        pydantic.BeforeValidator(_read_day),
+        Field(description="score only rows of this day or later, YYYY-MM-DD"),
+    ] = None
+    until: Annotated[
+        str | None,
+        _Day,
+        pydantic.BeforeValidator(_read_day),
+        Field(description="score only rows before this day"),
+    ] = None
+    max_rows: Annotated[
+        int | None, _Positive, Field(description="take at most so many rows; the rest stays pending")
+    ] = None
+    rescore: Annotated[
+        bool, Field(description="score also what other models have scored (default: only new reviews)")
+    ] = False
+    dry_run: Annotated[bool, Field(description="say what is pending, and score nothing")] = False
+    chunk_rows: Annotated[
+        int, _Positive, Field(description="rows published together; a run that is killed loses no more")
+    ] = 200_000
+    max_bad_files: Annotated[
+        int,
+        Field(ge=0, description="more files than these that cannot be used end the run with 3, at its end"),
+    ] = 0
+    max_reject_share: Annotated[
+        float, Field(ge=0, le=1, description="a batch with a greater share of rejects is not published")
+    ] = 0.05
+    max_text_chars: Annotated[int, _Positive, Field(description="a longer text is a reject")] = 1_000_000
+    worker_timeout_seconds: Annotated[
+        int, _Positive, Field(description="a Python worker that gives nothing for so long is replaced")
+    ] = 3600
     engine: Annotated[
         Literal["auto", "gpu", "int8", "bf16", "reference"],
         Field(description="what runs the encoder; auto: the GPU, else what the model carries for a CPU"),
@@ -113,6 +164,12 @@ class ScoreConfig:
         Field(description="off: the encoder scores every review (default: as the model was logged)"),
         pydantic.BeforeValidator(_read_off),
     ] = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_dates(self) -> "ScoreConfig":
+        if (self.since or self.until) and not self.date_col:
+            raise ValueError("since and until need date_col, the column that they look at")
+        return self
 
 
 def load_config(config_class: type[Config], path: Path | None, arguments: Mapping[str, Any]) -> Config:

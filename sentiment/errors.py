@@ -9,6 +9,7 @@
     │   ├── UnreadableFileError
     │   ├── EmptyInputError
     │   ├── SchemaMismatchError
+    │   ├── BadFilesError                        some files; the rest was scored
     │   └── UnusableLabelsError
     ├── ModelError                      exit 4   a model that cannot be used
     │   ├── ModelNotFoundError
@@ -17,17 +18,28 @@
     ├── StoreError                      exit 1
     │   └── StoreLockedError            exit 5   another run holds the store
     ├── GateError                       exit 6   a quality gate said no
+    │   └── HeldBatchError                       a batch is staged, and not published
     └── ScoringError                    exit 1   a Spark run that failed
 
 A message is one line that says what is wrong, where, what was expected, what was found and what to
 do next. It never contains review text.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class SentimentError(Exception):
-    """Root of the tree; `exit_code` is what a job returns for it."""
+    """Root of the tree; `exit_code` is what a job returns for it.
+
+    `summary` is that of a job which did part of its work before it failed.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, summary: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.summary = summary
 
 
 class ConfigError(SentimentError):
@@ -56,6 +68,10 @@ class EmptyInputError(InputError):
 
 class SchemaMismatchError(InputError):
     """A column is missing or has a type that cannot be used."""
+
+
+class BadFilesError(InputError):
+    """More files than allowed cannot be used; what is in the others was scored and published."""
 
 
 class UnusableLabelsError(InputError):
@@ -94,6 +110,10 @@ class GateError(SentimentError):
     """A quality gate said no."""
 
     exit_code = 6
+
+
+class HeldBatchError(GateError):
+    """Too many rows of a batch were rejected: it stays staged, to be looked at, until the next run."""
 
 
 class ScoringError(SentimentError):

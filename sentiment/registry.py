@@ -6,6 +6,8 @@ imports in milliseconds.
 
 import logging
 import os
+import shutil
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +27,13 @@ TEXT_COL_KEY = "text_col"
 class ModelReference:
     """A model that exists: where its files lie and what the scored table calls it.
 
-    `version` is the registry's version, or the first 12 digits of the model's id if it is in no
-    registry. `text_col` is what it was trained on, None if it does not say.
+    `pinned_uri` means this very model, whatever an alias says later. `version` is the registry's version,
+    or the first 12 digits of the model's id if it is in no registry. `text_col` is what it was trained on,
+    None if it does not say.
     """
 
     uri: str
+    pinned_uri: str
     version: str
     folder: Path
     model_id: str
@@ -90,6 +94,7 @@ def resolve_model(uri: str) -> ModelReference:
         raise ModelNotFoundError(f"{folder}: the MLmodel file there names no pyfunc; expected a logged model")
     return ModelReference(
         uri=uri,
+        pinned_uri=_pin(uri, version),
         version=version or str(metadata.model_uuid).replace("-", "")[:12],
         folder=folder,
         model_id=str(metadata.model_uuid),
@@ -115,6 +120,27 @@ def load_model(uri: str | Path, options: Mapping[str, Any] | None = None) -> Loa
             "its requirements are in requirements.txt beside it"
         ) from error
     return model
+
+
+def fetch_model(uri: str, tracking_uri: str, target: Path) -> None:
+    """Put a copy of the model's files at `target`, whole or not at all.
+
+    Raises ModelNotFoundError if they cannot be had from here.
+    """
+    mlflow = import_mlflow()
+    mlflow.set_tracking_uri(tracking_uri)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        found = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(partial)))
+    except Exception as error:  # as in `resolve_model`
+        raise ModelNotFoundError(
+            f"{socket.gethostname()}: no model at {uri!r} (tracking server "
+            f"{_without_password(tracking_uri)}); every node must reach it"
+        ) from error
+    found.rename(target)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def name_engine(model: LoadedModel) -> str:

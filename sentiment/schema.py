@@ -39,6 +39,11 @@ STAGES = (LINEAR, ENCODER)
 # What the scored table adds.
 MODEL_VERSION = "model_version"
 SCORED_AT = "scored_at"
+TEXT_DIGEST = "text_digest"
+"""Spark's xxhash64 of the text: tells a changed text from one that was scored already."""
+SEQUENCE = "sequence"
+"""Number of the batch in its store, growing: of two rows of one id the higher one is the newer."""
+TABLE_COLUMNS = (TEXT_DIGEST, MODEL_VERSION, SCORED_AT, SEQUENCE)
 
 # Why a review has no label.
 NULL_ID = "null_id"
@@ -46,22 +51,33 @@ NULL_TEXT = "null_text"
 BLANK_TEXT = "blank_text"
 NOT_TEXT = "not_text"
 UNDECODABLE_TEXT = "undecodable_text"
+TOO_LONG_TEXT = "too_long_text"
+DUPLICATE_ID = "duplicate_id"
+MODEL_FAILED = "model_failed"
 REJECT_REASONS = {
     NULL_ID: "an id column is null",
     NULL_TEXT: "the text is null",
     BLANK_TEXT: "the text is empty, or nothing in it is a token",
     NOT_TEXT: "the value is not a string",
     UNDECODABLE_TEXT: "the string is not valid Unicode (a lone surrogate)",
+    TOO_LONG_TEXT: "the text is longer than max_text_chars",
+    DUPLICATE_ID: "other rows of the run have this id and another text",
+    MODEL_FAILED: "the model fails on this text, and on no other beside it",
 }
 
 
 _NAME_LIKE = re.compile(r"[\w.-]{1,40}")
 
 
+def name_like(names: Iterable[str]) -> list[str]:
+    """Those that look like names of columns: what does not may be a review."""
+    return [name for name in names if _NAME_LIKE.fullmatch(str(name))]
+
+
 def show_columns(names: Iterable[str]) -> str:
     """Column names for a message; what does not look like a name may be a review, and is only counted."""
     listed = list(names)
-    shown = [name for name in listed if _NAME_LIKE.fullmatch(str(name))]
+    shown = name_like(listed)
     others = len(listed) - len(shown)
     return ", ".join(shown) + (f" and {others} that look like no names" if others else "")
 

@@ -9,24 +9,26 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from .. import schema
-from ..errors import StoreError
+from ..errors import HeldBatchError, StoreError
+from .selection import SKIP_REASON
 from .store import REJECTED
 
 SCORED_COLUMNS = (
     *(schema.LABEL, schema.SCORE, schema.N_TOKENS, schema.TRUNCATED, schema.STAGE),
-    *(schema.MODEL_VERSION, schema.SCORED_AT),
+    *schema.TABLE_COLUMNS,
 )
-REJECTED_COLUMNS = (schema.REJECT_REASON, schema.MODEL_VERSION, schema.SCORED_AT)
+REJECTED_COLUMNS = (schema.REJECT_REASON, *schema.TABLE_COLUMNS)
 """Columns of the published files, behind the ids."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The rows of a batch: scored ones by label and stage, rejected ones by reason, scores that are none."""
+    """The rows of a batch: scored ones by label and stage, the others by reason; scores that are none."""
 
     labels: dict[str, int] = field(default_factory=dict)
     stages: dict[str, int] = field(default_factory=dict)
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    skipped_by_reason: dict[str, int] = field(default_factory=dict)
     bad_scores: int = 0
 
     @property
@@ -37,33 +39,48 @@ class Counts:
     def rejected(self) -> int:
         return sum(self.rejected_by_reason.values())
 
+    @property
+    def skipped(self) -> int:
+        return sum(self.skipped_by_reason.values())
+
+    def __add__(self, other: "Counts") -> "Counts":
+        def add(name: str) -> dict[str, int]:
+            return dict(Counter(getattr(self, name)) + Counter(getattr(other, name)))
+
+        parts = (add("labels"), add("stages"), add("rejected_by_reason"), add("skipped_by_reason"))
+        return Counts(*parts, self.bad_scores + other.bad_scores)
+
 
 def count_rows(predictions: DataFrame) -> Counts:
     """Count `scoring.score_reviews`' rows in one pass; a score is bad if null, NaN or not in [0.5, 1]."""
     is_bad = F.col(schema.SCORE).isNull() | ~F.col(schema.SCORE).between(0.5, 1.0)
     groups = (
-        predictions.groupBy(schema.REJECT_REASON, schema.LABEL, schema.STAGE)
+        predictions.groupBy(SKIP_REASON, schema.REJECT_REASON, schema.LABEL, schema.STAGE)
         .agg(F.count(F.lit(1)).alias("rows"), F.count_if(is_bad).alias("bad"))
         .collect()
     )
-    labels, stages, reasons = Counter[str](), Counter[str](), Counter[str]()
+    labels, stages, reasons, skipped = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     bad_scores = 0
     for group in groups:
+        if group[SKIP_REASON] is not None:
+            skipped[group[SKIP_REASON]] += group["rows"]
+            continue
         if group[schema.REJECT_REASON] is not None:
             reasons[group[schema.REJECT_REASON]] += group["rows"]
             continue
         labels[str(group[schema.LABEL])] += group["rows"]
         stages[str(group[schema.STAGE])] += group["rows"]
         bad_scores += group["bad"]
-    return Counts(dict(labels), dict(stages), dict(reasons), bad_scores)
+    return Counts(dict(labels), dict(stages), dict(reasons), dict(skipped), bad_scores)
 
 
 def audit(counts: Counts, input_rows: int) -> None:
     """Raise StoreError unless rows in are rows out, and every score is one of a known label."""
-    if counts.scored + counts.rejected != input_rows:
+    if counts.scored + counts.rejected + counts.skipped != input_rows:
         raise StoreError(
-            f"audit: {input_rows:,} rows were read, {counts.scored:,} scored and {counts.rejected:,} "
-            "rejected; nothing was published; the input may have changed during the run: run again"
+            f"audit: {input_rows:,} rows were read, {counts.scored:,} scored, {counts.rejected:,} rejected "
+            f"and {counts.skipped:,} skipped; nothing was published; the input may have changed during the "
+            "run: run again"
         )
     are_known = set(counts.labels) <= set(schema.LABELS) and set(counts.stages) <= set(schema.STAGES)
     if counts.bad_scores or not are_known:
@@ -74,6 +91,20 @@ def audit(counts: Counts, input_rows: int) -> None:
         )
 
 
+def check_rejects(counts: Counts, max_share: float, staged: Path) -> None:
+    """Raise HeldBatchError if more than this share of the rows that were not skipped is rejected."""
+    done = counts.scored + counts.rejected
+    if done and counts.rejected / done > max_share:
+        reasons = ", ".join(
+            f"{reason} {rows:,}" for reason, rows in sorted(counts.rejected_by_reason.items())
+        )
+        raise HeldBatchError(
+            f"{counts.rejected:,} of {done:,} rows were rejected ({counts.rejected / done:.1%}: {reasons}), "
+            f"more than max_reject_share {max_share:.1%}; the batch is not published and lies in {staged} "
+            "until the next run; mend the input, or allow more with --max_reject_share"
+        )
+
+
 def audit_files(staged: Path, counts: Counts, id_columns: tuple[str, ...]) -> None:
     """Raise StoreError unless the files to be published hold the counted rows and exactly their columns."""
     for folder, rows, columns in (
@@ -81,7 +112,7 @@ def audit_files(staged: Path, counts: Counts, id_columns: tuple[str, ...]) -> No
         (staged / REJECTED, counts.rejected, REJECTED_COLUMNS),
     ):
         found_rows = 0
-        for path in folder.glob("*.parquet"):
+        for path in folder.glob("part-*"):
             metadata = pq.read_metadata(path)
             found_rows += metadata.num_rows
             if metadata.schema.to_arrow_schema().names != [*id_columns, *columns]:

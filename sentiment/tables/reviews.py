@@ -1,31 +1,70 @@
 """The reviews of a checked input, as Spark rows of ids and text."""
 
 import functools
+from collections.abc import Iterable, Sequence
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
 from .. import schema
+from .files import Columns
 from .inspection import ReviewTable
+from .manifests import Window
+from .planning import Slice
+
+IS_OUTSIDE = "_is_outside"
+_POSITION = "_metadata.row_index"
+"""Spark's number of a row in its Parquet file, from 0."""
 
 
-def read_reviews(spark: SparkSession, table: ReviewTable) -> DataFrame:
-    """The id columns and `text`, null where all text columns are null; one row per row of the files."""
+def read_reviews(
+    spark: SparkSession, table: ReviewTable, slices: Sequence[Slice], window: Window | None = None
+) -> DataFrame:
+    """The id columns, `text`, and `_is_outside` of the window, one row per row of the slices.
+
+    `text` is null where all text columns are null, `_is_outside` true where the date is outside, null or
+    no date. Lazy.
+    """
     # A name such as part[1].parquet is a name, not a pattern.
     reader = spark.read.option("__globPaths__", "false")
     if table.root.is_dir():
         reader = reader.option("basePath", str(table.root))
-    files = [file for file in table.files if file.rows]
     parts = []
     # Spark reads a column without type as a number, and then fails on the files where it is text.
-    for nulls in sorted({file.null_columns for file in files}, key=len):
-        rows = reader.parquet(*(str(file.path) for file in files if file.null_columns == nulls))
-        for name in nulls:
-            rows = rows.withColumn(name, F.lit(None).cast(StringType()))
-        ids = [column(name) for name in table.id_columns]
-        parts.append(rows.select(*ids, join_texts(table.text_columns)))
+    for nulls in sorted({piece.file.null_columns for piece in slices}, key=sorted):
+        alike = [piece for piece in slices if piece.file.null_columns == nulls]
+        whole = [piece for piece in alike if piece.is_whole]
+        if whole:
+            rows = reader.parquet(*(str(piece.file.path) for piece in whole))
+            parts.append(_select(rows, table.columns, nulls, window))
+        for piece in alike:
+            if not piece.is_whole:
+                rows = reader.parquet(str(piece.file.path)).where(
+                    (F.col(_POSITION) >= piece.start_row) & (F.col(_POSITION) < piece.stop_row)
+                )
+                parts.append(_select(rows, table.columns, nulls, window))
     return functools.reduce(DataFrame.unionByName, parts)
+
+
+def _select(rows: DataFrame, columns: Columns, nulls: Iterable[str], window: Window | None) -> DataFrame:
+    for name in nulls:
+        rows = rows.withColumn(name, F.lit(None).cast(StringType()))
+    return rows.select(
+        *(column(name) for name in columns.ids), join_texts(columns.texts), _find_outside(window)
+    )
+
+
+def _find_outside(window: Window | None) -> Column:
+    if window is None:
+        return F.lit(False).alias(IS_OUTSIDE)
+    day = column(window.date_col).try_cast("date")
+    inside = day.isNotNull()
+    if window.since is not None:
+        inside &= day >= F.lit(window.since).cast("date")
+    if window.until is not None:
+        inside &= day < F.lit(window.until).cast("date")
+    return (~inside).alias(IS_OUTSIDE)
 
 
 def join_texts(names: tuple[str, ...]) -> Column:

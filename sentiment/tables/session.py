@@ -15,7 +15,10 @@ _SPARK_SUBMIT_DEFAULT = "local[*]"
 _LOCAL_WITH_RETRIES = "local[*,4]"
 """Spark's `local[N]` fails a job with its first lost Python worker; this gives a task four attempts."""
 
+_WORKER = "spark.sql.execution.pyspark.udf"
 _SETTINGS = {
+    # A worker that hangs would hang the job for ever.
+    f"{_WORKER}.killOnIdleTimeout": "true",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.caseSensitive": "true",
     # The window in which reviews are sorted by length.
@@ -58,8 +61,10 @@ def tell_submitter(line: str) -> bool:
     return True
 
 
-def build_session(app_name: str, debug: bool = False) -> SparkSession:
+def build_session(app_name: str, debug: bool = False, worker_timeout_seconds: int = 3600) -> SparkSession:
     """Start or find the session, silent unless `debug`: the job reports a failure once, itself.
+
+    A Python worker that gives nothing for `worker_timeout_seconds` is killed, and its task tried again.
 
     A master given by `spark-submit`, a platform or spark-defaults.conf stays; without one, or with
     spark-submit's own default, it is `local[*]` with retries. Python workers run this interpreter unless
@@ -68,7 +73,8 @@ def build_session(app_name: str, debug: bool = False) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(app_name)
     master = SparkConf().get("spark.master", _SPARK_SUBMIT_DEFAULT)
-    settings = dict(_SETTINGS) if debug else _SETTINGS | {"spark.log.level": "OFF"}
+    settings = _SETTINGS | {f"{_WORKER}.idleTimeoutSeconds": str(worker_timeout_seconds)}
+    settings = settings if debug else settings | {"spark.log.level": "OFF"}
     if master == _SPARK_SUBMIT_DEFAULT:
         builder = builder.master(_LOCAL_WITH_RETRIES)
     if str(master).startswith("local"):

@@ -2,31 +2,41 @@
 
 ::
 
-    scores/_staging/<run>/                    being written
-    scores/model=<version>/batch=<date>-<id>/ published
-        part-*.parquet  _rejected/part-*.parquet  _MANIFEST.json
+    scores/model=<version>/batch=<date>-<id>/   published
+        part-*.parquet  _rejected/part-*.pq  _MANIFEST.json
+    .scores.staging/<run>/                      being written, out of the sight of `scores/**/*.parquet`
+
+Spark and pandas skip names that begin with `_`; DuckDB and Polars take every `*.parquet` below a folder.
+So nothing but published scores bears that suffix.
 """
 
 import contextlib
+import ctypes
+import errno
 import fcntl
-import json
+import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ..errors import ConfigError, StoreError, StoreLockedError
+import pyarrow.parquet as pq
+
+from ..errors import ConfigError, HeldBatchError, MissingInputError, StoreError, StoreLockedError
+from .manifests import MANIFEST, Manifest, PublishedFile, load_manifest
 from .paths import find_local_path
 
 STAGING = "_staging"
 REJECTED = "_rejected"
-MANIFEST = "_MANIFEST.json"
+REJECTED_SUFFIX = ".pq"
 _LOCK = "_lock"
 STORE_KEYS = ("model", "batch")
 """Names that the folders of the store give to every reader as columns."""
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+"""Of renameat2(2)."""
 
 
 @dataclass(frozen=True)
@@ -44,53 +54,121 @@ class BatchId:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """A published batch."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """Such as `model=3/batch=2026-01-31-0123456789ab`."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+
+@dataclass(frozen=True)
 class Store:
-    """A store whose lock this process holds (`open_store`)."""
+    """A store; to write, its lock must be held by this process (`open_store`)."""
 
     root: Path
 
-    def read_manifests(self, model_version: str) -> list[dict[str, Any]]:
-        """The manifests of what this model version has scored: the only memory of earlier runs.
+    def list_batches(self) -> list[Batch]:
+        """What is published, in the order in which it was. Raises StoreError if a manifest is unreadable."""
+        paths = self.root.glob(f"model=*/batch=*/{MANIFEST}")
+        batches = [Batch(path.parent, load_manifest(path)) for path in paths]
+        return sorted(batches, key=lambda batch: (batch.manifest.sequence, batch.name))
 
-        Raises StoreError if one cannot be read: to go on would score its rows twice.
-        """
-        manifests = []
-        for path in sorted(self.root.glob(f"model={model_version}/batch=*/{MANIFEST}")):
-            try:
-                manifests.append(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError) as error:
-                raise StoreError(
-                    f"{path}: cannot be read, so it is not known what was scored; restore it, "
-                    "or remove its batch"
-                ) from error
-        return manifests
+    def find_batch(self, name: str) -> Batch:
+        """The batch of that name; its last part is enough. Raises MissingInputError if there is none."""
+        for batch in self.list_batches():
+            if name in (batch.name, batch.folder.name, batch.folder.name.removeprefix("batch=")):
+                return batch
+        raise MissingInputError(f"{self.root}: has no batch {name}; `list` shows what there is")
 
     def stage(self) -> Path:
-        """A fresh folder to write a batch into; what earlier, killed runs staged is removed."""
-        shutil.rmtree(self.root / STAGING, ignore_errors=True)
-        staged = self.root / STAGING / uuid.uuid4().hex
-        staged.mkdir(parents=True)
-        return staged
+        """A fresh folder to write a batch into; what earlier, killed runs staged is removed.
 
-    def publish(self, staged: Path, batch: BatchId, manifest: dict[str, Any]) -> Path:
+        It lies beside the store where it can be renamed into it from there, else inside. Raises StoreError
+        if neither can be written.
+        """
+        self.clean()
+        name = uuid.uuid4().hex
+        inside, beside = self.root / STAGING / name, _beside(self.root) / name
+        try:
+            inside.mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(f"{self.root}: cannot be written ({error.strerror})") from error
+        try:
+            beside.parent.mkdir(exist_ok=True)
+            inside.rename(beside)
+        except OSError:  # another file system, or a parent that is not ours to write
+            return inside
+        inside.parent.rmdir()
+        return beside
+
+    def clean(self) -> None:
+        """Remove what was staged and not published."""
+        for place in (self.root / STAGING, _beside(self.root)):
+            shutil.rmtree(place, ignore_errors=True)
+
+    def publish(self, staged: Path, batch: BatchId, manifest: Manifest) -> Batch:
         """Make the staged folder the batch: all of it appears at once, and survives a power cut.
 
-        Raises StoreError if a file cannot be written, or if the batch is there already: a rename never
-        replaces one.
+        The manifest gains the digests of the files. Raises StoreError if a file cannot be written, or if
+        the batch is there already: a rename never replaces one. Where the error came after the rename the
+        batch is there, and a further run finds it.
         """
         target = self.root / batch.folder
         try:
-            (staged / MANIFEST).write_text(json.dumps(manifest, indent=2, default=str) + "\n")
-            _remove_spark_marks(staged)
+            _seal(staged, manifest)
             target.parent.mkdir(exist_ok=True)
             _sync_tree(staged)
             staged.rename(target)
-            _sync(target.parent)
-            _sync(self.root)
-            _sync(self.root.parent)
+            for folder in (target.parent, self.root, self.root.parent):
+                _sync(folder)
         except OSError as error:
-            raise StoreError(f"{target}: cannot be published ({error.strerror})") from error
-        return target
+            raise StoreError(
+                f"{target}: publishing it failed ({error.strerror}); repair that and run again: "
+                "what was published is known by its manifest"
+            ) from error
+        return Batch(target, load_manifest(target / MANIFEST))
+
+    def drop(self, batch: Batch) -> None:
+        """Take a batch away: its rows are pending again. Readers see all of it or none."""
+        away = self.stage() / "dropped"
+        try:
+            batch.folder.rename(away)
+            _sync(batch.folder.parent)
+        except OSError as error:
+            raise StoreError(f"{batch.folder}: cannot be dropped ({error.strerror})") from error
+        self.clean()
+        with contextlib.suppress(OSError):  # others are there
+            batch.folder.parent.rmdir()
+
+    def replace_batches(self, old: list[Batch], staged: Path, batch: BatchId, manifest: Manifest) -> Batch:
+        """Put one staged batch in the place of several of its model, at once for every reader.
+
+        All of the model's folder is exchanged for a copy (of links) with the new batch in it. Who is just
+        reading one of the old files may find it gone. Raises StoreError where the file system cannot do it.
+        """
+        folder = self.root / f"model={batch.model_version}"
+        copy = staged.parent / f"{staged.name}-copy"
+        try:
+            _seal(staged, manifest)
+            gone = {found.folder.name for found in old}
+            for found in sorted(folder.iterdir()):
+                if found.name not in gone:
+                    shutil.copytree(found, copy / found.name, copy_function=os.link)
+            copy.mkdir(exist_ok=True)
+            staged.rename(copy / Path(batch.folder).name)
+            _sync_tree(copy)
+            _exchange(copy, folder)
+            _sync(self.root)
+        except OSError as error:
+            raise StoreError(f"{folder}: batches cannot be exchanged here ({error.strerror})") from error
+        self.clean()
+        target = self.root / batch.folder
+        return Batch(target, load_manifest(target / MANIFEST))
 
 
 @contextlib.contextmanager
@@ -98,7 +176,8 @@ def open_store(path: str) -> Iterator[Store]:
     """Hold the store's lock, which the kernel frees when the process dies, and leave nothing unpublished.
 
     The folder is made if need be, and removed again if nothing was published into it. Raises
-    StoreLockedError at once if another run holds it, ConfigError if it cannot be written.
+    StoreLockedError at once if another run holds it, ConfigError if it cannot be written. A
+    HeldBatchError leaves what was staged to be looked at, until the next run.
     """
     root = find_folder(path)
     try:
@@ -106,15 +185,55 @@ def open_store(path: str) -> Iterator[Store]:
         lock = _lock(root)
     except OSError as error:
         raise ConfigError(f"output: cannot write {root} ({error.strerror})") from error
+    store = Store(root)
+    is_held = False
     try:
-        yield Store(root)
+        yield store
+    except HeldBatchError:
+        is_held = True
+        raise
     finally:
-        shutil.rmtree(root / STAGING, ignore_errors=True)
-        # Unlinked while held: who waits for this file looks again whether it is still the store's.
-        (root / _LOCK).unlink()
+        if not is_held:
+            store.clean()
+        # Unlinked while held: who waits for this file looks again whether it is still the store's. One
+        # that stays does no harm.
+        with contextlib.suppress(OSError):
+            (root / _LOCK).unlink()
         os.close(lock)
         with contextlib.suppress(OSError):  # it has batches: it stays
             root.rmdir()
+
+
+@contextlib.contextmanager
+def peek_store(path: str) -> Iterator[Store]:
+    """The store, to be read only: no lock, and nothing is made."""
+    yield Store(find_folder(path))
+
+
+def find_folder(path: str) -> Path:
+    """The store's absolute folder, made or not. Raises ConfigError for what cannot be one."""
+    root = find_local_path(path)
+    if root is None:
+        raise ConfigError(
+            f"output: {path} is no mounted file system; a batch is published by a rename, which object "
+            "stores do not have; choose a folder"
+        )
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"output: {root} is a file, expected a folder")
+    return root
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _beside(root: Path) -> Path:
+    return root.parent / f".{root.name}.staging"
 
 
 def _lock(root: Path) -> int:
@@ -139,24 +258,33 @@ def _is_same_file(handle: int, path: Path) -> bool:
         return False
 
 
-def find_folder(path: str) -> Path:
-    """The store's absolute folder, made or not. Raises ConfigError for what cannot be one."""
-    root = find_local_path(path)
-    if root is None:
-        raise ConfigError(
-            f"output: {path} is no mounted file system; a batch is published by a rename, which object "
-            "stores do not have; choose a folder"
-        )
-    if root.exists() and not root.is_dir():
-        raise ConfigError(f"output: {root} is a file, expected a folder")
-    return root
-
-
-def _remove_spark_marks(staged: Path) -> None:
-    """Hadoop's checksums and success marks say nothing that the manifest does not."""
-    for pattern in ("*.crc", "_SUCCESS"):
+def _seal(staged: Path, manifest: Manifest) -> None:
+    """Bring a staged folder into the form of a batch, its manifest last."""
+    for pattern in ("*.crc", "_SUCCESS"):  # Hadoop's, which say nothing that the manifest does not
         for file in staged.rglob(pattern):
             file.unlink()
+    for file in staged.glob(f"{REJECTED}/*.parquet"):
+        file.rename(file.with_suffix(REJECTED_SUFFIX))
+    files = tuple(
+        PublishedFile(
+            str(file.relative_to(staged)),
+            pq.read_metadata(file).num_rows,
+            file.stat().st_size,
+            digest_file(file),
+        )
+        for file in sorted(staged.rglob("part-*"))
+    )
+    (staged / MANIFEST).write_text(replace(manifest, files=files).to_json(), encoding="utf-8")
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two folders change names in one step (Linux)."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def _sync_tree(folder: Path) -> None:

@@ -61,7 +61,8 @@ def _make_traceable(model: Any) -> Any:
 
         def forward(self, hidden: torch.Tensor) -> torch.Tensor:
             product: torch.Tensor = (hidden.unsqueeze(-2) * self.linear.weight).sum(-1)
-            return product + self.linear.bias
+            logits: torch.Tensor = product + self.linear.bias
+            return logits
 
     class Logits(torch.nn.Module):
         def __init__(self) -> None:

@@ -80,6 +80,7 @@ def _open_job(trial: Trial, cascade: str) -> Iterator[Pass]:
     from sentiment.config import ScoreConfig
     from sentiment.tables.runs import run_scoring
     from sentiment.tables.session import build_session
+    from sentiment.tables.store import open_store
 
     registry.use_tracking(trial.cache)
     _limit_cores(trial.cores)
@@ -94,7 +95,9 @@ def _open_job(trial: Trial, cascade: str) -> Iterator[Pass]:
             config = ScoreConfig(
                 input=str(reviews), output=f"{output}/scores", model_uri=str(model), cascade=cascade
             )
-            summary = run_scoring(config, lambda: spark, datetime.now(timezone.utc), lambda *_: None)
+            with open_store(config.output) as store:
+                now = datetime.now(timezone.utc)
+                summary = run_scoring(config, store, lambda: spark, now, lambda *_: None)
             _keep_scores(Path(output), trial.cache / f"{name}.parquet")
         report = summary.as_dict() | {"task_seconds": read_task_seconds(spark, stages_before)}
         (trial.cache / f"{name}.json").write_text(json.dumps(report))

@@ -2,15 +2,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chispa import assert_df_equality
+from pyspark.sql import functions as F
 
-from sentiment.tables.inspection import inspect_reviews
-from sentiment.tables.reviews import read_reviews
-from sentiment.tables.scoring import spread_rows
+from sentiment.tables.inspection import check_columns, inspect_reviews
+from sentiment.tables.planning import Slice
+from sentiment.tables.reviews import IS_OUTSIDE, read_reviews
+from sentiment.tables.selection import Past, identify, spread_rows
 from tests.conftest import make_reviews
 
 
 def read(spark, path, id_col="review_id", text_col="text"):
-    return read_reviews(spark, inspect_reviews(str(path), id_col, text_col))
+    table = inspect_reviews(str(path), check_columns(id_col, text_col))
+    slices = [Slice(file, 0, file.rows) for file in table.files]
+    return read_reviews(spark, table, slices).drop(IS_OUTSIDE)
 
 
 def test_text_columns_are_joined_without_nulls_and_null_only_if_all_are(spark, write_parquet):
@@ -53,7 +57,8 @@ def test_column_names_with_dots_and_in_two_cases_are_told_apart(spark, write_par
 def test_one_file_keeps_all_cores_busy(spark, write_parquet, rows):
     reviews = read(spark, write_parquet(make_reviews(rows)))
     assert reviews.rdd.getNumPartitions() == 1
-    spread = spread_rows(reviews, rows, rows_per_task=100)
+    identified = identify(reviews.withColumn(IS_OUTSIDE, F.lit(False)), Past())
+    spread = spread_rows(identified, rows, rows_per_task=100)
     cores = spark.sparkContext.defaultParallelism
     assert spread.rdd.getNumPartitions() == min(rows, max(4 * cores, rows // 100))
     sizes = [len(part) for part in spread.rdd.glom().collect()]

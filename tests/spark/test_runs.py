@@ -38,7 +38,8 @@ def score(spark, use_tiny_model, tmp_path):
         config = ScoreConfig(
             **{"input": input, "output": str(tmp_path / "scores"), "model_uri": use_tiny_model.uri, **options}
         )
-        return run_scoring(config, lambda: spark, NOW, lambda *_: None)
+        with open_store(config.output) as store:
+            return run_scoring(config, store, lambda: spark, NOW, lambda *_: None)
 
     return run
 
@@ -89,15 +90,18 @@ def test_the_published_table_has_the_contract_columns_and_no_text(score, write_p
     batch = Path(summary.batch)
     scored = pd.read_parquet(next(batch.glob("part-*.parquet")))
     assert list(scored.columns) == [
-        *("review_id", "label", "score", "n_tokens", "truncated", "stage", "model_version", "scored_at")
+        *("review_id", "label", "score", "n_tokens", "truncated", "stage"),
+        *("text_digest", "model_version", "scored_at", "sequence"),
     ]
     assert set(scored["model_version"]) == {"1"}
     assert set(scored["scored_at"].dt.tz_convert("UTC")) == {pd.Timestamp(NOW)}
     rejected = pd.read_parquet(batch / "_rejected")
-    assert list(rejected.columns) == ["review_id", "reject_reason", "model_version", "scored_at"]
+    assert list(rejected.columns) == [
+        *("review_id", "reject_reason", "text_digest", "model_version", "scored_at", "sequence")
+    ]
     manifest = json.loads((batch / "_MANIFEST.json").read_text())
     assert manifest["input_rows"] == 300
-    assert [file["rows"] for file in manifest["inputs"]] == [300]
+    assert [file["rows"] for file in manifest["consumption"]["inputs"]] == [300]
     assert batch == tmp_path / "scores" / "model=1" / f"batch=2026-01-31-{batch.name[-12:]}"
     assert sorted(p.name for p in (tmp_path / "scores").iterdir()) == ["model=1"]
 
@@ -152,7 +156,7 @@ def test_only_files_that_are_new_or_changed_are_scored(score, write_parquet, tmp
     assert (second.input_rows, second.scored_rows, second.skipped_rows) == (60, 20, 40)
     assert len(read_published(tmp_path / "scores")) == 60
     manifest = json.loads((Path(second.batch) / "_MANIFEST.json").read_text())
-    assert [Path(file["path"]).name for file in manifest["inputs"]] == ["b.parquet"]
+    assert [Path(f["path"]).name for f in manifest["consumption"]["inputs"]] == ["b.parquet"]
 
 
 def test_another_text_column_than_the_models_is_a_warning(score, write_parquet):
@@ -214,7 +218,7 @@ def test_bytes_that_are_no_utf8_reject_their_row_alone(score, tmp_path):
         pa.string(), 2, [None, pa.py_buffer(struct.pack("<3i", 0, 2, 6)), pa.py_buffer(b"\xff\xfegood")]
     )
     pq.write_table(pa.table({"review_id": ["bad", "fine"], "text": text}), tmp_path / "reviews.parquet")
-    summary = score(str(tmp_path / "reviews.parquet"))
+    summary = score(str(tmp_path / "reviews.parquet"), max_reject_share=0.5)
     assert summary.rejected_by_reason == {"undecodable_text": 1}
     assert read_published(tmp_path / "scores")["review_id"].tolist() == ["fine"]
 

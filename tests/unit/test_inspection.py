@@ -13,12 +13,12 @@ from sentiment.errors import (
     SchemaMismatchError,
     UnreadableFileError,
 )
-from sentiment.tables.inspection import inspect_reviews
+from sentiment.tables.inspection import check_columns, inspect_reviews
 from tests.conftest import make_reviews
 
 
 def inspect(path, id_col="review_id", text_col="text"):
-    return inspect_reviews(str(path), id_col, text_col)
+    return inspect_reviews(str(path), check_columns(id_col, text_col))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_rows_and_files_are_counted_and_hidden_names_skipped(folder):
 
 
 def test_a_partition_key_may_be_an_id(folder):
-    assert inspect(folder, id_col="day,review_id").id_columns == ("day", "review_id")
+    assert inspect(folder, id_col="day,review_id").columns.ids == ("day", "review_id")
 
 
 def test_a_file_that_changes_has_another_identity(folder):
@@ -58,8 +58,7 @@ def test_a_column_without_values_needs_no_type(tmp_path):
 def test_ids_of_two_types_are_refused(tmp_path):
     make_reviews(2).to_parquet(tmp_path / "a.parquet")
     make_reviews(2, review_id=[1, 2]).to_parquet(tmp_path / "b.parquet")
-    with pytest.raises(SchemaMismatchError, match=r"b.parquet: column review_id holds int64, but string in"):
-        inspect(tmp_path)
+    assert_set_aside(inspect(tmp_path), r"b.parquet: column review_id holds int64, but string in most files")
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
@@ -69,6 +68,13 @@ def test_every_kind_of_string_is_text_and_every_plain_value_an_id(tmp_path, kind
     table = pa.table({"review_id": ids, "text": pa.array(["a", "b"]).cast(kind)})
     pq.write_table(table, tmp_path / "a.parquet")
     assert inspect(tmp_path).rows == 2
+
+
+def assert_set_aside(table, says):
+    assert len(table.bad_files) == 1
+    with pytest.raises(InputError, match=says):
+        raise table.bad_files[0].error
+    assert table.bad_files[0].path not in [file.path for file in table.files]
 
 
 def _damage(folder, name, content):
@@ -90,8 +96,10 @@ GOOD = pd.DataFrame({"review_id": ["a"], "text": ["b"]}).to_parquet()
     ],
 )
 def test_a_damaged_file_among_good_ones_is_named(folder, content, error, says):
-    with pytest.raises(error, match=says):
-        inspect(_damage(folder, "bad.parquet", content))
+    table = inspect(_damage(folder, "day=02/bad.parquet", content))
+    assert table.rows == 10
+    assert_set_aside(table, says)
+    assert isinstance(table.bad_files[0].error, error)
 
 
 @pytest.mark.parametrize(
@@ -127,14 +135,16 @@ def test_columns_that_cannot_make_a_scored_table_are_refused(tmp_path, id_col, t
         inspect(tmp_path, id_col, text_col)
 
 
-def test_a_linked_folder_is_read_and_a_circle_is_not_endless(tmp_path):
-    write = make_reviews(2).to_parquet
+def test_a_link_out_of_the_input_is_set_aside(tmp_path):
     for name in ("in", "elsewhere"):
         (tmp_path / name).mkdir()
-        write(tmp_path / name / "a.parquet")
+        make_reviews(2).to_parquet(tmp_path / name / "a.parquet")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
-    assert inspect(tmp_path / "in").rows == 4
+    (tmp_path / "in" / "link.parquet").symlink_to(tmp_path / "elsewhere" / "a.parquet")
+    table = inspect(tmp_path / "in")
+    assert table.rows == 2
+    assert [bad.path.name for bad in table.bad_files] == ["link", "link.parquet"]
+    assert all("leads out of the input" in str(bad.error) for bad in table.bad_files)
 
 
 def test_a_partition_folder_may_begin_with_an_underscore(tmp_path):
@@ -143,10 +153,9 @@ def test_a_partition_folder_may_begin_with_an_underscore(tmp_path):
     assert inspect(tmp_path).rows == 2
 
 
-def test_a_file_beside_partition_folders_is_refused(folder):
+def test_a_file_beside_partition_folders_is_set_aside(folder):
     make_reviews(2).to_parquet(folder / "z.parquet")
-    with pytest.raises(SchemaMismatchError, match="lies in partitions .*z.parquet in none"):
-        inspect(folder)
+    assert_set_aside(inspect(folder), "z.parquet: lies in partitions none, but most files in day")
 
 
 def test_one_file_has_one_identity_by_whatever_path_it_is_named(folder):
@@ -183,9 +192,9 @@ def test_names_that_the_store_needs_are_no_ids(tmp_path, name):
 
 
 def test_a_file_that_changes_or_goes_is_noticed(folder):
-    table = inspect(folder)
-    assert table.find_changed() is None
-    os.utime(table.files[1].path, ns=(0, 5))
-    assert table.find_changed() == table.files[1].path
-    table.files[0].path.unlink()
-    assert table.find_changed() == table.files[0].path
+    first, second = inspect(folder).files
+    assert first.is_unchanged()
+    os.utime(second.path, ns=(0, 5))
+    assert not second.is_unchanged()
+    first.path.unlink()
+    assert not first.is_unchanged()

@@ -1,21 +1,23 @@
-import json
 import multiprocessing
 import os
 import signal
 
+import pyarrow.parquet as pq
 import pytest
 
 from sentiment.errors import ConfigError, StoreError, StoreLockedError
-from sentiment.tables.store import MANIFEST, STAGING, BatchId, open_store
+from sentiment.tables.manifests import MANIFEST
+from sentiment.tables.store import STAGING, BatchId, open_store
+from tests.faults.stores import make_manifest, write_part
 
 BATCH = BatchId("3", "2026-01-31", "abc")
 
 
-def stage_batch(store, content="rows"):
+def stage_batch(store, n=1):
     staged = store.stage()
-    (staged / "part-0.parquet").write_text(content)
+    write_part(staged / "part-0.parquet", n)
     (staged / "_rejected").mkdir()
-    (staged / "_rejected" / "part-0.parquet").write_text("rejects")
+    write_part(staged / "_rejected" / "part-0.parquet", 1)
     (staged / "_rejected" / ".part-0.parquet.crc").write_text("x")
     (staged / "_SUCCESS").write_text("")
     return staged
@@ -23,15 +25,20 @@ def stage_batch(store, content="rows"):
 
 def test_a_batch_appears_whole_where_the_design_says(tmp_path):
     with open_store(str(tmp_path / "scores")) as store:
-        target = store.publish(stage_batch(store), BATCH, {"rows": 1})
+        batch = store.publish(stage_batch(store), BATCH, make_manifest(1))
+    target = batch.folder
     assert target == tmp_path / "scores" / "model=3" / "batch=2026-01-31-abc"
     assert sorted(str(p.relative_to(target)) for p in target.rglob("*")) == [
         MANIFEST,
         "_rejected",
-        "_rejected/part-0.parquet",
+        "_rejected/part-0.pq",
         "part-0.parquet",
     ]
-    assert json.loads((target / MANIFEST).read_text()) == {"rows": 1}
+    assert [(file.name, file.rows) for file in batch.manifest.files] == [
+        ("_rejected/part-0.pq", 1),
+        ("part-0.parquet", 1),
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["scores"]
     assert sorted(p.name for p in store.root.iterdir()) == ["model=3"]
 
 
@@ -41,42 +48,45 @@ def test_files_are_synced_before_the_rename_and_folders_after(tmp_path, monkeypa
     monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("sync"), real_sync(fd))[1])
     monkeypatch.setattr(os, "rename", lambda *a, **k: (calls.append("rename"), real_rename(*a, **k))[1])
     with open_store(str(tmp_path / "scores")) as store:
-        store.publish(stage_batch(store), BATCH, {})
-    assert calls.count("rename") == 1
-    before = calls.index("rename")
-    assert before >= 4  # two parts, the manifest, the folders
-    assert calls[before + 1 :] == ["sync", "sync", "sync"]
+        store.publish(stage_batch(store), BATCH, make_manifest(1))
+    # The first renames move the staging folder and name the rejects; the last one is the commit.
+    commit = len(calls) - 1 - calls[::-1].index("rename")
+    files_and_folders = 5  # two parts, the manifest, two folders
+    assert calls[commit - files_and_folders : commit] == ["sync"] * files_and_folders
+    assert calls[commit + 1 :] == ["sync", "sync", "sync"]
 
 
-def test_the_manifests_of_a_model_are_the_memory_of_what_it_scored(tmp_path):
+def test_batches_are_listed_in_the_order_of_their_numbers(tmp_path):
     with open_store(str(tmp_path)) as store:
-        assert store.read_manifests("3") == []
-        store.publish(stage_batch(store), BATCH, {"n": 1})
-        store.publish(stage_batch(store), BatchId("3", "2027-12-24", "abd"), {"n": 2})
-        store.publish(stage_batch(store), BatchId("33", "2027-12-24", "abd"), {"n": 3})
-        assert store.read_manifests("3") == [{"n": 1}, {"n": 2}]
+        assert store.list_batches() == []
+        for number, version in ((1, "3"), (10, "33"), (2, "3")):
+            batch = BatchId(version, "2027-12-24", f"{number}")
+            store.publish(stage_batch(store), batch, make_manifest(number, model_version=version))
+        found = store.list_batches()
+    assert [batch.manifest.sequence for batch in found] == [1, 2, 10]
+    assert found[2].name == "model=33/batch=2027-12-24-10"
 
 
 def test_a_manifest_that_cannot_be_read_stops_the_run(tmp_path):
     with open_store(str(tmp_path)) as store:
-        batch = store.publish(stage_batch(store), BATCH, {})
-        (batch / MANIFEST).write_text("{half")
+        batch = store.publish(stage_batch(store), BATCH, make_manifest(1))
+        (batch.folder / MANIFEST).write_text("{half")
         with pytest.raises(StoreError, match="what was scored"):
-            store.read_manifests("3")
+            store.list_batches()
 
 
 def test_a_batch_is_never_replaced(tmp_path):
     with open_store(str(tmp_path)) as store:
-        target = store.publish(stage_batch(store, "first"), BATCH, {})
-        with pytest.raises(StoreError, match="cannot be published"):
-            store.publish(stage_batch(store, "second"), BATCH, {})
-        assert (target / "part-0.parquet").read_text() == "first"
+        target = store.publish(stage_batch(store, 1), BATCH, make_manifest(1)).folder
+        with pytest.raises(StoreError, match="publishing it failed"):
+            store.publish(stage_batch(store, 2), BATCH, make_manifest(2))
+        assert pq.read_metadata(target / "part-0.parquet").num_rows == 1
 
 
 def test_a_failed_run_leaves_nothing(tmp_path):
     root = tmp_path / "scores"
     with pytest.raises(StoreError), open_store(str(root)) as store:
-        store.publish(stage_batch(store), BatchId("no", "such/folder", "x"), {})
+        store.publish(stage_batch(store), BatchId("no", "such/folder", "x"), make_manifest(1))
     assert not root.exists()
 
 
@@ -118,7 +128,7 @@ def test_a_killed_writers_lock_is_free(tmp_path):
     holder.kill()
     holder.join()
     with open_store(str(tmp_path)) as store:
-        store.publish(stage_batch(store), BATCH, {})
+        store.publish(stage_batch(store), BATCH, make_manifest(1))
 
 
 @pytest.mark.parametrize("place", ["s3://bucket/scores", "hdfs:/name/scores", "dbfs:/scores"])

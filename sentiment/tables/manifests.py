@@ -1,0 +1,136 @@
+"""What a published batch says of itself: the only memory of earlier runs."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import StoreError
+from .files import FileIdentity
+
+MANIFEST = "_MANIFEST.json"
+MANIFEST_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows whose date is in [since, until), ISO days; an end that is None is open."""
+
+    date_col: str
+    since: str | None
+    until: str | None
+
+    def contains(self, other: "Window | None") -> bool:
+        """Whether all rows of `other` are rows of this."""
+        if other is None or other.date_col != self.date_col:
+            return False
+        starts = self.since is None or (other.since is not None and self.since <= other.since)
+        ends = self.until is None or (other.until is not None and other.until <= self.until)
+        return starts and ends
+
+    def meets(self, dates: tuple[str, str]) -> bool:
+        """Whether some of these days, first and last, may be in the window."""
+        first, last = dates
+        return (self.since is None or last >= self.since) and (self.until is None or first < self.until)
+
+
+@dataclass(frozen=True)
+class Consumption:
+    """What of the input a batch took, how, and by which model: what makes two batches the same.
+
+    `inputs` are files' identities with `start_row` and `stop_row`. `repeats_of` are further inputs, of which
+    the batch took the rows with an id that occurs twice in the run.
+    """
+
+    inputs: tuple[FileIdentity, ...]
+    id_col: str
+    text_col: str
+    model_id: str
+    window: Window | None = None
+    is_rescore: bool = False
+    repeats_of: tuple[FileIdentity, ...] = ()
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A Parquet file of a batch, its name relative to the batch's folder."""
+
+    name: str
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A batch, whole. Rows are those of `consumption`: scored + rejected + skipped = input rows."""
+
+    sequence: int
+    consumption: Consumption
+    model_uri: str
+    model_version: str
+    scored_at: str
+    input_rows: int
+    scored_rows: int
+    rejected_rows: int
+    skipped_rows: dict[str, int]
+    """By `planning`'s reasons: known, repeated, waiting, superseded."""
+    rejected_by_reason: dict[str, int]
+    labels: dict[str, int]
+    stages: dict[str, int]
+    id_types: dict[str, str]
+    bad_files: tuple[dict[str, str], ...] = ()
+    files: tuple[PublishedFile, ...] = ()
+    compacted: tuple[str, ...] = ()
+    """Names of the batches that this one replaces."""
+    more: tuple[Consumption, ...] = field(default=())
+    """Of a compacted batch: what its parts took, beside `consumption`, the first one's."""
+
+    @property
+    def consumptions(self) -> tuple[Consumption, ...]:
+        return (self.consumption, *self.more)
+
+    def to_json(self) -> str:
+        return json.dumps({"manifest_version": MANIFEST_VERSION, **asdict(self)}, indent=1) + "\n"
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Raises StoreError if it cannot be read: to go on without would score its rows twice."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content.pop("manifest_version", None)
+        if found != MANIFEST_VERSION:
+            raise StoreError(
+                f"{path}: is of manifest version {found}, expected {MANIFEST_VERSION}; "
+                "score into another --output"
+            )
+        return _parse(content)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(
+            f"{path}: cannot be read, so it is not known what was scored; restore it, or remove its batch"
+        ) from error
+
+
+def _parse(content: dict[str, Any]) -> Manifest:
+    return Manifest(
+        **{
+            **content,
+            "consumption": _parse_consumption(content["consumption"]),
+            "more": tuple(map(_parse_consumption, content["more"])),
+            "files": tuple(PublishedFile(**file) for file in content["files"]),
+            "bad_files": tuple(content["bad_files"]),
+            "compacted": tuple(content["compacted"]),
+        }
+    )
+
+
+def _parse_consumption(content: dict[str, Any]) -> Consumption:
+    window = content["window"]
+    return Consumption(
+        **{
+            **content,
+            "inputs": tuple(content["inputs"]),
+            "repeats_of": tuple(content["repeats_of"]),
+            "window": Window(**window) if window else None,
+        }
+    )
