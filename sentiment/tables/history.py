@@ -125,8 +125,8 @@ def load_scores(path: str, model: str = LATEST) -> pd.DataFrame:
         rows = pa.concat_tables([rows, rejected], promote_options="default")
     frame = rows.to_pandas().dropna(subset=ids)
     newest = frame.sort_values(schema.SEQUENCE, kind="stable").drop_duplicates(ids, keep="last")
-    is_scored = newest[schema.REJECT_REASON].isna()
-    return newest.loc[is_scored, scored.column_names].reset_index(drop=True)
+    kept: pd.DataFrame = newest.loc[newest[schema.REJECT_REASON].isna(), scored.column_names]
+    return kept.reset_index(drop=True)
 
 
 def _load_rows(batches: Iterable[Batch], is_rejected: bool) -> pa.Table | None:

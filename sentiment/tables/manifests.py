@@ -1,7 +1,7 @@
 """What a published batch says of itself: the only memory of earlier runs."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,13 @@ class Manifest:
     id_types: dict[str, str]
     bad_files: tuple[dict[str, str], ...] = ()
     files: tuple[PublishedFile, ...] = ()
-    compacted: tuple[str, ...] = ()
-    """Names of the batches that this one replaces."""
-    more: tuple[Consumption, ...] = field(default=())
-    """Of a compacted batch: what its parts took, beside `consumption`, the first one's."""
+    parts: tuple["Manifest", ...] = ()
+    """Of a compacted batch: the manifests of those that it replaces; its own `consumption` is the last's."""
 
     @property
-    def consumptions(self) -> tuple[Consumption, ...]:
-        return (self.consumption, *self.more)
+    def origins(self) -> tuple["Manifest", ...]:
+        """The manifests of the batches as they were scored."""
+        return self.parts or (self,)
 
     def to_json(self) -> str:
         return json.dumps({"manifest_version": MANIFEST_VERSION, **asdict(self)}, indent=1) + "\n"
@@ -116,10 +115,9 @@ def _parse(content: dict[str, Any]) -> Manifest:
         **{
             **content,
             "consumption": _parse_consumption(content["consumption"]),
-            "more": tuple(map(_parse_consumption, content["more"])),
+            "parts": tuple(map(_parse, content["parts"])),
             "files": tuple(PublishedFile(**file) for file in content["files"]),
             "bad_files": tuple(content["bad_files"]),
-            "compacted": tuple(content["compacted"]),
         }
     )
 

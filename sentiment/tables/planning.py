@@ -61,17 +61,18 @@ class Request:
     window: Window | None
     is_rescore: bool
 
-    def is_covered_by(self, taken: Consumption, manifest: Manifest) -> bool:
-        """Whether rows that a batch took are done for this request too.
+    def is_covered_by(self, batch: Manifest) -> bool:
+        """Whether rows that a batch (as it was scored) took are done for this request too.
 
         A batch of another model counts, unless this is a rescore; a batch that skipped rows as known has
         left them to the model that scored them, and a rescore takes them again.
         """
+        taken = batch.consumption
         is_same = (taken.id_col, taken.text_col) == (self.id_col, self.text_col)
         has_dates = taken.window is None or taken.window.contains(self.window)
         if not self.is_rescore:
             return is_same and has_dates
-        left_rows = manifest.skipped_rows.get(KNOWN, 0) > 0
+        left_rows = batch.skipped_rows.get(KNOWN, 0) > 0
         is_mine = taken.model_id == self.model_id and (taken.is_rescore or not left_rows)
         return is_same and has_dates and is_mine
 
@@ -136,8 +137,17 @@ def describe(request: Request, slices: Iterable[Slice], repeats_of: Iterable[Sli
 
 def name_batch(consumption: Consumption, model_version: str, now: datetime) -> BatchId:
     """The same inputs, columns and model always make the same batch."""
-    content = json.dumps(asdict(consumption), sort_keys=True).encode()
-    return BatchId(model_version, f"{now:%Y-%m-%d}", hashlib.sha256(content).hexdigest()[:12])
+    return BatchId(model_version, f"{now:%Y-%m-%d}", _digest(asdict(consumption)))
+
+
+def name_parts(parts: Sequence[Manifest], model_version: str, scored_at: str) -> BatchId:
+    """The name of the batch that holds these."""
+    content = [asdict(part.consumption) for part in parts]
+    return BatchId(model_version, scored_at[:10], _digest(content))
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def find_left_repeats(manifests: Iterable[Manifest], slices: Iterable[Slice]) -> list[Manifest]:
@@ -146,7 +156,7 @@ def find_left_repeats(manifests: Iterable[Manifest], slices: Iterable[Slice]) ->
     return [
         found
         for found in manifests
-        if any(_key(identity) in pending for taken in found.consumptions for identity in taken.repeats_of)
+        if any(_key(entry) in pending for part in found.origins for entry in part.consumption.repeats_of)
     ]
 
 
@@ -164,11 +174,10 @@ def _collect_taken(
     manifests: Iterable[Manifest], request: Request
 ) -> dict[tuple[str, ...], list[tuple[int, int]]]:
     taken: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
-    for found in manifests:
-        for consumption in found.consumptions:
-            if request.is_covered_by(consumption, found):
-                for entry in consumption.inputs:
-                    taken[_key(entry)].append((entry["start_row"], entry["stop_row"]))
+    for batch in (origin for found in manifests for origin in found.origins):
+        if request.is_covered_by(batch):
+            for entry in batch.consumption.inputs:
+                taken[_key(entry)].append((entry["start_row"], entry["stop_row"]))
     return taken
 
 

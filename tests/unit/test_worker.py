@@ -34,7 +34,7 @@ def test_a_model_is_loaded_once_a_process_for_the_same_options(tiny_model):
     census = Census()
     texts = pd.Series(["great phone", None])
     for options, loads in (({}, 1), ({}, 1), ({"cascade": "off"}, 2), ({"cascade": "off"}, 2)):
-        score = worker.make_scorer(_folder(tiny_model), {"threads": 1, **options}, census)
+        score = worker.make_scorer(worker.ModelPlace(_folder(tiny_model)), {"threads": 1, **options}, census)
         [predictions] = list(score(iter([texts])))
         assert predictions[schema.LABEL].notna().tolist() == [True, False]
         assert len(census.engines) == loads

@@ -1,0 +1,129 @@
+"""Look after a store of scores: `python -m sentiment.tables list|verify|show|drop|compact STORE`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import MissingInputError, SentimentError
+from .compaction import compact
+from .store import Batch, Store, find_folder, open_store
+from .verification import find_damage
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code is the error's (`sentiment.errors`), 1 if `verify` finds damage."""
+    parsed = _parse(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    try:
+        return _COMMANDS[parsed.command](parsed, console)
+    except SentimentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _list(parsed: argparse.Namespace, console: Console) -> int:
+    batches = _open(parsed).list_batches()
+    table = Table(title=str(find_folder(parsed.store)), title_justify="left")
+    for name in ("number", "batch", "scored at", "scored", "rejected", "skipped"):
+        table.add_column(name, justify="left" if name == "batch" else "right", overflow="fold")
+    for batch in batches:
+        manifest = batch.manifest
+        counts = (manifest.scored_rows, manifest.rejected_rows, sum(manifest.skipped_rows.values()))
+        said = (str(manifest.sequence), batch.name, manifest.scored_at[:19])
+        table.add_row(*said, *(f"{count:,}" for count in counts))
+    console.print(table)
+    return 0
+
+
+def _verify(parsed: argparse.Namespace, console: Console) -> int:
+    batches = _open(parsed).list_batches()
+    damaged = 0
+    for done, batch in enumerate(batches, start=1):
+        found = find_damage(batch)
+        damaged += bool(found)
+        said = (
+            "; ".join(found)
+            or f"{batch.manifest.scored_rows + batch.manifest.rejected_rows:,} rows, as published"
+        )
+        console.print(f"{done}/{len(batches)} {batch.name}: {said}", markup=False)
+    return int(damaged > 0)
+
+
+def _show(parsed: argparse.Namespace, console: Console) -> int:
+    batch = _open(parsed).find_batch(parsed.batch)
+    for part in batch.manifest.origins:
+        taken = part.consumption
+        table = Table(title=f"{batch.name}: what number {part.sequence} consumed", title_justify="left")
+        table.add_column("file", overflow="fold")
+        table.add_column("rows", justify="right")
+        for entry in taken.inputs:
+            table.add_row(
+                entry["path"], f"{entry['start_row']:,} to {entry['stop_row']:,} of {entry['rows']:,}"
+            )
+        for bad in part.bad_files:
+            table.add_row(bad["path"], "set aside")
+        console.print(table)
+        dates = f", dates {taken.window.since or ''}..{taken.window.until or ''}" if taken.window else ""
+        console.print(
+            f"ids {taken.id_col}, text {taken.text_col}{dates}, model {part.model_uri} ({taken.model_id})",
+            markup=False,
+        )
+    return 0
+
+
+def _drop(parsed: argparse.Namespace, console: Console) -> int:
+    with open_store(parsed.store) as store:
+        batch = store.find_batch(parsed.batch)
+        store.drop(batch)
+    console.print(f"dropped {batch.name}: its rows are pending again", markup=False)
+    return 0
+
+
+def _compact(parsed: argparse.Namespace, console: Console) -> int:
+    def show(done: int, total: int) -> None:
+        print(f"checking batch {done + 1}/{total}", file=sys.stderr)
+
+    with open_store(parsed.store) as store:
+        versions = sorted({batch.manifest.model_version for batch in store.list_batches()})
+        for version in versions:
+            made: Batch | None = compact(store, version, show)
+            said = f"{len(made.manifest.parts)} batches are now {made.name}" if made else "nothing to do"
+            console.print(f"model {version}: {said}", markup=False)
+    return 0
+
+
+_COMMANDS = {"list": _list, "verify": _verify, "show": _show, "drop": _drop, "compact": _compact}
+_HELP = {
+    "list": "the published batches",
+    "verify": "compare files and counts of every batch with its manifest; 1 if one differs",
+    "show": "what a batch consumed",
+    "drop": "take a batch away: its rows are pending again",
+    "compact": "make one batch of all those of each model version",
+}
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m sentiment.tables", description="Look after a store of scores."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, said in _HELP.items():
+        command = commands.add_parser(name, help=said, description=said)
+        command.add_argument("store", metavar="STORE", help="folder of the scored table")
+        if name in ("show", "drop"):
+            command.add_argument("batch", metavar="BATCH", help="its name, as `list` shows it")
+    return parser.parse_args(arguments)
+
+
+def _open(parsed: argparse.Namespace) -> Store:
+    root = find_folder(parsed.store)
+    if not root.is_dir():
+        raise MissingInputError(f"{root}: there is no such store")
+    return Store(root)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Many small batches of one model version into one, with the guarantees of a publish; no Spark."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from ..errors import StoreError
+from .manifests import Manifest
+from .planning import name_parts
+from .store import REJECTED, Batch, Store
+from .verification import find_damage
+
+_MAX_FILE_ROWS = 1_000_000
+
+
+def compact(store: Store, model_version: str, progress: Callable[[int, int], None]) -> Batch | None:
+    """Replace the batches of a model version by one; None if there are fewer than two.
+
+    Every row stays as it is, with the number of the batch in which it was scored. The store's lock must be
+    held. Raises StoreError if a batch is not as its manifest says, or if the file system cannot exchange
+    folders; then nothing has changed.
+    """
+    old = [batch for batch in store.list_batches() if batch.manifest.model_version == model_version]
+    if len(old) < 2:
+        return None
+    for done, batch in enumerate(old):
+        progress(done, len(old))
+        damage = find_damage(batch)
+        if damage:
+            raise StoreError(f"{batch.folder}: {damage[0]}; nothing was compacted; restore it, or drop it")
+    staged = store.stage()
+    manifest = merge_manifests([batch.manifest for batch in old])
+    _merge_rows((b.folder for b in old), staged, manifest.scored_rows)
+    _merge_rows((b.folder / REJECTED for b in old), staged / REJECTED, manifest.rejected_rows)
+    name = name_parts(manifest.parts, model_version, manifest.scored_at)
+    return store.replace_batches(old, staged, name, manifest)
+
+
+def merge_manifests(manifests: Sequence[Manifest]) -> Manifest:
+    """One manifest for all, which holds them; its number, time and model are those of the newest."""
+    parts = tuple(origin for manifest in manifests for origin in manifest.origins)
+    newest = max(manifests, key=lambda manifest: manifest.sequence)
+    return replace(
+        newest,
+        input_rows=sum(m.input_rows for m in manifests),
+        scored_rows=sum(m.scored_rows for m in manifests),
+        rejected_rows=sum(m.rejected_rows for m in manifests),
+        skipped_rows=_add(m.skipped_rows for m in manifests),
+        rejected_by_reason=_add(m.rejected_by_reason for m in manifests),
+        labels=_add(m.labels for m in manifests),
+        stages=_add(m.stages for m in manifests),
+        bad_files=(),
+        files=(),
+        # What a part held is told by its own manifest no longer: its files are gone.
+        parts=tuple(replace(part, files=()) for part in parts),
+    )
+
+
+def _add(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total = Counter[str]()
+    for part in counts:
+        total.update(part)
+    return dict(total)
+
+
+def _merge_rows(folders: Iterable[Path], target: Path, rows: int) -> None:
+    files = [str(file) for folder in folders for file in sorted(folder.glob("part-*"))]
+    if not files:
+        return
+    target.mkdir(exist_ok=True)
+    source = ds.dataset(files, format="parquet")
+    written = 0
+    for number, batches in enumerate(_cut(source.to_batches(), _MAX_FILE_ROWS)):
+        with pq.ParquetWriter(target / f"part-{number:05}.parquet", source.schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                written += batch.num_rows
+    if written != rows:
+        raise StoreError(f"audit: {written:,} of {rows:,} rows were copied; nothing was compacted")
+
+
+def _cut(batches: Iterable[pa.RecordBatch], max_rows: int) -> Iterable[list[pa.RecordBatch]]:
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(part.num_rows for part in held) >= max_rows:
+            yield held
+            held = []
+    if held:
+        yield held
