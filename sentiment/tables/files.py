@@ -3,6 +3,7 @@
 import datetime
 import difflib
 import hashlib
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ..errors import InputError, SchemaMismatchError, UnreadableFileError
 _FOOTER_TAIL_BYTES = 8
 """The last bytes of a Parquet file: its footer's length (4, little-endian) and `PAR1`."""
 
+_ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 FileIdentity = dict[str, Any]
 """Path, size, modification time, footer digest and rows of a file, as a manifest holds them."""
@@ -217,8 +219,10 @@ def _find_dates(
     if date is None:
         return None
     if date in partitions:
-        return (partitions[date][:10], partitions[date][:10])
-    index = metadata.schema.names.index(date)
+        return _find_bounds([partitions[date]])
+    # By its path: a field of another column may have the same name.
+    paths = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    index = paths.index(date)
     bounds: list[str] = []
     for group in range(metadata.num_row_groups):
         statistics = metadata.row_group(group).column(index).statistics
@@ -227,8 +231,14 @@ def _find_dates(
         values = (statistics.min, statistics.max)
         if not all(isinstance(value, str | datetime.date) for value in values):
             return None
-        bounds += [str(value)[:10] for value in values]
-    return (min(bounds), max(bounds)) if bounds else None
+        bounds += map(str, values)
+    return _find_bounds(bounds)
+
+
+def _find_bounds(values: Iterable[str]) -> tuple[str, str] | None:
+    """First and last day; None if one is written otherwise: Spark takes `2026-1-5`, which sorts wrongly."""
+    days = [value[:10] for value in values]
+    return (min(days), max(days)) if days and all(map(_ISO_DAY.fullmatch, days)) else None
 
 
 def _digest_footer(path: Path) -> str:

@@ -37,6 +37,8 @@ _SETTINGS = {
     "spark.sql.files.ignoreMissingFiles": "false",
 }
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+_WHEEL = ".whl"
+"""Spark ships one given by `--py-files`, but lets workers import from .zip, .egg and .jar alone."""
 _DAEMON = "sentiment.tables.daemon"
 _LOCAL_SETTINGS = {
     "spark.ui.enabled": "false",
@@ -71,6 +73,8 @@ def build_session(app_name: str, debug: bool = False, worker_timeout_seconds: in
     PYSPARK_PYTHON names another.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if _WHEEL not in SparkContext.PACKAGE_EXTENSIONS:
+        SparkContext.PACKAGE_EXTENSIONS = (*SparkContext.PACKAGE_EXTENSIONS, _WHEEL)
     builder = SparkSession.builder.appName(app_name)
     master = SparkConf().get("spark.master", _SPARK_SUBMIT_DEFAULT)
     settings = _SETTINGS | {f"{_WORKER}.idleTimeoutSeconds": str(worker_timeout_seconds)}

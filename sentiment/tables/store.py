@@ -73,8 +73,11 @@ class Store:
     root: Path
 
     def list_batches(self) -> list[Batch]:
-        """What is published, in the order in which it was. Raises StoreError if a manifest is unreadable."""
-        paths = self.root.glob(f"model=*/batch=*/{MANIFEST}")
+        """What is published, in the order in which it was. Raises StoreError if that cannot be read."""
+        try:
+            paths = list(self.root.glob(f"model=*/batch=*/{MANIFEST}"))
+        except OSError as error:
+            raise StoreError(f"{self.root}: cannot be listed ({error.strerror})") from error
         batches = [Batch(path.parent, load_manifest(path)) for path in paths]
         return sorted(batches, key=lambda batch: (batch.manifest.sequence, batch.name))
 

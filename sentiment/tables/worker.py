@@ -75,9 +75,9 @@ class WorkerCensus:
         load = ModelLoad(_process_name(), str(uuid.uuid4()), engine, _seconds_since_process_start())
         self._loads.add(frozenset({load}))
 
-    def note_fetch(self, folder: Path) -> None:
+    def note_fetch(self) -> None:
         """Called in the worker that fetched the model for its executor."""
-        self._fetches.add(frozenset({f"{socket.gethostname()}:{folder}"}))
+        self._fetches.add(frozenset({str(uuid.uuid4())}))
 
     @property
     def fetches(self) -> int:
@@ -145,7 +145,7 @@ def _predict_halves(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame
         failing += int((found[schema.REJECT_REASON] == schema.MODEL_FAILED).sum())
         if failing > _MAX_FAILING:
             raise ModelError(f"the model failed on more than {_MAX_FAILING} texts of {len(texts):,}")
-        parts.append(found)
+        parts.append(found.astype(object))  # a part of rejects alone has no types to agree on
     return pd.concat(parts, ignore_index=True)
 
 
@@ -176,13 +176,13 @@ def _load_once(place: ModelPlace, options: Mapping[str, Any], census: WorkerCens
 
 def _fetch_once(source: FetchFrom, census: WorkerCensus) -> Path:
     """The model's folder in this executor's own directory: its first worker fetches, the others wait."""
-    root = Path(SparkFiles.getRootDirectory())
+    root = Path(SparkFiles.getRootDirectory()).resolve()  # Spark's is `.` there
     folder = root / f"model-{source.model_id}"
     with open(root / f".{folder.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             fetch_model(source.uri, source.tracking_uri, folder)
-            census.note_fetch(folder)
+            census.note_fetch()
     return folder
 
 

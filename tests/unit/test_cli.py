@@ -117,3 +117,30 @@ def test_a_failed_run_leaves_no_folder_for_its_summary(tmp_path):
 
     assert call(tmp_path, fail, "--summary", str(tmp_path / "new" / "deep" / "summary.json")) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_an_error_after_part_of_the_work_still_gives_summary_and_table(tmp_path, capsys):
+    def fail(config, report):
+        raise errors.BadFilesError("1 of 2 files", {"rows": 3, "warnings": []})
+
+    path = tmp_path / "summary.json"
+    assert call(tmp_path, fail, "--summary", str(path)) == 3
+    assert json.loads(path.read_text())["rows"] == 3
+    out, err = capsys.readouterr()
+    assert "rows [red]" in out
+    assert err == "error: 1 of 2 files\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [([], False), (["--dry_run"], True), (["--dry_run", "false"], False)]
+)
+def test_a_switch_stands_alone_or_has_a_value(tmp_path, given, expected):
+    seen = []
+    assert call(tmp_path, lambda config, _: seen.append(config.dry_run) or {"rows": 0}, *given) == 0
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize("given", [["--since", "2026-01-01"], ["--date_col", "day", "--until", "soon"]])
+def test_dates_that_mean_nothing_are_exit_code_2(tmp_path, capsys, given):
+    assert call(tmp_path, run, *given) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,73 @@
+"""What one run is to do: its input, model and store compared, before anything is started."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from .. import registry
+from ..config import ScoreConfig
+from .inspection import ReviewTable, check_columns, find_damaged, inspect_reviews
+from .manifests import Window
+from .planning import Request, Slice, check_id_types, find_pending, limit_rows
+from .scoring import Progress
+from .store import Batch, Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be scored, by what, beside what is published."""
+
+    config: ScoreConfig
+    table: ReviewTable
+    model: registry.ModelReference
+    batches: tuple[Batch, ...]
+    pending: tuple[Slice, ...]
+    now: datetime
+
+    @property
+    def request(self) -> Request:
+        return _make_request(self.config, self.table, self.model)
+
+    @property
+    def model_options(self) -> dict[str, str]:
+        """What this run tells the model, over what it was logged with."""
+        told = {"engine": self.config.engine, "cascade": self.config.cascade}
+        return {name: value for name, value in told.items() if value is not None}
+
+    @property
+    def next_sequence(self) -> int:
+        return 1 + max((batch.manifest.sequence for batch in self.batches), default=0)
+
+
+def make_plan(config: ScoreConfig, store: Store, now: datetime, progress: Progress) -> Plan:
+    progress("checking input", 0, 1, "")
+    columns = check_columns(config.id_col, config.text_col, config.date_col)
+    table = inspect_reviews(config.input, columns)
+    model = registry.resolve_model(config.model_uri)
+    batches = store.list_batches()
+    manifests = [batch.manifest for batch in batches]
+    check_id_types(table, manifests)
+    pending = find_pending(table, manifests, _make_request(config, table, model))
+    if not config.dry_run:
+        table, pending = _set_damaged_aside(table, pending)
+    return Plan(config, table, model, tuple(batches), tuple(limit_rows(pending, config.max_rows)), now)
+
+
+def _set_damaged_aside(table: ReviewTable, pending: Sequence[Slice]) -> tuple[ReviewTable, list[Slice]]:
+    """Less the pending files that cannot be decoded."""
+    files = {piece.file.path: piece.file for piece in pending}
+    damaged = find_damaged(files.values(), table.columns)
+    if damaged and len(damaged) == len(table.files):
+        raise damaged[0].error
+    gone = {bad.path for bad in damaged}
+    usable = tuple(file for file in table.files if file.path not in gone)
+    table = replace(table, files=usable, bad_files=(*table.bad_files, *damaged))
+    return table, [piece for piece in pending if piece.file.path not in gone]
+
+
+def _make_request(config: ScoreConfig, table: ReviewTable, model: registry.ModelReference) -> Request:
+    window = None
+    if config.date_col and (config.since or config.until):
+        window = Window(config.date_col, config.since, config.until)
+    columns = table.columns
+    return Request(",".join(columns.ids), ",".join(columns.texts), model.model_id, window, config.rescore)

@@ -1,0 +1,150 @@
+"""What a run did, as people and dashboards get it."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from .. import schema
+from ..errors import BadFilesError
+from .audit import Counts
+from .planning import KNOWN, REPEATED, SUPERSEDED, WAITING, count_rows, find_pending
+from .plans import Plan
+from .store import Batch, find_folder
+from .worker import ModelLoad
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did with the rows of the usable files.
+
+    Each is scored, rejected, `skipped` (scored or rejected by an earlier run), `repeated` (stands for
+    another row with the same id and text) or `waiting` (of a file that this run did not take whole, for its
+    dates, `max_rows` or a dry run). `pending_rows` is what the run set out to do. `rows_per_second` is over
+    the scoring alone, `seconds` over the whole run; `worker_start_seconds` is how long the slowest Python
+    worker took from its start until it could score. `labels` and `stages` count the scored rows.
+    """
+
+    input_rows: int
+    pending_rows: int
+    scored_rows: int
+    rejected_rows: int
+    skipped_rows: int
+    repeated_rows: int
+    waiting_rows: int
+    input_files: int
+    pending_files: int
+    bad_files: list[dict[str, str]]
+    rejected_by_reason: dict[str, int]
+    labels: dict[str, int]
+    stages: dict[str, int]
+    rows_per_second: float
+    seconds: float
+    engines: list[str]
+    model_fetches: int
+    model_loads: int
+    python_workers: int
+    worker_start_seconds: float | None
+    model_uri: str
+    model_version: str
+    output: str
+    batch: str | None
+    batches: list[str]
+    dry_run: bool
+    warnings: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What this run published: nothing, if there was nothing pending."""
+
+    batches: tuple[Batch, ...] = ()
+    counts: Counts = field(default_factory=Counts)
+    score_seconds: float = 0.0
+    loads: frozenset[ModelLoad] = frozenset()
+    python_workers: int = 0
+    model_fetches: int = 0
+
+
+def check_bad_files(plan: Plan, summary: RunSummary) -> None:
+    bad = plan.table.bad_files
+    if len(bad) > plan.config.max_bad_files:
+        more = f"; {len(bad) - 1:,} more are in the summary" if len(bad) > 1 else ""
+        raise BadFilesError(
+            f"{len(bad):,} of {len(bad) + len(plan.table.files):,} input files cannot be used, more than "
+            f"max_bad_files {plan.config.max_bad_files}; the others are done: {bad[0].error}{more}",
+            summary.as_dict(),
+        )
+
+
+def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
+    counts = outcome.counts
+    done_rows = counts.scored + counts.rejected
+    skips = counts.skipped_by_reason
+    pending_rows = count_rows(plan.pending)
+    repeated = skips.get(REPEATED, 0)
+    found_known = skips.get(KNOWN, 0) + skips.get(SUPERSEDED, 0)
+    waiting = skips.get(WAITING, 0) + (pending_rows if plan.config.dry_run else 0)
+    # What find_pending left out: taken by earlier runs, less what dates or max_rows have put off.
+    put_off = _count_put_off(plan)
+    return RunSummary(
+        input_rows=plan.table.rows,
+        pending_rows=pending_rows,
+        scored_rows=counts.scored,
+        rejected_rows=counts.rejected,
+        skipped_rows=plan.table.rows - pending_rows - put_off + found_known,
+        repeated_rows=repeated,
+        waiting_rows=waiting + put_off,
+        input_files=len(plan.table.files),
+        pending_files=len({piece.file.path for piece in plan.pending}),
+        bad_files=[bad.as_dict() for bad in plan.table.bad_files],
+        rejected_by_reason=counts.rejected_by_reason,
+        labels=counts.labels,
+        stages=counts.stages,
+        rows_per_second=done_rows / outcome.score_seconds if done_rows else 0.0,
+        seconds=seconds,
+        engines=sorted({load.engine for load in outcome.loads}),
+        model_fetches=outcome.model_fetches,
+        model_loads=len(outcome.loads),
+        python_workers=outcome.python_workers,
+        worker_start_seconds=max(
+            (load.start_seconds for load in outcome.loads if load.start_seconds is not None), default=None
+        ),
+        model_uri=plan.config.model_uri,
+        model_version=plan.model.version,
+        output=str(find_folder(plan.config.output)),
+        batch=str(outcome.batches[-1].folder) if outcome.batches else None,
+        batches=[str(batch.folder) for batch in outcome.batches],
+        dry_run=plan.config.dry_run,
+        warnings=_list_warnings(plan, counts),
+    )
+
+
+def _count_put_off(plan: Plan) -> int:
+    """Rows that a run without dates and without max_rows would have taken beside the pending ones."""
+    anytime = replace(plan.request, window=None)
+    manifests = [batch.manifest for batch in plan.batches]
+    return count_rows(find_pending(plan.table, manifests, anytime)) - count_rows(plan.pending)
+
+
+def _list_warnings(plan: Plan, counts: Counts) -> list[str]:
+    warnings = plan.table.list_oddities()
+    trained_on, text_col = plan.model.text_col, plan.config.text_col
+    if trained_on is not None and schema.split_columns(trained_on) != schema.split_columns(text_col):
+        warnings.append(f"the model was trained on text_col {trained_on}, this run scores {text_col}")
+    null_ids = counts.rejected_by_reason.get(schema.NULL_ID, 0)
+    if null_ids:
+        warnings.append(f"{null_ids:,} rows have no {plan.config.id_col}: rejected as {schema.NULL_ID}")
+    warnings += [
+        f"set aside: {bad.error}"
+        for bad in plan.table.bad_files
+        if len(plan.table.bad_files) <= plan.config.max_bad_files
+    ]
+    others = {b.manifest.model_version for b in plan.batches} - {plan.model.version}
+    if not plan.pending and others and not plan.config.rescore:
+        warnings.append(
+            f"nothing is new; rows scored by model version {', '.join(sorted(others))} stay as they are: "
+            f"--rescore has version {plan.model.version} score them"
+        )
+    return warnings
