@@ -60,8 +60,10 @@ def _make_traceable(model: Any) -> Any:
             self.linear = linear
 
         def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-            product: torch.Tensor = (hidden.unsqueeze(-2) * self.linear.weight).sum(-1)
-            logits: torch.Tensor = product + self.linear.bias
+            # The bias goes into the sum: added to its result, OpenVINO 2026.4 fuses it into the reduction
+            # and adds it wrongly from the third row on.
+            share = self.linear.bias.unsqueeze(-1) / self.linear.in_features
+            logits: torch.Tensor = (hidden.unsqueeze(-2) * self.linear.weight + share).sum(-1)
             return logits
 
     class Logits(torch.nn.Module):
