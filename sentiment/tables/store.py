@@ -32,6 +32,7 @@ STAGING = "_staging"
 REJECTED = "_rejected"
 REJECTED_SUFFIX = ".pq"
 _LOCK = "_lock"
+_PROBE = "_probe"
 STORE_KEYS = ("model", "batch")
 """Names that the folders of the store give to every reader as columns."""
 _AT_FDCWD = -100
@@ -73,12 +74,12 @@ class Store:
     root: Path
 
     def list_batches(self) -> list[Batch]:
-        """What is published, in the order in which it was. Raises StoreError if that cannot be read."""
-        try:
-            paths = list(self.root.glob(f"model=*/batch=*/{MANIFEST}"))
-        except OSError as error:
-            raise StoreError(f"{self.root}: cannot be listed ({error.strerror})") from error
-        batches = [Batch(path.parent, load_manifest(path)) for path in paths]
+        """What is published, in the order in which it was.
+
+        Raises StoreError if a folder or a manifest cannot be read: to go on would score its rows twice.
+        """
+        folders = [batch for model in _list(self.root, "model=") for batch in _list(model, "batch=")]
+        batches = [Batch(folder, load_manifest(folder / MANIFEST)) for folder in folders]
         return sorted(batches, key=lambda batch: (batch.manifest.sequence, batch.name))
 
     def find_batch(self, name: str) -> Batch:
@@ -98,21 +99,33 @@ class Store:
         name = uuid.uuid4().hex
         inside, beside = self.root / STAGING / name, _beside(self.root) / name
         try:
+            beside.mkdir(parents=True)
+            self._check_rename(beside)
+            return beside
+        except OSError:  # another file system, or a parent that is not ours to write
+            pass
+        try:
             inside.mkdir(parents=True)
         except OSError as error:
             raise StoreError(f"{self.root}: cannot be written ({error.strerror})") from error
-        try:
-            beside.parent.mkdir(exist_ok=True)
-            inside.rename(beside)
-        except OSError:  # another file system, or a parent that is not ours to write
-            return inside
-        inside.parent.rmdir()
-        return beside
+        return inside
+
+    def _check_rename(self, staged: Path) -> None:
+        """Raises OSError if what is staged there cannot be renamed into the store.
+
+        Tried with a file: Polars fails if a folder goes away while it looks for files.
+        """
+        probe = staged / _PROBE
+        probe.touch()
+        probe.rename(self.root / _PROBE)
+        (self.root / _PROBE).unlink()
 
     def clean(self) -> None:
         """Remove what was staged and not published."""
         for place in (self.root / STAGING, _beside(self.root)):
             shutil.rmtree(place, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.root / _PROBE).unlink()
 
     def publish(self, staged: Path, batch: BatchId, manifest: Manifest) -> Batch:
         """Make the staged folder the batch: all of it appears at once, and survives a power cut.
@@ -221,7 +234,11 @@ def find_folder(path: str) -> Path:
             f"output: {path} is no mounted file system; a batch is published by a rename, which object "
             "stores do not have; choose a folder"
         )
-    if root.exists() and not root.is_dir():
+    try:
+        is_file = root.exists() and not root.is_dir()
+    except OSError as error:
+        raise ConfigError(f"output: cannot look at {root} ({error.strerror})") from error
+    if is_file:
         raise ConfigError(f"output: {root} is a file, expected a folder")
     return root
 
@@ -233,6 +250,16 @@ def digest_file(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _list(folder: Path, prefix: str) -> list[Path]:
+    """What begins so in a folder, if that is there; a glob would pass over what it may not read."""
+    try:
+        return [folder / name for name in os.listdir(folder) if name.startswith(prefix)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be listed ({error.strerror}); mend that and run again") from error
 
 
 def _beside(root: Path) -> Path:
@@ -249,8 +276,12 @@ def _lock(root: Path) -> int:
             raise StoreLockedError(
                 f"{root}: another run is writing this store; wait for it to end, or choose another --output"
             ) from error
-        if _is_same_file(handle, root / _LOCK):
-            return handle
+        try:
+            if _is_same_file(handle, root / _LOCK):
+                return handle
+        except OSError:
+            os.close(handle)
+            raise
         os.close(handle)
 
 

@@ -1,5 +1,282 @@
-from .cells import Case
+"""F1: a publish in which each file operation in turn fails or kills the process.
+
+The method of SQLite's tests (https://www.sqlite.org/testing.html, "I/O Error Testing"): count the
+operations of an undisturbed publish, then for each n disturb the n-th, and look at what is left.
+"""
+
+import errno
+import io
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from sentiment.errors import SentimentError, StoreError
+from sentiment.tables.store import REJECTED, BatchId, Store, digest_file, open_store
+
+from .cells import Case, World
+from .stores import make_manifest, write_part, write_rejects
+
+_KILL, _UNKNOWN = "SIGKILL", "EIO though done"
+_KINDS = {_KILL: 0, "EIO": errno.EIO, "ENOSPC": errno.ENOSPC, _UNKNOWN: errno.EIO}
+_CHANGING = ("os.mkdir", "os.rename", "os.rmdir", "os.remove", "fsync")
+"""Operations that may have been done though the caller was told that they failed."""
+_AUDITED = {"open", "fcntl.flock", "os.listdir", "os.scandir", *_CHANGING}
+"""Of https://docs.python.org/3/library/audit_events.html; reads of metadata are counted beside these."""
+_BATCHES = {1: (40, 4), 2: (90, 9)}
+"""Scored and rejected rows of the batch that is there, and of the one that is published."""
+_PARTS = 3
+_QUICK_STEP = 12
+_PUBLISHED, _REFUSED, _BROKEN = 0, 10, 11
+"""What the child ends in; the last for an error that is not one of the library's."""
+_CHILD_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What becomes of the operation number `at`, counted from 0."""
+
+    kind: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How a disturbed publish ended, and the operations that it came to (none are known if it was killed)."""
+
+    code: int
+    operations: tuple[str, ...]
 
 
 def list_cases() -> list[Case]:
-    return []
+    """F1: every operation killed, failed with EIO and with ENOSPC; what changes something, done and EIO."""
+    faults = [
+        (Fault(kind, at), name)
+        for at, name in enumerate(_undisturbed()[0])
+        for kind in _KINDS
+        if kind != _UNKNOWN or name in _CHANGING
+    ]
+    return [
+        Case(f"{fault.kind} at {fault.at}: {name}", _make_check(fault), is_quick=number % _QUICK_STEP == 0)
+        for number, (fault, name) in enumerate(faults)
+    ]
+
+
+def _make_check(fault: Fault) -> Callable[[World, Path], None]:
+    def check(_: World, folder: Path) -> None:
+        old = _BATCHES[1]
+        new = (old[0] + _BATCHES[2][0], old[1] + _BATCHES[2][1])
+        root = _make_store(folder)
+        attempt = _attempt(root, fault)
+        if fault.kind == _KILL:
+            assert attempt.code == -signal.SIGKILL, attempt.code
+        else:
+            assert attempt.code in (_PUBLISHED, _REFUSED), f"ended in {attempt.code}"
+            assert len(attempt.operations) > fault.at, "the operation never came"
+        rows = _read_rows(root)
+        assert rows in (old, new), f"a reader sees {rows}"
+        assert attempt.code != _PUBLISHED or rows == new, "said to be published, and is not"
+        _publish(root, 2)
+        assert _read_rows(root) == new
+        assert _digest_tree(folder) == _undisturbed()[1]
+
+    return check
+
+
+@cache
+def _undisturbed() -> tuple[tuple[str, ...], dict[str, str]]:
+    """The operations of a publish to which nothing happens, and what it leaves."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = _make_store(Path(scratch))
+        attempt = _attempt(root, None)
+        assert attempt.code == _PUBLISHED, attempt.code
+        return attempt.operations, _digest_tree(Path(scratch))
+
+
+def _make_store(folder: Path) -> Path:
+    root = folder / "scores"
+    _publish(root, 1)
+    _make_files(2)  # here, not in the child, which would count what that takes
+    return root
+
+
+def _publish(root: Path, sequence: int) -> None:
+    """What a run does with the files, unless the batch is there already."""
+    scored, rejected = _BATCHES[sequence]
+    manifest = make_manifest(sequence, scored, rejected)
+    batch_id = BatchId("3", "2026-01-31", f"{sequence:012d}")
+    with open_store(str(root)) as store:
+        if any(batch.manifest.sequence == sequence for batch in store.list_batches()):
+            return
+        staged = store.stage() / "chunk-0"
+        try:
+            for name, content in _make_files(sequence).items():
+                (staged / name).parent.mkdir(parents=True, exist_ok=True)
+                (staged / name).write_bytes(content)
+        except OSError as error:
+            raise StoreError("as Spark would end") from error
+        store.publish(staged, batch_id, manifest)
+
+
+@cache
+def _make_files(sequence: int) -> dict[str, bytes]:
+    """The files of a batch as Spark leaves them, by name."""
+    scored, rejected = _BATCHES[sequence]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for part in range(_PARTS):
+            first = 1000 * sequence + 100 * part
+            write_part(folder / f"part-{part}.parquet", _share(scored, part), sequence, first)
+            write_rejects(folder / REJECTED / f"part-{part}.parquet", _share(rejected, part), sequence, first)
+        for place in (folder, folder / REJECTED):
+            for file in list(place.glob("*.parquet")):
+                file.with_name(f".{file.name}.crc").write_bytes(b"crc")
+            (place / "_SUCCESS").touch()
+        return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def _share(n: int, part: int) -> int:
+    """The parts together are n."""
+    return n // _PARTS + (part < n % _PARTS)
+
+
+def _read_rows(root: Path) -> tuple[int, int]:
+    """Scored and rejected rows, on which the store, its manifests and plain readers have to agree."""
+    batches = Store(root).list_batches()
+    for batch in batches:
+        for file in batch.manifest.files:
+            path = batch.folder / file.name
+            assert (digest_file(path), pq.read_metadata(path).num_rows) == (file.sha256, file.rows), path
+    scored = sum(batch.manifest.scored_rows for batch in batches)
+    rejected = sum(batch.manifest.rejected_rows for batch in batches)
+    assert len(pd.read_parquet(root)) == scored
+    assert sum(pq.read_metadata(file).num_rows for file in root.glob("**/*.parquet")) == scored
+    assert sum(pq.read_metadata(file).num_rows for file in root.glob(f"*/*/{REJECTED}/*")) == rejected
+    return scored, rejected
+
+
+def _digest_tree(folder: Path) -> dict[str, str]:
+    """Everything below the folder, so the store and what lies beside it."""
+    return {
+        str(path.relative_to(folder)): digest_file(path) if path.is_file() else "folder"
+        for path in folder.rglob("*")
+    }
+
+
+def _attempt(root: Path, fault: Fault | None) -> Attempt:
+    """Publish the second batch in a forked child to which the fault happens."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        _run_child(root, fault, writing)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        operations = tuple(pipe.read().splitlines())
+    return Attempt(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), operations)
+
+
+def _run_child(root: Path, fault: Fault | None, writing: int) -> None:
+    """Never returns: the parent's clean-up, its tests and its output are not the child's to end."""
+    code = _BROKEN
+    try:
+        signal.alarm(_CHILD_SECONDS)
+        disturber = _Disturber(root.parent, fault)
+        disturber.install()
+        try:
+            _publish(root, 2)
+            code = _PUBLISHED
+        except SentimentError:
+            code = _REFUSED
+        os.write(writing, "\n".join(disturber.operations).encode())
+    except BaseException:  # noqa: BLE001 told to the parent by the code
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+@dataclass
+class _Disturber:
+    """Counts the file operations of this process below a folder, and lets one of them fail."""
+
+    folder: Path
+    fault: Fault | None
+    operations: list[str] = field(default_factory=list)
+    is_done: bool = False
+
+    def install(self) -> None:
+        """For good: an audit hook cannot be taken away."""
+        # What changes something goes through the hook first, and through its wrapper after it was done.
+        for name in ("mkdir", "rename", "rmdir", "remove", "unlink"):
+            setattr(os, name, self._wrap(getattr(os, name)))
+        for name in ("fsync", "stat", "lstat"):
+            setattr(os, name, self._wrap(getattr(os, name), name))
+        pq.read_metadata = self._wrap(pq.read_metadata, "read_metadata")
+        io.open = _make_open(io.open, self)
+        sys.addaudithook(self._hear)
+
+    def meet(self, name: str, place: Any, do_half: Callable[[], object] = lambda: None) -> None:
+        """An operation is about to be done; if it is the one, it is half done and then fails."""
+        if not self._is_ours(place):
+            return
+        self.operations.append(name)
+        if self.fault is None or len(self.operations) - 1 != self.fault.at or self.fault.kind == _UNKNOWN:
+            return
+        do_half()
+        if self.fault.kind == _KILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._fail()
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _AUDITED:
+            self.meet(event, arguments[0])
+
+    def _wrap(self, function: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
+        def call(place: Any, *args: Any, **kwargs: Any) -> Any:
+            if name is not None:
+                self.meet(name, place)
+            result = function(place, *args, **kwargs)
+            is_it = self.fault is not None and len(self.operations) - 1 == self.fault.at
+            if is_it and self.fault.kind == _UNKNOWN and not self.is_done:
+                self.is_done = True
+                self._fail()
+            return result
+
+        return call
+
+    def _fail(self) -> None:
+        code = _KINDS[self.fault.kind]
+        raise OSError(code, os.strerror(code))
+
+    def _is_ours(self, place: Any) -> bool:
+        if isinstance(place, int):
+            place = os.readlink(f"/proc/self/fd/{place}")
+        path = os.fsdecode(place)
+        # A name alone is relative to an open folder: `rmtree` goes down that way.
+        return not os.path.isabs(path) or path.startswith(f"{self.folder}/")
+
+
+def _make_open(plain_open: Callable[..., Any], disturber: _Disturber) -> Callable[..., Any]:
+    """An `io.open` whose files to be written count each write, half of which may be done."""
+
+    class HalfWritten(io.FileIO):
+        def write(self, content: Any) -> int:
+            half = bytes(content)[: len(content) // 2]
+            disturber.meet("write", self.fileno(), lambda: super(HalfWritten, self).write(half))
+            return super().write(content) or 0
+
+    def open_file(path: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, *rest: Any) -> Any:
+        if "w" not in mode:
+            return plain_open(path, mode, buffering, encoding, *rest)
+        file = io.BufferedWriter(HalfWritten(path, "w"))
+        return file if "b" in mode else io.TextIOWrapper(file, encoding=encoding)
+
+    return open_file

@@ -50,3 +50,18 @@ def write_part(path: Path, n: int, sequence: int = 1, first_id: int = 0) -> None
         }
     )
     pq.write_table(table, path)
+
+
+def write_rejects(path: Path, n: int, sequence: int = 1, first_id: int = 0) -> None:
+    """A Parquet file of n rejected rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(
+        {
+            "review_id": [f"x{first_id + i}" for i in range(n)],
+            schema.REJECT_REASON: [schema.NULL_TEXT] * n,
+            schema.TEXT_DIGEST: pa.array(range(n), pa.int64()),
+            schema.MODEL_VERSION: ["3"] * n,
+            schema.SEQUENCE: pa.array([sequence] * n, pa.int64()),
+        }
+    )
+    pq.write_table(table, path)

@@ -38,7 +38,7 @@ def give_biases(folder):
     torch.manual_seed(1)
     for name, value in weights.items():
         if name.endswith("bias"):
-            weights[name] = value + 0.1 * torch.randn_like(value)
+            weights[name] = value + 0.03 * torch.randn_like(value)
     save_file(weights, file, metadata={"format": "pt"})
 
 

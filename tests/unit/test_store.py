@@ -142,3 +142,51 @@ def test_a_file_or_a_folder_that_cannot_be_made_is_refused(tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "scores"):
         with pytest.raises(ConfigError, match="output"), open_store(str(place)):
             pass
+
+
+def test_a_folder_that_cannot_be_listed_stops_the_run(tmp_path, monkeypatch):
+    with open_store(str(tmp_path)) as store:
+        store.publish(stage_batch(store), BATCH, make_manifest(1))
+        real = os.listdir
+
+        def refuse(folder):
+            if str(folder).endswith("model=3"):
+                raise PermissionError(13, "Permission denied")
+            return real(folder)
+
+        monkeypatch.setattr(os, "listdir", refuse)
+        with pytest.raises(StoreError, match="cannot be listed"):
+            store.list_batches()
+
+
+def test_a_batch_without_its_manifest_stops_the_run(tmp_path):
+    with open_store(str(tmp_path)) as store:
+        batch = store.publish(stage_batch(store), BATCH, make_manifest(1))
+        (batch.folder / MANIFEST).unlink()
+        with pytest.raises(StoreError, match="what was scored"):
+            store.list_batches()
+
+
+def test_staging_makes_no_folder_in_the_readers_sight(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        os, "mkdir", lambda path, *a, real=os.mkdir, **k: (made.append(str(path)), real(path, *a, **k))
+    )
+    with open_store(str(tmp_path / "scores")) as store:
+        made.clear()
+        staged = store.stage()
+        assert staged.parent.name == ".scores.staging"
+        assert not [path for path in made if path.startswith(str(tmp_path / "scores"))]
+
+
+def test_where_nothing_can_be_renamed_from_beside_a_batch_is_staged_inside(tmp_path, monkeypatch):
+    from sentiment.tables.store import Store
+
+    def refuse(self, staged):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(Store, "_check_rename", refuse)
+    with open_store(str(tmp_path / "scores")) as store:
+        assert store.stage().parent == tmp_path / "scores" / STAGING
+        store.publish(stage_batch(store), BATCH, make_manifest(1))
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_dir() and "staging" in p.name) == []

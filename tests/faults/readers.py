@@ -1,0 +1,143 @@
+"""F5: plain readers of a store into which another process is publishing."""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+import pandas as pd
+
+from sentiment.tables.store import REJECTED, BatchId, open_store
+
+from .cells import Case, World
+from .stores import make_manifest, write_part, write_rejects
+
+PUBLISHES = 50
+SNAPSHOTS = tuple(accumulate(range(1, PUBLISHES + 2)))
+"""Rows after each publish: batch n has n rows, and the first is there before anyone reads."""
+_FEW = {"duckdb": 20, "polars": 20, "pandas": 20}
+_MANY = {"duckdb": 280, "polars": 280, "pandas": 280, "spark": 100}
+"""Reads of the two runs by reader, 1,000 in all; each run has its 50 publishes."""
+_LEAD = 5
+"""By how many publishes a reader may be ahead of its share: it neither waits for one nor outruns them all."""
+_WAIT_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one read counted; None with an error. `rows_before` is what its reader counted last."""
+
+    rows: int | None
+    rows_before: int
+    error: str = ""
+
+
+def list_cases() -> list[Case]:
+    """F5: 1,000 reads, a case each; those of a run are made when the first of them is checked."""
+    return [
+        Case(f"{reader} {number + 1} of {n}", _make_check(reads, reader, number), is_quick=reads is _FEW)
+        for reads in (_FEW, _MANY)
+        for reader, n in reads.items()
+        for number in range(n)
+    ]
+
+
+def _make_check(reads: dict[str, int], reader: str, number: int) -> Callable[[World, Path], None]:
+    def check(world: World, folder: Path) -> None:
+        key = f"{sum(reads.values())} reads"
+        if key not in world.kept:
+            world.kept[key] = _read_while_publishing(world, folder / "scores", reads)
+        read = world.kept[key][reader][number]
+        assert read.rows is not None, read.error
+        assert read.rows in SNAPSHOTS, f"{read.rows} rows are of no snapshot"
+        assert read.rows >= read.rows_before, f"{read.rows} rows, and {read.rows_before} before"
+
+    return check
+
+
+def _read_while_publishing(world: World, root: Path, reads: dict[str, int]) -> dict[str, list[Read]]:
+    """All the reads, by reader and in their order. Publishes are spread over them, and wait for none."""
+    counts = _make_readers(world, str(root), reads)
+    _publish(root, 1)
+    for count in counts.values():
+        assert count() == SNAPSHOTS[0]  # and what takes long the first time is done
+    context = multiprocessing.get_context("spawn")
+    n_read, n_published = context.Value("i", 0), context.Value("i", 0)
+    arguments = (str(root), sum(reads.values()), n_read, n_published)
+    publisher = context.Process(target=_publish_all, args=arguments, daemon=True)
+    publisher.start()
+    with ThreadPoolExecutor(len(reads)) as threads:
+        running = {
+            reader: threads.submit(_read_repeatedly, counts[reader], n, n_read, n_published)
+            for reader, n in reads.items()
+        }
+        found = {reader: future.result() for reader, future in running.items()}
+    publisher.join(_WAIT_SECONDS)
+    assert publisher.exitcode == 0, f"the publisher ended in {publisher.exitcode}"
+    for reader, count in counts.items():
+        assert count() == SNAPSHOTS[-1], reader
+    return found
+
+
+def _make_readers(world: World, root: str, reads: dict[str, int]) -> dict[str, Callable[[], int]]:
+    """Count the rows of the folder as someone would who knows nothing of stores."""
+    import duckdb
+    import polars
+
+    everything = f"{root}/**/*.parquet"
+    readers: dict[str, Callable[[], int]] = {
+        "duckdb": lambda: len(duckdb.connect().sql(f"select * from read_parquet('{everything}')").fetchall()),
+        "polars": lambda: len(polars.read_parquet(everything)),
+        "pandas": lambda: len(pd.read_parquet(root)),
+        "spark": lambda: len(world.spark.read.parquet(root).collect()),
+    }
+    return {reader: readers[reader] for reader in reads}
+
+
+def _read_repeatedly(
+    count: Callable[[], int], n: int, n_read: "Synchronized[int]", n_published: "Synchronized[int]"
+) -> list[Read]:
+    reads: list[Read] = []
+    rows_before = 0
+    for number in range(n):
+        _wait_until(lambda share=number / n: share * PUBLISHES < n_published.value + _LEAD)
+        try:
+            read = Read(count(), rows_before)
+        except Exception as error:  # noqa: BLE001 whatever a reader raises is what is looked for
+            read = Read(None, rows_before, f"{type(error).__name__}: {str(error)[:300]}")
+        reads.append(read)
+        rows_before = rows_before if read.rows is None else read.rows
+        with n_read.get_lock():
+            n_read.value += 1
+    return reads
+
+
+def _publish_all(
+    root: str, n_reads: int, n_read: "Synchronized[int]", n_published: "Synchronized[int]"
+) -> None:
+    """In a process of its own: 50 runs, each when its share of the reads was made."""
+    for number in range(PUBLISHES):
+        _wait_until(lambda share=number / PUBLISHES: n_read.value >= share * n_reads)
+        _publish(Path(root), number + 2)
+        n_published.value = number + 1
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the other side makes no progress")
+        time.sleep(0.001)
+
+
+def _publish(root: Path, n: int) -> None:
+    """Batch n, of n rows and a reject."""
+    with open_store(str(root)) as store:
+        staged = store.stage() / "chunk-0"
+        write_part(staged / "part-0.parquet", n, sequence=n, first_id=1000 * n)
+        write_rejects(staged / REJECTED / "part-0.parquet", 1, sequence=n)
+        store.publish(staged, BatchId("3", "2026-01-31", f"{n:012d}"), make_manifest(n, n, 1))
