@@ -30,6 +30,7 @@ help:
 	@echo "make bench   speed beside the alternatives, parity, cascade (under 30 minutes); bench-quick for working,"
 	@echo "             bench-scale up to a million rows, bench-gpu where there is one"
 	@echo "make faults  kills, damaged input, concurrent runs and readers: what the job promises (under 20 minutes)"
+	@echo "make cluster-demo   score on a Spark cluster of three processes, kill an executor (under 6 minutes)"
 	@echo "make clean   remove .venv and var"
 
 demo: .venv/demo.installed java
@@ -52,6 +53,9 @@ $(DEMO)/finetune.json: conf/demo.yaml | .venv/demo.installed
 test: lint java
 	@echo "== Tests"
 	@$(BIN)/python -m pytest
+
+cluster-demo: .venv/test.installed java
+	@$(BIN)/python -m tests.cluster.demo
 
 lint: .venv/test.installed
 	@echo "== Lint, types, layers"

@@ -55,7 +55,7 @@ TOO_LONG_TEXT = "too_long_text"
 DUPLICATE_ID = "duplicate_id"
 MODEL_FAILED = "model_failed"
 REJECT_REASONS = {
-    NULL_ID: "an id column is null",
+    NULL_ID: "an id column is null, or no valid Unicode",
     NULL_TEXT: "the text is null",
     BLANK_TEXT: "the text is empty, or nothing in it is a token",
     NOT_TEXT: "the value is not a string",

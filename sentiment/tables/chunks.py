@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from .history import find_known
+from .. import schema
+from .history import KEY, find_outcomes
 from .manifests import Consumption
 from .planning import Slice, count_rows, cut_chunks, describe, find_left_repeats
 from .plans import Plan
@@ -31,7 +32,17 @@ def make_chunks(plan: Plan, spark: SparkSession, work: Path) -> Iterator[Chunk]:
     """
     ids = plan.table.columns.ids
     left = find_left_repeats([batch.manifest for batch in plan.batches], plan.pending)
-    past = Past(*find_known(spark, plan.batches, ids, plan.model.model_id, plan.request.is_rescore, left))
+    model_id = plan.model.model_id if plan.request.is_rescore else None
+    outcomes = find_outcomes(spark, plan.batches, ids, model_id, left)
+    superseded = None
+    if outcomes.older is not None and outcomes.newest is not None and not outcomes.older.isEmpty():
+        # Of an id's texts the newest one counts if it is among what this run reads; if it is not, an
+        # older one has come back.
+        pending = identify(read_reviews(spark, plan.table, plan.pending, plan.request.window), Past())
+        present = pending.join(outcomes.newest, [KEY, schema.TEXT_DIGEST], "left_semi").select(KEY)
+        outcomes.older.join(present, KEY, "left_semi").write.parquet(str(work / "superseded"))
+        superseded = spark.read.parquet(str(work / "superseded"))
+    past = Past(outcomes.known, superseded)
 
     def read(slices: Sequence[Slice]) -> DataFrame:
         return identify(read_reviews(spark, plan.table, slices, plan.request.window), past)

@@ -1,6 +1,5 @@
 """One input file: what it is, whether it can be used, and whether it is whole."""
 
-import datetime
 import difflib
 import hashlib
 import re
@@ -51,8 +50,9 @@ class InputFile:
     """Arrow types of the columns to read that are in the file, not in the names of its folders."""
     column_names: tuple[str, ...] = ()
     """All that the file holds."""
-    dates: tuple[str, str] | None = None
-    """First and last ISO date of the date column, where the footer or a folder's name tells."""
+    day: str | None = None
+    """ISO date of all its rows, where a folder's name tells. The footer's statistics are not asked: pyarrow
+    ends the process at some damaged ones."""
 
     @property
     def null_columns(self) -> frozenset[str]:
@@ -116,7 +116,7 @@ def inspect_file(path: Path, root: Path, columns: Columns) -> InputFile:
         metadata.num_rows,
         types,
         tuple(arrow_schema.names),
-        _find_dates(metadata, partitions, columns.date),
+        _find_day(partitions, columns.date),
     )
 
 
@@ -213,32 +213,10 @@ def _check_types(path: Path, types: dict[str, pa.DataType], columns: Columns) ->
         )
 
 
-def _find_dates(
-    metadata: pq.FileMetaData, partitions: dict[str, str], date: str | None
-) -> tuple[str, str] | None:
-    if date is None:
-        return None
-    if date in partitions:
-        return _find_bounds([partitions[date]])
-    # By its path: a field of another column may have the same name.
-    paths = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
-    index = paths.index(date)
-    bounds: list[str] = []
-    for group in range(metadata.num_row_groups):
-        statistics = metadata.row_group(group).column(index).statistics
-        if statistics is None or not statistics.has_min_max:
-            return None
-        values = (statistics.min, statistics.max)
-        if not all(isinstance(value, str | datetime.date) for value in values):
-            return None
-        bounds += map(str, values)
-    return _find_bounds(bounds)
-
-
-def _find_bounds(values: Iterable[str]) -> tuple[str, str] | None:
-    """First and last day; None if one is written otherwise: Spark takes `2026-1-5`, which sorts wrongly."""
-    days = [value[:10] for value in values]
-    return (min(days), max(days)) if days and all(map(_ISO_DAY.fullmatch, days)) else None
+def _find_day(partitions: dict[str, str], date: str | None) -> str | None:
+    """Written otherwise it is unknown: Spark takes `2026-1-5` for a date too, which sorts wrongly."""
+    day = partitions.get(date or "", "")[:10]
+    return day if _ISO_DAY.fullmatch(day) else None
 
 
 def _digest_footer(path: Path) -> str:

@@ -1,6 +1,7 @@
 """What a store holds: rows of past batches, for the next run and for readers."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,9 @@ from .store import REJECTED, Batch, Store, find_folder
 LATEST = "latest"
 ALL = "all"
 KEY = "_key"
+_PAIR = (KEY, schema.TEXT_DIGEST)
 _RANK = "_rank"
+_IS_REJECTED = "_is_rejected"
 
 
 def make_key(ids: Sequence[str]) -> Column:
@@ -42,43 +45,63 @@ def read_rows(spark: SparkSession, batches: Iterable[Batch], is_rejected: bool) 
     return rows.drop("model", "batch")
 
 
-def find_known(
+@dataclass(frozen=True)
+class Outcomes:
+    """What a store says of ids: (key, text digest) pairs, distinct; None where there are none.
+
+    `known` need no score. `newest` are each id's newest outcome, score or reject; `older` what was scored
+    before it with another text.
+    """
+
+    known: DataFrame | None = None
+    newest: DataFrame | None = None
+    older: DataFrame | None = None
+
+
+def find_outcomes(
     spark: SparkSession,
     batches: Sequence[Batch],
     ids: Sequence[str],
-    model_id: str,
-    is_rescore: bool,
+    model_id: str | None,
     left_repeats: Sequence[Manifest],
-) -> tuple[DataFrame | None, DataFrame | None]:
-    """Keys and text digests of rows that need no score: (known, superseded), distinct; None for none.
-
-    Known is what any model has scored, in a rescore only this one; and the rejects of `left_repeats`, the
-    batches in which a stopped run has dealt with the ids that occur twice. Superseded, in a rescore, are
-    older texts of an id.
+) -> Outcomes:
+    """Outcomes for rows with these ids. Known is each id's newest text if it was scored: by any model, or
+    (`model_id`) by this one. Known are also the rejects of `left_repeats`, the batches in which a stopped run
+    has dealt with the ids that occur twice.
     """
-    relevant = [b for b in batches if set(b.manifest.id_types) == set(ids)]
-    mine = [b for b in relevant if not is_rescore or b.manifest.consumption.model_id == model_id]
-    left = [b for b in relevant if any(b.manifest.sequence == m.sequence for m in left_repeats)]
-    parts = [
-        rows for rows in (read_rows(spark, mine, False), read_rows(spark, left, True)) if rows is not None
-    ]
-    known = None
-    for rows in parts:
-        pairs = rows.select(make_key(ids).alias(KEY), schema.TEXT_DIGEST)
-        known = pairs if known is None else known.unionByName(pairs)
-    superseded = None
-    history = read_rows(spark, relevant, False) if is_rescore else None
-    if history is not None:
-        newest_first = Window.partitionBy(KEY).orderBy(F.desc(schema.SEQUENCE))
-        pairs = history.select(make_key(ids).alias(KEY), schema.TEXT_DIGEST, schema.SEQUENCE)
-        newest = F.first(schema.TEXT_DIGEST).over(newest_first)
-        superseded = (
-            pairs.withColumn("_newest", newest)
-            .where(F.col(schema.TEXT_DIGEST) != F.col("_newest"))
-            .select(KEY, schema.TEXT_DIGEST)
-            .distinct()
-        )
-    return (known.distinct() if known is not None else None), superseded
+    relevant = [batch for batch in batches if set(batch.manifest.id_types) == set(ids)]
+    scored, rejected = (_read_pairs(spark, relevant, ids, is_rejected) for is_rejected in (False, True))
+    left = [batch for batch in relevant if any(batch.manifest.sequence == m.sequence for m in left_repeats)]
+    left_pairs = _read_pairs(spark, left, ids, is_rejected=True)
+    known = left_pairs.select(*_PAIR) if left_pairs is not None else None
+    if scored is None:
+        return Outcomes(known.distinct() if known is not None else None)
+    everything = scored if rejected is None else scored.unionByName(rejected)
+    newest = everything.groupBy(KEY).agg(
+        F.max_by(schema.TEXT_DIGEST, schema.SEQUENCE).alias(schema.TEXT_DIGEST),
+        F.max_by(_IS_REJECTED, schema.SEQUENCE).alias(_IS_REJECTED),
+    )
+    mine = scored
+    if model_id is not None:
+        own = [batch for batch in relevant if batch.manifest.consumption.model_id == model_id]
+        mine = _read_pairs(spark, own, ids, is_rejected=False) or scored.limit(0)
+    last_scored = newest.where(~F.col(_IS_REJECTED))
+    done = mine.select(*_PAIR).distinct().join(last_scored, list(_PAIR), "left_semi")
+    older = None
+    if len(relevant) > 1:  # one batch has an id once
+        older = scored.select(*_PAIR).distinct().join(newest, list(_PAIR), "left_anti")
+    return Outcomes(done if known is None else done.unionByName(known).distinct(), newest, older)
+
+
+def _read_pairs(
+    spark: SparkSession, batches: Iterable[Batch], ids: Sequence[str], is_rejected: bool
+) -> DataFrame | None:
+    rows = read_rows(spark, batches, is_rejected)
+    if rows is None:
+        return None
+    columns = (schema.TEXT_DIGEST, schema.SEQUENCE, F.lit(is_rejected).alias(_IS_REJECTED))
+    pairs = rows.select(make_key(ids).alias(KEY), *columns)
+    return pairs.where(F.col(KEY).isNotNull())
 
 
 def read_scores(spark: SparkSession, path: str, model: str = LATEST) -> DataFrame:

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,6 +49,12 @@ class ReviewTable:
                     n: _say_kind(k) for n, k in file.column_types if n in types and not pa.types.is_null(k)
                 }
         return types
+
+    def without(self, bad: Iterable[BadFile]) -> "ReviewTable":
+        """The same table with these files set aside."""
+        aside = (*self.bad_files, *bad)
+        usable = _without(list(self.files), list(aside))
+        return replace(self, files=tuple(usable), bad_files=aside)
 
     def list_oddities(self) -> list[str]:
         """What harms nothing and yet may be a mistake: files without rows, files with further columns."""

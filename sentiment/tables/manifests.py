@@ -28,10 +28,9 @@ class Window:
         ends = self.until is None or (other.until is not None and other.until <= self.until)
         return starts and ends
 
-    def meets(self, dates: tuple[str, str]) -> bool:
-        """Whether some of these days, first and last, may be in the window."""
-        first, last = dates
-        return (self.since is None or last >= self.since) and (self.until is None or first < self.until)
+    def has(self, day: str) -> bool:
+        """Whether an ISO day is in the window."""
+        return (self.since is None or day >= self.since) and (self.until is None or day < self.until)
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,11 @@ class Consumption:
     window: Window | None = None
     is_rescore: bool = False
     repeats_of: tuple[FileIdentity, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Of the inputs alone."""
+        return sum(entry["stop_row"] - entry["start_row"] for entry in self.inputs)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from .manifests import Consumption, Manifest, Window
 from .store import BatchId
 
 KNOWN = "known"
-"""Was scored, or rejected, before, with the same text."""
+"""Is what the store has as the newest of its id."""
 SUPERSEDED = "superseded"
-"""Rescoring: the id has a newer text in the store."""
+"""The store has a newer text of the id, and that one is among what the run reads too."""
 REPEATED = "repeated"
 """A row of the run has the same id and text, and stands for both."""
 WAITING = "waiting"
@@ -86,7 +86,7 @@ def find_pending(table: ReviewTable, manifests: Iterable[Manifest], request: Req
     taken = _collect_taken(manifests, request)
     pending = []
     for file in table.files:
-        if request.window is not None and file.dates is not None and not request.window.meets(file.dates):
+        if request.window is not None and file.day is not None and not request.window.has(file.day):
             continue
         at = 0
         for start, stop in sorted(taken.get(_key(file.identity()), ())):
@@ -103,6 +103,17 @@ def limit_rows(slices: Sequence[Slice], max_rows: int | None) -> list[Slice]:
     if max_rows is None:
         return list(slices)
     return next(iter(cut_chunks(slices, max_rows)), [])
+
+
+def skip_rows(slices: Sequence[Slice], n_rows: int) -> list[Slice]:
+    """The slices without their first `n_rows` rows."""
+    left = []
+    for piece in slices:
+        start = min(piece.stop_row, piece.start_row + n_rows)
+        n_rows -= start - piece.start_row
+        if start < piece.stop_row:
+            left.append(Slice(piece.file, start, piece.stop_row))
+    return left
 
 
 def cut_chunks(slices: Sequence[Slice], chunk_rows: int) -> list[list[Slice]]:

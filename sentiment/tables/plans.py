@@ -6,6 +6,7 @@ from datetime import datetime
 
 from .. import registry
 from ..config import ScoreConfig
+from .files import BadFile
 from .inspection import ReviewTable, check_columns, find_damaged, inspect_reviews
 from .manifests import Window
 from .planning import Request, Slice, check_id_types, find_pending, limit_rows
@@ -23,6 +24,14 @@ class Plan:
     batches: tuple[Batch, ...]
     pending: tuple[Slice, ...]
     now: datetime
+
+    def without(self, bad: Sequence[BadFile]) -> "Plan":
+        """With these files set aside."""
+        return replace(
+            self,
+            table=self.table.without(bad),
+            pending=tuple(p for p in self.pending if p.file.path not in {item.path for item in bad}),
+        )
 
     @property
     def request(self) -> Request:
@@ -60,9 +69,7 @@ def _set_damaged_aside(table: ReviewTable, pending: Sequence[Slice]) -> tuple[Re
     if damaged and len(damaged) == len(table.files):
         raise damaged[0].error
     gone = {bad.path for bad in damaged}
-    usable = tuple(file for file in table.files if file.path not in gone)
-    table = replace(table, files=usable, bad_files=(*table.bad_files, *damaged))
-    return table, [piece for piece in pending if piece.file.path not in gone]
+    return table.without(damaged), [piece for piece in pending if piece.file.path not in gone]
 
 
 def _make_request(config: ScoreConfig, table: ReviewTable, model: registry.ModelReference) -> Request:

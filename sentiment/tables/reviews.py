@@ -3,12 +3,15 @@
 import functools
 from collections.abc import Iterable, Sequence
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
 from .. import schema
-from .files import Columns
+from ..errors import UnreadableFileError
+from .files import BadFile, Columns
 from .inspection import ReviewTable
 from .manifests import Window
 from .planning import Slice
@@ -23,8 +26,8 @@ def read_reviews(
 ) -> DataFrame:
     """The id columns, `text`, and `_is_outside` of the window, one row per row of the slices.
 
-    `text` is null where all text columns are null, `_is_outside` true where the date is outside, null or
-    no date. Lazy.
+    An id is null where its bytes are no UTF-8, `text` where all text columns are null. `_is_outside` is
+    true where the date is outside, null or no date. Lazy.
     """
     # A name such as part[1].parquet is a name, not a pattern.
     reader = spark.read.option("__globPaths__", "false")
@@ -47,12 +50,35 @@ def read_reviews(
     return functools.reduce(DataFrame.unionByName, parts)
 
 
+def find_unreadable(
+    spark: SparkSession, table: ReviewTable, slices: Iterable[Slice], window: Window | None
+) -> list[BadFile]:
+    """The files that Spark cannot read, each tried alone."""
+    bad = []
+    for file in {piece.file.path: piece.file for piece in slices}.values():
+        try:
+            rows = read_reviews(spark, table, [Slice(file, 0, file.rows)], window)
+            rows.write.format("noop").mode("overwrite").save()
+        except (PySparkException, Py4JError) as error:
+            said = f"{file.path}: Spark cannot read it ({type(error).__name__}); write it anew, or remove it"
+            bad.append(BadFile(file.path, UnreadableFileError(said)))
+    return bad
+
+
 def _select(rows: DataFrame, columns: Columns, nulls: Iterable[str], window: Window | None) -> DataFrame:
     for name in nulls:
         rows = rows.withColumn(name, F.lit(None).cast(StringType()))
     return rows.select(
-        *(column(name) for name in columns.ids), join_texts(columns.texts), _find_outside(window)
+        *(_find_id(rows, name) for name in columns.ids), join_texts(columns.texts), _find_outside(window)
     )
+
+
+def _find_id(rows: DataFrame, name: str) -> Column:
+    """Bytes that are no UTF-8 are no id: published, one would keep most readers from the whole table."""
+    found = column(name)
+    if isinstance(rows.schema[name].dataType, StringType):
+        found = F.when(F.is_valid_utf8(found), found)
+    return found.alias(name)
 
 
 def _find_outside(window: Window | None) -> Column:

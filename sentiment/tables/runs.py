@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from .. import registry, schema
 from ..config import ScoreConfig
-from ..errors import ModelError, ModelLoadError, ScoringError, StoreError
+from ..errors import ModelError, ModelLoadError, ScoringError, StoreError, UnreadableFileError
 from .audit import (
     REJECTED_COLUMNS,
     SCORED_COLUMNS,
@@ -28,9 +28,9 @@ from .chunks import Chunk, make_chunks
 from .manifests import Manifest
 from .paths import check_apart
 from .planning import count_rows as count_slices
-from .planning import name_batch
+from .planning import name_batch, skip_rows
 from .plans import Plan, make_plan
-from .reviews import column
+from .reviews import column, find_unreadable
 from .scoring import Progress, Stamp, score_reviews, show_rows
 from .selection import SKIP_REASON, settle_duplicates, spread_rows
 from .store import REJECTED, Batch, Store
@@ -38,6 +38,8 @@ from .summary import Outcome, RunSummary, check_bad_files, summarise
 from .worker import FetchFrom, ModelPlace, WorkerCensus
 
 _RAW = "_raw"
+_READ_FAILED = "FAILED_READ_FILE"
+"""Spark's condition for a file that cannot be read."""
 _MAX_FILE_ROWS = 1_000_000
 
 
@@ -60,18 +62,42 @@ def run_scoring(
     outcome = Outcome()
     if plan.pending and not config.dry_run:
         progress("starting Spark", 0, 1, "")
-        outcome = _publish_chunks(plan, start_session(), store, progress)
+        plan, outcome = _publish_pending(plan, start_session(), store, progress)
     summary = summarise(plan, outcome, time.monotonic() - started)
     check_bad_files(plan, summary)
     return summary
 
 
-def _publish_chunks(plan: Plan, spark: SparkSession, store: Store, progress: Progress) -> Outcome:
-    work = store.stage()
+def _publish_pending(
+    plan: Plan, spark: SparkSession, store: Store, progress: Progress
+) -> tuple[Plan, Outcome]:
+    """Publish all that is pending; a file that pyarrow can read and Spark cannot is set aside on the way."""
     census = WorkerCensus(spark.sparkContext)
-    outcome = Outcome()
+    outcome, rest = Outcome(), plan
+    while rest.pending:
+        done_rows = 0
+        try:
+            for batch, counts, seconds in _publish_chunks(rest, spark, store, census, progress):
+                outcome = outcome.plus(batch, counts, seconds)
+                done_rows += batch.manifest.consumption.rows
+            break
+        except UnreadableFileError as error:
+            bad = find_unreadable(spark, rest.table, rest.pending, rest.request.window)
+            if not bad:
+                raise ScoringError(str(error)) from error
+            left = replace(rest, pending=tuple(skip_rows(rest.pending, done_rows)))
+            rest = replace(left.without(bad), batches=tuple(store.list_batches()))
+            plan = plan.without(bad)
+    return plan, outcome.with_workers(census)
+
+
+def _publish_chunks(
+    plan: Plan, spark: SparkSession, store: Store, census: WorkerCensus, progress: Progress
+) -> Iterator[tuple[Batch, Counts, float]]:
+    """Score and publish chunk by chunk: each batch, its counts, and the seconds that scoring took."""
+    work = store.stage()
+    done_rows, all_rows = 0, count_slices(plan.pending)
     with _TranslatedErrors(plan):
-        done_rows, all_rows = 0, count_slices(plan.pending)
         for number, chunk in enumerate(make_chunks(plan, spark, work)):
             stamp = Stamp(plan.model.version, plan.now, plan.next_sequence + number)
             staged = work / f"chunk-{number}"
@@ -80,15 +106,8 @@ def _publish_chunks(plan: Plan, spark: SparkSession, store: Store, progress: Pro
                 counts = _write_batch(plan, spark, chunk, staged, stamp, census)
             seconds = time.monotonic() - started
             progress("publishing", done_rows, all_rows, "rows")
-            batch = _publish(plan, store, chunk, staged, stamp, counts)
+            yield _publish(plan, store, chunk, staged, stamp, counts), counts, seconds
             done_rows += count_slices(chunk.slices)
-            outcome = replace(
-                outcome,
-                batches=(*outcome.batches, batch),
-                counts=outcome.counts + counts,
-                score_seconds=outcome.score_seconds + seconds,
-            )
-    return replace(outcome, loads=census.loads, python_workers=census.workers, model_fetches=census.fetches)
 
 
 def _write_batch(
@@ -183,6 +202,8 @@ class _TranslatedErrors:
                 f"the model at {self._plan.config.model_uri!r} failed in a Spark worker; its batch was not "
                 "published; run again with --debug to see how"
             ) from error
+        if _READ_FAILED in str(error):
+            raise UnreadableFileError("Spark cannot read an input file; run again with --debug") from error
         raise ScoringError(
             f"Spark stopped with {type(error).__name__}; the batch was not published; run again with "
             "--debug to see where"

@@ -19,7 +19,7 @@ _GROUP = "_group"
 
 @dataclass(frozen=True)
 class Past:
-    """Rows that need no score, as `history.find_known` gives them."""
+    """Rows that need no score: distinct pairs of `history.KEY` and text digest."""
 
     known: DataFrame | None = None
     superseded: DataFrame | None = None

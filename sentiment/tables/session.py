@@ -76,6 +76,8 @@ def build_session(app_name: str, debug: bool = False, worker_timeout_seconds: in
     if _WHEEL not in SparkContext.PACKAGE_EXTENSIONS:
         SparkContext.PACKAGE_EXTENSIONS = (*SparkContext.PACKAGE_EXTENSIONS, _WHEEL)
     builder = SparkSession.builder.appName(app_name)
+    # Only the JVM knows what spark-submit was told: without it a SparkConf is empty.
+    SparkContext._ensure_initialized()
     master = SparkConf().get("spark.master", _SPARK_SUBMIT_DEFAULT)
     settings = _SETTINGS | {f"{_WORKER}.idleTimeoutSeconds": str(worker_timeout_seconds)}
     settings = settings if debug else settings | {"spark.log.level": "OFF"}

@@ -9,7 +9,7 @@ from .audit import Counts
 from .planning import KNOWN, REPEATED, SUPERSEDED, WAITING, count_rows, find_pending
 from .plans import Plan
 from .store import Batch, find_folder
-from .worker import ModelLoad
+from .worker import ModelLoad, WorkerCensus
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,17 @@ class Outcome:
     loads: frozenset[ModelLoad] = frozenset()
     python_workers: int = 0
     model_fetches: int = 0
+
+    def plus(self, batch: Batch, counts: Counts, seconds: float) -> "Outcome":
+        """With one more batch, and what scoring it took."""
+        batches = (*self.batches, batch)
+        return replace(
+            self, batches=batches, counts=self.counts + counts, score_seconds=self.score_seconds + seconds
+        )
+
+    def with_workers(self, census: WorkerCensus) -> "Outcome":
+        """With what the workers have reported."""
+        return replace(self, loads=census.loads, python_workers=census.workers, model_fetches=census.fetches)
 
 
 def check_bad_files(plan: Plan, summary: RunSummary) -> None:
