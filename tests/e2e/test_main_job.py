@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import make_reviews
-from tests.e2e.conftest import run_python
+from tests.e2e.conftest import BIN, run_command, run_python
 
 
 def assert_same_answers(found, expected):
@@ -150,3 +150,13 @@ def test_rows_without_an_id_are_rejected_and_said(run_without_ids):
     assert "warning: 2 rows have no review_id: rejected as null_id" in done.stderr.splitlines()
     assert len(pd.read_parquet(scores)) == 18
     assert len(pd.read_parquet(next(scores.glob("model=1/batch=*/_rejected")))) == 2
+
+
+def test_the_master_given_to_spark_submit_is_the_one_used(tmp_path):
+    script = tmp_path / "master.py"
+    script.write_text(
+        "from sentiment.tables.session import build_session\n"
+        "print('master', build_session('x').sparkContext.master)\n"
+    )
+    done = run_command(BIN / "spark-submit", "--master", "local[1]", script)
+    assert "master local[1]" in done.stdout.splitlines()

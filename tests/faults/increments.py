@@ -62,7 +62,7 @@ def list_cases() -> list[Case]:
     """F8: files that come late or change, a new model, and a backlog cut by chunks, dates or row counts."""
     return [
         Case("a late file", _check_late_file, is_quick=True),
-        Case("a rewritten file", _check_rewritten_file),
+        Case("a rewritten file", _check_rewritten_file, is_quick=True),
         Case("a rewritten file while the clock goes back", _check_clock),
         Case("a file moved or touched", _check_moved_file),
         Case("a text that comes back", _check_text_back),
