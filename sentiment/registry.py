@@ -27,17 +27,21 @@ TEXT_COL_KEY = "text_col"
 class ModelReference:
     """A model that exists: where its files lie and what the scored table calls it.
 
-    `pinned_uri` means this very model, whatever an alias says later. `version` is the registry's version,
-    or the first 12 digits of the model's id if it is in no registry. `text_col` is what it was trained on,
-    None if it does not say.
+    `version` is the registry's version, or the first 12 digits of the model's id if it is in no registry.
+    `text_col` is what it was trained on, None if it does not say.
     """
 
     uri: str
-    pinned_uri: str
     version: str
     folder: Path
     model_id: str
     text_col: str | None
+
+    @property
+    def pinned_uri(self) -> str:
+        """A URI of this very model, whatever an alias says later."""
+        is_registered = self.uri.startswith("models:/") and self.version.isdigit()
+        return _pin(self.uri, self.version if is_registered else None)
 
 
 class LoadedModel(Protocol):
@@ -94,7 +98,6 @@ def resolve_model(uri: str) -> ModelReference:
         raise ModelNotFoundError(f"{folder}: the MLmodel file there names no pyfunc; expected a logged model")
     return ModelReference(
         uri=uri,
-        pinned_uri=_pin(uri, version),
         version=version or str(metadata.model_uuid).replace("-", "")[:12],
         folder=folder,
         model_id=str(metadata.model_uuid),

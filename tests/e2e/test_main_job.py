@@ -127,6 +127,7 @@ def run_without_ids(main_job, tmp_path_factory):
     reviews.loc[[2, 9], "review_id"] = None
     reviews.to_parquet(folder / "reviews.parquet")
     arguments = ["--input", folder / "reviews.parquet", "--output", folder / "scores"]
+    arguments += ["--max_reject_share", "0.1"]
     script = (
         "import runpy, sys\n"
         f"sys.argv = {['score_reviews.py', *map(str, arguments)]!r}\n"
