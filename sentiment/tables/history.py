@@ -1,23 +1,17 @@
-"""What a store holds: rows of past batches, for the next run and for readers."""
+"""What a store holds, in Spark: rows of past batches, for the next run and for readers."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.dataset as ds
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from .. import schema
-from ..errors import MissingInputError
 from .manifests import Manifest
 from .reviews import column
+from .scores import ALL, LATEST, choose_batches, has_no_scores
 from .store import REJECTED, Batch, Store, find_folder
 
-LATEST = "latest"
-ALL = "all"
 KEY = "_key"
 _PAIR = (KEY, schema.TEXT_DIGEST)
 _RANK = "_rank"
@@ -105,18 +99,12 @@ def _read_pairs(
 
 
 def read_scores(spark: SparkSession, path: str, model: str = LATEST) -> DataFrame:
-    """The published scores of a store.
-
-    `model` is `latest` (each id's newest row, by whatever model), a model version (the newest row that it
-    gave), or `all` (every row). An id whose newest row is a reject has no latest score. Rows without an id
-    are never scored. Raises StoreError if a manifest cannot be read, MissingInputError if nothing was
-    published.
-    """
+    """`scores.load_scores` in Spark, lazily: the same rows, with the ids' own types."""
     store = Store(find_folder(path))
-    batches = _choose(store, model)
+    batches = choose_batches(store, model)
     scored, rejected = (read_rows(spark, batches, is_rejected) for is_rejected in (False, True))
     if scored is None:
-        raise _nothing(store, model)
+        raise has_no_scores(store, model)
     if model == ALL:
         return scored
     ids = list(batches[0].manifest.id_types)
@@ -130,43 +118,3 @@ def read_scores(spark: SparkSession, path: str, model: str = LATEST) -> DataFram
         .where((F.col(_RANK) == 1) & F.col(schema.REJECT_REASON).isNull())
         .select(*map(column, scored.columns))
     )
-
-
-def load_scores(path: str, model: str = LATEST) -> pd.DataFrame:
-    """`read_scores` without Spark, in memory."""
-    store = Store(find_folder(path))
-    batches = _choose(store, model)
-    scored, rejected = (_load_rows(batches, is_rejected) for is_rejected in (False, True))
-    if scored is None:
-        raise _nothing(store, model)
-    if model == ALL:
-        everything: pd.DataFrame = scored.to_pandas()
-        return everything
-    ids = list(batches[0].manifest.id_types)
-    rows = scored.append_column(schema.REJECT_REASON, pa.nulls(len(scored), pa.string()))
-    if rejected is not None:
-        rows = pa.concat_tables([rows, rejected], promote_options="default")
-    frame = rows.to_pandas().dropna(subset=ids)
-    newest = frame.sort_values(schema.SEQUENCE, kind="stable").drop_duplicates(ids, keep="last")
-    kept: pd.DataFrame = newest.loc[newest[schema.REJECT_REASON].isna(), scored.column_names]
-    return kept.reset_index(drop=True)
-
-
-def _load_rows(batches: Iterable[Batch], is_rejected: bool) -> pa.Table | None:
-    files = [
-        str(file)
-        for batch in batches
-        for file in sorted(Path(batch.folder, REJECTED if is_rejected else "").glob("part-*"))
-    ]
-    return ds.dataset(files, format="parquet").to_table() if files else None
-
-
-def _choose(store: Store, model: str) -> list[Batch]:
-    batches = store.list_batches()
-    if model in (LATEST, ALL):
-        return batches
-    return [batch for batch in batches if batch.manifest.model_version == model]
-
-
-def _nothing(store: Store, model: str) -> MissingInputError:
-    return MissingInputError(f"{store.root}: holds no scores of model {model!r}")

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from sentiment import registry
 from sentiment.config import FinetuneConfig, ScoreConfig
 from sentiment.errors import SentimentError
-from sentiment.tables.history import ALL, LATEST, load_scores, read_scores
+from sentiment.tables.history import read_scores
 from sentiment.tables.runs import run_scoring
+from sentiment.tables.scores import ALL, LATEST, load_scores
 from sentiment.tables.store import Store, open_store
 from tests.conftest import make_reviews, make_tiny_encoder
 

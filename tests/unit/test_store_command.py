@@ -1,6 +1,8 @@
 """`python -m sentiment.tables`, and what it does to a store."""
 
 import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from sentiment.tables import store as store_module
 from sentiment.tables.__main__ import main
 from sentiment.tables.manifests import MANIFEST
 from sentiment.tables.store import BatchId, open_store
-from tests.faults.stores import make_manifest, write_part
+from tests.faults.stores import make_manifest, write_part, write_rejects
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def scores(tmp_path):
         for number, version in ((1, "3"), (2, "3"), (3, "3"), (4, "4")):
             staged = store.stage()
             write_part(staged / "part-0.parquet", number, number, first_id=10 * number)
-            write_part(staged / "_rejected" / "part-0.parquet", 1, number)
+            write_rejects(staged / "_rejected" / "part-0.parquet", 1, number)
             manifest = make_manifest(number, scored_rows=number, model_version=version)
             store.publish(staged, BatchId(version, "2026-01-31", f"b{number}"), manifest)
     return root
@@ -119,3 +121,13 @@ def test_a_store_that_is_not_there_or_in_use_is_an_error(scores, capsys):
     with open_store(str(scores)):
         assert main(["drop", str(scores), "2026-01-31-b1"]) == 5
         assert main(["list", str(scores)]) == 0
+
+
+def test_scores_are_read_without_spark(scores):
+    code = (
+        "import sys; from sentiment.tables.scores import load_scores\n"
+        f"print(len(load_scores({str(scores)!r})), len(load_scores({str(scores)!r}, 'all')), "
+        "'pyspark' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["10", "10", "False"]
