@@ -116,7 +116,7 @@ def _started(world: World, reviews: Path, output: Path, folder: Path) -> Iterato
     process = subprocess.Popen(
         [
             *(sys.executable, "jobs/score_reviews.py", "--input", str(reviews), "--output", str(output)),
-            *("--model_uri", world.model_uri, "--chunk_rows", str(CHUNK_ROWS), "--rows_per_task", "10"),
+            *("--model_uri", world.model_uri, "--chunk_rows", str(CHUNK_ROWS)),
             *("--max_reject_share", "0.5", "--summary", str(folder / "summary.json")),
         ],
         cwd=ROOT,
