@@ -29,8 +29,8 @@ help:
 	@echo "make lint    the first three of these"
 	@echo "make bench   speed beside the alternatives, parity, cascade (under 30 minutes); bench-quick for working,"
 	@echo "             bench-scale up to a million rows, bench-gpu where there is one"
-	@echo "make faults  kills, damaged input, concurrent runs and readers: what the job promises (under 20 minutes)"
-	@echo "make cluster-demo   score on a Spark cluster of three processes, kill an executor (under 6 minutes)"
+	@echo "make faults  kills, damaged input, concurrent runs and readers: what the job promises (about half an hour)"
+	@echo "make cluster-demo   score on a Spark cluster of three processes, kill an executor"
 	@echo "make clean   remove .venv and var"
 
 demo: .venv/demo.installed java
