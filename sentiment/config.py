@@ -45,7 +45,7 @@ def _read_day(value: object) -> object:
     return str(value) if isinstance(value, datetime.date) else value
 
 
-_Day = pydantic.AfterValidator(_check_day)
+_Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.BeforeValidator(_read_day)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
@@ -122,18 +122,8 @@ class ScoreConfig:
     date_col: Annotated[
         str | None, Field(description="date column that since and until look at: dates, times or ISO strings")
     ] = None
-    since: Annotated[
-        str | None,
-        _Day,
-        pydantic.BeforeValidator(_read_day),
-        Field(description="score only rows of this day or later, YYYY-MM-DD"),
-    ] = None
-    until: Annotated[
-        str | None,
-        _Day,
-        pydantic.BeforeValidator(_read_day),
-        Field(description="score only rows before this day"),
-    ] = None
+    since: Annotated[_Day, Field(description="score only rows of this day or later, YYYY-MM-DD")] = None
+    until: Annotated[_Day, Field(description="score only rows before this day")] = None
     max_rows: Annotated[
         int | None, _Positive, Field(description="take at most so many rows; the rest stays pending")
     ] = None

@@ -98,14 +98,11 @@ class TinyModel:
         self.uri = uri
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    """`models:/sentiment/1`, alias champion, fine-tuned by the library from the tiny encoder."""
-    from sentiment import registry
+def tune_tiny_model(folder: Path) -> str:
+    """Fine-tune and register a tiny model, alias champion, in the tracking store in use; its URI."""
     from sentiment.config import FinetuneConfig
     from sentiment.training.finetuning import finetune
 
-    folder = tmp_path_factory.mktemp("tiny-model")
     encoder = make_tiny_encoder(folder / "encoder", initializer_range=0.05)
     make_reviews(400).to_parquet(folder / "train.parquet")
     config = FinetuneConfig(
@@ -116,11 +113,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
         max_length=32,
         alias="champion",
     )
+    return finetune(config, lambda *_: None).model_uri
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """`models:/sentiment/1`, alias champion, fine-tuned by the library from the tiny encoder."""
+    from sentiment import registry
+
+    folder = tmp_path_factory.mktemp("tiny-model")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with Environment(MLFLOW_TRACKING_URI=uri):
         registry.use_tracking(folder)
-        summary = finetune(config, lambda *_: None)
-    return TinyModel(uri, summary.model_uri)
+        return TinyModel(uri, tune_tiny_model(folder))
 
 
 @pytest.fixture

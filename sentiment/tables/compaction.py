@@ -5,17 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ..errors import StoreError
 from .manifests import Manifest
 from .planning import name_parts
-from .store import REJECTED, Batch, Store
+from .store import MAX_FILE_ROWS, REJECTED, Batch, Store
 from .verification import find_damage
-
-_MAX_FILE_ROWS = 1_000_000
 
 
 def compact(store: Store, model_version: str, progress: Callable[[int, int], None]) -> Batch | None:
@@ -72,24 +69,14 @@ def _merge_rows(folders: Iterable[Path], target: Path, rows: int) -> None:
     files = [str(file) for folder in folders for file in sorted(folder.glob("part-*"))]
     if not files:
         return
-    target.mkdir(exist_ok=True)
-    source = ds.dataset(files, format="parquet")
-    written = 0
-    for number, batches in enumerate(_cut(source.to_batches(), _MAX_FILE_ROWS)):
-        with pq.ParquetWriter(target / f"part-{number:05}.parquet", source.schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-                written += batch.num_rows
+    ds.write_dataset(
+        ds.dataset(files, format="parquet"),
+        target,
+        format="parquet",
+        basename_template="part-{i}.parquet",
+        max_rows_per_file=MAX_FILE_ROWS,
+        max_rows_per_group=MAX_FILE_ROWS,
+    )
+    written = sum(pq.read_metadata(file).num_rows for file in target.glob("part-*"))
     if written != rows:
         raise StoreError(f"audit: {written:,} of {rows:,} rows were copied; nothing was compacted")
-
-
-def _cut(batches: Iterable[pa.RecordBatch], max_rows: int) -> Iterable[list[pa.RecordBatch]]:
-    held: list[pa.RecordBatch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(part.num_rows for part in held) >= max_rows:
-            yield held
-            held = []
-    if held:
-        yield held

@@ -173,10 +173,11 @@ def find_left_repeats(manifests: Iterable[Manifest], slices: Iterable[Slice]) ->
 
 def check_id_types(table: ReviewTable, manifests: Iterable[Manifest]) -> None:
     """Raise SchemaMismatchError if ids of the input cannot be those of the store."""
+    types = table.id_types
     for found in manifests:
-        if set(found.id_types) == set(table.id_types) and found.id_types != table.id_types:
+        if set(found.id_types) == set(types) and found.id_types != types:
             raise SchemaMismatchError(
-                f"{table.root}: ids are {table.id_types}, but {found.id_types} in the store; "
+                f"{table.root}: ids are {types}, but {found.id_types} in the store; "
                 "expected the same types: choose another --output, or convert the input"
             )
 

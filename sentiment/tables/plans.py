@@ -27,11 +27,9 @@ class Plan:
 
     def without(self, bad: Sequence[BadFile]) -> "Plan":
         """With these files set aside."""
-        return replace(
-            self,
-            table=self.table.without(bad),
-            pending=tuple(p for p in self.pending if p.file.path not in {item.path for item in bad}),
-        )
+        gone = {item.path for item in bad}
+        pending = tuple(piece for piece in self.pending if piece.file.path not in gone)
+        return replace(self, table=self.table.without(bad), pending=pending)
 
     @property
     def request(self) -> Request:
@@ -49,6 +47,10 @@ class Plan:
 
 
 def make_plan(config: ScoreConfig, store: Store, now: datetime, progress: Progress) -> Plan:
+    """Compare input and store. Pending files are decoded once to find damaged ones, but for a dry run.
+
+    Raises an InputError, ModelError or StoreError for what makes a run impossible.
+    """
     progress("checking input", 0, 1, "")
     columns = check_columns(config.id_col, config.text_col, config.date_col)
     table = inspect_reviews(config.input, columns)

@@ -33,14 +33,13 @@ from .plans import Plan, make_plan
 from .reviews import column, find_unreadable
 from .scoring import Progress, Stamp, score_reviews, show_rows
 from .selection import SKIP_REASON, settle_duplicates, spread_rows
-from .store import REJECTED, Batch, Store
+from .store import MAX_FILE_ROWS, REJECTED, Batch, Store
 from .summary import Outcome, RunSummary, check_bad_files, summarise
 from .worker import FetchFrom, ModelPlace, WorkerCensus
 
 _RAW = "_raw"
 _READ_FAILED = "FAILED_READ_FILE"
 """Spark's condition for a file that cannot be read."""
-_MAX_FILE_ROWS = 1_000_000
 
 
 def run_scoring(
@@ -152,7 +151,7 @@ def _write_parts(rows: DataFrame, counts: Counts, staged: Path) -> None:
     ):
         if n_rows:
             part = rows.where(is_part).select(*map(column, ids), *columns)
-            part.coalesce(-(-n_rows // _MAX_FILE_ROWS)).write.mode("append").parquet(str(folder))
+            part.coalesce(-(-n_rows // MAX_FILE_ROWS)).write.mode("append").parquet(str(folder))
 
 
 def _publish(plan: Plan, store: Store, chunk: Chunk, staged: Path, stamp: Stamp, counts: Counts) -> Batch:

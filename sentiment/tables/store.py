@@ -31,6 +31,8 @@ from .paths import find_local_path
 STAGING = "_staging"
 REJECTED = "_rejected"
 REJECTED_SUFFIX = ".pq"
+MAX_FILE_ROWS = 1_000_000
+"""Of a published file."""
 _LOCK = "_lock"
 _PROBE = "_probe"
 STORE_KEYS = ("model", "batch")
