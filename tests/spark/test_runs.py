@@ -17,6 +17,7 @@ from sentiment.config import ScoreConfig
 from sentiment.errors import (
     ConfigError,
     EmptyInputError,
+    HeldBatchError,
     ModelError,
     ModelNotFoundError,
     StoreError,
@@ -268,3 +269,15 @@ def test_a_model_that_fails_in_a_worker_is_a_model_error(score, write_parquet, t
         score(write_parquet(make_reviews(10)), model_uri=str(broken))
     assert caught.value.exit_code == 4
     assert not (tmp_path / "scores").exists()
+
+
+def test_too_many_rejects_hold_the_batch_for_a_look_until_the_next_run(score, write_parquet, tmp_path):
+    path = write_parquet(make_reviews(20, text=[None] * 2 + ["good phone"] * 18))
+    with pytest.raises(HeldBatchError, match=r"2 of 20 rows were rejected \(10.0%: null_text 2\)") as caught:
+        score(path)
+    assert caught.value.exit_code == 6
+    assert not (tmp_path / "scores").exists()
+    held = list((tmp_path / ".scores.staging").glob("*/chunk-0/_rejected/part-*"))
+    assert len(pd.read_parquet(held[0])) == 2
+    assert score(path, max_reject_share=0.1).scored_rows == 18
+    assert not (tmp_path / ".scores.staging").exists()
