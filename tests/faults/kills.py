@@ -20,7 +20,7 @@ from tests.conftest import ROOT, make_reviews
 from .cells import Case, World
 
 ROWS = 240
-CHUNK_ROWS = 100
+CHUNK_ROWS = 150
 _POINTS = ("checking input", "starting Spark", "scoring", "publishing")
 """The job's own words for where it is."""
 _RANDOM_KILLS = 13
