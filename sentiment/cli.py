@@ -91,9 +91,7 @@ def run_job(
         _quieten()
     try:
         _prepare_summary(arguments.summary)
-        conf = Path(arguments.conf) if arguments.conf else default_conf if default_conf.exists() else None
-        given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
-        summary = run(load_config(config_class, conf, given), reporter)
+        summary = run(read_config(config_class, arguments, default_conf), reporter)
     except SentimentError as error:
         if error.summary is not None:  # part of the work was done
             reporter.close()
@@ -126,14 +124,28 @@ def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -
         "5 store in use, 6 a gate said no, 1 anything else.",
         allow_abbrev=False,
     )
+    add_config_arguments(parser, config_class, default_conf)
+    parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results there as JSON")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and library messages")
+    return parser.parse_args(argv)
+
+
+def add_config_arguments(
+    parser: "argparse.ArgumentParser | argparse._ArgumentGroup", config_class: type, default_conf: Path
+) -> None:
+    """An argument for each field of the config, and `--conf` for a YAML file of them."""
     for field in config_fields(config_class):
         # A switch may stand alone, or have a value like the others: `--dry_run`, `--dry_run false`.
         alone = {"nargs": "?", "const": "true"} if field.default is False else {}
         parser.add_argument(f"--{field.name}", metavar="VALUE", help=_help(field), **alone)  # type: ignore[arg-type]
     parser.add_argument("--conf", metavar="FILE", help=f"YAML with these values ({default_conf.name})")
-    parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results there as JSON")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and library messages")
-    return parser.parse_args(argv)
+
+
+def read_config(config_class: type[Config], arguments: argparse.Namespace, default_conf: Path) -> Config:
+    """The config of arguments over YAML over defaults. Raises ConfigError."""
+    conf = Path(arguments.conf) if arguments.conf else default_conf if default_conf.exists() else None
+    given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
+    return load_config(config_class, conf, given)
 
 
 def _help(field: "dataclasses.Field[Any]") -> str:

@@ -105,6 +105,9 @@ class FinetuneConfig:
         pydantic.AfterValidator(_check_alias),
     ] = None
     experiment: Annotated[str, Field(description="MLflow experiment")] = "sentiment"
+    signing_key: Annotated[
+        str | None, Field(description="PEM file of a private key (elliptic curve) to sign the model with")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
@@ -154,12 +157,74 @@ class ScoreConfig:
         Field(description="off: the encoder scores every review (default: as the model was logged)"),
         pydantic.BeforeValidator(_read_off),
     ] = None
+    allow_unverified: Annotated[
+        bool, Field(description="load a model although the registry has no record of its files")
+    ] = False
+    verify_key: Annotated[
+        str | None, Field(description="PEM file of a public key: refuse a model that it did not sign")
+    ] = None
 
     @pydantic.model_validator(mode="after")
     def _check_dates(self) -> "ScoreConfig":
         if (self.since or self.until) and not self.date_col:
             raise ValueError("since and until need date_col, the column that they look at")
         return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
+class ServeConfig:
+    """The model behind REST: where it listens, what it takes, how much at once."""
+
+    host: Annotated[str, Field(description="address to listen on; any but loopback demands tokens")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Field(ge=0, le=65_535, description="port; 0: any that is free")] = 8080
+    model_uri: Annotated[str, Field(description="MLflow model")] = DEFAULT_MODEL_URI
+    engine: Annotated[
+        Literal["auto", "gpu", "int8", "bf16", "reference"],
+        Field(description="what runs the encoder; auto: the GPU, else what the model carries for a CPU"),
+    ] = "auto"
+    cascade: Annotated[
+        Literal["off", "auto"] | None,
+        Field(description="off: the encoder scores every review (default: as the model was logged)"),
+        pydantic.BeforeValidator(_read_off),
+    ] = None
+    streams: Annotated[
+        int, Field(ge=0, description="mini-batches that a CPU computes side by side; 0: one a core")
+    ] = 0
+    reload_seconds: Annotated[
+        float, Field(ge=0, description="how often to look for a new version of the model; 0: never")
+    ] = 30
+    insecure: Annotated[bool, Field(description="listen beyond loopback without tokens")] = False
+    allow_unverified: Annotated[
+        bool, Field(description="serve a model whose files nobody recorded in the registry")
+    ] = False
+    verify_key: Annotated[
+        str | None, Field(description="public key that signed the model (default: SENTIMENT_VERIFY_KEY)")
+    ] = None
+    tokens_file: Annotated[
+        str | None, Field(description="file of lines name:token (default: SENTIMENT_TOKENS_FILE)")
+    ] = None
+    allowed_hosts: Annotated[
+        str | None, Field(description="names that the Host header may have, beside loopback's: a.org,b.org")
+    ] = None
+    rate_limit: Annotated[
+        str | None, Field(description="requests a token may make, such as 600/minute (default: no limit)")
+    ] = None
+    max_body_bytes: Annotated[int, _Positive, Field(description="a larger body is refused")] = 2_000_000
+    max_texts: Annotated[int, _Positive, Field(description="a list of more texts is refused")] = 256
+    max_text_chars: Annotated[int, _Positive, Field(description="a longer text is a reject")] = 1_000_000
+    max_json_depth: Annotated[int, Field(gt=1, le=200, description="deeper JSON is refused")] = 32
+    max_connections: Annotated[int, _Positive, Field(description="more are closed at once")] = 512
+    header_seconds: Annotated[float, _Positive, Field(description="to send a request's head in")] = 5
+    body_seconds: Annotated[
+        float, _Positive, Field(description="to send a body in, or a line of a stream")
+    ] = 10
+    request_seconds: Annotated[float, _Positive, Field(description="to answer a request in")] = 30
+    max_wait_seconds: Annotated[
+        float, _Positive, Field(description="a request that would wait longer for its turn is refused")
+    ] = 0.5
+    drain_seconds: Annotated[float, Field(ge=0, description="to finish what runs in, when told to stop")] = 20
 
 
 def load_config(config_class: type[Config], path: Path | None, arguments: Mapping[str, Any]) -> Config:

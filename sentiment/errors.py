@@ -14,6 +14,7 @@
     ├── ModelError                      exit 4   a model that cannot be used
     │   ├── ModelNotFoundError
     │   ├── ModelLoadError
+    │   ├── ModelIntegrityError                  not the files that were registered, or unsafe to load
     │   └── EncoderUnavailableError
     ├── StoreError                      exit 1
     │   └── StoreLockedError            exit 5   another run holds the store
@@ -90,6 +91,10 @@ class ModelNotFoundError(ModelError):
 
 class ModelLoadError(ModelError):
     """The model was found and could not be loaded."""
+
+
+class ModelIntegrityError(ModelError):
+    """The model's files are not those that were registered, or are of a kind that must not be loaded."""
 
 
 class EncoderUnavailableError(ModelError):

@@ -4,6 +4,7 @@ MLflow is imported when first needed: a job with a wrong argument ends before th
 imports in milliseconds.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -16,11 +17,19 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from . import schema
-from .errors import ModelError, ModelLoadError, ModelNotFoundError
+from . import integrity, schema, signatures
+from .carried import importing_recorded
+from .errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
 
 TEXT_COL_KEY = "text_col"
 """Key of the model's metadata that holds the text column(s) it was trained on."""
+
+FILES_TAG = "sentiment.files"
+SIGNATURE_TAG = "sentiment.signature"
+"""Tags of a version, and of the logged model behind it: the sha256 of its files, and a signature of them."""
+
+ALLOW_UNVERIFIED_VARIABLE = "SENTIMENT_ALLOW_UNVERIFIED"
+VERIFY_KEY_VARIABLE = "SENTIMENT_VERIFY_KEY"
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,8 @@ class ModelReference:
     """A model that exists: where its files lie and what the scored table calls it.
 
     `version` is the registry's version, or the first 12 digits of the model's id if it is in no registry.
-    `text_col` is what it was trained on, None if it does not say.
+    `text_col` is what it was trained on, None if it does not say. `files` is the registry's record of its
+    files (path: sha256) and `signature` what signs them, None if there is none: a folder has neither.
     """
 
     uri: str
@@ -36,12 +46,17 @@ class ModelReference:
     folder: Path
     model_id: str
     text_col: str | None
+    files: Mapping[str, str] | None = None
+    signature: str | None = None
 
     @property
     def pinned_uri(self) -> str:
         """A URI of this very model, whatever an alias says later."""
         is_registered = self.uri.startswith("models:/") and self.version.isdigit()
         return _pin(self.uri, self.version if is_registered else None)
+
+
+_LOGGED_PREFIX = "m-"
 
 
 class LoadedModel(Protocol):
@@ -77,23 +92,23 @@ def open_experiment(name: str) -> None:
 def resolve_model(uri: str) -> ModelReference:
     """Find the model behind a URI (`models:/name@alias`, `models:/name/3`, `runs:/…`, a folder).
 
-    Its files are fetched if they are not on this machine; nothing of it is imported. Raises
-    ModelNotFoundError if there is none.
+    Its files are fetched if they are not on this machine; nothing of it is imported, and nothing is checked
+    (`check_model`). Raises ModelNotFoundError if there is none, ModelIntegrityError if its record is damaged.
     """
     mlflow = import_mlflow()
     from mlflow.models import Model
 
     try:
         # First the version, then its files: an alias may move between two look-ups.
-        version = _find_registered_version(uri)
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=_pin(uri, version)))
+        version = find_version(uri)
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=_locate(uri, version)))
         metadata = Model.load(str(folder))
+        tags = _read_tags(uri, version, metadata)
+    except ModelNotFoundError:
+        raise
     # MLflow picks the store by the URI's scheme, and each raises errors of its own; all mean one thing.
     except Exception as error:
-        raise ModelNotFoundError(
-            f"no model at {uri!r} (tracking server {_without_password(mlflow.get_tracking_uri())}): "
-            "fine-tune one with `python jobs/finetune.py --alias champion`, or pass another --model_uri"
-        ) from error
+        raise _not_found(uri) from error
     if "python_function" not in (metadata.flavors or {}) or not metadata.model_uuid:
         raise ModelNotFoundError(f"{folder}: the MLmodel file there names no pyfunc; expected a logged model")
     return ModelReference(
@@ -102,27 +117,129 @@ def resolve_model(uri: str) -> ModelReference:
         folder=folder,
         model_id=str(metadata.model_uuid),
         text_col=(metadata.metadata or {}).get(TEXT_COL_KEY),
+        files=None
+        if (files := integrity.unpack_tags(FILES_TAG, tags)) is None
+        else integrity.load_record(files),
+        signature=integrity.unpack_tags(SIGNATURE_TAG, tags),
     )
 
 
-def load_model(uri: str | Path, options: Mapping[str, Any] | None = None) -> LoadedModel:
-    """Load a pyfunc; `options` override its model config (`engine`, `cascade`, `device`, `threads`, …).
+def find_version(uri: str) -> str | None:
+    """The registry's version that a URI means now, None if it is in no registry.
 
-    Raises ModelNotFoundError if there is none, ModelLoadError if it cannot be loaded in this process.
+    One look-up and no files, so that a service can poll it. Raises ModelNotFoundError if the registry has
+    no such version or cannot be asked.
+    """
+    try:
+        return _find_registered_version(uri)
+    except Exception as error:  # as in `resolve_model`
+        raise _not_found(uri) from error
+
+
+def check_model(
+    reference: ModelReference, allow_unverified: bool = False, verify_key: str | Path | None = None
+) -> None:
+    """Raise ModelIntegrityError unless the model's files are safe to load; nothing of them is imported.
+
+    They must have the shape of every model (`integrity.check_shape`); be those that the registry recorded,
+    where only the absence of a record can be allowed; and be signed by `verify_key`, a public key's PEM
+    file, if there is one. Raises ConfigError for a key that cannot be used.
+    """
+    _check_unsigned(reference, allow_unverified)
+    if verify_key:
+        signatures.check_signature(reference.folder, reference.signature, Path(verify_key))
+
+
+def load_model(
+    model: str | Path | ModelReference,
+    options: Mapping[str, Any] | None = None,
+    allow_unverified: bool = False,
+    verify_key: str | Path | None = None,
+) -> LoadedModel:
+    """Check a pyfunc (`check_model`) and load it.
+
+    `options` override its model config (`engine`, `cascade`, `device`, `threads`, …). Raises
+    ModelNotFoundError if there is none, ModelIntegrityError if it must not be loaded, ModelLoadError if it
+    cannot be loaded in this process.
+    """
+    reference = model if isinstance(model, ModelReference) else resolve_model(str(model))
+    check_model(reference, allow_unverified, verify_key)
+    return load_checked(reference.folder, reference.files, options)
+
+
+def load_checked(
+    folder: Path, files: Mapping[str, str] | None, options: Mapping[str, Any] | None = None
+) -> LoadedModel:
+    """Load a model whose files were checked just now; `files` is their record, None if there is none.
+
+    Each module of a recorded model is compared once more as it is imported. Raises ModelLoadError or
+    ModelIntegrityError.
     """
     mlflow = import_mlflow()
-    reference = resolve_model(str(uri))
+    guard = contextlib.nullcontext(folder) if files is None else importing_recorded(folder, files)
     try:
-        model: LoadedModel = mlflow.pyfunc.load_model(
-            str(reference.folder), model_config=dict(options or {}) or None
-        )
+        with guard as place:
+            model: LoadedModel = mlflow.pyfunc.load_model(
+                str(place), model_config=dict(options or {}) or None
+            )
+    except ModelIntegrityError:
+        raise
     # Loading runs the model's own code, which may raise anything; all of it means one thing here.
     except Exception as error:
+        if refusal := _find_cause(error, ModelIntegrityError):
+            raise refusal from error
         raise ModelLoadError(
-            f"the model at {str(uri)!r} could not be loaded: {type(error).__name__}: {error}; "
+            f"the model at {str(folder)!r} could not be loaded: {type(error).__name__}: {error}; "
             "its requirements are in requirements.txt beside it"
         ) from error
     return model
+
+
+def record_model(
+    name: str,
+    version: str,
+    folder: Path | None = None,
+    signing_key: str | Path | None = None,
+    given: Mapping[str, str] | None = None,
+) -> Mapping[str, str]:
+    """Keep the sha256 of each file of a version, and a signature if there is a key, in the registry.
+
+    `folder` holds the files as they were logged; None takes them as they are stored, which is for who has
+    just logged them, and knows most of their digests (`given`), or has looked at them. The logged model
+    behind the version gets the same. Returns the record. Raises ModelIntegrityError if a fetch of the
+    version does not give these files, if they are not of a shape to load, or if it has another record;
+    ConfigError for a key that cannot be used.
+    """
+    reference = resolve_model(f"models:/{name}/{version}")
+    integrity.check_shape(reference.folder)
+    record = integrity.make_record(folder or reference.folder) | dict(given or {})
+    integrity.check_files(reference.folder, record)
+    if reference.files is not None and reference.files != record:
+        raise ModelIntegrityError(
+            f"{reference.uri}: has a record already, of other files; expected none, for a version never "
+            "changes; register the files as a new version"
+        )
+    tags: dict[str, str] = {}
+    if signing_key:
+        signature = signatures.sign_files(reference.folder, Path(signing_key))
+        tags |= integrity.pack_tags(SIGNATURE_TAG, signature)
+    tags |= integrity.pack_tags(FILES_TAG, integrity.dump_record(record))
+    client = import_mlflow().MlflowClient()
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
+    if _is_logged_model(reference, client.get_model_version_download_uri(name, version)):
+        client.set_logged_model_tags(reference.model_id, tags)
+    return record
+
+
+def allows_unverified() -> bool:
+    """Whether the environment says so: SENTIMENT_ALLOW_UNVERIFIED is 1."""
+    return os.environ.get(ALLOW_UNVERIFIED_VARIABLE) == "1"
+
+
+def find_verify_key() -> str | None:
+    """The public key's file that the environment names, None if it names none."""
+    return os.environ.get(VERIFY_KEY_VARIABLE) or None
 
 
 def fetch_model(uri: str, tracking_uri: str, target: Path) -> None:
@@ -150,6 +267,12 @@ def name_engine(model: LoadedModel) -> str:
     """Which engine a loaded model runs, such as `int8` or `gpu`; `unknown` if it is of a kind without."""
     unwrap = getattr(model, "unwrap_python_model", None)
     return str(getattr(unwrap(), "engine", "unknown")) if unwrap is not None else "unknown"
+
+
+def find_budget_tokens(model: LoadedModel) -> int:
+    """Tokens of a mini-batch that suits a loaded model's engine; 512 if it does not say."""
+    unwrap = getattr(model, "unwrap_python_model", None)
+    return int(getattr(unwrap(), "budget_tokens", 512)) if unwrap is not None else 512
 
 
 def predict(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
@@ -199,10 +322,86 @@ def _pin(uri: str, version: str | None) -> str:
     return f"models:/{name}/{version}"
 
 
+def _locate(uri: str, version: str | None) -> str:
+    """Where MLflow is to take the files from: the folder itself if they are in a store on this machine.
+
+    By a `models:/` URI it would write `registered_model_meta` into that store, and through a link there.
+    """
+    client = import_mlflow().MlflowClient()
+    name = uri.removeprefix("models:/").split("/")[0]
+    if version is not None:
+        location = str(client.get_model_version_download_uri(*_pin(uri, version).split("/")[1:]))
+    elif uri.startswith("models:/") and name.startswith(_LOGGED_PREFIX):
+        location = str(client.get_logged_model(name).artifact_location)
+    else:
+        return uri
+    is_here = urlsplit(location).scheme in ("", "file")
+    return location if is_here else _pin(uri, version)
+
+
 def _without_password(uri: str) -> str:
     parts = urlsplit(uri)
     _, at, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=host).geturl() if at else uri
+
+
+def _not_found(uri: str) -> ModelNotFoundError:
+    server = _without_password(import_mlflow().get_tracking_uri())
+    return ModelNotFoundError(
+        f"no model at {uri!r} (tracking server {server}): "
+        "fine-tune one with `python jobs/finetune.py --alias champion`, or pass another --model_uri"
+    )
+
+
+def _check_unsigned(reference: ModelReference, allow_unverified: bool) -> None:
+    integrity.check_shape(reference.folder)
+    if reference.files is not None:
+        integrity.check_files(reference.folder, reference.files)
+    elif not allow_unverified:
+        raise ModelIntegrityError(
+            f"{reference.uri!r}: the registry has no record of this model's files, so they may be anyone's; "
+            "fine-tune and register it anew, look at its files and record them with "
+            "`sentiment.registry.record_model(name, version)`, or, if you trust them, pass "
+            f"--allow_unverified ({ALLOW_UNVERIFIED_VARIABLE}=1)"
+        )
+
+
+def _read_tags(uri: str, version: str | None, metadata: Any) -> Mapping[str, str]:
+    """The tags of the registered version, or of the logged model, that a URI means; none of a folder."""
+    client = import_mlflow().MlflowClient()
+    if version is not None:
+        tags: Mapping[str, str] = client.get_model_version(*_pin(uri, version).split("/")[1:]).tags
+        return tags
+    scheme, _, rest = uri.partition(":/")
+    name = rest.strip("/").split("/")
+    if scheme == "models" and name[0].startswith(_LOGGED_PREFIX):
+        logged = client.get_logged_model(name[0])
+    elif scheme == "runs" and str(metadata.model_id or "").startswith(_LOGGED_PREFIX):
+        logged = client.get_logged_model(metadata.model_id)
+        # What the files say of themselves does not make them the model of that run.
+        if [logged.source_run_id, logged.name] != name:
+            return {}
+    else:
+        return {}
+    return dict(logged.tags)
+
+
+def _is_logged_model(reference: ModelReference, location: str) -> bool:
+    """Whether the files at `location` are those of the logged model that they say they are, not a copy."""
+    if not reference.model_id.startswith(_LOGGED_PREFIX):
+        return False
+    mlflow = import_mlflow()
+    try:
+        logged = mlflow.MlflowClient().get_logged_model(reference.model_id)
+    except mlflow.exceptions.MlflowException:  # of another tracking server
+        return False
+    return bool(logged.artifact_location == location)
+
+
+def _find_cause(error: BaseException | None, kind: type[ModelIntegrityError]) -> ModelIntegrityError | None:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _find_registered_version(uri: str) -> str | None:

@@ -21,11 +21,22 @@ class ModelInUse:
 
 
 def open_model(uri: str, home: Path) -> ModelInUse:
-    """Load the model at a URI from the tracking store of the project at `home`. Raises a ModelError."""
+    """Check and load the model at a URI from the tracking store of the project at `home`.
+
+    Raises a ModelError; the environment may allow a model without a record, or demand a signature.
+    """
     registry.use_tracking(home)
     reference = registry.resolve_model(uri)
     # An alias may move between two look-ups: load the very files that were found.
-    return ModelInUse(reference, registry.load_model(reference.folder))
+    return ModelInUse(reference, _load(reference))
+
+
+def _load(reference: registry.ModelReference) -> registry.LoadedModel:
+    return registry.load_model(
+        reference,
+        allow_unverified=registry.allows_unverified(),
+        verify_key=registry.find_verify_key(),
+    )
 
 
 def predict(

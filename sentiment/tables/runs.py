@@ -14,7 +14,14 @@ from pyspark.sql import functions as F
 
 from .. import registry, schema
 from ..config import ScoreConfig
-from ..errors import ModelError, ModelLoadError, ScoringError, StoreError, UnreadableFileError
+from ..errors import (
+    ModelError,
+    ModelIntegrityError,
+    ModelLoadError,
+    ScoringError,
+    StoreError,
+    UnreadableFileError,
+)
 from .audit import (
     REJECTED_COLUMNS,
     SCORED_COLUMNS,
@@ -135,9 +142,10 @@ def _place_model(plan: Plan, spark: SparkSession) -> ModelPlace:
     """On a cluster each executor fetches the model: the driver's copy is on the driver's machine."""
     folder = str(plan.model.folder)
     if str(spark.sparkContext.master).startswith("local"):
-        return ModelPlace(folder)
+        return ModelPlace(folder, plan.model.files)
     tracking_uri = registry.import_mlflow().get_tracking_uri()
-    return ModelPlace(folder, FetchFrom(plan.model.pinned_uri, tracking_uri, plan.model.model_id))
+    source = FetchFrom(plan.model.pinned_uri, tracking_uri, plan.model.model_id)
+    return ModelPlace(folder, plan.model.files, source)
 
 
 def _write_parts(rows: DataFrame, counts: Counts, staged: Path) -> None:
@@ -196,6 +204,11 @@ class _TranslatedErrors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, PySparkException | Py4JError):
             return
+        if ModelIntegrityError.__name__ in str(error):
+            raise ModelIntegrityError(
+                f"the model at {self._plan.config.model_uri!r} was refused by a Spark worker: its files "
+                "there are not those that were registered; run again with --debug to see which"
+            ) from error
         if ModelError.__name__ in str(error) or ModelLoadError.__name__ in str(error):
             raise ModelError(
                 f"the model at {self._plan.config.model_uri!r} failed in a Spark worker; its batch was not "

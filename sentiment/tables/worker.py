@@ -1,11 +1,14 @@
 """What runs in a Spark Python worker: the model, loaded once a process, applied to Arrow batches."""
 
 import fcntl
+import hashlib
+import json
 import os
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,11 @@ import pandas as pd
 from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles, TaskContext
 
 from .. import schema
-from ..errors import ModelError
-from ..registry import LoadedModel, fetch_model, load_model, name_engine, predict
+from ..integrity import Stamp, check_files, check_shape, dump_record
+from ..predictions import predict_each
+from ..registry import LoadedModel, fetch_model, load_checked, name_engine
 
 PREDICTION_TYPE = ", ".join(f"{name} {kind}" for name, kind in schema.PREDICTION_TYPES.items())
-
-_MAX_FAILING = 10
-"""Texts of an Arrow batch on which a model may fail before it is the model that is broken."""
 
 _loaded: dict[tuple[str, str], LoadedModel] = {}
 """The model of this process. Only the last one is kept: a worker outlives a run, and models are large."""
@@ -94,9 +95,13 @@ class WorkerCensus:
 
 @dataclass(frozen=True)
 class ModelPlace:
-    """Where a worker finds the model: its folder, if that is on every node, else its URI in the registry."""
+    """Where a worker finds the model: its folder, if that is on every node, else its URI in the registry.
+
+    `files` is the record that the driver has compared it with; None if there is none, and the run allows it.
+    """
 
     folder: str
+    files: Mapping[str, str] | None
     fetch_from: FetchFrom | None = None
 
 
@@ -117,44 +122,6 @@ def make_scorer(
     return score
 
 
-def predict_each(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
-    """`registry.predict`, and where the model fails on some of the texts these are rejects, found by halves.
-
-    Raises ModelError if it fails on more than `_MAX_FAILING` of them: then it is not the texts.
-    """
-    try:
-        return predict(model, texts)
-    except ModelError as error:
-        if len(texts) == 1:
-            return _reject_failing(texts)
-        found = _predict_halves(model, texts)
-        n_failing = int((found[schema.REJECT_REASON] == schema.MODEL_FAILED).sum())
-        if n_failing > min(_MAX_FAILING, len(texts) // 2):
-            raise error
-        return found
-
-
-def _predict_halves(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
-    middle = len(texts) // 2
-    parts, failing = [], 0
-    for part in (texts.iloc[:middle], texts.iloc[middle:]):
-        try:
-            found = predict(model, part)
-        except ModelError:
-            found = _reject_failing(part) if len(part) == 1 else _predict_halves(model, part)
-        failing += int((found[schema.REJECT_REASON] == schema.MODEL_FAILED).sum())
-        if failing > _MAX_FAILING:
-            raise ModelError(f"the model failed on more than {_MAX_FAILING} texts of {len(texts):,}")
-        parts.append(found.astype(object))  # a part of rejects alone has no types to agree on
-    return pd.concat(parts, ignore_index=True)
-
-
-def _reject_failing(texts: "pd.Series[Any]") -> pd.DataFrame:
-    empty = pd.Series([None] * len(texts), dtype=object)
-    frame = pd.DataFrame(dict.fromkeys(schema.PREDICTION_COLUMNS, empty))
-    return frame.assign(**{schema.REJECT_REASON: schema.MODEL_FAILED})
-
-
 def _load_once(place: ModelPlace, options: Mapping[str, Any], census: WorkerCensus) -> LoadedModel:
     """The model of this process, loaded if it is not there yet.
 
@@ -169,21 +136,59 @@ def _load_once(place: ModelPlace, options: Mapping[str, Any], census: WorkerCens
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _loaded.clear()
         folder = _fetch_once(place.fetch_from, census) if place.fetch_from else Path(place.folder)
-        _loaded[key] = load_model(folder, options)
+        _check_once(folder, place.files)
+        _loaded[key] = load_checked(folder, place.files, options)
         census.note_load(name_engine(_loaded[key]))
     return _loaded[key]
 
 
 def _fetch_once(source: FetchFrom, census: WorkerCensus) -> Path:
     """The model's folder in this executor's own directory: its first worker fetches, the others wait."""
-    root = Path(SparkFiles.getRootDirectory()).resolve()  # Spark's is `.` there
+    root = _find_executor_folder()
     folder = root / f"model-{source.model_id}"
-    with open(root / f".{folder.name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(root / f".{folder.name}.lock"):
         if not folder.exists():
             fetch_model(source.uri, source.tracking_uri, folder)
             census.note_fetch()
     return folder
+
+
+def _check_once(folder: Path, files: Mapping[str, str] | None) -> None:
+    """Refuse a model whose files, where this worker will load them from, must not be loaded.
+
+    Every worker reads and compares what is small: the MLmodel, the code, the settings. Weights are hashed
+    by the first worker of an executor; for the others it is enough that inode, size and both times are
+    still those of the file that it hashed: no write leaves them all as they were (the time of the inode's
+    change is the kernel's), and who could forge what one worker tells the next is the executor's own user.
+    """
+    check_shape(folder)
+    if files is None:
+        return
+    root = _find_executor_folder()
+    key = hashlib.sha256(f"{folder}\0{dump_record(files)}".encode()).hexdigest()[:16]
+    known = root / f".checked-{key}.json"
+    with _locked(known.with_suffix(".lock")):
+        stamps = check_files(folder, files, _read_stamps(known))
+        known.write_text(json.dumps(stamps))
+
+
+def _read_stamps(path: Path) -> dict[str, Stamp]:
+    """What an earlier worker knew; nothing if there was none, or it was killed while it wrote."""
+    try:
+        return {name: tuple(stamp) for name, stamp in json.loads(path.read_text()).items()}
+    except (OSError, ValueError):
+        return {}
+
+
+def _find_executor_folder() -> Path:
+    return Path(SparkFiles.getRootDirectory()).resolve()  # Spark's is `.` on a cluster
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _find_device() -> str:

@@ -11,6 +11,7 @@ from .. import registry
 from ..config import FinetuneConfig
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
+from ..signatures import check_signing_key
 from .acceleration import accelerate
 from .cascade import CascadeChoice
 from .datasets import DataReport, LabelledReviews, load_labelled_reviews
@@ -59,6 +60,8 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
 
     started = time.monotonic()
     mlflow = registry.import_mlflow()
+    if config.signing_key is not None:
+        check_signing_key(Path(config.signing_key))
     progress("reading reviews", 0, 1, config.dataset_name)
     encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
     reviews = load_labelled_reviews(config)

@@ -17,12 +17,14 @@ from packaging.requirements import Requirement
 import sentiment
 
 from .. import schema
+from ..carried import PACKAGE_PREFIX
 from ..config import FinetuneConfig
 from ..inference.engines import AUTO, REFERENCE
 from ..inference.pyfunc import ENCODER_ARTIFACT, UNNAMED
 from ..inference.settings import Settings, load_settings, save_settings
 from ..inference.tokenization import HEAD, cut_tokenizer
-from ..registry import TEXT_COL_KEY, import_mlflow
+from ..integrity import make_record
+from ..registry import TEXT_COL_KEY, import_mlflow, record_model
 from .encoders import Encoder
 
 MODEL_NAME = "model"
@@ -68,6 +70,7 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
 
     The model holds: the model folder as its only artifact; the modules of inference under a package name that
     is a digest of them; exact requirements; a signature; an input example; what it was trained on.
+    The registry gets a record of its files. Raises ModelIntegrityError if the store has not kept them.
     """
     mlflow = import_mlflow()
     settings = load_settings(folder)
@@ -82,6 +85,7 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
                 "cascade": config.cascade,
                 "device": AUTO,
                 "threads": 0,
+                "streams": 1,
                 "budget_tokens": 0,
             },
             pip_requirements=list_requirements(settings.cpu_engine),
@@ -101,7 +105,9 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
             },
             tags={"license": encoder.licence, "base_model": encoder.name},
         )
+        given = _digest_given(folder, code)
     version = str(logged.registered_model_version)
+    record_model(config.registered_model_name, version, signing_key=config.signing_key, given=given)
     return LoggedModel(version, logged.model_uri, f"models:/{config.registered_model_name}/{version}")
 
 
@@ -148,6 +154,18 @@ class _CarriedCode:
     entry_point: Path
 
 
+def _digest_given(folder: Path, code: _CarriedCode) -> dict[str, str]:
+    """What goes into the model from here: all that runs, or is computed with, by its path there."""
+    roots = {f"artifacts/{folder.name}": folder, f"code/{code.package.name}": code.package}
+    given = {
+        f"{place}/{path}": digest
+        for place, root in roots.items()
+        for path, digest in make_record(root).items()
+    }
+    name = code.entry_point.name
+    return {**given, name: make_record(code.entry_point.parent)[name]}
+
+
 @contextlib.contextmanager
 def _carried_code() -> Iterator[_CarriedCode]:
     """A copy of the inference modules as an importable package `sentiment_model_<digest>`.
@@ -166,7 +184,7 @@ def _carried_code() -> Iterator[_CarriedCode]:
                 shutil.copytree(source / name, staged / name, ignore=ignore)
             else:
                 shutil.copy(source / name, staged / name)
-        package = staged.rename(Path(root) / f"sentiment_model_{_digest(staged)}")
+        package = staged.rename(Path(root) / f"{PACKAGE_PREFIX}{_digest(staged)}")
         entry_point = Path(root) / "sentiment_model.py"
         entry_point.write_text(
             '"""Entry point of the model, run by mlflow.pyfunc.load_model."""\n\n'

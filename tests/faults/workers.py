@@ -12,8 +12,9 @@ from sentiment.config import ScoreConfig
 from sentiment.tables.runs import run_scoring
 from sentiment.tables.store import open_store
 from tests.conftest import make_reviews
+from tests.matrix import Case
 
-from .cells import Case, World
+from .cells import World
 
 ROWS = 60
 _IDLE = "spark.sql.execution.pyspark.udf.idleTimeoutSeconds"
@@ -108,6 +109,7 @@ def _score(world: World, folder: Path, reviews: pd.DataFrame, mood: str) -> pd.D
         input=str(folder / "reviews.parquet"),
         output=str(folder / "scores"),
         model_uri=str(_save_model(folder)),
+        allow_unverified=True,
     )
     idle = world.spark.conf.get(_IDLE)
     world.spark.conf.set(_IDLE, "5")

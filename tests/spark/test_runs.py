@@ -266,7 +266,7 @@ def test_a_model_that_fails_in_a_worker_is_a_model_error(score, write_parquet, t
     shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, broken)
     (broken / "artifacts" / "encoder" / "tokenizer.json").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="failed in a Spark worker") as caught:
-        score(write_parquet(make_reviews(10)), model_uri=str(broken))
+        score(write_parquet(make_reviews(10)), model_uri=str(broken), allow_unverified=True)
     assert caught.value.exit_code == 4
     assert not (tmp_path / "scores").exists()
 

@@ -11,6 +11,10 @@ import pandas as pd
 import pytest
 
 from sentiment import registry, schema
+from sentiment.config import FinetuneConfig
+from sentiment.errors import ConfigError
+from sentiment.integrity import make_record
+from sentiment.training import packaging
 from sentiment.training.packaging import list_requirements
 
 TEXTS = ["great phone", None, " ", 7, "awful battery"]
@@ -109,6 +113,17 @@ def test_the_model_carries_weights_as_safetensors_and_nothing_pickled(folder):
     assert not pickles
 
 
+def test_all_that_runs_and_all_weights_are_compared_with_what_was_logged(use_tiny_model, tiny_encoder):
+    recorded = registry.resolve_model(use_tiny_model.uri).files
+    with packaging._carried_code() as code:
+        given = packaging._digest_given(tiny_encoder, code)
+    ran = {path: digest for path, digest in recorded.items() if path.endswith(".py")}
+    assert len(ran) > 10
+    assert ran.items() <= given.items()
+    weights = {f"artifacts/{tiny_encoder.name}/{path}" for path in make_record(tiny_encoder)}
+    assert set(given) == {*ran, *weights}
+
+
 def test_the_model_carries_inference_code_alone_under_a_name_of_its_own(folder):
     packages = [p for p in (folder / "code").iterdir() if p.is_dir()]
     assert [p.name.startswith("sentiment_model_") for p in packages] == [True]
@@ -142,3 +157,12 @@ def test_the_model_loads_where_the_project_is_not_installed(folder, tmp_path):
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["positive,negative", "[]"]
+
+
+def test_a_signing_key_that_cannot_be_used_is_found_before_anything_is_read(tmp_path):
+    pytest.importorskip("model_signing", reason="NOT RUN: the extra `signing` is not installed")
+    from sentiment.training.finetuning import finetune
+
+    config = FinetuneConfig(signing_key=str(tmp_path / "none.pem"), dataset_name="/no/such/table.parquet")
+    with pytest.raises(ConfigError, match="signing_key: cannot read"):
+        finetune(config, lambda *_: None)

@@ -44,7 +44,9 @@ def test_one_null_gives_one_reject_and_no_reviews_give_none():
 def test_the_model_is_loaded_once(monkeypatch):
     loads = []
     real = score.registry.load_model
-    monkeypatch.setattr(score.registry, "load_model", lambda uri: loads.append(uri) or real(uri))
+    monkeypatch.setattr(
+        score.registry, "load_model", lambda uri, **told: loads.append(uri) or real(uri, **told)
+    )
     score.predict_sentiment("great")
     score.predict_sentiment(["good"])
     assert len(loads) == 1
@@ -85,3 +87,21 @@ def test_an_error_is_one_line_and_its_exit_code(monkeypatch, capsys, arguments, 
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
     assert err.startswith("error: ")
+
+
+def test_a_model_without_a_record_is_refused_unless_the_environment_allows_it(
+    use_tiny_model, monkeypatch, capsys
+):
+    folder = score.registry.resolve_model(use_tiny_model.uri).folder
+    monkeypatch.setenv("SENTIMENT_MODEL_URI", str(folder))
+    assert score.main([]) == 4
+    assert "SENTIMENT_ALLOW_UNVERIFIED=1" in capsys.readouterr().err
+    monkeypatch.setenv("SENTIMENT_ALLOW_UNVERIFIED", "1")
+    assert score.predict_sentiment("great phone")["label"] == "positive"
+
+
+def test_a_key_that_the_environment_names_is_demanded(monkeypatch, capsys):
+    pytest.importorskip("model_signing", reason="NOT RUN: the extra `signing` is not installed")
+    monkeypatch.setenv("SENTIMENT_VERIFY_KEY", "/no/such/key.pub")
+    assert score.main([]) == 2
+    assert "verify_key" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """What a Spark Python worker does by itself, without Spark."""
 
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,9 +9,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from sentiment import schema
-from sentiment.errors import ModelError
+from sentiment import integrity, registry, schema
+from sentiment.errors import ModelError, ModelIntegrityError
+from sentiment.predictions import predict_each
 from sentiment.tables import session, worker
+from tests import hostile
 
 
 class Census:
@@ -31,11 +34,21 @@ def no_model(monkeypatch):
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "unset")
 
 
-def test_a_model_is_loaded_once_a_process_for_the_same_options(tiny_model):
+@pytest.fixture
+def executor(monkeypatch, tmp_path):
+    """The executor's own folder."""
+    folder = tmp_path / "executor"
+    folder.mkdir()
+    monkeypatch.setattr(worker, "_find_executor_folder", lambda: folder)
+    return folder
+
+
+def test_a_model_is_loaded_once_a_process_for_the_same_options(use_tiny_model, executor):
     census = Census()
     texts = pd.Series(["great phone", None])
+    place = _place(registry.resolve_model(use_tiny_model.uri))
     for options, loads in (({}, 1), ({}, 1), ({"cascade": "off"}, 2), ({"cascade": "off"}, 2)):
-        score = worker.make_scorer(worker.ModelPlace(_folder(tiny_model)), {"threads": 1, **options}, census)
+        score = worker.make_scorer(place, {"threads": 1, **options}, census)
         [predictions] = list(score(iter([texts])))
         assert predictions[schema.LABEL].notna().tolist() == [True, False]
         assert len(census.engines) == loads
@@ -44,11 +57,78 @@ def test_a_model_is_loaded_once_a_process_for_the_same_options(tiny_model):
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
 
 
-def _folder(tiny_model):
-    from sentiment import registry
+def _place(reference):
+    return worker.ModelPlace(str(reference.folder), reference.files)
 
-    registry.import_mlflow().set_tracking_uri(tiny_model.tracking_uri)
-    return str(registry.resolve_model(tiny_model.uri).folder)
+
+@pytest.mark.parametrize("kind", hostile.HOSTILE)
+def test_a_worker_refuses_what_was_tampered_with_since_the_driver_looked(
+    use_tiny_model, executor, tmp_path, kind
+):
+    found = registry.resolve_model(use_tiny_model.uri)
+    copy, canary = tmp_path / "copy", tmp_path / "canary"
+    shutil.copytree(found.folder, copy)
+    place = worker.ModelPlace(str(copy), found.files)
+    worker._check_once(copy, found.files)
+    hostile.HOSTILE[kind](copy, canary)
+    score = worker.make_scorer(place, {"threads": 1}, Census())
+    with pytest.raises(ModelIntegrityError):
+        next(score(iter([pd.Series(["great phone"])])))
+    assert not canary.exists()
+    assert not hostile.list_imported(copy)
+
+
+def test_a_model_that_a_worker_has_fetched_is_checked_where_it_lies(
+    use_tiny_model, executor, monkeypatch, tmp_path
+):
+    found = registry.resolve_model(use_tiny_model.uri)
+    canary = tmp_path / "canary"
+
+    def fetch_other(uri, tracking_uri, target):
+        shutil.copytree(found.folder, target)
+        hostile.HOSTILE["custom_code"](target, canary)
+
+    monkeypatch.setattr(worker, "fetch_model", fetch_other)
+    source = worker.FetchFrom(found.pinned_uri, use_tiny_model.tracking_uri, found.model_id)
+    place = worker.ModelPlace("/not/on/this/machine", found.files, source)
+    census = SimpleNamespace(note_worker=lambda: None, note_fetch=lambda: None)
+    with pytest.raises(ModelIntegrityError, match="changed: 'sentiment_model.py'"):
+        next(worker.make_scorer(place, {}, census)(iter([pd.Series(["great phone"])])))
+    assert not canary.exists()
+
+
+def test_a_model_without_a_record_that_the_driver_allowed_has_a_shape_to_keep(
+    use_tiny_model, executor, tmp_path
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, copy)
+    worker._check_once(copy, None)
+    hostile.HOSTILE["symlink"](copy, tmp_path / "canary")
+    with pytest.raises(ModelIntegrityError):
+        worker._check_once(copy, None)
+
+
+def test_the_workers_of_an_executor_hash_the_weights_once(executor, monkeypatch, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_bytes(b"x" * (1 << 20))
+    (model / "small").touch()
+    record = integrity.make_record(model)
+    monkeypatch.setattr(worker, "check_shape", lambda folder: None)
+    monkeypatch.setattr(integrity, "_SETTLED_NS", -1)
+    read = []
+    real = integrity._digest
+    monkeypatch.setattr(integrity, "_digest", lambda path: read.append(path.name) or real(path))
+    for _ in range(3):
+        worker._check_once(model, record)
+    assert read == ["small", "weights", "small", "small"]
+    [known] = executor.glob(".checked-*.json")
+    known.write_text('{"weights": [1')  # a worker was killed while it wrote
+    worker._check_once(model, record)
+    assert read[-2:] == ["small", "weights"]
+    (model / "weights").write_bytes(b"y" * (1 << 20))
+    with pytest.raises(ModelIntegrityError):
+        worker._check_once(model, record)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +198,7 @@ class BrittleModel:
 def test_a_text_that_breaks_the_model_is_rejected_alone(n):
     texts = pd.Series([f"t{i}" for i in range(n)])
     model = BrittleModel("t0")
-    found = worker.predict_each(model, texts)
+    found = predict_each(model, texts)
     assert found[schema.REJECT_REASON].tolist() == [schema.MODEL_FAILED] + [None] * (n - 1)
     assert found[schema.LABEL].tolist() == [None] + ["positive"] * (n - 1)
     assert list(found.columns) == list(schema.PREDICTION_COLUMNS)
@@ -129,11 +209,11 @@ def test_a_model_that_fails_on_everything_is_a_model_error_and_soon():
     texts = pd.Series([f"t{i}" for i in range(5000)])
     model = BrittleModel(*texts)
     with pytest.raises(ModelError) as caught:
-        worker.predict_each(model, texts)
+        predict_each(model, texts)
     assert "t0" not in str(caught.value)
     assert model.calls < 60
 
 
 def test_a_model_that_fails_on_most_of_a_few_texts_is_a_model_error():
     with pytest.raises(ModelError):
-        worker.predict_each(BrittleModel("a", "b"), pd.Series(["a", "b", "c"]))
+        predict_each(BrittleModel("a", "b"), pd.Series(["a", "b", "c"]))

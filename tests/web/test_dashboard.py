@@ -54,7 +54,7 @@ def put_model(monkeypatch, loaded, version="7"):
     reference = registry.ModelReference(URI, version, Path("/nowhere"), "m-1", "content")
     monkeypatch.setattr(registry, "use_tracking", lambda home: "")
     monkeypatch.setattr(registry, "resolve_model", lambda uri: reference)
-    monkeypatch.setattr(registry, "load_model", lambda uri: loaded)
+    monkeypatch.setattr(registry, "load_model", lambda found, **_: loaded)
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def test_a_missing_model_gives_one_line_and_is_looked_for_again(page, monkeypatc
 
 def test_the_model_is_loaded_once_and_anew_on_request(page, monkeypatch):
     loads = []
-    monkeypatch.setattr(registry, "load_model", lambda uri: loads.append(uri) or StandInModel())
+    monkeypatch.setattr(registry, "load_model", lambda found, **_: loads.append(found) or StandInModel())
     score_one(page, "good")
     assert len(loads) == 1
     put_model(monkeypatch, StandInModel(), version="8")
@@ -304,6 +304,26 @@ def test_an_answer_of_another_model_is_refused(answer):
     used = model.ModelInUse(registry.ModelReference(URI, "1", Path(), "m", None), OtherModel())
     with pytest.raises(ModelError, match="is no sentiment model"):
         model.predict(used, ["good"])
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, {"allow_unverified": False, "verify_key": None}),
+        ({"SENTIMENT_ALLOW_UNVERIFIED": "1"}, {"allow_unverified": True, "verify_key": None}),
+        ({"SENTIMENT_VERIFY_KEY": "a.pub"}, {"allow_unverified": False, "verify_key": "a.pub"}),
+    ],
+)
+def test_the_very_files_that_were_found_are_checked_and_loaded(monkeypatch, environment, told):
+    for name in ("SENTIMENT_ALLOW_UNVERIFIED", "SENTIMENT_VERIFY_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    put_model(monkeypatch, None)
+    calls = []
+    monkeypatch.setattr(registry, "load_model", lambda found, **with_: calls.append((found, with_)))
+    used = model.open_model(URI, Path())
+    assert calls == [(used.reference, told)]
 
 
 def test_the_dashboard_reaches_a_model_through_the_registry_alone():

@@ -1,0 +1,142 @@
+"""Models that somebody has tampered with: each leaves a canary file if anything of it is run.
+
+A test copies a model that is whole, damages the copy, and expects that it is refused while the canary is
+not there. Where nothing can be run of a damage (a missing file), `list_imported` tells that nothing was.
+"""
+
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from sentiment import registry
+
+
+class Bomb:
+    """Writes the canary when it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self._canary = canary
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self._canary,)
+
+
+def put_pickle(folder: Path, canary: Path) -> None:
+    """The model is a pickle, as MLflow logs one from an object."""
+    (folder / "python_model.pkl").write_bytes(pickle.dumps(Bomb(canary)))
+
+    def change(pyfunc: dict[str, object]) -> None:
+        pyfunc.pop("model_code_path")
+        pyfunc["loader_module"] = "mlflow.pyfunc.model"
+        pyfunc["python_model"] = "python_model.pkl"
+
+    _change_pyfunc(folder, change)
+
+
+def put_loader_module(folder: Path, canary: Path) -> None:
+    """MLflow is told to load it with a module that the model brings."""
+    _write_canary(folder / "code" / "hostile_loader.py", canary)
+    _change_pyfunc(folder, lambda pyfunc: pyfunc.update(loader_module="hostile_loader"))
+
+
+def put_custom_code(folder: Path, canary: Path) -> None:
+    """The entry point does something before it does its work."""
+    entry_point = folder / "sentiment_model.py"
+    _write_canary(entry_point, canary, entry_point.read_text())
+
+
+def put_path_outside(folder: Path, canary: Path) -> None:
+    """Its code is elsewhere: `../`."""
+    elsewhere = folder.parent / f"{folder.name}-elsewhere"
+    shutil.copytree(folder / "code", elsewhere)
+    [package] = (path for path in elsewhere.iterdir() if path.is_dir())
+    _write_canary(package / "__init__.py", canary)
+    _change_pyfunc(folder, lambda pyfunc: pyfunc.update(code=f"../{elsewhere.name}"))
+
+
+def put_symlink(folder: Path, canary: Path) -> None:
+    """A module is a link to one that can be changed at any time."""
+    module = _find_package(folder) / "inference" / "__init__.py"
+    elsewhere = folder.parent / f"{folder.name}-linked.py"
+    _write_canary(elsewhere, canary, module.read_text())
+    module.unlink()
+    module.symlink_to(elsewhere)
+
+
+def change_byte(folder: Path, canary: Path) -> None:
+    """One bit of the weights, in their midst."""
+    weights = folder / "artifacts" / "encoder" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+
+
+def add_file(folder: Path, canary: Path) -> None:
+    """A module in the place where Python looks first: it would be loaded for the library of that name."""
+    _write_canary(folder / "code" / "tokenizers.py", canary)
+    _write_canary(folder / "code" / "openvino.py", canary)
+
+
+def remove_file(folder: Path, canary: Path) -> None:
+    """The linear stage or a setting is gone: what is left would predict, and otherwise."""
+    (folder / "artifacts" / "encoder" / "inference.json").unlink()
+
+
+HOSTILE: dict[str, Callable[[Path, Path], None]] = {
+    "pickle": put_pickle,
+    "loader_module": put_loader_module,
+    "custom_code": put_custom_code,
+    "path_outside": put_path_outside,
+    "symlink": put_symlink,
+    "changed_byte": change_byte,
+    "extra_file": add_file,
+    "missing_file": remove_file,
+}
+"""Each damages the copy of a model (first argument) so that it would write the canary (second)."""
+
+SHAPELESS = ("pickle", "loader_module", "path_outside", "symlink")
+"""What is refused by its shape alone, whether there is a record or not."""
+
+
+def register_copy(uri: str, target: Path, name: str = "sentiment", alias: str | None = None) -> str:
+    """Register a copy of a model, with a record, under `target`; its URI. The copy is the stored artifact."""
+    mlflow = registry.import_mlflow()
+    shutil.copytree(registry.resolve_model(uri).folder, target, ignore=shutil.ignore_patterns("__pycache__"))
+    version = str(mlflow.register_model(target.as_uri(), name).version)
+    registry.record_model(name, version)
+    if alias is not None:
+        registry.set_alias(name, alias, version)
+    return f"models:/{name}/{version}"
+
+
+def damage_version(uri: str, kind: str, canary: Path) -> None:
+    """Damage the stored artifact of a registered version, on this machine, as `HOSTILE[kind]` does."""
+    HOSTILE[kind](registry.resolve_model(uri).folder, canary)
+
+
+def list_imported(folder: Path) -> list[str]:
+    """The modules of this process that came from a folder."""
+    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    return sorted(
+        name for name, file in files.items() if file and Path(file).is_relative_to(folder.resolve())
+    )
+
+
+def _write_canary(module: Path, canary: Path, rest: str = "") -> None:
+    module.write_text(f"import pathlib\n\npathlib.Path({str(canary)!r}).touch()\n{rest}")
+
+
+def _change_pyfunc(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
+    path = folder / "MLmodel"
+    content = yaml.safe_load(path.read_text())
+    change(content["flavors"]["python_function"])
+    path.write_text(yaml.safe_dump(content))
+
+
+def _find_package(folder: Path) -> Path:
+    [package] = (path for path in (folder / "code").iterdir() if (path / "__init__.py").is_file())
+    return package
