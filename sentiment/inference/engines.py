@@ -39,11 +39,14 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(folder: Path, engine: str = AUTO, threads: int = 0, device: str = AUTO) -> Engine:
+def load_engine(
+    folder: Path, engine: str = AUTO, threads: int = 0, device: str = AUTO, streams: int = 1
+) -> Engine:
     """The engine that was asked for, or that suits the hardware.
 
     `auto` is the GPU where there is one and torch to use it, else what the model's settings say for a CPU.
     `device` names a GPU as torch does (`cuda:1`), forbids it (`cpu`), or leaves the choice (`auto`).
+    `streams` is `GraphEngine`'s; the others compute one mini-batch at a time.
     A GPU that was asked for and is not there is a warning, and the CPU's engine runs.
     Raises ValueError for an engine that nobody knows or that the model does not carry.
     """
@@ -59,7 +62,7 @@ def load_engine(folder: Path, engine: str = AUTO, threads: int = 0, device: str 
     chosen = settings.cpu_engine if engine in (AUTO, GPU) else engine
     if chosen == REFERENCE:
         return _load_reference(folder, threads, place if on_gpu else CPU)
-    return GraphEngine(folder, chosen, threads)
+    return GraphEngine(folder, chosen, threads, streams)
 
 
 def _has_gpu() -> bool:

@@ -1,7 +1,7 @@
 """The encoder as an OpenVINO graph with int8 weights: the engine of a CPU, without torch."""
 
+import queue
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ _TOKENS_PER_THREAD = 512
 class GraphEngine:
     """Runs graph.xml (weights in graph.bin, mapped from disk) on `threads` cores; 0 means all.
 
+    `streams` mini-batches of callers in threads are computed side by side, each on its share of the cores,
+    with the same weights.
+
     `int8`: matrix products are int8, their activations quantised as they come, each token by a scale of its
     own, so that a review's probabilities do not depend on its neighbours. `bf16`: only the weights are kept
     in int8. What else there is to compute is bfloat16 where the processor has it, else float32.
@@ -31,21 +34,27 @@ class GraphEngine:
     """OpenVINO keeps kernels and buffers, megabytes, for each number of tokens that it has met: let there be
     few. The padding costs less than making them would."""
 
-    def __init__(self, folder: Path, precision: str = INT8, threads: int = 0) -> None:
+    def __init__(self, folder: Path, precision: str = INT8, threads: int = 0, streams: int = 1) -> None:
         settings = load_settings(folder)
         self.name = precision
         self._pad_id = settings.pad_id
         core = import_openvino().Core()
-        options = _choose_options(precision, threads, settings.hidden_size, _has_bf16(core))
+        options = _choose_options(precision, threads, streams, settings.hidden_size, _has_bf16(core))
         compiled = core.compile_model(core.read_model(folder / GRAPH_FILE), "CPU", options)
-        self.budget_tokens = _TOKENS_PER_THREAD * compiled.get_property("INFERENCE_NUM_THREADS")
-        self._request = compiled.create_infer_request()
-        self._lock = threading.Lock()
+        n_threads = compiled.get_property("INFERENCE_NUM_THREADS")
+        self.budget_tokens = _TOKENS_PER_THREAD * max(1, n_threads // streams)
+        # A request runs one computation at a time.
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(streams):
+            self._requests.put(compiled.create_infer_request())
 
     def classify(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         ids, mask = pad_rows(rows, self._pad_id, self.step_tokens)
-        with self._lock:  # a request runs one computation at a time, and callers may be threads
-            logits = self._request.infer([ids, mask], share_inputs=True)[0].astype(np.float64)
+        request = self._requests.get()
+        try:
+            logits = request.infer([ids, mask], share_inputs=True)[0].astype(np.float64)
+        finally:
+            self._requests.put(request)
         return _softmax(logits)
 
 
@@ -59,13 +68,15 @@ def import_openvino() -> Any:
     return openvino
 
 
-def _choose_options(precision: str, threads: int, hidden_size: int, has_bf16: bool) -> dict[str, Any]:
+def _choose_options(
+    precision: str, threads: int, streams: int, hidden_size: int, has_bf16: bool
+) -> dict[str, Any]:
     options: dict[str, Any] = {
         # Said, because OpenVINO would choose by itself. Beside int8 products, bfloat16 is both faster than
         # float32 and nearer to the same score in any company.
         "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 else "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": hidden_size if precision == INT8 else 0,
-        "NUM_STREAMS": 1,
+        "NUM_STREAMS": streams,
         # Pinned, the workers of one machine would all sit on its first cores.
         "ENABLE_CPU_PINNING": False,
     }

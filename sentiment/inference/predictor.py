@@ -44,10 +44,10 @@ class _Answers:
 class Predictor:
     """A model folder (encoder, tokenizer, graph, linear stage, settings), ready to score.
 
-    Loads once, then `predict` may be called any number of times, by several threads too. `engine`, `threads`
-    and `device` are `engines.load_engine`'s. `budget_tokens` bounds the tokens of a mini-batch; 0 is the
-    engine's own, and a smaller one than the longest review is raised to it. `cascade` is `auto` (the linear
-    stage decides what it is sure of, if the model has one) or `off`.
+    Loads once, then `predict` may be called any number of times, by several threads too. `engine`, `threads`,
+    `device` and `streams` are `engines.load_engine`'s. `budget_tokens` bounds the tokens of a mini-batch; 0
+    is the engine's own, and a smaller one than the longest review is raised to it. `cascade` is `auto` (the
+    linear stage decides what it is sure of, if the model has one) or `off`.
     """
 
     def __init__(
@@ -60,11 +60,12 @@ class Predictor:
         device: str = AUTO,
         max_length: int | None = None,
         truncation: str | None = None,
+        streams: int = 1,
     ) -> None:
         if cascade not in CASCADES:
             raise ValueError(f"cascade {cascade!r}: expected one of {', '.join(CASCADES)}")
         self._tokenizer = Tokenizer(folder, truncation or load_settings(folder).truncation, max_length)
-        self._engine = load_engine(folder, engine, threads, device)
+        self._engine = load_engine(folder, engine, threads, device, streams)
         self._budget_tokens = budget_tokens or self._engine.budget_tokens
         has_linear = cascade == AUTO and (folder / LINEAR_FILE).exists()
         self._linear = LinearStage.load(folder / LINEAR_FILE) if has_linear else None
@@ -73,6 +74,11 @@ class Predictor:
     def engine(self) -> str:
         """The name of the engine that runs."""
         return self._engine.name
+
+    @property
+    def budget_tokens(self) -> int:
+        """Tokens of a mini-batch, padding included."""
+        return self._budget_tokens
 
     def predict(self, values: Sequence[object], progress: Progress | None = None) -> pd.DataFrame:
         """Score values of any type: one row per value, in order, with a fresh RangeIndex.

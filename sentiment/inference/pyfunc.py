@@ -29,6 +29,11 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
         """The name of the engine that runs."""
         return self._predictor.engine
 
+    @property
+    def budget_tokens(self) -> int:
+        """Tokens of a mini-batch that suits the engine."""
+        return self._predictor.budget_tokens
+
     def predict(
         self,
         context: PythonModelContext,

@@ -1,0 +1,1 @@
+"""REST: the same model for callers who wait for an answer."""

@@ -1,0 +1,205 @@
+"""Texts of many callers, scored together: one queue, a few threads, a deadline for each request."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from .. import schema
+from .fairness import FairQueue, Item
+
+Model = TypeVar("Model")
+Prediction = dict[str, Any]
+Predict = Callable[[Model, Sequence[Any]], Sequence[Prediction]]
+"""A model and texts in; a prediction each, in order, out. It runs in a thread."""
+
+_SPECIAL_TOKENS = 2
+_MEMORY_SECONDS = 5.0
+"""How long the measured rate remembers."""
+_LENGTH_WEIGHT = 0.01
+"""Of one answer in the mean length of a token."""
+
+
+class OverloadedError(Exception):
+    """A request that would wait too long; `retry_seconds` is when it would not."""
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__(f"retry in {retry_seconds:.1f} s")
+        self.retry_seconds = retry_seconds
+
+
+@dataclass
+class _Request:
+    """A caller that waits: its answers so far."""
+
+    texts: Sequence[Any]
+    future: "asyncio.Future[None]"
+    answers: dict[int, Prediction] = field(default_factory=dict)
+    model_seconds: float = 0.0
+
+    def answer(self, position: int, prediction: Prediction, model_seconds: float) -> None:
+        self.answers[position] = prediction
+        self.model_seconds = max(self.model_seconds, model_seconds)
+        if len(self.answers) == len(self.texts) and not self.future.done():
+            self.future.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Model]):
+    """The predictions of a request, in its order, all by `model`; `model_seconds`: its slowest mini-batch."""
+
+    predictions: list[Prediction]
+    model: Model
+    model_seconds: float
+
+
+@dataclass
+class Load:
+    """What the queue has learned: characters of a token, tokens scored in a second, tokens of the longest."""
+
+    chars_per_token: float = 4.0
+    """Of English text in word pieces, about, until the answers say what it is here."""
+    tokens_per_second: float = 2_000.0
+    max_tokens: int = 512
+
+    def estimate_tokens(self, text: Any) -> int:
+        """What a value costs, about; what is no text costs nothing to speak of."""
+        if not isinstance(text, str):
+            return 1
+        return min(self.max_tokens, _SPECIAL_TOKENS + math.ceil(len(text) / self.chars_per_token))
+
+    def note(self, n_tokens: int, seconds: float) -> None:
+        """Learn from finished work: the newer the more, and the less the shorter it took."""
+        weight = 1 - math.exp(-seconds / _MEMORY_SECONDS)
+        self.tokens_per_second += weight * (n_tokens / max(seconds, 1e-6) - self.tokens_per_second)
+
+    def note_length(self, text: Any, prediction: Prediction) -> None:
+        """Learn from an answer how long a text is to the model."""
+        n_tokens = prediction[schema.N_TOKENS]
+        if prediction[schema.TRUNCATED]:
+            self.max_tokens = n_tokens
+        elif n_tokens > _SPECIAL_TOKENS:
+            found = len(text) / (n_tokens - _SPECIAL_TOKENS)
+            self.chars_per_token += _LENGTH_WEIGHT * (found - self.chars_per_token)
+
+
+class MicroBatcher(Generic[Model]):
+    """Scores texts of all callers in mini-batches of at most `budget_tokens`, `n_threads` at a time.
+
+    Use from one event loop. `score` answers a request whole, or raises: OverloadedError at once if it would
+    wait longer than `max_wait_seconds`; asyncio.TimeoutError at its deadline; what the model raises. A caller
+    that is cancelled takes its waiting texts along. `observe` is told of each mini-batch: texts, tokens.
+    """
+
+    def __init__(
+        self,
+        predict: "Predict[Model]",
+        max_wait_seconds: float,
+        n_threads: int,
+        budget_tokens: int = 512,
+        step_tokens: int = 16,
+    ) -> None:
+        self.load = Load()
+        self._predict = predict
+        self.budget_tokens = budget_tokens
+        self._step_tokens = step_tokens
+        self._max_wait_seconds = max_wait_seconds
+        self.observe: Callable[[int, int], None] = lambda n_texts, n_tokens: None
+        self._queue: FairQueue[_Request] = FairQueue()
+        self._pool = ThreadPoolExecutor(n_threads, "score")
+        self._n_free = n_threads
+        self._running_tokens = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._busy_since = time.monotonic()
+
+    @property
+    def n_waiting_texts(self) -> int:
+        return self._queue.n_texts
+
+    @property
+    def n_waiting_tokens(self) -> int:
+        return self._queue.n_tokens
+
+    def estimate_wait(self, n_tokens: int) -> float:
+        """Seconds until a newcomer of `n_tokens` has its turn, about; what runs is half done, as a rule."""
+        ahead = self._running_tokens / 2 + self._queue.count_ahead(n_tokens)
+        return ahead / self.load.tokens_per_second
+
+    async def score(
+        self, model: Model, texts: Sequence[Any], timeout_seconds: float, is_patient: bool = False
+    ) -> "Answer[Model]":
+        """Predictions of `texts` by `model`. A patient caller waits for its turn however long that takes."""
+        if not texts:
+            return Answer([], model, 0.0)
+        costs = [self.load.estimate_tokens(text) for text in texts]
+        wait = self.estimate_wait(sum(costs))
+        if not is_patient and wait > self._max_wait_seconds:
+            raise OverloadedError(wait)
+        request = _Request(texts, asyncio.get_running_loop().create_future())
+        flow = self._queue.open(request, model)
+        for position, cost in enumerate(costs):
+            self._queue.push(flow, position, cost)
+        self._start_waiting()
+        try:
+            await asyncio.wait_for(request.future, timeout_seconds)
+        finally:
+            self._queue.drop(flow)
+        predictions = [request.answers[position] for position in range(len(texts))]
+        return Answer(predictions, model, request.model_seconds)
+
+    async def close(self) -> None:
+        """Let what runs end, and the threads."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pool.shutdown()
+
+    def _start_waiting(self) -> None:
+        """Give each free thread a mini-batch, while any text waits."""
+        while self._n_free and self._queue.n_texts:
+            if not self._running_tokens:
+                self._busy_since = time.monotonic()
+            items = self._queue.take(self.budget_tokens, self._step_tokens)
+            self._n_free -= 1
+            self._running_tokens += sum(item.n_tokens for item in items)
+            task = asyncio.create_task(self._run(items))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, items: "list[Item[_Request]]") -> None:
+        model: Any = items[0].flow.kind
+        texts = [item.flow.owner.texts[item.position] for item in items]
+        started = time.monotonic()
+        try:
+            predictions = await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._predict, model, texts
+            )
+        # Whatever it is, each caller of this mini-batch is told; none waits for ever.
+        except Exception as error:  # noqa: BLE001
+            for item in items:
+                item.flow.owner.fail(error)
+        else:
+            self._finish(items, predictions, time.monotonic() - started)
+        finally:
+            self._n_free += 1
+            self._running_tokens -= sum(item.n_tokens for item in items)
+            self._start_waiting()
+
+    def _finish(
+        self, items: "list[Item[_Request]]", predictions: Sequence[Prediction], seconds: float
+    ) -> None:
+        now = time.monotonic()
+        # Threads run beside each other: what counts is the time since anything was finished.
+        self.load.note(sum(item.n_tokens for item in items), now - self._busy_since)
+        self._busy_since = now
+        n_tokens = 0
+        for item, prediction in zip(items, predictions, strict=True):
+            n_tokens += prediction[schema.N_TOKENS]
+            self.load.note_length(item.flow.owner.texts[item.position], prediction)
+            item.flow.owner.answer(item.position, prediction, seconds)
+        self.observe(len(items), n_tokens)

@@ -1,0 +1,208 @@
+"""The process: configuration checked, the model loaded, a socket, a loop, and a decent end."""
+
+import asyncio
+import ipaddress
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import limits
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .. import registry
+from ..config import ServeConfig
+from ..errors import ConfigError
+from .champion import Champion, ServedModel, load_served_model
+from .guard import Guard
+from .logs import log_event, start_logging
+from .routes import create_app
+from .service import Service, count_streams, make_batcher
+from .tokens import TokenFile
+
+TOKENS_VARIABLE = "SENTIMENT_TOKENS_FILE"
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_MAX_HEAD_BYTES = 32_768
+_KEEP_ALIVE_SECONDS = 30
+
+
+def serve(config: ServeConfig, environment: Mapping[str, str] = os.environ, debug: bool = False) -> None:
+    """Serve until told to stop (SIGTERM, SIGINT). Tracking must be set (`registry.use_tracking`).
+
+    Raises ConfigError for a configuration that lets strangers in or an address that cannot be had, a
+    ModelError if there is no model to begin with.
+    """
+    champion = Champion(config.model_uri, _make_loader(config), registry.find_version)
+    guard, service = assemble(config, champion, environment)
+    bound = _bind(config)
+    start_logging(debug=debug)
+    champion.start()
+    server = _Server(_make_settings(config, guard), service)
+    server.run(sockets=[bound])
+
+
+def assemble(
+    config: ServeConfig, champion: Champion, environment: Mapping[str, str] = os.environ
+) -> tuple[Guard, Service]:
+    """The application, and what it asks. Raises ConfigError for a configuration that lets strangers in."""
+    tokens = _read_tokens(config, environment)
+    rate_limit = _read_rate(config.rate_limit)
+    service = Service(config, champion, make_batcher(config))
+    guard = Guard(
+        create_app(service, needs_token=tokens is not None),
+        service.metrics,
+        tokens=tokens,
+        allowed_hosts=_list_hosts(config),
+        rate_limit=rate_limit,
+        max_body_bytes=config.max_body_bytes,
+        max_json_depth=config.max_json_depth,
+        body_seconds=config.body_seconds,
+    )
+    return guard, service
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens, and that it is stopping before it stops: balancers look at /readyz."""
+
+    def __init__(self, settings: uvicorn.Config, service: Service) -> None:
+        super().__init__(settings)
+        self._service = service
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that it is ready once it listens: whoever waits for the word asks at once."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            log_event("ready", host=host, port=port, pid=os.getpid())
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.is_draining = True
+        log_event("draining", signal=signal.Signals(sig).name)
+        super().handle_exit(sig, frame)
+
+
+class _BoundedProtocol(H11Protocol):
+    """HTTP/1.1 for callers who may be slow on purpose: a head in time, and not too many connections."""
+
+    header_seconds = 5.0
+    max_connections = 512
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            transport.abort()
+            return
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        cycle = self.cycle
+        super().data_received(data)
+        if self.cycle is not cycle:
+            self._forget_head()
+        elif self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+            # The first bytes of the next request on a connection that was kept.
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.header_seconds, self.transport.abort)
+
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def _make_settings(config: ServeConfig, app: Any) -> uvicorn.Config:
+    protocol = type(
+        "Protocol",
+        (_BoundedProtocol,),
+        {"header_seconds": config.header_seconds, "max_connections": config.max_connections},
+    )
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
+    )
+
+
+def _make_loader(config: ServeConfig) -> Any:
+    options: dict[str, Any] = {"engine": config.engine, "streams": count_streams(config)}
+    if config.cascade is not None:
+        options["cascade"] = config.cascade
+
+    verify_key = config.verify_key or registry.find_verify_key()
+
+    def load(uri: str) -> ServedModel:
+        return load_served_model(uri, options, config.allow_unverified, verify_key)
+
+    return load
+
+
+def _read_tokens(config: ServeConfig, environment: Mapping[str, str]) -> TokenFile | None:
+    path = config.tokens_file or environment.get(TOKENS_VARIABLE)
+    if path:
+        return TokenFile(Path(path))
+    if not _is_loopback(config.host) and not config.insecure:
+        raise ConfigError(
+            f"host: {config.host} is open to others, without tokens: give a file of lines name:token "
+            f"by --tokens_file or {TOKENS_VARIABLE}, or pass --insecure to let everyone in"
+        )
+    return None
+
+
+def _read_rate(rate: str | None) -> limits.RateLimitItem | None:
+    if rate is None:
+        return None
+    try:
+        return limits.parse(rate)
+    except ValueError as error:
+        raise ConfigError(
+            f"rate_limit: expected a number and a time, such as 600/minute, found {rate!r}"
+        ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _list_hosts(config: ServeConfig) -> frozenset[str] | None:
+    """The names that a Host header may have; None for any, where strangers are kept out by tokens."""
+    named = [name.strip().lower() for name in (config.allowed_hosts or "").split(",") if name.strip()]
+    if not named and not _is_loopback(config.host):
+        return None
+    return frozenset((*_LOOPBACK_NAMES, config.host.lower(), *named))
+
+
+def _bind(config: ServeConfig) -> socket.socket:
+    """The listening socket, taken before a model is loaded."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((config.host, config.port))
+    except OSError as error:
+        bound.close()
+        raise ConfigError(
+            f"host, port: cannot listen on {config.host}:{config.port} ({error.strerror})"
+        ) from error
+    return bound

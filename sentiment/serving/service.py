@@ -1,0 +1,117 @@
+"""What the routes ask: the model that serves, the queue before it, and whether there is room."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from .. import schema
+from ..config import ServeConfig
+from ..errors import SentimentError
+from ..predictions import Prediction, list_predictions, make_reject
+from .batching import Answer, MicroBatcher, OverloadedError
+from .champion import Champion, ServedModel
+from .logs import describe, log_event
+from .metrics import Metrics
+from .problems import Problem
+
+_NOT_READY_SECONDS = 5.0
+"""After which a caller may try again while there is no model, or another instance is to be asked."""
+
+
+class Service:
+    """Scores values for callers with the model that is champion now.
+
+    Use from one event loop, between `start` and `stop`.
+    """
+
+    def __init__(self, config: ServeConfig, champion: Champion, batcher: "MicroBatcher[ServedModel]") -> None:
+        self.config = config
+        self.champion = champion
+        self.metrics = Metrics(lambda: (batcher.n_waiting_texts, batcher.n_waiting_tokens))
+        self.is_draining = False
+        self._batcher = batcher
+        self._watch: asyncio.Task[None] | None = None
+        batcher.observe = self.metrics.note_minibatch
+
+    @property
+    def is_ready(self) -> bool:
+        return self.champion.current is not None and not self.is_draining
+
+    async def start(self) -> None:
+        """Say which model serves, and look for new ones from now on."""
+        if self.champion.current is not None:
+            self._announce(self.champion.current)
+        if self.config.reload_seconds:
+            self._watch = asyncio.create_task(self._watch_champion())
+
+    async def stop(self) -> None:
+        """Let what runs end."""
+        self.is_draining = True
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        await self._batcher.close()
+
+    def require_model(self) -> ServedModel:
+        """The model that serves now. Raises Problem `not_ready`."""
+        if self.champion.current is None or self.is_draining:
+            raise Problem("not_ready", retry_seconds=_NOT_READY_SECONDS)
+        return self.champion.current
+
+    async def score(
+        self, values: Sequence[Any], model: ServedModel, is_patient: bool = False
+    ) -> "Answer[ServedModel]":
+        """A prediction of each value, in order, all by `model`. Raises Problem `overloaded` or `deadline`."""
+        limit = self.config.max_text_chars
+        short = [i for i, value in enumerate(values) if not (isinstance(value, str) and len(value) > limit)]
+        try:
+            answer = await self._batcher.score(
+                model, [values[i] for i in short], self.config.request_seconds, is_patient
+            )
+        except OverloadedError as error:
+            raise Problem("overloaded", retry_seconds=error.retry_seconds) from None
+        except asyncio.TimeoutError:
+            raise Problem("deadline") from None
+        predictions = [make_reject(schema.TOO_LONG_TEXT) for _ in values]
+        for position, prediction in zip(short, answer.predictions, strict=True):
+            predictions[position] = prediction
+        self.metrics.note_predictions(predictions)
+        return Answer(predictions, model, answer.model_seconds)
+
+    async def _watch_champion(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.config.reload_seconds)
+            try:
+                fresh = await loop.run_in_executor(None, self.champion.refresh)
+            except SentimentError as error:
+                # The old one serves on; what is wrong with the new one is for whoever made it champion.
+                self.metrics.note_reload("refused")
+                log_event("champion_refused", version=self.champion.refused_version, **describe(error))
+                continue
+            if fresh is not None:
+                self.metrics.note_reload("loaded")
+                self._announce(fresh)
+
+    def _announce(self, served: ServedModel) -> None:
+        self._batcher.budget_tokens = served.budget_tokens
+        self.metrics.note_model(served.version, served.engine)
+        log_event("model", version=served.version, engine=served.engine, model_uri=served.reference.uri)
+
+
+def score_batch(served: ServedModel, values: Sequence[Any]) -> list[Prediction]:
+    """What a thread of the queue does."""
+    return list_predictions(served.model, values)
+
+
+def make_batcher(config: ServeConfig) -> "MicroBatcher[ServedModel]":
+    """The queue before the model, with a thread for each mini-batch that is computed."""
+    return MicroBatcher(score_batch, config.max_wait_seconds, count_streams(config))
+
+
+def count_streams(config: ServeConfig) -> int:
+    """Mini-batches that are computed side by side."""
+    return config.streams or len(os.sched_getaffinity(0))

@@ -1,0 +1,339 @@
+"""`python score.py --serve` as a process: started, asked, stopped; and `score.py` as a platform has it."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT, make_reviews
+
+CANARY = "zebra quince canary"
+
+
+@dataclass
+class Served:
+    """A running service: its address, and the lines it has logged so far."""
+
+    process: "subprocess.Popen[str]"
+    url: str = ""
+    lines: list = field(default_factory=list)
+
+    def ask(self, path, body=None, timeout=20, **headers):
+        """The status and the answer, as JSON where it is some."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"content-type": "application/json", **headers} if body is not None else headers
+        request = urllib.request.Request(f"{self.url}{path}", data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def events(self, name):
+        return [line for line in self.lines if line["event"] == name]
+
+
+@contextlib.contextmanager
+def serve(tracking_uri, *arguments, **environment):
+    process = subprocess.Popen(
+        [sys.executable, "score.py", "--serve", "--port", "0", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    served = Served(process)
+
+    def read():
+        for line in process.stderr:
+            served.lines.append(json.loads(line))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        wait_for(lambda: served.events("ready") or process.poll() is not None, 60)
+        assert served.events("ready"), served.lines
+        served.url = f"http://127.0.0.1:{served.events('ready')[0]['port']}"
+        yield served
+    finally:
+        process.kill()
+        process.wait()
+        reader.join(5)
+        process.stderr.close()
+
+
+def check_equal(found, expected):
+    """Equal but for the last digits of a score, which a mini-batch's company may change."""
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert {**one, "score": 0} == {**other, "score": 0}
+        assert one["score"] == pytest.approx(other["score"], abs=1e-6)
+
+
+def wait_for(found, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def served(tiny_model):
+    with serve(tiny_model.tracking_uri, "--reload_seconds", 0) as found:
+        yield found
+
+
+def test_it_answers_what_predict_sentiment_answers(served, use_tiny_model):
+    import score
+
+    score._load_champion.cache_clear()
+    texts = [*make_reviews(200)["text"], None, "", "lone \ud800 surrogate", 7]
+    status, found = served.ask("/v1/sentiment", {"texts": texts})
+    assert status == 200
+    expected = score.predict_sentiment(texts)
+    check_equal(found["predictions"], expected)
+    assert {p["reject_reason"] for p in expected} == {
+        *(None, "null_text", "blank_text", "undecodable_text", "not_text"),
+    }
+
+
+def test_callers_at_once_get_the_answers_they_get_alone(served):
+    texts = make_reviews(48)["text"].tolist()
+    alone = [served.ask("/v1/sentiment", {"texts": [text]})[1]["predictions"] for text in texts]
+    together = [None] * len(texts)
+
+    def ask(i):
+        together[i] = served.ask("/v1/sentiment", {"texts": [texts[i]]})[1]["predictions"]
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(texts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i, predictions in enumerate(alone):
+        check_equal(together[i], predictions)
+
+
+def test_mlflows_own_server_answers_the_same(served, use_tiny_model):
+    from mlflow.pyfunc import load_model
+    from mlflow.pyfunc.scoring_server import init
+    from starlette.testclient import TestClient
+
+    theirs = TestClient(init(load_model(use_tiny_model.uri)))
+    for body in (
+        {"dataframe_split": {"columns": ["text"], "data": [["great phone"], [None], ["awful"]]}},
+        {"dataframe_records": [{"text": "great phone"}, {"text": None}]},
+        {"inputs": ["great phone", "awful"]},
+        {"inputs": {"text": ["great phone", "awful"]}},
+        {"instances": ["great phone", "awful"]},
+    ):
+        expected = theirs.post("/invocations", json=body).json()
+        assert served.ask("/invocations", body) == (200, expected)
+
+
+def test_it_needs_neither_torch_nor_spark(served):
+    maps = Path(f"/proc/{served.process.pid}/maps").read_text()
+    assert "/torch/" not in maps
+    assert "openvino" in maps
+
+
+def test_told_to_stop_it_ends_what_runs_and_says_that_it_is_not_ready(tiny_model):
+    with serve(tiny_model.tracking_uri, "--reload_seconds", 0) as served:
+        answers = []
+
+        def ask():
+            answers.append(served.ask("/v1/sentiment", {"texts": [f"great {i} " * 200 for i in range(200)]}))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_for(lambda: thread.is_alive() and served.process.poll() is None)
+        time.sleep(0.05)
+        served.process.send_signal(signal.SIGTERM)
+        thread.join(30)
+        assert answers[0][0] == 200
+        assert len(answers[0][1]["predictions"]) == 200
+        assert served.process.wait(30) in (0, -signal.SIGTERM)
+        assert served.events("draining")
+
+
+def test_a_client_that_goes_takes_its_texts_along(served):
+    import http.client
+
+    address = served.url.removeprefix("http://")
+    connection = http.client.HTTPConnection(address, timeout=10)
+    body = json.dumps({"texts": [f"{CANARY} {i} " * 300 for i in range(250)]})
+    connection.request("POST", "/v1/sentiment", body, {"content-type": "application/json"})
+    time.sleep(0.05)
+    connection.close()
+    wait_for(lambda: any(line["problem"] == "client_gone" for line in served.events("request")))
+    assert CANARY not in json.dumps(served.lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--host", "0.0.0.0"), 2, "without tokens"),
+        (("--tokens_file", "/nowhere"), 2, "cannot read"),
+        (("--rate_limit", "often"), 2, "rate_limit"),
+        (("--max_texts", "0"), 2, "max_texts"),
+        (("--model_uri", "models:/nobody@champion"), 4, "no model at"),
+    ],
+)
+def test_what_it_cannot_start_with_is_one_line_and_a_code(tiny_model, arguments, code, words):
+    ended = subprocess.run(
+        [sys.executable, "score.py", "--serve", "--port", "0", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "MLFLOW_TRACKING_URI": tiny_model.tracking_uri},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert words in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_a_port_that_is_taken_is_said(served, tiny_model):
+    port = served.url.rpartition(":")[2]
+    ended = subprocess.run(
+        [sys.executable, "score.py", "--serve", "--port", port],
+        cwd=ROOT,
+        env={**os.environ, "MLFLOW_TRACKING_URI": tiny_model.tracking_uri},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "cannot listen" in ended.stderr
+
+
+HARNESS = """
+# What Domino's harness does: import the file once from somewhere else, call the function for each request.
+import importlib.util, json, sys, time
+spec = importlib.util.spec_from_file_location("model_api", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+started = time.monotonic()
+spec.loader.exec_module(module)
+imported = time.monotonic() - started
+function = module.predict_sentiment
+results, seconds = [], []
+for line in sys.stdin:
+    body = json.loads(line)
+    started = time.monotonic()
+    result = function(**body["data"]) if "data" in body else function(*body["parameters"])
+    seconds.append(time.monotonic() - started)
+    json.dumps(result)
+    results.append(result)
+heavy = sorted({"torch", "transformers", "datasets", "streamlit", "fastapi"} & set(sys.modules))
+print(json.dumps({"results": results, "imported": imported, "seconds": seconds, "heavy": heavy}))
+"""
+
+
+def test_as_a_domino_model_api_it_is_imported_once_and_called_for_each_request(tiny_model, tmp_path):
+    bodies = [
+        {"data": {"sentence": "great phone"}},
+        {"parameters": ["great phone"]},
+        {"data": {"sentence": ["great phone", None, ""]}},
+        {"parameters": [[]]},
+    ]
+    # No variables of a project, another folder, no network: the place of the model is all it is given.
+    ended = subprocess.run(
+        [sys.executable, "-c", HARNESS, str(ROOT / "score.py")],
+        input="\n".join(json.dumps(body) for body in bodies),
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ["PATH"],
+            "MLFLOW_TRACKING_URI": tiny_model.tracking_uri,
+            "HOME": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout.splitlines()[-1])
+    one, positional, several, none = found["results"]
+    assert one == positional == several[0]
+    assert {"label", "score"} <= one.keys()
+    assert [p["reject_reason"] for p in several] == [None, "null_text", "blank_text"]
+    assert none == []
+    assert found["heavy"] == []
+
+
+def test_predictions_are_captured_where_dominos_client_is_without_their_text(tiny_model, tmp_path):
+    package = tmp_path / "domino_data_capture"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "data_capture_client.py").write_text(
+        "import json, os\n"
+        "class DataCaptureClient:\n"
+        "    def __init__(self, features, predictions): self.names = [features, predictions]\n"
+        "    def capturePrediction(self, features, predictions):\n"
+        "        with open(os.environ['CAPTURED'], 'a') as file:\n"
+        "            print(json.dumps([self.names, features, predictions]), file=file)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import score; score.predict_sentiment(['great {CANARY}', None])"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "MLFLOW_TRACKING_URI": tiny_model.tracking_uri,
+            "PYTHONPATH": str(tmp_path),
+            "CAPTURED": str(tmp_path / "captured"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    (line,) = (tmp_path / "captured").read_text().splitlines()
+    names, features, predictions = json.loads(line)
+    assert names == [["chars", "n_tokens", "truncated"], ["label", "score"]]
+    assert features[0] == len(f"great {CANARY}")
+    assert predictions[0] in ("positive", "negative")
+    assert CANARY not in line
+
+
+def test_real_reviews_are_answered_as_the_model_answers_them(served, shared_data, use_tiny_model):
+    import score
+
+    score._load_champion.cache_clear()
+    texts = pd.read_parquet(next(iter(sorted(shared_data.glob("*.parquet"))))).iloc[:200]
+    column = next(name for name in ("text", "content", "review") if name in texts.columns)
+    values = texts[column].tolist()
+    status, found = served.ask("/v1/sentiment", {"texts": values})
+    assert status == 200
+    check_equal(found["predictions"], score.predict_sentiment(values))
+
+
+def test_importing_score_loads_nothing_of_a_model():
+    spec = importlib.util.spec_from_file_location("score_again", ROOT / "score.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module._load_champion.cache_info().currsize == 0
+
+
+def test_the_readmes_requests_work_as_printed(served):
+    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if "localhost:8080" in line]
+    commands = [line for line in lines if line.startswith(("curl", "printf"))]
+    assert len(commands) == 5
+    for command in commands:
+        command = command.replace("localhost:8080", served.url).replace("curl -s", "curl -sf")
+        ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, command
+        for line in ended.stdout.splitlines():
+            assert "error" not in json.loads(line)
+        assert '"label"' in ended.stdout

@@ -1,0 +1,106 @@
+"""Who is scored next, and in whose company."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentiment.serving.fairness import MIN_FILL, FairQueue, choose_company
+
+MODEL = object()
+
+
+def fill(queue, owner, lengths, kind=MODEL):
+    flow = queue.open(owner, kind)
+    for position, length in enumerate(lengths):
+        queue.push(flow, position, length)
+    return flow
+
+
+def take_all(queue, budget_tokens=512):
+    taken = []
+    while items := queue.take(budget_tokens):
+        taken.append([(item.flow.owner, item.position) for item in items])
+    return taken
+
+
+def test_a_short_request_waits_for_one_share_of_a_long_list_and_not_for_all_of_it():
+    queue = FairQueue()
+    fill(queue, "list", [100] * 1_000)
+    queue.take(100)
+    queue.take(100)
+    fill(queue, "short", [100])
+    taken = [queue.take(100)[0].flow.owner for _ in range(3)]
+    assert "short" in taken[:2]
+
+
+def test_two_lists_take_turns():
+    queue = FairQueue()
+    fill(queue, "a", [100] * 50)
+    fill(queue, "b", [100] * 50)
+    owners = [owner for group in take_all(queue, 100) for owner, _ in group]
+    assert 20 <= owners[:50].count("a") <= 30
+
+
+def test_texts_of_like_length_share_a_minibatch():
+    queue = FairQueue()
+    for name, length in (("a", 100), ("b", 20), ("c", 95), ("d", 22), ("e", 400)):
+        fill(queue, name, [length])
+    assert take_all(queue) == [[("a", 0), ("c", 0)], [("b", 0), ("d", 0)], [("e", 0)]]
+
+
+def test_an_odd_length_is_not_passed_over_for_ever():
+    queue = FairQueue()
+    fill(queue, "long", [500])
+    for number in range(100):
+        fill(queue, f"short {number}", [10])
+    assert take_all(queue)[0] == [("long", 0)]
+
+
+def test_models_do_not_share_a_minibatch():
+    queue = FairQueue()
+    fill(queue, "old", [10, 10], kind="old model")
+    fill(queue, "new", [10, 10], kind="new model")
+    assert take_all(queue) == [[("old", 0), ("old", 1)], [("new", 0), ("new", 1)]]
+
+
+def test_what_is_dropped_is_not_taken_and_does_not_count():
+    queue = FairQueue()
+    gone = fill(queue, "gone", [10] * 5)
+    fill(queue, "here", [10])
+    queue.drop(gone)
+    queue.drop(gone)
+    assert (queue.n_texts, queue.n_tokens) == (1, 10)
+    assert take_all(queue) == [[("here", 0)]]
+
+
+def test_a_newcomer_has_ahead_of_it_a_share_of_each_other_request():
+    queue = FairQueue()
+    fill(queue, "list", [100] * 1_000)
+    fill(queue, "short", [30])
+    assert queue.count_ahead(100) == 100 + 30
+    assert queue.count_ahead(10) == 10 + 10
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 600), min_size=1, max_size=20), max_size=10),
+    st.integers(16, 1024),
+    st.sampled_from([1, 16]),
+)
+def test_each_text_is_taken_once_within_the_budget(requests, budget_tokens, step_tokens):
+    queue = FairQueue()
+    for number, lengths in enumerate(requests):
+        fill(queue, number, lengths)
+    taken = []
+    while items := queue.take(budget_tokens, step_tokens):
+        widths = [-(-item.n_tokens // step_tokens) * step_tokens for item in items]
+        assert len(items) == 1 or max(widths) * len(items) <= budget_tokens
+        assert min(widths) >= MIN_FILL * max(widths)
+        taken += [(item.flow.owner, item.position) for item in items]
+    assert sorted(taken) == [(n, i) for n, lengths in enumerate(requests) for i in range(len(lengths))]
+    assert (queue.n_texts, queue.n_tokens) == (0, 0)
+
+
+@given(st.lists(st.integers(1, 512), min_size=1, max_size=40))
+def test_the_leader_is_always_in_the_company_it_leads(lengths):
+    chosen = choose_company(lengths, 512)
+    assert chosen[0] == 0
+    assert len(set(chosen)) == len(chosen)
