@@ -17,6 +17,10 @@ BF16 = "bf16"
 _TOKENS_PER_THREAD = 512
 """Of a mini-batch: measured best of 256 to 4,096; what passes between the layers then fits a cache."""
 
+_MIN_STREAM_WIDTH = 64
+"""Of the layers: with several streams OpenVINO 2026.4 computes narrower ones (32) wrongly in bfloat16, on
+a processor with AMX; 64 to 768 give exactly what one stream gives."""
+
 
 class GraphEngine:
     """Runs graph.xml (weights in graph.bin, mapped from disk) on `threads` cores; 0 means all.
@@ -38,6 +42,7 @@ class GraphEngine:
         settings = load_settings(folder)
         self.name = precision
         self._pad_id = settings.pad_id
+        streams = streams if settings.hidden_size >= _MIN_STREAM_WIDTH else 1
         core = import_openvino().Core()
         options = _choose_options(precision, threads, streams, settings.hidden_size, _has_bf16(core))
         compiled = core.compile_model(core.read_model(folder / GRAPH_FILE), "CPU", options)

@@ -19,6 +19,8 @@ Predict = Callable[[Model, Sequence[Any]], Sequence[Prediction]]
 _SPECIAL_TOKENS = 2
 _MEMORY_SECONDS = 5.0
 """How long the measured rate remembers."""
+_READ_TOKENS = 50
+"""Tokens that are read of a text, to be cut off perhaps, in the time in which the model computes one."""
 _LENGTH_WEIGHT = 0.01
 """Of one answer in the mean length of a token."""
 
@@ -73,7 +75,8 @@ class Load:
         """What a value costs, about; what is no text costs nothing to speak of."""
         if not isinstance(text, str):
             return 1
-        return min(self.max_tokens, _SPECIAL_TOKENS + math.ceil(len(text) / self.chars_per_token))
+        n_tokens = math.ceil(len(text) / self.chars_per_token)
+        return min(self.max_tokens, _SPECIAL_TOKENS + n_tokens) + n_tokens // _READ_TOKENS
 
     def note(self, n_tokens: int, seconds: float) -> None:
         """Learn from finished work: the newer the more, and the less the shorter it took."""

@@ -5,15 +5,17 @@ import json
 import logging
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertForSequenceClassification
 
 from sentiment.inference import engines
 from sentiment.inference.engines import ENGINES, load_engine
 from sentiment.inference.graph import GraphEngine
-from sentiment.inference.settings import load_settings, save_settings
+from sentiment.inference.settings import Settings, load_settings, save_settings
 from sentiment.inference.tokenization import Tokenizer
 from sentiment.training.export import export_graph, remove_graph
 from tests.conftest import make_reviews, make_tiny_encoder
@@ -66,13 +68,44 @@ def test_padding_does_not_change_what_the_graph_says(folder, rows):
 
 
 def test_threads_may_share_a_graph(folder, rows):
-    from concurrent.futures import ThreadPoolExecutor
-
     engine = GraphEngine(folder)
     expected = [engine.classify([row]) for row in rows]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda row: engine.classify([row]), rows))
     assert np.array_equal(np.concatenate(found), np.concatenate(expected))
+
+
+@pytest.mark.parametrize("width", [32, 64, 128])
+def test_streams_compute_side_by_side_exactly_what_one_computes(tmp_path, width):
+    """OpenVINO 2026.4 does not, for layers 32 wide in bfloat16: there the engine keeps to one stream."""
+    folder = make_encoder_of_width(tmp_path, width)
+    numbers = np.random.default_rng(0)
+    parts = [
+        [numbers.integers(5, 99, size=n).astype(np.int32) for n in numbers.integers(3, 40, size=5)]
+        for _ in range(24)
+    ]
+    one, two = GraphEngine(folder, threads=2), GraphEngine(folder, threads=2, streams=2)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(two.classify, parts))
+    for part, probabilities in zip(parts, found, strict=True):
+        assert np.abs(probabilities - one.classify(part)).max() < 1e-6
+
+
+def make_encoder_of_width(folder, width):
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=2 * width,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(0)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    save_settings(Settings("int8", "made by a test", pad_id=0, hidden_size=width), folder)
+    export_graph(folder)
+    return folder
 
 
 def test_auto_is_what_the_settings_say_where_there_is_no_gpu(folder, monkeypatch):

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from sentiment import integrity, registry, schema
-from sentiment.errors import ModelError, ModelIntegrityError
-from sentiment.predictions import predict_each
+from sentiment.errors import ModelIntegrityError
 from sentiment.tables import session, worker
 from tests import hostile
 
@@ -175,45 +174,3 @@ def test_the_parent_of_workers_can_be_imported_without_starting_one():
         [sys.executable, "-c", "import sentiment.tables.daemon"], capture_output=True, timeout=120
     )
     assert done.returncode == 0
-
-
-class BrittleModel:
-    """Fails on every mini-batch that holds one of `bad`."""
-
-    def __init__(self, *bad):
-        self.bad = set(bad)
-        self.calls = 0
-
-    def predict(self, frame):
-        self.calls += 1
-        if self.bad & set(frame["text"]):
-            raise ValueError(f"cannot read {self.bad}")
-        n = len(frame)
-        columns = {"label": ["positive"] * n, "score": [0.9] * n, "n_tokens": [1] * n}
-        more = {"truncated": [False] * n, "stage": ["encoder"] * n, "reject_reason": [None] * n}
-        return pd.DataFrame(columns | more)
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 100])
-def test_a_text_that_breaks_the_model_is_rejected_alone(n):
-    texts = pd.Series([f"t{i}" for i in range(n)])
-    model = BrittleModel("t0")
-    found = predict_each(model, texts)
-    assert found[schema.REJECT_REASON].tolist() == [schema.MODEL_FAILED] + [None] * (n - 1)
-    assert found[schema.LABEL].tolist() == [None] + ["positive"] * (n - 1)
-    assert list(found.columns) == list(schema.PREDICTION_COLUMNS)
-    assert model.calls <= 16
-
-
-def test_a_model_that_fails_on_everything_is_a_model_error_and_soon():
-    texts = pd.Series([f"t{i}" for i in range(5000)])
-    model = BrittleModel(*texts)
-    with pytest.raises(ModelError) as caught:
-        predict_each(model, texts)
-    assert "t0" not in str(caught.value)
-    assert model.calls < 60
-
-
-def test_a_model_that_fails_on_most_of_a_few_texts_is_a_model_error():
-    with pytest.raises(ModelError):
-        predict_each(BrittleModel("a", "b"), pd.Series(["a", "b", "c"]))
