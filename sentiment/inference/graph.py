@@ -1,8 +1,10 @@
 """The encoder as an OpenVINO graph with int8 weights: the engine of a CPU, without torch."""
 
+import contextlib
 import queue
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ class GraphEngine:
     """Runs graph.xml (weights in graph.bin, mapped from disk) on `threads` cores; 0 means all.
 
     `streams` mini-batches of callers in threads are computed side by side, each on its share of the cores,
-    with the same weights.
+    with the same weights. One that comes while none is computed has all cores, and a second copy of the
+    weights.
 
     `int8`: matrix products are int8, their activations quantised as they come, each token by a scale of its
     own, so that a review's probabilities do not depend on its neighbours. `bf16`: only the weights are kept
@@ -44,23 +47,48 @@ class GraphEngine:
         self._pad_id = settings.pad_id
         streams = streams if settings.hidden_size >= _MIN_STREAM_WIDTH else 1
         core = import_openvino().Core()
-        options = _choose_options(precision, threads, streams, settings.hidden_size, _has_bf16(core))
-        compiled = core.compile_model(core.read_model(folder / GRAPH_FILE), "CPU", options)
+        graph = core.read_model(folder / GRAPH_FILE)
+
+        def compile_graph(n_streams: int) -> Any:
+            width = settings.hidden_size
+            options = _choose_options(precision, threads, n_streams, width, _has_bf16(core))
+            return core.compile_model(graph, "CPU", options)
+
+        compiled = compile_graph(streams)
         n_threads = compiled.get_property("INFERENCE_NUM_THREADS")
         self.budget_tokens = _TOKENS_PER_THREAD * max(1, n_threads // streams)
         # A request runs one computation at a time.
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(streams):
             self._requests.put(compiled.create_infer_request())
+        self._lone = compile_graph(1).create_infer_request() if streams > 1 else None
+        self._n_running = 0
+        self._lock = threading.Lock()
 
     def classify(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         ids, mask = pad_rows(rows, self._pad_id, self.step_tokens)
-        request = self._requests.get()
-        try:
+        with self._borrow() as request:
             logits = request.infer([ids, mask], share_inputs=True)[0].astype(np.float64)
-        finally:
-            self._requests.put(request)
         return _softmax(logits)
+
+    @contextlib.contextmanager
+    def _borrow(self) -> Iterator[Any]:
+        """A request that is free, waited for if need be; the one with all cores if nothing runs."""
+        with self._lock:
+            is_alone = self._n_running == 0
+            self._n_running += 1
+        try:
+            if is_alone and self._lone is not None:
+                yield self._lone
+            else:
+                request = self._requests.get()
+                try:
+                    yield request
+                finally:
+                    self._requests.put(request)
+        finally:
+            with self._lock:
+                self._n_running -= 1
 
 
 def import_openvino() -> Any:

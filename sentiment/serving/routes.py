@@ -287,6 +287,7 @@ async def _score(
     state["chars"] = sum(len(value) for value in values if isinstance(value, str))
     answer = await service.score(values, model)
     state["model_seconds"] = answer.model_seconds
+    service.metrics.note_predictions(answer.predictions)
     return answer
 
 

@@ -78,7 +78,6 @@ class Service:
         predictions = [make_reject(schema.TOO_LONG_TEXT) for _ in values]
         for position, prediction in zip(short, answer.predictions, strict=True):
             predictions[position] = prediction
-        self.metrics.note_predictions(predictions)
         return Answer(predictions, model, answer.model_seconds)
 
     async def _watch_champion(self) -> None:
@@ -88,9 +87,12 @@ class Service:
             try:
                 fresh = await loop.run_in_executor(None, self.champion.refresh)
             except SentimentError as error:
-                # The old one serves on; what is wrong with the new one is for whoever made it champion.
-                self.metrics.note_reload("refused")
-                log_event("champion_refused", version=self.champion.refused_version, **describe(error))
+                # The old one serves on; what is wrong with the new one is for whoever made it champion, and
+                # a registry that does not answer is asked again.
+                version = self.champion.refused_version
+                outcome = "refused" if version is not None else "unknown"
+                self.metrics.note_reload(outcome)
+                log_event(f"champion_{outcome}", version=version, **describe(error))
                 continue
             if fresh is not None:
                 self.metrics.note_reload("loaded")

@@ -62,9 +62,11 @@ async def _answer_line(
         value = value[schema.TEXT]
     state["chars"] += len(value) if isinstance(value, str) else 0
     try:
-        return answer | (await service.score([value], model, is_patient=True)).predictions[0]
+        predictions = (await service.score([value], model, is_patient=True)).predictions
     except Problem as problem:
         return answer | {"error": problem.code}
+    service.metrics.note_predictions(predictions)
+    return answer | predictions[0]
 
 
 async def _split_lines(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes | None]:
