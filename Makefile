@@ -21,15 +21,17 @@ registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_tex
 endef
 export CHECK_DEMO_MODEL
 
-.PHONY: help demo test lint bench bench-quick bench-scale bench-gpu faults java clean
+.PHONY: help demo test lint bench bench-quick bench-scale bench-online bench-gpu faults abuse java clean
 
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
 	@echo "make test    lint, types, layers and all tests (under 10 minutes)"
 	@echo "make lint    the first three of these"
 	@echo "make bench   speed beside the alternatives, parity, cascade (under 30 minutes); bench-quick for working,"
-	@echo "             bench-scale up to a million rows, bench-gpu where there is one"
+	@echo "             bench-scale up to a million rows, bench-gpu where there is one, bench-online for the"
+	@echo "             service beside its alternatives (under 25 minutes)"
 	@echo "make faults  kills, damaged input, concurrent runs and readers: what the job promises (about half an hour)"
+	@echo "make abuse   floods, forged requests, hostile models: what the service promises (under 10 minutes)"
 	@echo "make cluster-demo   score on a Spark cluster of three processes, kill an executor"
 	@echo "make clean   remove .venv and var"
 
@@ -74,11 +76,17 @@ bench-quick: .venv/bench.installed java
 bench-scale: .venv/bench.installed java
 	@$(BIN)/python -m tests.bench.batch --sections scale
 
+bench-online: .venv/bench.installed
+	@$(BIN)/python -m tests.bench.online
+
 bench-gpu: .venv/bench.installed
 	@$(BIN)/python -m tests.bench.gpu
 
 faults: .venv/test.installed java
 	@$(BIN)/python -m tests.faults
+
+abuse: .venv/test.installed
+	@$(BIN)/python -m tests.abuse
 
 # Each set of extras in steps, so that something moves while pip works.
 .venv/base.installed: setup.py

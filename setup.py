@@ -42,10 +42,11 @@ SIGNING = [
     "pyOpenSSL>=25",  # it imports this, and does not ask for it
 ]
 # What `make bench` compares with, over all of the above.
-BENCH = ["onnx>=1.17,<2", "onnxruntime>=1.22,<2"]
+BENCH = ["litserve>=0.2.16,<0.3", "onnx>=1.17,<2", "onnxruntime>=1.22,<2"]
 DEV = [
-    "chispa>=0.11,<1",
+    "aiohttp>=3.10,<4",
     "bandit>=1.8,<2",
+    "chispa>=0.11,<1",
     "duckdb>=1.1,<3",
     "httpx>=0.28,<1",
     "hypothesis>=6.100,<7",

@@ -130,9 +130,9 @@ class MicroBatcher(Generic[Model]):
     def n_waiting_tokens(self) -> int:
         return self._queue.n_tokens
 
-    def estimate_wait(self, n_tokens: int) -> float:
-        """Seconds until a newcomer of `n_tokens` has its turn, about; what runs is half done, as a rule."""
-        ahead = self._running_tokens / 2 + self._queue.count_ahead(n_tokens)
+    def estimate_wait(self, costs: Sequence[int]) -> float:
+        """Seconds until a newcomer's last text has its turn, about; what runs is half done, as a rule."""
+        ahead = self._running_tokens / 2 + self._queue.count_ahead(costs)
         return ahead / self.load.tokens_per_second
 
     async def score(
@@ -142,7 +142,7 @@ class MicroBatcher(Generic[Model]):
         if not texts:
             return Answer([], model, 0.0)
         costs = [self.load.estimate_tokens(text) for text in texts]
-        wait = self.estimate_wait(sum(costs))
+        wait = self.estimate_wait(costs)
         if not is_patient and wait > self._max_wait_seconds:
             raise OverloadedError(wait)
         request = _Request(texts, asyncio.get_running_loop().create_future())

@@ -75,9 +75,13 @@ class FairQueue(Generic[Owner]):
         self._heap = kept
         heapq.heapify(self._heap)
 
-    def count_ahead(self, n_tokens: int) -> int:
-        """Tokens that are computed before a newcomer of `n_tokens` is done: a share of each other request."""
-        return sum(min(flow.waiting_tokens, n_tokens) for flow in self._flows.values())
+    def count_ahead(self, costs: Sequence[int]) -> int:
+        """Tokens of others that are computed before the last of a newcomer's texts, which cost so much each.
+
+        Each other list has its share, and each text that came before is ahead whole, however long it is.
+        """
+        last_due = self._now + sum(costs[:-1])
+        return sum(item.n_tokens for due, _, item in self._heap if due <= last_due)
 
     def take(self, budget_tokens: int, step_tokens: int = 1) -> list[Item[Owner]]:
         """The next mini-batch, removed: the text that is due first, and waiting ones of its kind and length.

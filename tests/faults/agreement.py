@@ -12,8 +12,9 @@ from sentiment.config import ScoreConfig
 from sentiment.tables.runs import run_scoring
 from sentiment.tables.store import open_store
 from tests.conftest import make_reviews
+from tests.matrix import Case
 
-from .cells import Case, World
+from .cells import World
 
 ROWS = 10_000
 _MAX_SHIFT, _P99_SHIFT = 0.03, 0.002

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from sentiment.tables.manifests import MANIFEST, load_manifest
 from tests.conftest import make_reviews
+from tests.matrix import Case
 
-from .cells import Case, World
+from .cells import World
 from .increments import Ended, read_rejects, score
 
 ROWS = 20

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment import schema
+from tests.matrix import Case
 
-from .cells import Case, World
+from .cells import World
 from .increments import Ended, read_rejects, score
 
 SCORED = "scored"

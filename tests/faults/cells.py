@@ -1,11 +1,9 @@
-"""The shape of the matrix: a cell is a list of cases, a case holds or raises."""
+"""What the cases of the matrix share."""
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class World:
-    """What cases share: where the tiny model is registered, and one Spark session for those that need one."""
+    """Where the tiny model is registered, and one Spark session for those cases that need one."""
 
     tracking_uri: str
     model_uri: str
@@ -27,13 +25,3 @@ class World:
         from sentiment.tables.session import build_session
 
         return build_session("faults")
-
-
-@dataclass(frozen=True)
-class Case:
-    """`check` is given the world and an empty folder; it raises if the promise is not kept."""
-
-    name: str
-    check: Callable[[World, Path], None]
-    is_quick: bool = False
-    """Whether it is one of those that run with all tests."""

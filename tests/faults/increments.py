@@ -20,8 +20,9 @@ from sentiment.tables.runs import run_scoring
 from sentiment.tables.scores import ALL, LATEST, load_scores
 from sentiment.tables.store import Store, open_store
 from tests.conftest import make_reviews, make_tiny_encoder
+from tests.matrix import Case
 
-from .cells import Case, World
+from .cells import World
 
 NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
 _DAYS = 30

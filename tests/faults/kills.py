@@ -19,8 +19,9 @@ from pathlib import Path
 import pandas as pd
 
 from tests.conftest import ROOT, make_reviews
+from tests.matrix import Case
 
-from .cells import Case, World
+from .cells import World
 from .increments import score
 
 ROWS = 240

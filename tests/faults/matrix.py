@@ -1,11 +1,10 @@
 """The cells by their names, in the order in which they run."""
 
-from collections.abc import Callable
+from tests.matrix import Cells
 
 from . import agreement, bad_files, bad_rows, increments, kills, publisher, readers, starters, workers
-from .cells import Case
 
-CELLS: dict[str, Callable[[], list[Case]]] = {
+CELLS: Cells = {
     "F1": publisher.list_cases,
     "F2": kills.list_cases,
     "F3": kills.list_reruns,

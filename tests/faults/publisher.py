@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 
 from sentiment.errors import SentimentError, StoreError
 from sentiment.tables.store import REJECTED, BatchId, Store, digest_file, open_store
+from tests.matrix import Case
 
-from .cells import Case, World
+from .cells import World
 from .stores import make_manifest, write_part, write_rejects
 
 _KILL, _UNKNOWN = "SIGKILL", "EIO though done"

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from sentiment.tables.store import REJECTED, BatchId, open_store
+from tests.matrix import Case
 
-from .cells import Case, World
+from .cells import World
 from .stores import make_manifest, write_part, write_rejects
 
 PUBLISHES = 50

@@ -18,8 +18,9 @@ import pandas as pd
 
 from sentiment.errors import StoreLockedError
 from tests.conftest import ROOT, make_reviews
+from tests.matrix import Case
 
-from .cells import Case, World
+from .cells import World
 
 ROUNDS = 20
 STARTERS = 8

@@ -6,16 +6,12 @@ import pytest
 
 from sentiment import registry
 from tests.conftest import ROOT, Environment, TinyModel
+from tests.matrix import Case, list_quick
 
-from .cells import Case, World
+from .cells import World
 from .matrix import CELLS
 
-QUICK = {
-    f"{cell} {case.name}": case
-    for cell, list_cases in CELLS.items()
-    for case in list_cases()
-    if case.is_quick
-}
+QUICK = list_quick(CELLS)
 
 
 @pytest.fixture(scope="module")

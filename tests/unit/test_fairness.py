@@ -76,8 +76,37 @@ def test_a_newcomer_has_ahead_of_it_a_share_of_each_other_request():
     queue = FairQueue()
     fill(queue, "list", [100] * 1_000)
     fill(queue, "short", [30])
-    assert queue.count_ahead(100) == 100 + 30
-    assert queue.count_ahead(10) == 10 + 10
+    assert queue.count_ahead([100]) == 100 + 30
+    assert queue.count_ahead([10] * 11) == 200 + 30
+
+
+def test_a_long_text_that_came_before_is_ahead_of_a_short_one_whole():
+    queue = FairQueue()
+    for number in range(20):
+        fill(queue, number, [512])
+    assert queue.count_ahead([10]) == 20 * 512
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 600), min_size=1, max_size=5), max_size=10),
+    st.integers(0, 10),
+    st.lists(st.integers(1, 600), min_size=1, max_size=5),
+)
+def test_what_is_counted_ahead_is_what_is_taken_before(requests, n_taken, newcomer):
+    queue = FairQueue()
+    for number, lengths in enumerate(requests):
+        fill(queue, number, lengths)
+    for _ in range(n_taken):
+        queue.take(1)
+    ahead = queue.count_ahead(newcomer)
+    fill(queue, "newcomer", newcomer)
+    taken = []
+    while (items := queue.take(1)) and (items[0].flow.owner, items[0].position) != (
+        "newcomer",
+        len(newcomer) - 1,
+    ):
+        taken += items
+    assert ahead == sum(item.n_tokens for item in taken if item.flow.owner != "newcomer")
 
 
 @given(

@@ -258,7 +258,14 @@ def test_invocations_of_another_shape_are_invalid(start_service, body):
 
 
 @pytest.mark.parametrize(
-    "body", ["other\n" + CANARY, "", 'text\n"' + CANARY, "text\n" + CANARY + "\n1,2,3\n"]
+    "body",
+    [
+        "other\n" + CANARY,
+        "",
+        'text\n"' + CANARY,
+        "text\n" + CANARY + "\n1,2,3\n",
+        f"text\ngood phone, {CANARY}\nbad, {CANARY}\n",
+    ],
 )
 def test_csv_without_texts_is_invalid(start_service, body):
     answer = start_service().post("/invocations", content=body, headers={"content-type": "text/csv"})
@@ -280,6 +287,65 @@ def test_a_body_that_is_no_json_is_malformed(start_service, path, body):
 def test_deep_json_is_refused_before_it_is_read(start_service, body):
     answer = start_service().post("/v1/sentiment", content=body, headers={"content-type": "application/json"})
     refuse(answer, 400, "too_deep")
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_what_python_alone_takes_for_json_is_malformed(start_service, value):
+    client = start_service()
+    headers = {"content-type": "application/json"}
+    body = f'{{"texts": [{value}]}}'
+    refuse(client.post("/v1/sentiment", content=body, headers=headers), 400, "malformed")
+    assert stream(client, f'{{"text": null, "id": {value}}}') == [{"error": "malformed"}]
+
+
+def test_a_line_may_be_no_deeper_than_a_body(start_service):
+    nested = "[" * 900 + "]" * 900
+    lines = stream(start_service(), f'{{"text": null, "id": {nested}}}', '"good"')
+    assert lines[0] == {"error": "too_deep"}
+    assert lines[1]["label"] == "positive"
+
+
+def test_a_second_media_type_does_not_lift_the_limits(start_service):
+    client = start_service(max_body_bytes=1_000)
+    for kinds in (("application/json", "application/x-ndjson"), ("application/json", "text/plain")):
+        headers = [("content-type", kind) for kind in kinds]
+        refuse(client.post("/v1/sentiment", content=b" " * 2_000, headers=headers), 413, "too_large")
+
+
+def test_an_unknown_key_is_not_said_back(start_service):
+    found = refuse(start_service().post("/v1/sentiment", json={"texts": [], "Canary": 1}), 422, "invalid")
+    assert "Canary" not in json.dumps(found)
+
+
+def test_thousands_of_mistakes_are_not_listed(start_service):
+    body = {f"k{i}": 1 for i in range(5_000)}
+    found = refuse(start_service().post("/v1/sentiment", json=body), 422, "invalid")
+    assert found["errors"] == [{"where": "", "what": "more than 1000 mistakes"}]
+
+
+def test_a_whole_number_with_a_point_is_an_integer_as_the_schema_has_it(start_service):
+    client = start_service()
+    headers = {"content-type": "application/json"}
+    body = '{"texts": ["good"], "top_k": 2.0}'
+    answer = client.post("/v1/sentiment", content=body, headers=headers)
+    assert len(answer.json()["predictions"][0]["scores"]) == 2
+    refuse(client.post("/v1/sentiment", content=body.replace("2.0", "1.5"), headers=headers), 422, "invalid")
+
+
+def test_a_csv_of_a_hundred_thousand_columns_takes_no_time(start_service):
+    client = start_service()
+    started = time.monotonic()
+    body = "text" + "," * 100_000 + "\ngood\n"
+    answer = client.post("/invocations", content=body, headers={"content-type": "text/csv"})
+    assert [p["label"] for p in answer.json()["predictions"]] == ["positive"]
+    assert time.monotonic() - started < 5
+
+
+def test_a_method_that_nobody_has_is_not_logged(start_service, caplog):
+    with caplog.at_level(logging.INFO, LOGGER):
+        refuse(start_service().request("CANARY", "/v1/sentiment"), 405, "method_not_allowed")
+    [line] = [record.fields for record in caplog.records if record.msg == "request"]
+    assert line["method"] is None
 
 
 def test_brackets_in_a_text_are_not_nesting(start_service):

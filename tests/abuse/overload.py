@@ -1,0 +1,147 @@
+"""R3: four times the load that the service is rated for, and a soak: the accepted are answered in time.
+
+Rated: as many callers as in `RATED`, each of which sends a review, waits for its answer and sends the next.
+The model is MiniLM in its size, int8, with a head of random weights: its work is that of a tuned one.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.corpus import draw_texts, load_texts
+from tests.conftest import ROOT
+from tests.matrix import Case
+
+from .cells import TOKEN, World
+from .clients import Answers, ask
+from .servers import Server
+
+RATED, OVERLOAD = 16, 64
+RECOVERY_SECONDS = 5.0
+MAX_RATIO = 2.0
+MAX_GROWTH = 0.10
+MAX_REFUSED = 0.005
+"""Of the requests at the rated load: other programs take the cores for a moment, too."""
+_N_TEXTS = 2_000
+_MODEL = """
+import sys
+from pathlib import Path
+from tests.bench.encoders import build_minilm
+from tests.bench.ours import package
+folder = Path(sys.argv[1])
+print(package(build_minilm(folder / "encoder"), folder / "cache"))
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Seconds of each part; a soak of none is left out."""
+
+    rated: float
+    overload: float
+    recovery: float
+    soak: float
+
+
+QUICK, SHORT, LONG = Plan(2, 3, 4, 0), Plan(12, 15, 12, 30), Plan(20, 60, 15, 600)
+
+
+def list_cases() -> list[Case]:
+    """R3: a glance with the tiny model, and the whole with one of real size."""
+    return [
+        Case("an overloaded service says so and recovers", _check_quick, is_quick=True),
+        Case(
+            "at four times the rated load the accepted are answered in time, and memory stays", _check_whole
+        ),
+    ]
+
+
+def _check_quick(world: World, folder: Path) -> None:
+    """What says nothing of times: those of the tiny model are the times of HTTP."""
+    server = world.serve(token=TOKEN, max_wait_seconds=0.001, reload_seconds=0)
+    texts = _draw(world)
+    overload = ask(server, texts, OVERLOAD, QUICK.overload)
+    assert overload.statuses == {200, 429}, overload.statuses
+    _check_recovery(server, texts[:4], n_clients=1, seconds=QUICK.recovery)
+
+
+def _check_whole(world: World, folder: Path) -> None:
+    plan = LONG if world.is_long else SHORT
+    server = world.serve(token=TOKEN, model_uri=_make_model(world), allow_unverified=True, reload_seconds=0)
+    texts = _draw(world)
+    ask(server, texts, RATED, plan.rated / 2)  # the queue learns how fast the model is here
+    rated = ask(server, texts, RATED, plan.rated)
+    _tell("rated", rated, plan.rated)
+    overload = ask(server, texts, OVERLOAD, plan.overload)
+    _tell("overload", overload, plan.overload)
+    ratio = overload.accepted.percentile(0.99) / rated.percentile(0.99)
+    recovered = _check_recovery(server, texts, RATED, plan.recovery, rated.percentile(0.99) * MAX_RATIO)
+    print(
+        f"  accepted p99 {ratio:.2f} times that at the rated load, recovered after {recovered:.1f} s",
+        flush=True,
+    )
+    _soak(server, texts, plan.soak)
+    _check_rated(rated)
+    assert overload.statuses <= {200, 429, 503}, overload.statuses
+    assert ratio <= MAX_RATIO, f"accepted p99 grew by {ratio:.2f}"
+
+
+def _check_rated(answers: Answers) -> None:
+    refused = len(answers.all) - len(answers.accepted.all)
+    assert answers.statuses <= {200, 429}, answers.statuses
+    assert refused <= MAX_REFUSED * len(answers.all), f"{refused} of {len(answers.all)} were refused"
+
+
+def _check_recovery(
+    server: Server, texts: Sequence[str], n_clients: int, seconds: float, limit: float = 5.0
+) -> float:
+    """Seconds until no request is refused and none slower than `limit`; AssertionError if that takes long."""
+    began = time.monotonic()
+    answers = ask(server, texts, n_clients, seconds).all
+    late = [answer for answer in answers if answer.status != 200 or answer.seconds > limit]
+    # One in a hundred may be that slow at any time.
+    n_allowed = len(answers) // 100
+    recovered = late[-1 - n_allowed].started - began if len(late) > n_allowed else 0.0
+    assert recovered < RECOVERY_SECONDS, f"{recovered:.1f} s after the overload {late[-1]}"
+    assert any(answer.started > began + recovered for answer in answers)
+    return recovered
+
+
+def _soak(server: Server, texts: Sequence[str], seconds: float) -> None:
+    before = server.read_memory_bytes()
+    answers = ask(server, texts, RATED, seconds)
+    growth = server.read_memory_bytes() / before - 1
+    _tell("soak", answers, seconds)
+    print(f"  memory {before / 2**20:.0f} MiB, grew by {growth:.1%}", flush=True)
+    _check_rated(answers)
+    assert growth < MAX_GROWTH, f"memory grew by {growth:.1%}"
+
+
+def _tell(name: str, answers: Answers, seconds: float) -> None:
+    taken = answers.accepted
+    others = {status: sum(a.status == status for a in answers.all) for status in answers.statuses - {200}}
+    print(
+        f"  {name}: {len(taken.all) / seconds:.0f}/s accepted, p50 {taken.percentile(0.5) * 1000:.0f} ms, "
+        f"p99 {taken.percentile(0.99) * 1000:.0f} ms; others {others}",
+        flush=True,
+    )
+
+
+def _draw(world: World) -> list[str]:
+    texts = load_texts()
+    return draw_texts(texts, min(_N_TEXTS, len(texts)), seed=0)
+
+
+def _make_model(world: World) -> str:
+    if "minilm" not in world.kept:
+        folder = world.folder / "minilm"
+        folder.mkdir(parents=True)
+        made = subprocess.run(
+            [sys.executable, "-c", _MODEL, str(folder)], cwd=ROOT, capture_output=True, text=True
+        )
+        assert made.returncode == 0, made.stderr[-2_000:]
+        world.kept["minilm"] = made.stdout.split()[-1]
+    return str(world.kept["minilm"])
