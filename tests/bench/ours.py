@@ -53,12 +53,15 @@ def open_spark_cascade(trial: Trial) -> Iterator[Pass]:
 @contextmanager
 def open_loop(trial: Trial) -> Iterator[Pass]:
     """The same model in one process a core, which scores an even share of the texts at one go."""
-    folder = package(trial.encoder, trial.cache)
+    from sentiment import registry
+
+    registry.use_tracking(trial.cache)
+    model = registry.resolve_model(str(package(trial.encoder, trial.cache)))
     texts = trial.load_texts()
     _limit_cores(trial.cores)
     context = multiprocessing.get_context("spawn")
     loaded = context.Barrier(trial.cores + 1, timeout=300)
-    with context.Pool(trial.cores, initializer=_load, initargs=(folder, loaded)) as pool:
+    with context.Pool(trial.cores, initializer=_load, initargs=(model, loaded)) as pool:
         loaded.wait()
 
         def run_pass() -> float:
@@ -93,7 +96,11 @@ def _open_job(trial: Trial, cascade: str) -> Iterator[Pass]:
         stages_before = len(list_stages(spark))
         with tempfile.TemporaryDirectory(dir=trial.cache) as output:
             config = ScoreConfig(
-                input=str(reviews), output=f"{output}/scores", model_uri=str(model), cascade=cascade
+                input=str(reviews),
+                output=f"{output}/scores",
+                model_uri=str(model),
+                cascade=cascade,
+                allow_unverified=True,  # a folder has no record
             )
             with open_store(config.output) as store:
                 now = datetime.now(timezone.utc)
@@ -161,12 +168,13 @@ def _limit_cores(cores: int) -> None:
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
 
 
-def _load(folder: Path, loaded: Any) -> None:
+def _load(model: Any, loaded: Any) -> None:
     global _model
     from sentiment import registry
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _model = registry.load_model(folder, {"threads": 1, "cascade": "off", "device": "cpu"})
+    options = {"threads": 1, "cascade": "off", "device": "cpu"}
+    _model = registry.load_model(model, options, allow_unverified=True)  # a folder has no record
     _model.predict(["The first review warms it up."])
     loaded.wait()
 

@@ -74,7 +74,7 @@ def _score(model: Path, texts: list[str], engine: str, is_alone: bool) -> np.nda
     from sentiment.training.evaluation import positive_probabilities
 
     options = {"engine": engine, "threads": 1, "cascade": "off", "device": "cpu"}
-    loaded = registry.load_model(model, options)
+    loaded = registry.load_model(model, options, allow_unverified=True)  # a folder has no record
     if not is_alone:
         return positive_probabilities(loaded.predict(texts))
     return np.concatenate([positive_probabilities(loaded.predict([text])) for text in texts])

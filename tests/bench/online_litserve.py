@@ -1,0 +1,58 @@
+"""LitServe before this project's model, with its documented dynamic batching.
+
+`python -m tests.bench.online_litserve MODEL PORT ROWS SECONDS WORKERS`: `max_batch_size`, `batch_timeout` and
+`workers_per_device`. Each worker is a process with its share of the cores.
+"""
+
+import os
+import sys
+from typing import Any
+
+import litserve
+
+_KEYS = ("label", "score", "n_tokens", "truncated", "stage", "reject_reason")
+
+
+class SentimentAPI(litserve.LitAPI):  # type: ignore[misc]
+    """A text a request, a list of them a call of the model."""
+
+    def __init__(self, uri: str, threads: int, **batching: Any) -> None:
+        super().__init__(**batching)
+        self._uri = uri
+        self._threads = threads
+
+    def setup(self, device: str) -> None:
+        from sentiment import registry
+
+        options = {"cascade": "off", "device": "cpu", "threads": self._threads}
+        self._model = registry.load_model(self._uri, options)
+        self._model.predict(["The first review warms it up."])
+
+    def decode_request(self, request: dict[str, str]) -> str:
+        return request["text"]
+
+    def predict(self, texts: list[str]) -> list[dict[str, Any]]:
+        found = self._model.predict(texts)
+        columns = [found[name].tolist() for name in _KEYS]
+        return [dict(zip(_KEYS, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
+        return output
+
+
+def main() -> None:
+    uri, port, rows, seconds, workers = sys.argv[1:]
+    threads = len(os.sched_getaffinity(0)) // int(workers)
+    api = SentimentAPI(uri, threads, max_batch_size=int(rows), batch_timeout=float(seconds))
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=int(workers), timeout=120)
+    server.run(
+        host="127.0.0.1",
+        port=int(port),
+        num_api_servers=1,
+        log_level="warning",
+        generate_client_file=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
