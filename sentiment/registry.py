@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -294,6 +294,21 @@ def predict(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
             f"{' without ' if missing else ''}{', '.join(sorted(missing))}; try another one"
         )
     return predictions[list(schema.PREDICTION_COLUMNS)]
+
+
+def predict_columns(model: LoadedModel, values: Sequence[Any]) -> Mapping[str, list[Any]]:
+    """`predict` as a list for each column; from a model that can, without a DataFrame on the way."""
+    unwrap = getattr(model, "unwrap_python_model", None)
+    direct = getattr(unwrap(), "predict_columns", None) if unwrap is not None else None
+    if direct is None:
+        found = predict(model, pd.Series(list(values), dtype=object))
+        return {name: found[name].tolist() for name in schema.PREDICTION_COLUMNS}
+    try:
+        columns: Mapping[str, list[Any]] = direct(values)
+    except Exception as error:  # as in `predict`
+        failure = f"the model failed while it scored: {type(error).__name__}"
+        raise ModelError(f"{failure}; try another version") from error
+    return columns
 
 
 def set_alias(name: str, alias: str, version: str) -> None:

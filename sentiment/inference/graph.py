@@ -17,7 +17,14 @@ GRAPH_FILE = "graph.xml"
 INT8 = "int8"
 BF16 = "bf16"
 _TOKENS_PER_THREAD = 512
-"""Of a mini-batch: measured best of 256 to 4,096; what passes between the layers then fits a cache."""
+_AMX_TOKENS_PER_THREAD = 768
+"""Of a mini-batch: measured best of 256 to 4,096, and with AMX of 512 to 1,024; what passes between the
+layers then fits a cache."""
+_STEP_TOKENS = 16
+_AMX_STEP_TOKENS = 32
+"""Widths of mini-batches are multiples. OpenVINO keeps kernels and buffers, megabytes, for each number of
+tokens that it has met: let there be few. With AMX 32 and 768 tokens did 12 % more reviews than 16 and 512."""
+_CPU_INFO = Path("/proc/cpuinfo")
 
 _MIN_STREAM_WIDTH = 64
 """Of the layers: with several streams OpenVINO 2026.4 computes narrower ones (32) wrongly in bfloat16, on
@@ -37,9 +44,6 @@ class GraphEngine:
     """
 
     is_packed = False
-    step_tokens = 16
-    """OpenVINO keeps kernels and buffers, megabytes, for each number of tokens that it has met: let there be
-    few. The padding costs less than making them would."""
 
     def __init__(self, folder: Path, precision: str = INT8, threads: int = 0, streams: int = 1) -> None:
         settings = load_settings(folder)
@@ -56,7 +60,10 @@ class GraphEngine:
 
         compiled = compile_graph(streams)
         n_threads = compiled.get_property("INFERENCE_NUM_THREADS")
-        self.budget_tokens = _TOKENS_PER_THREAD * max(1, n_threads // streams)
+        has_amx = _has_amx()
+        per_thread = _AMX_TOKENS_PER_THREAD if has_amx else _TOKENS_PER_THREAD
+        self.budget_tokens = per_thread * max(1, n_threads // streams)
+        self.step_tokens = _AMX_STEP_TOKENS if has_amx else _STEP_TOKENS
         # A request runs one computation at a time.
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(streams):
@@ -121,6 +128,14 @@ def _choose_options(
 def _has_bf16(core: Any) -> bool:
     """Whether bfloat16 is a native type: OpenVINO would emulate it elsewhere, slowly."""
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _has_amx() -> bool:
+    """Whether the processor multiplies tiles (Intel's Advanced Matrix Extensions)."""
+    try:
+        return "amx_int8" in _CPU_INFO.read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -89,6 +89,12 @@ class Predictor:
         `schema.STAGES` decided, or None), `reject_reason` (None, or a key of `schema.REJECT_REASONS`).
         Equal texts are scored once. `progress` is called with (distinct texts done, distinct texts).
         """
+        return pd.DataFrame(self.predict_columns(values, progress))
+
+    def predict_columns(
+        self, values: Sequence[object], progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """The columns of `predict`, each an array of a row per value."""
         reasons = np.array(find_reject_reasons(values), dtype=object)
         positions = np.flatnonzero([reason is None for reason in reasons])
         texts = [str(values[int(i)]) for i in positions]
@@ -167,7 +173,7 @@ def _report(progress: Progress, before: int, total: int, done: int) -> None:
     progress(before + done, total)
 
 
-def _decide(reasons: np.ndarray, positions: np.ndarray, answers: _Answers) -> pd.DataFrame:
+def _decide(reasons: np.ndarray, positions: np.ndarray, answers: _Answers) -> dict[str, np.ndarray]:
     """One row per reason; the answers belong to the rows at `positions`."""
     n = len(reasons)
     labels = np.full(n, None, dtype=object)
@@ -183,4 +189,4 @@ def _decide(reasons: np.ndarray, positions: np.ndarray, answers: _Answers) -> pd
     truncated[positions] = answers.truncated
     stages[positions] = np.where(answers.is_early, schema.LINEAR, schema.ENCODER)
     columns = (labels, scores, n_tokens, truncated, stages, reasons)
-    return pd.DataFrame(dict(zip(schema.PREDICTION_COLUMNS, columns, strict=True)))
+    return dict(zip(schema.PREDICTION_COLUMNS, columns, strict=True))

@@ -34,6 +34,13 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
         """Tokens of a mini-batch that suits the engine."""
         return self._predictor.budget_tokens
 
+    def predict_columns(self, values: Sequence[object]) -> dict[str, list[Any]]:
+        """`predict` of a list, as a list for each column; `score` is NaN without label.
+
+        Without MLflow's look at each input, and without a DataFrame: a single call feels both.
+        """
+        return {name: column.tolist() for name, column in self._predictor.predict_columns(values).items()}
+
     def predict(
         self,
         context: PythonModelContext,

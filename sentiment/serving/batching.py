@@ -107,7 +107,7 @@ class MicroBatcher(Generic[Model]):
         max_wait_seconds: float,
         n_threads: int,
         budget_tokens: int = 512,
-        step_tokens: int = 16,
+        step_tokens: int = 32,
     ) -> None:
         self.load = Load()
         self._predict = predict

@@ -15,7 +15,7 @@ Owner = TypeVar("Owner")
 
 LOOK_AHEAD = 64
 """Waiting texts, those that are due first, among which company of like length is sought."""
-MIN_FILL = 0.85
+MIN_FILL = 0.7
 """Of the longest row of a mini-batch: a shorter one would be padding for the rest, and waits for its like."""
 
 
