@@ -21,9 +21,9 @@ from typing import Any
 
 from tests.conftest import ROOT
 from tests.matrix import Case
+from tests.servers import HOST, Server, make_environment
 
 from .cells import TOKEN, World
-from .servers import HOST, Server, make_environment
 
 CANARY = "Zanzibar-Quince-Canary"
 _TRACES = (

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import tune_tiny_model
-
-from .servers import Server, start_server
+from tests.servers import Server, start_server
 
 TOKEN = "a-token-of-many-characters"
 LIMITS: dict[str, Any] = {

@@ -19,8 +19,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.conftest import ROOT
-
-from .servers import Server
+from tests.servers import Server
 
 BROKEN = 0
 """The status of a request that no answer came to."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 from tests.matrix import Case
+from tests.servers import Server
 
 from .cells import LIMITS, World
-from .servers import Server
 
 EXAMPLES, QUICK_EXAMPLES = 500, 5
 N_OPERATIONS = 8

@@ -7,10 +7,10 @@ from pathlib import Path
 from sentiment.errors import ModelError
 from tests.hostile import HOSTILE, damage_version, register_copy
 from tests.matrix import Case
+from tests.servers import StartError, start_server
 
 from .cells import TOKEN, World
 from .clients import asking
-from .servers import StartError, start_server
 
 _NAME = "abuse-served"
 _REFUSAL_SECONDS = 60.0

@@ -14,10 +14,10 @@ from pathlib import Path
 from tests.bench.corpus import draw_texts, load_texts
 from tests.conftest import ROOT
 from tests.matrix import Case
+from tests.servers import Server
 
 from .cells import TOKEN, World
 from .clients import Answers, ask
-from .servers import Server
 
 RATED, OVERLOAD = 16, 64
 RECOVERY_SECONDS = 5.0

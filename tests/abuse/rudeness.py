@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tests.conftest import make_reviews
 from tests.matrix import Case
+from tests.servers import HOST, Server
 
 from .cells import LIMITS, TOKEN, World
 from .clients import asking
-from .servers import HOST, Server
 
 CLOSED = 0
 """Of a connection that ended without an answer."""
