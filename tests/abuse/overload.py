@@ -19,7 +19,7 @@ from tests.servers import Server
 from .cells import TOKEN, World
 from .clients import Answers, ask
 
-RATED, OVERLOAD = 16, 64
+RATED, OVERLOAD = 32, 128
 RECOVERY_SECONDS = 5.0
 MAX_RATIO = 2.0
 MAX_GROWTH = 0.10

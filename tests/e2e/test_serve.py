@@ -17,7 +17,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from sentiment import registry
 from tests.conftest import ROOT, make_reviews
+from tests.hostile import damage_version, register_copy
 
 CANARY = "zebra quince canary"
 
@@ -237,7 +239,7 @@ for line in sys.stdin:
     seconds.append(time.monotonic() - started)
     json.dumps(result)
     results.append(result)
-heavy = sorted({"torch", "transformers", "datasets", "streamlit", "fastapi"} & set(sys.modules))
+heavy = sorted({"torch", "transformers", "datasets"} & set(sys.modules))
 print(json.dumps({"results": results, "imported": imported, "seconds": seconds, "heavy": heavy}))
 """
 
@@ -337,3 +339,38 @@ def test_the_readmes_requests_work_as_printed(served):
         for line in ended.stdout.splitlines():
             assert "error" not in json.loads(line)
         assert '"label"' in ended.stdout
+
+
+def test_a_champion_changed_under_load_fails_no_request(tiny_model, use_tiny_model, tmp_path):
+    """Eight callers go on asking while a second version takes over, and a damaged third one is refused."""
+    uris = [register_copy(tiny_model.uri, tmp_path / str(n), "changing") for n in (1, 2, 3)]
+    registry.set_alias("changing", "champion", "1")
+    damage_version(uris[2], "changed_byte", tmp_path / "canary")
+    text = make_reviews(1)["text"].tolist()
+    with serve(
+        tiny_model.tracking_uri, "--model_uri", "models:/changing@champion", "--reload_seconds", 0.1
+    ) as served:
+        answers, is_over = [], threading.Event()
+
+        def ask():
+            while not is_over.is_set():
+                answers.append(served.ask("/v1/sentiment", {"texts": text}))
+
+        callers = [threading.Thread(target=ask) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        wait_for(lambda: len(answers) > 40)
+        registry.set_alias("changing", "champion", "2")
+        wait_for(lambda: answers[-1][1].get("model_version") == "2", 60)
+        registry.set_alias("changing", "champion", "3")
+        wait_for(lambda: served.events("champion_refused"), 60)
+        seen = len(answers)
+        wait_for(lambda: len(answers) > seen + 40)
+        is_over.set()
+        for caller in callers:
+            caller.join()
+    assert {status for status, _ in answers} == {200}
+    assert [found["model_version"] for _, found in answers[-8:]] == ["2"] * 8
+    assert {found["model_version"] for _, found in answers} == {"1", "2"}
+    for _, found in answers:
+        check_equal(found["predictions"], answers[0][1]["predictions"])
