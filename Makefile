@@ -29,7 +29,7 @@ help:
 	@echo "make lint    the first three of these"
 	@echo "make bench   speed beside the alternatives, parity, cascade (under 30 minutes); bench-quick for working,"
 	@echo "             bench-scale up to a million rows, bench-gpu where there is one, bench-online for the"
-	@echo "             service beside its alternatives (under 25 minutes)"
+	@echo "             service beside its alternatives (under 15 minutes)"
 	@echo "make faults  kills, damaged input, concurrent runs and readers: what the job promises (about 20 minutes)"
 	@echo "make abuse   floods, forged requests, hostile models: what the service promises (under 10 minutes)"
 	@echo "make cluster-demo   score on a Spark cluster of three processes, kill an executor"

@@ -1,12 +1,34 @@
-"""The page of /docs: Swagger UI from this machine, since a browser of a closed network reaches no other."""
+"""What the service says of itself: parts of its OpenAPI document, and the page of /docs.
 
+Swagger UI comes from this machine, since a browser of a closed network reaches no other.
+"""
+
+from collections.abc import Mapping
 from importlib import resources
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.applications import Starlette
 
+from .problems import KINDS, MEDIA_TYPE
+
+ANSWER_HEADERS = {"X-Request-Id": {"required": True, "schema": {"type": "string"}}}
+_PROBLEM_HEADERS = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
+    429: {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}},
+    503: {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}},
+}
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "properties": {
+        **{name: {"type": "string"} for name in ("type", "title", "detail", "code", "request_id")},
+        "status": {"type": "integer"},
+        "errors": {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "string"}}},
+    },
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+}
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -39,3 +61,23 @@ def add_documentation(app: Starlette, router: APIRouter, title: str) -> None:
     folder = resources.files("swagger_ui_bundle")
     vendor = next(path for path in (folder / "vendor").iterdir() if path.name.startswith("swagger-ui"))
     app.mount("/docs/files", StaticFiles(directory=str(vendor)), name="docs")
+
+
+def describe_body(contents: Mapping[str, tuple[dict[str, Any], Any]]) -> dict[str, Any]:
+    """OpenAPI's words for a body of one of these media types: a schema and an example each."""
+    content = {kind: {"schema": found, "example": example} for kind, (found, example) in contents.items()}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def list_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's words for the ways in which a route may fail."""
+    return {
+        status: {
+            "description": " / ".join(
+                sorted({kind.title for kind in KINDS.values() if kind.status == status})
+            ),
+            "headers": ANSWER_HEADERS | _PROBLEM_HEADERS.get(status, {}),
+            "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}},
+        }
+        for status in statuses
+    }

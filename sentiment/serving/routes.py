@@ -6,11 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.security import HTTPBasic, HTTPBearer
 from pydantic import BaseModel, ValidationError
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import sentiment
@@ -20,12 +18,13 @@ from ..registry import import_mlflow
 from . import payloads
 from .batching import Answer
 from .champion import ServedModel
-from .documentation import add_documentation
+from .documentation import ANSWER_HEADERS, add_documentation, describe_body, list_problems
 from .explanations import METHOD, cut_parts, list_variants, weigh_parts
 from .guard import NDJSON
+from .handlers import add_handlers
 from .metrics import CONTENT_TYPE
 from .payloads import describe_schema
-from .problems import KINDS, MEDIA_TYPE, ClientGoneError, Problem
+from .problems import ClientGoneError, Problem
 from .service import Service
 from .streams import LineResponse, answer_lines
 
@@ -39,26 +38,11 @@ _EXAMPLE = "The battery lasts all week, and the screen is a joy to read on."
 _OTHER_EXAMPLE = "Broke after two days. I want my money back!"
 _SPLIT_EXAMPLE = {"dataframe_split": {"columns": ["text"], "data": [[_EXAMPLE]]}}
 _TEXTS_EXAMPLE = {"texts": [_EXAMPLE, _OTHER_EXAMPLE], "top_k": 2}
-_PROBLEM_SCHEMA = {
-    "type": "object",
-    "properties": {
-        **{name: {"type": "string"} for name in ("type", "title", "detail", "code", "request_id")},
-        "status": {"type": "integer"},
-        "errors": {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "string"}}},
-    },
-    "required": ["type", "title", "status", "detail", "code", "request_id"],
-}
 # They describe; `guard.Guard` is who looks at tokens, before anything of a request is read.
 _BEARER = HTTPBearer(auto_error=False)
 _BASIC = HTTPBasic(auto_error=False)
 _GUARD_STATUSES = (400, 408, 413, 415, 500)
 _SCORING_STATUSES = (422, 429, 503, 504)
-_ANSWER_HEADERS = {"X-Request-Id": {"required": True, "schema": {"type": "string"}}}
-_PROBLEM_HEADERS = {
-    401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
-    429: {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}},
-    503: {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}},
-}
 
 
 def create_app(service: Service, needs_token: bool) -> FastAPI:
@@ -79,17 +63,14 @@ def create_app(service: Service, needs_token: bool) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.add_exception_handler(Problem, _answer_problem)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_exception_handler(HTTPException, _answer_http)
-    app.add_exception_handler(Exception, _answer_failed)
+    add_handlers(app)
     credentials = [Depends(_BEARER), Depends(_BASIC)] if needs_token else []
-    answered: dict[int | str, dict[str, Any]] = {200: {"headers": _ANSWER_HEADERS}}
-    probes = APIRouter(responses=answered | _list_problems(*_GUARD_STATUSES))
+    answered: dict[int | str, dict[str, Any]] = {200: {"headers": ANSWER_HEADERS}}
+    probes = APIRouter(responses=answered | list_problems(*_GUARD_STATUSES))
     rates = (429,) if service.config.rate_limit else ()
     denials = (*rates, 401) if needs_token else rates
     router = APIRouter(
-        dependencies=credentials, responses=answered | _list_problems(*_GUARD_STATUSES, *denials)
+        dependencies=credentials, responses=answered | list_problems(*_GUARD_STATUSES, *denials)
     )
     _add_sentiment(router, service)
     _add_invocations(router, service)
@@ -109,9 +90,9 @@ def _add_sentiment(router: APIRouter, service: Service) -> None:
         "/v1/sentiment",
         response_model=payloads.SentimentAnswer,
         response_model_exclude_unset=True,
-        responses=_list_problems(*_SCORING_STATUSES)
-        | {200: {"headers": _ANSWER_HEADERS, "content": {NDJSON: {"schema": {"type": "string"}}}}},
-        openapi_extra=_describe_body(
+        responses=list_problems(*_SCORING_STATUSES)
+        | {200: {"headers": ANSWER_HEADERS, "content": {NDJSON: {"schema": {"type": "string"}}}}},
+        openapi_extra=describe_body(
             {
                 JSON: (
                     describe_schema(body_class),
@@ -149,8 +130,8 @@ def _add_invocations(router: APIRouter, service: Service) -> None:
     @router.post(
         "/invocations",
         response_model=payloads.InvocationsAnswer,
-        responses=_list_problems(*_SCORING_STATUSES),
-        openapi_extra=_describe_body(
+        responses=list_problems(*_SCORING_STATUSES),
+        openapi_extra=describe_body(
             {
                 JSON: (
                     describe_schema(payloads.InvocationsBody),
@@ -175,8 +156,8 @@ def _add_domino(router: APIRouter, service: Service) -> None:
     @router.post(
         "/models/{model_id}/latest/model",
         response_model=payloads.DominoAnswer,
-        responses=_list_problems(*_SCORING_STATUSES),
-        openapi_extra=_describe_body(
+        responses=list_problems(*_SCORING_STATUSES),
+        openapi_extra=describe_body(
             {JSON: (describe_schema(payloads.DominoBody), {"data": {"sentence": _EXAMPLE}})}
         ),
     )
@@ -204,7 +185,7 @@ def _add_probes(router: APIRouter, service: Service) -> None:
         """Say that the process lives."""
         return {"status": "ok"}
 
-    @router.get("/readyz", responses=_list_problems(503))
+    @router.get("/readyz", responses=list_problems(503))
     async def say_ready() -> dict[str, str]:
         """Say whether requests are welcome: a model is loaded and warm, and the service is not stopping."""
         service.require_model()
@@ -212,7 +193,7 @@ def _add_probes(router: APIRouter, service: Service) -> None:
 
 
 def _add_operations(router: APIRouter, service: Service) -> None:
-    @router.get("/version", responses=_list_problems(503))
+    @router.get("/version", responses=list_problems(503))
     async def say_version(request: Request) -> dict[str, str]:
         """Say what runs: this package, MLflow, and the model."""
         model = _require_model(request, service)
@@ -227,7 +208,7 @@ def _add_operations(router: APIRouter, service: Service) -> None:
     @router.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"headers": _ANSWER_HEADERS, "content": {"text/plain": {}}}},
+        responses={200: {"headers": ANSWER_HEADERS, "content": {"text/plain": {}}}},
     )
     async def show_metrics() -> Response:
         """Show what Prometheus reads."""
@@ -312,52 +293,3 @@ def _describe_release(model: ServedModel) -> dict[str, Any]:
         "registered_model_name": name if is_registered else None,
         "registered_model_version": version if is_registered else None,
     }
-
-
-def _describe_body(contents: Mapping[str, tuple[dict[str, Any], Any]]) -> dict[str, Any]:
-    """OpenAPI's words for a body of one of these media types: a schema and an example each."""
-    content = {kind: {"schema": found, "example": example} for kind, (found, example) in contents.items()}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def _list_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's words for the ways in which a route may fail."""
-    return {
-        status: {
-            "description": " / ".join(
-                sorted({kind.title for kind in KINDS.values() if kind.status == status})
-            ),
-            "headers": _ANSWER_HEADERS | _PROBLEM_HEADERS.get(status, {}),
-            "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}},
-        }
-        for status in statuses
-    }
-
-
-async def _answer_problem(request: Request, problem: Exception) -> Response:
-    assert isinstance(problem, Problem)
-    state = request.scope["state"]
-    state["problem"] = problem.code
-    body = problem.render(state["request_id"])
-    return Response(body, problem.kind.status, problem.headers, MEDIA_TYPE)
-
-
-async def _answer_http(request: Request, error: Exception) -> Response:
-    """Starlette's own: no such path, no such method."""
-    assert isinstance(error, HTTPException)
-    code = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed"}.get(
-        error.status_code, "malformed"
-    )
-    response = await _answer_problem(request, Problem(code))
-    response.headers.update(error.headers or {})
-    return response
-
-
-async def _answer_invalid(request: Request, error: Exception) -> Response:
-    """FastAPI's own, whose message quotes what it found."""
-    return await _answer_problem(request, Problem("invalid"))
-
-
-async def _answer_failed(request: Request, error: Exception) -> Response:
-    """Anything else; it is raised on after this answer, and the guard logs where it came from."""
-    return await _answer_problem(request, Problem("failed"))
