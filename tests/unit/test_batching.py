@@ -27,7 +27,7 @@ class Gate:
 
 
 def make(predict=predict, **options):
-    return MicroBatcher(predict, **{"max_wait_seconds": 100.0, "n_threads": 1, "budget_tokens": 64} | options)
+    return MicroBatcher(predict, **{"max_wait_seconds": 100.0, "n_threads": 1, "budget_tokens": 256} | options)
 
 
 def labels(answer):
