@@ -24,7 +24,7 @@ from rich.console import Console
 
 from sentiment import schema
 from sentiment.cli import make_table
-from sentiment.tables.history import load_scores
+from sentiment.tables.scores import load_scores
 from tests.conftest import ROOT, make_reviews
 from tests.faults.worlds import make_world
 
