@@ -223,7 +223,7 @@ class ServeConfig:
     request_seconds: Annotated[float, _Positive, Field(description="to answer a request in")] = 30
     max_wait_seconds: Annotated[
         float, _Positive, Field(description="a request that would wait longer for its turn is refused")
-    ] = 0.75
+    ] = 0.5
     drain_seconds: Annotated[float, Field(ge=0, description="to finish what runs in, when told to stop")] = 20
 
 
