@@ -27,7 +27,8 @@ class Gate:
 
 
 def make(predict=predict, **options):
-    return MicroBatcher(predict, **{"max_wait_seconds": 100.0, "n_threads": 1, "budget_tokens": 256} | options)
+    settings = {"max_wait_seconds": 100.0, "n_threads": 1, "budget_tokens": 256}
+    return MicroBatcher(predict, **settings | options)
 
 
 def labels(answer):
