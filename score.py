@@ -16,10 +16,9 @@ from typing import Any
 from sentiment import registry, schema
 from sentiment.config import DEFAULT_MODEL_URI, ServeConfig
 from sentiment.errors import MissingInputError, SentimentError
+from sentiment.predictions import Prediction, list_predictions
 
 DEFAULT_SENTENCE = "The battery lasts all week, and the screen is a joy to read on."
-
-Prediction = dict[str, Any]
 
 _HOME = Path(__file__).resolve().parent
 _SERVE_CONF = _HOME / "conf" / "serve.yaml"
@@ -40,7 +39,6 @@ def predict_sentiment(sentence: str | Sequence[str | None]) -> Prediction | list
 
 def _predict(texts: list[Any]) -> list[Prediction]:
     from sentiment.monitoring.capture import capture_predictions
-    from sentiment.predictions import list_predictions
 
     model = _load_champion(os.environ.get("SENTIMENT_MODEL_URI", DEFAULT_MODEL_URI))
     predictions = list_predictions(model, texts)

@@ -45,6 +45,15 @@ def _read_day(value: object) -> object:
     return str(value) if isinstance(value, datetime.date) else value
 
 
+_Engine = Annotated[
+    Literal["auto", "gpu", "int8", "bf16", "reference"],
+    Field(description="what runs the encoder; auto: the GPU, else what the model carries for a CPU"),
+]
+_Cascade = Annotated[
+    Literal["off", "auto"] | None,
+    Field(description="off: the encoder scores every review (default: as the model was logged)"),
+    pydantic.BeforeValidator(_read_off),
+]
 _Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.BeforeValidator(_read_day)]
 
 
@@ -148,15 +157,8 @@ class ScoreConfig:
     worker_timeout_seconds: Annotated[
         int, _Positive, Field(description="a Python worker that gives nothing for so long is replaced")
     ] = 3600
-    engine: Annotated[
-        Literal["auto", "gpu", "int8", "bf16", "reference"],
-        Field(description="what runs the encoder; auto: the GPU, else what the model carries for a CPU"),
-    ] = "auto"
-    cascade: Annotated[
-        Literal["off", "auto"] | None,
-        Field(description="off: the encoder scores every review (default: as the model was logged)"),
-        pydantic.BeforeValidator(_read_off),
-    ] = None
+    engine: _Engine = "auto"
+    cascade: _Cascade = None
     allow_unverified: Annotated[
         bool, Field(description="load a model although the registry has no record of its files")
     ] = False
@@ -180,15 +182,8 @@ class ServeConfig:
     )
     port: Annotated[int, Field(ge=0, le=65_535, description="port; 0: any that is free")] = 8080
     model_uri: Annotated[str, Field(description="MLflow model")] = DEFAULT_MODEL_URI
-    engine: Annotated[
-        Literal["auto", "gpu", "int8", "bf16", "reference"],
-        Field(description="what runs the encoder; auto: the GPU, else what the model carries for a CPU"),
-    ] = "auto"
-    cascade: Annotated[
-        Literal["off", "auto"] | None,
-        Field(description="off: the encoder scores every review (default: as the model was logged)"),
-        pydantic.BeforeValidator(_read_off),
-    ] = None
+    engine: _Engine = "auto"
+    cascade: _Cascade = None
     streams: Annotated[
         int, Field(ge=0, description="mini-batches that a CPU computes side by side; 0: one a core")
     ] = 0

@@ -265,14 +265,12 @@ def fetch_model(uri: str, tracking_uri: str, target: Path) -> None:
 
 def name_engine(model: LoadedModel) -> str:
     """Which engine a loaded model runs, such as `int8` or `gpu`; `unknown` if it is of a kind without."""
-    unwrap = getattr(model, "unwrap_python_model", None)
-    return str(getattr(unwrap(), "engine", "unknown")) if unwrap is not None else "unknown"
+    return str(getattr(_unwrap(model), "engine", "unknown"))
 
 
 def find_budget_tokens(model: LoadedModel) -> int:
     """Tokens of a mini-batch that suits a loaded model's engine; 512 if it does not say."""
-    unwrap = getattr(model, "unwrap_python_model", None)
-    return int(getattr(unwrap(), "budget_tokens", 512)) if unwrap is not None else 512
+    return int(getattr(_unwrap(model), "budget_tokens", 512))
 
 
 def predict(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
@@ -298,8 +296,7 @@ def predict(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
 
 def predict_columns(model: LoadedModel, values: Sequence[Any]) -> Mapping[str, list[Any]]:
     """`predict` as a list for each column; from a model that can, without a DataFrame on the way."""
-    unwrap = getattr(model, "unwrap_python_model", None)
-    direct = getattr(unwrap(), "predict_columns", None) if unwrap is not None else None
+    direct = getattr(_unwrap(model), "predict_columns", None)
     if direct is None:
         found = predict(model, pd.Series(list(values), dtype=object))
         return {name: found[name].tolist() for name in schema.PREDICTION_COLUMNS}
@@ -309,6 +306,12 @@ def predict_columns(model: LoadedModel, values: Sequence[Any]) -> Mapping[str, l
         failure = f"the model failed while it scored: {type(error).__name__}"
         raise ModelError(f"{failure}; try another version") from error
     return columns
+
+
+def _unwrap(model: LoadedModel) -> Any:
+    """The Python model inside the pyfunc, None if it is of another kind."""
+    unwrap = getattr(model, "unwrap_python_model", None)
+    return unwrap() if unwrap is not None else None
 
 
 def set_alias(name: str, alias: str, version: str) -> None:

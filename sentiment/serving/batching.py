@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from .. import schema
+from ..predictions import Prediction
 from .fairness import FairQueue, Item
 
 Model = TypeVar("Model")
-Prediction = dict[str, Any]
 Predict = Callable[[Model, Sequence[Any]], Sequence[Prediction]]
 """A model and texts in; a prediction each, in order, out. It runs in a thread."""
 

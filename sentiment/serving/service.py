@@ -35,10 +35,6 @@ class Service:
         self._watch: asyncio.Task[None] | None = None
         batcher.observe = self.metrics.note_minibatch
 
-    @property
-    def is_ready(self) -> bool:
-        return self.champion.current is not None and not self.is_draining
-
     async def start(self) -> None:
         """Say which model serves, and look for new ones from now on."""
         if self.champion.current is not None:
