@@ -9,8 +9,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -45,7 +45,11 @@ class Contender:
 
 
 class Server:
-    """A contender that runs while the block does; what it prints goes to `<logs>/<name>.log`."""
+    """A contender that lives while the block does; what it prints goes to `<logs>/<name>.log`.
+
+    It runs only within `awake` once it is ready: between its turns its processes are stopped, since one that
+    polls takes cores from whoever is measured (LitServe's two workers: a quarter of one).
+    """
 
     def __init__(self, contender: Contender, logs: Path) -> None:
         self.contender = contender
@@ -69,12 +73,28 @@ class Server:
         except BaseException:
             self._end()
             raise
+        self._signal(signal.SIGSTOP)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let it run meanwhile."""
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        for member in list_tree(self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(member.pid, number)
 
     def _wait(self) -> None:
         assert self._process is not None
@@ -91,6 +111,7 @@ class Server:
 
     def _end(self) -> None:
         if self._process is not None:
+            self._signal(signal.SIGCONT)
             end_tree(self._process)
 
 

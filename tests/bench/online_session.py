@@ -94,7 +94,8 @@ class Session:
             "n_clients": n_clients,
             "n_warm": len(warm),
         }
-        return self.bystanders.watch(lambda: self.load.ask(course))
+        with server.awake():
+            return self.bystanders.watch(lambda: self.load.ask(course))
 
     def measure_loop(self, kind: str, loop: Hosted) -> None:
         rate = self.bystanders.watch(loop)

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from sentiment.serving import batching
 from sentiment.serving.batching import Load, MicroBatcher, OverloadedError
 
 
@@ -29,6 +30,23 @@ class Gate:
 def make(predict=predict, **options):
     settings = {"max_wait_seconds": 100.0, "n_threads": 1, "budget_tokens": 256}
     return MicroBatcher(predict, **settings | options)
+
+
+class Turnstile:
+    """A model that answers one mini-batch, told by its texts, each time that it is let to."""
+
+    def __init__(self):
+        self.seen = []
+        self._doors = {}
+
+    def __call__(self, model, texts):
+        door = self._doors[texts[0]] = threading.Event()
+        self.seen.append(list(texts))
+        assert door.wait(10)
+        return predict(model, texts)
+
+    def let(self, text):
+        self._doors[text].set()
 
 
 def labels(answer):
@@ -68,6 +86,76 @@ def test_callers_that_wait_together_are_scored_together():
     seen = asyncio.run(run())
     assert seen[0] == ["first"]
     assert sorted(seen[1]) == [f"other {i}" for i in range(4)]
+
+
+def test_a_thread_takes_its_share_and_leaves_the_others_theirs():
+    async def run():
+        model = Turnstile()
+        batcher = make(model, n_threads=2)
+        first = asyncio.create_task(batcher.score("m", ["first"], 10))
+        await settle()
+        others = asyncio.create_task(batcher.score("m", list("abcdefg"), 10))
+        await settle()
+        seen = list(model.seen)
+        for text in ("first", "a"):
+            model.let(text)
+        await settle()
+        seen += model.seen[2:]
+        model.let("e")
+        await asyncio.gather(first, others)
+        await batcher.close()
+        return seen
+
+    assert asyncio.run(run()) == [["first"], list("abcd"), list("efg")]
+
+
+def test_a_free_thread_waits_a_moment_for_those_who_were_just_answered(monkeypatch):
+    monkeypatch.setattr(batching, "_GATHER_SECONDS", 0.3)
+
+    async def run():
+        model = Turnstile()
+        batcher = make(model, n_threads=2)
+        tasks = []
+        for texts in (["held"], ["a", "b"], ["c"]):
+            tasks.append(asyncio.create_task(batcher.score("m", texts, 10)))
+            await settle()
+        model.let("a")
+        await tasks[1]
+        tasks.append(asyncio.create_task(batcher.score("m", ["a again"], 10)))
+        await settle()
+        tasks.append(asyncio.create_task(batcher.score("m", ["alone"], 10)))
+        model.let("c")
+        model.let("held")
+        await asyncio.gather(tasks[0], tasks[2], tasks[3])
+        await asyncio.sleep(0.4)
+        model.let("alone")
+        await tasks[4]
+        await batcher.close()
+        return model.seen
+
+    assert asyncio.run(run()) == [["held"], ["a", "b"], ["c", "a again"], ["alone"]]
+
+
+def test_a_whole_minibatch_gets_ready_while_the_threads_are_busy():
+    async def run():
+        gate = Gate()
+        batcher = make(gate, budget_tokens=64)
+        tasks = [asyncio.create_task(batcher.score("m", ["first"], 10))]
+        await settle()
+        tasks.append(asyncio.create_task(batcher.score("m", ["too few"], 10)))
+        await settle()
+        n_before = len(gate.seen)
+        tasks.append(asyncio.create_task(batcher.score("m", ["for two", "or more"], 10)))
+        await settle()
+        seen = list(gate.seen)
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        await batcher.close()
+        return n_before, seen
+
+    n_before, seen = asyncio.run(run())
+    assert n_before == 1
+    assert seen[1:] == [["too few", "for two"]]
 
 
 def test_a_request_keeps_the_model_that_it_was_admitted_with():
@@ -130,7 +218,7 @@ def test_a_caller_that_goes_takes_its_waiting_texts_along():
         await settle()
         gone = asyncio.create_task(batcher.score("m", ["gone"] * 50, 10))
         await settle()
-        assert batcher.n_waiting_texts == 50
+        assert batcher.n_waiting_texts == 42
         gone.cancel()
         await settle()
         waiting = batcher.n_waiting_texts
@@ -139,7 +227,8 @@ def test_a_caller_that_goes_takes_its_waiting_texts_along():
         await batcher.close()
         return waiting, gate.seen
 
-    assert asyncio.run(run()) == (0, [["first"]])
+    # Eight were ready to be next.
+    assert asyncio.run(run()) == (0, [["first"], ["gone"] * 8])
 
 
 def test_a_model_that_fails_fails_its_callers_and_the_next_is_served():
