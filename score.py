@@ -1,7 +1,7 @@
 """Sentiment of single reviews: `predict_sentiment("…")`, or `python score.py --eval_path FILE`, or `--serve`.
 
 The function is what a Domino Model API publishes; the model is the one that the nightly job scores with.
-Importing this file loads nothing: the model is fetched at the first call.
+Importing this file loads no model: that is fetched at the first call.
 """
 
 import argparse
@@ -22,6 +22,10 @@ DEFAULT_SENTENCE = "The battery lasts all week, and the screen is a joy to read 
 
 _HOME = Path(__file__).resolve().parent
 _SERVE_CONF = _HOME / "conf" / "serve.yaml"
+
+if __name__ != "__main__":
+    # A platform imports this file when it starts, and callers wait for what their first call has left to do.
+    registry.import_mlflow()
 
 
 def predict_sentiment(sentence: str | Sequence[str | None]) -> Prediction | list[Prediction]:

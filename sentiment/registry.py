@@ -1,7 +1,6 @@
 """The one place that reads and writes MLflow's tracking store and registry, and loads a model.
 
-MLflow is imported when first needed: a job with a wrong argument ends before that, and `score.py`
-imports in milliseconds.
+MLflow is imported when first needed: a job with a wrong argument ends before that.
 """
 
 import contextlib
@@ -20,6 +19,9 @@ import pandas as pd
 from . import integrity, schema, signatures
 from .carried import importing_recorded
 from .errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
+from .requirements import REQUIREMENTS_FILE, find_mismatches
+
+_log = logging.getLogger(__name__)
 
 TEXT_COL_KEY = "text_col"
 """Key of the model's metadata that holds the text column(s) it was trained on."""
@@ -172,15 +174,19 @@ def load_checked(
 ) -> LoadedModel:
     """Load a model whose files were checked just now; `files` is their record, None if there is none.
 
-    Each module of a recorded model is compared once more as it is imported. Raises ModelLoadError or
-    ModelIntegrityError.
+    Each module of a recorded model is compared once more as it is imported. Libraries of other versions than
+    the model was logged with are a warning. Raises ModelLoadError or ModelIntegrityError.
     """
     mlflow = import_mlflow()
+    if mismatches := find_mismatches(folder):
+        _log.warning(
+            "the model at %s was logged with other versions than are installed here: %s", folder, mismatches
+        )
     guard = contextlib.nullcontext(folder) if files is None else importing_recorded(folder, files)
     try:
         with guard as place:
             model: LoadedModel = mlflow.pyfunc.load_model(
-                str(place), model_config=dict(options or {}) or None
+                str(place), suppress_warnings=True, model_config=dict(options or {}) or None
             )
     except ModelIntegrityError:
         raise
@@ -190,7 +196,7 @@ def load_checked(
             raise refusal from error
         raise ModelLoadError(
             f"the model at {str(folder)!r} could not be loaded: {type(error).__name__}: {error}; "
-            "its requirements are in requirements.txt beside it"
+            f"its requirements are in {REQUIREMENTS_FILE} beside it"
         ) from error
     return model
 

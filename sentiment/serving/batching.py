@@ -177,7 +177,7 @@ class MicroBatcher(Generic[Model]):
         self._pool.shutdown()
 
     def _start_soon(self) -> None:
-        """Give free threads work: at once if nothing runs or a share waits, else when others may have come."""
+        """Give free threads work: at once if nothing runs or a share waits, else when more may have come."""
         if not self._running_tokens or self._queue.n_tokens >= self._find_share(self._usual_tokens):
             self._start_waiting()
         elif self._gathering is None:

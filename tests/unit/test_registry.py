@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import py_compile
 import shutil
@@ -278,6 +279,14 @@ def test_the_scoring_job_ends_with_4_and_starts_no_spark(
     assert code == 4
     assert not (tmp_path / "canary").exists()
     assert not (tmp_path / "scores").exists()
+
+
+def test_a_model_with_other_versions_loads_with_a_warning(copied, caplog):
+    folder = registry.resolve_model(copied).folder
+    (folder / "requirements.txt").write_text("pandas==1.0.0\n")
+    with caplog.at_level(logging.WARNING):
+        registry.load_checked(folder, None)
+    assert "pandas==1.0.0" in caplog.text
 
 
 def load_in_a_new_process(uri, then=""):
