@@ -21,7 +21,7 @@ registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_tex
 endef
 export CHECK_DEMO_MODEL
 
-.PHONY: help demo test lint bench bench-quick bench-scale bench-online bench-gpu faults abuse java clean
+.PHONY: help demo demo-model test lint bench bench-quick bench-scale bench-online bench-gpu faults abuse java clean
 
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
@@ -36,8 +36,7 @@ help:
 	@echo "make clean   remove .venv and var"
 
 demo: .venv/demo.installed java
-	@$(BIN)/python -c "$$CHECK_DEMO_MODEL" 2>/dev/null || rm -f $(DEMO)/finetune.json
-	@$(MAKE) --no-print-directory $(DEMO)/finetune.json
+	@$(MAKE) --no-print-directory demo-model
 	@rm -rf $(DEMO)/scores
 	@echo "== Scoring the sample in Spark"
 	@$(BIN)/spark-submit jobs/score_reviews.py --input sample --output $(DEMO)/scores \
@@ -46,6 +45,10 @@ demo: .venv/demo.installed java
 	@echo "== The same model for one review: python score.py"
 	@SENTIMENT_MODEL_URI="models:/$(DEMO_MODEL)@champion" $(BIN)/python score.py
 	@echo "== Done. Summaries: $(DEMO)/finetune.json (a later demo reuses its model), $(DEMO)/score.json"
+
+demo-model: .venv/demo.installed
+	@$(BIN)/python -c "$$CHECK_DEMO_MODEL" 2>/dev/null || rm -f $(DEMO)/finetune.json
+	@$(MAKE) --no-print-directory $(DEMO)/finetune.json
 
 $(DEMO)/finetune.json: conf/demo.yaml | .venv/demo.installed
 	@echo "== Fine-tuning minilm on the sample"
@@ -67,10 +70,10 @@ lint: .venv/test.installed
 	@$(BIN)/lint-imports
 
 # The demo's model, or whatever was made champion since, is the tuned one that is measured.
-bench: .venv/bench.installed java
+bench: .venv/bench.installed java demo-model
 	@$(BIN)/python -m tests.bench.batch
 
-bench-quick: .venv/bench.installed java
+bench-quick: .venv/bench.installed java demo-model
 	@$(BIN)/python -m tests.bench.batch --quick
 
 bench-scale: .venv/bench.installed java

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sentiment import registry, schema
+from sentiment import loading, registry, schema
 from sentiment.config import DEFAULT_MODEL_URI, ServeConfig
 from sentiment.errors import MissingInputError, SentimentError
 from sentiment.predictions import Prediction, list_predictions
@@ -51,11 +51,11 @@ def _predict(texts: list[Any]) -> list[Prediction]:
 
 
 @functools.cache
-def _load_champion(uri: str) -> registry.LoadedModel:
+def _load_champion(uri: str) -> loading.LoadedModel:
     # A platform may import this file from anywhere; what the project keeps lies beside it.
     registry.use_tracking(_HOME)
-    return registry.load_model(
-        uri, allow_unverified=registry.allows_unverified(), verify_key=registry.find_verify_key()
+    return loading.load_model(
+        uri, allow_unverified=loading.allows_unverified(), verify_key=loading.find_verify_key()
     )
 
 

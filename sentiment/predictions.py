@@ -3,14 +3,14 @@
 A text that the model fails on is a reject of its own; its neighbours get their answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from . import schema
 from .errors import ModelError
-from .registry import LoadedModel, predict, predict_columns
+from .loading import LoadedModel, unwrap_python_model
 
 Prediction = dict[str, Any]
 """`schema.PREDICTION_COLUMNS` of one value, as JSON has them: None where there is nothing."""
@@ -19,8 +19,43 @@ _MAX_FAILING = 10
 """Texts of those given on which a model may fail before it is the model that is broken."""
 
 
+def predict(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
+    """`schema.PREDICTION_COLUMNS` of `texts`, one row each in order, whatever their types.
+
+    Raises ModelError, without any text in it, if the model fails or does not keep to its contract.
+    """
+    try:
+        predictions = model.predict(pd.DataFrame({schema.TEXT: texts.astype(object)}))
+    # The model is foreign code that may raise anything, with a review in its message.
+    except Exception as error:
+        failure = f"the model failed while it scored: {type(error).__name__}"
+        raise ModelError(f"{failure}; try another version") from error
+    missing = set(schema.PREDICTION_COLUMNS).difference(getattr(predictions, "columns", ()))
+    if missing or len(predictions) != len(texts):
+        raise ModelError(
+            f"the model is no sentiment model: expected {len(texts)} rows of "
+            f"{', '.join(schema.PREDICTION_COLUMNS)}, found {len(predictions)} rows"
+            f"{' without ' if missing else ''}{', '.join(sorted(missing))}; try another one"
+        )
+    return predictions[list(schema.PREDICTION_COLUMNS)]
+
+
+def predict_columns(model: LoadedModel, values: Sequence[Any]) -> Mapping[str, list[Any]]:
+    """`predict` as a list for each column; from a model that can, without a DataFrame on the way."""
+    direct = getattr(unwrap_python_model(model), "predict_columns", None)
+    if direct is None:
+        found = predict(model, pd.Series(list(values), dtype=object))
+        return {name: found[name].tolist() for name in schema.PREDICTION_COLUMNS}
+    try:
+        columns: Mapping[str, list[Any]] = direct(values)
+    except Exception as error:  # as in `predict`
+        failure = f"the model failed while it scored: {type(error).__name__}"
+        raise ModelError(f"{failure}; try another version") from error
+    return columns
+
+
 def predict_each(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
-    """`registry.predict`, and where the model fails on some of the texts these are rejects, found by halves.
+    """`predict`, and where the model fails on some of the texts these are rejects, found by halves.
 
     Raises ModelError if it fails on more than `_MAX_FAILING` of them: then it is not the texts.
     """

@@ -1,27 +1,20 @@
-"""The one place that reads and writes MLflow's tracking store and registry, and loads a model.
+"""The one place that reads and writes MLflow's tracking store and registry.
 
 MLflow is imported when first needed: a job with a wrong argument ends before that.
 """
 
-import contextlib
 import logging
 import os
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
-import pandas as pd
-
-from . import integrity, schema, signatures
-from .carried import importing_recorded
-from .errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
-from .requirements import REQUIREMENTS_FILE, find_mismatches
-
-_log = logging.getLogger(__name__)
+from . import integrity, signatures
+from .errors import ModelIntegrityError, ModelNotFoundError
 
 TEXT_COL_KEY = "text_col"
 """Key of the model's metadata that holds the text column(s) it was trained on."""
@@ -30,8 +23,7 @@ FILES_TAG = "sentiment.files"
 SIGNATURE_TAG = "sentiment.signature"
 """Tags of a version, and of the logged model behind it: the sha256 of its files, and a signature of them."""
 
-ALLOW_UNVERIFIED_VARIABLE = "SENTIMENT_ALLOW_UNVERIFIED"
-VERIFY_KEY_VARIABLE = "SENTIMENT_VERIFY_KEY"
+_LOGGED_PREFIX = "m-"
 
 
 @dataclass(frozen=True)
@@ -56,15 +48,6 @@ class ModelReference:
         """A URI of this very model, whatever an alias says later."""
         is_registered = self.uri.startswith("models:/") and self.version.isdigit()
         return _pin(self.uri, self.version if is_registered else None)
-
-
-_LOGGED_PREFIX = "m-"
-
-
-class LoadedModel(Protocol):
-    """What `load_model` returns: an `mlflow.pyfunc.PyFuncModel`."""
-
-    def predict(self, data: Any) -> pd.DataFrame: ...
 
 
 def use_tracking(home: Path) -> str:
@@ -95,7 +78,8 @@ def resolve_model(uri: str) -> ModelReference:
     """Find the model behind a URI (`models:/name@alias`, `models:/name/3`, `runs:/…`, a folder).
 
     Its files are fetched if they are not on this machine; nothing of it is imported, and nothing is checked
-    (`check_model`). Raises ModelNotFoundError if there is none, ModelIntegrityError if its record is damaged.
+    (`loading.check_model`). Raises ModelNotFoundError if there is none, ModelIntegrityError if its record is
+    damaged.
     """
     mlflow = import_mlflow()
     from mlflow.models import Model
@@ -138,69 +122,6 @@ def find_version(uri: str) -> str | None:
         raise _not_found(uri) from error
 
 
-def check_model(
-    reference: ModelReference, allow_unverified: bool = False, verify_key: str | Path | None = None
-) -> None:
-    """Raise ModelIntegrityError unless the model's files are safe to load; nothing of them is imported.
-
-    They must have the shape of every model (`integrity.check_shape`); be those that the registry recorded,
-    where only the absence of a record can be allowed; and be signed by `verify_key`, a public key's PEM
-    file, if there is one. Raises ConfigError for a key that cannot be used.
-    """
-    _check_unsigned(reference, allow_unverified)
-    if verify_key:
-        signatures.check_signature(reference.folder, reference.signature, Path(verify_key))
-
-
-def load_model(
-    model: str | Path | ModelReference,
-    options: Mapping[str, Any] | None = None,
-    allow_unverified: bool = False,
-    verify_key: str | Path | None = None,
-) -> LoadedModel:
-    """Check a pyfunc (`check_model`) and load it.
-
-    `options` override its model config (`engine`, `cascade`, `device`, `threads`, …). Raises
-    ModelNotFoundError if there is none, ModelIntegrityError if it must not be loaded, ModelLoadError if it
-    cannot be loaded in this process.
-    """
-    reference = model if isinstance(model, ModelReference) else resolve_model(str(model))
-    check_model(reference, allow_unverified, verify_key)
-    return load_checked(reference.folder, reference.files, options)
-
-
-def load_checked(
-    folder: Path, files: Mapping[str, str] | None, options: Mapping[str, Any] | None = None
-) -> LoadedModel:
-    """Load a model whose files were checked just now; `files` is their record, None if there is none.
-
-    Each module of a recorded model is compared once more as it is imported. Libraries of other versions than
-    the model was logged with are a warning. Raises ModelLoadError or ModelIntegrityError.
-    """
-    mlflow = import_mlflow()
-    if mismatches := find_mismatches(folder):
-        _log.warning(
-            "the model at %s was logged with other versions than are installed here: %s", folder, mismatches
-        )
-    guard = contextlib.nullcontext(folder) if files is None else importing_recorded(folder, files)
-    try:
-        with guard as place:
-            model: LoadedModel = mlflow.pyfunc.load_model(
-                str(place), suppress_warnings=True, model_config=dict(options or {}) or None
-            )
-    except ModelIntegrityError:
-        raise
-    # Loading runs the model's own code, which may raise anything; all of it means one thing here.
-    except Exception as error:
-        if refusal := _find_cause(error, ModelIntegrityError):
-            raise refusal from error
-        raise ModelLoadError(
-            f"the model at {str(folder)!r} could not be loaded: {type(error).__name__}: {error}; "
-            f"its requirements are in {REQUIREMENTS_FILE} beside it"
-        ) from error
-    return model
-
-
 def record_model(
     name: str,
     version: str,
@@ -238,16 +159,6 @@ def record_model(
     return record
 
 
-def allows_unverified() -> bool:
-    """Whether the environment says so: SENTIMENT_ALLOW_UNVERIFIED is 1."""
-    return os.environ.get(ALLOW_UNVERIFIED_VARIABLE) == "1"
-
-
-def find_verify_key() -> str | None:
-    """The public key's file that the environment names, None if it names none."""
-    return os.environ.get(VERIFY_KEY_VARIABLE) or None
-
-
 def fetch_model(uri: str, tracking_uri: str, target: Path) -> None:
     """Put a copy of the model's files at `target`, whole or not at all.
 
@@ -267,57 +178,6 @@ def fetch_model(uri: str, tracking_uri: str, target: Path) -> None:
         ) from error
     found.rename(target)
     shutil.rmtree(partial, ignore_errors=True)
-
-
-def name_engine(model: LoadedModel) -> str:
-    """Which engine a loaded model runs, such as `int8` or `gpu`; `unknown` if it is of a kind without."""
-    return str(getattr(_unwrap(model), "engine", "unknown"))
-
-
-def find_budget_tokens(model: LoadedModel) -> int:
-    """Tokens of a mini-batch that suits a loaded model's engine; 512 if it does not say."""
-    return int(getattr(_unwrap(model), "budget_tokens", 512))
-
-
-def predict(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
-    """`schema.PREDICTION_COLUMNS` of `texts`, one row each in order, whatever their types.
-
-    Raises ModelError, without any text in it, if the model fails or does not keep to its contract.
-    """
-    try:
-        predictions = model.predict(pd.DataFrame({schema.TEXT: texts.astype(object)}))
-    # The model is foreign code that may raise anything, with a review in its message.
-    except Exception as error:
-        failure = f"the model failed while it scored: {type(error).__name__}"
-        raise ModelError(f"{failure}; try another version") from error
-    missing = set(schema.PREDICTION_COLUMNS).difference(getattr(predictions, "columns", ()))
-    if missing or len(predictions) != len(texts):
-        raise ModelError(
-            f"the model is no sentiment model: expected {len(texts)} rows of "
-            f"{', '.join(schema.PREDICTION_COLUMNS)}, found {len(predictions)} rows"
-            f"{' without ' if missing else ''}{', '.join(sorted(missing))}; try another one"
-        )
-    return predictions[list(schema.PREDICTION_COLUMNS)]
-
-
-def predict_columns(model: LoadedModel, values: Sequence[Any]) -> Mapping[str, list[Any]]:
-    """`predict` as a list for each column; from a model that can, without a DataFrame on the way."""
-    direct = getattr(_unwrap(model), "predict_columns", None)
-    if direct is None:
-        found = predict(model, pd.Series(list(values), dtype=object))
-        return {name: found[name].tolist() for name in schema.PREDICTION_COLUMNS}
-    try:
-        columns: Mapping[str, list[Any]] = direct(values)
-    except Exception as error:  # as in `predict`
-        failure = f"the model failed while it scored: {type(error).__name__}"
-        raise ModelError(f"{failure}; try another version") from error
-    return columns
-
-
-def _unwrap(model: LoadedModel) -> Any:
-    """The Python model inside the pyfunc, None if it is of another kind."""
-    unwrap = getattr(model, "unwrap_python_model", None)
-    return unwrap() if unwrap is not None else None
 
 
 def set_alias(name: str, alias: str, version: str) -> None:
@@ -377,19 +237,6 @@ def _not_found(uri: str) -> ModelNotFoundError:
     )
 
 
-def _check_unsigned(reference: ModelReference, allow_unverified: bool) -> None:
-    integrity.check_shape(reference.folder)
-    if reference.files is not None:
-        integrity.check_files(reference.folder, reference.files)
-    elif not allow_unverified:
-        raise ModelIntegrityError(
-            f"{reference.uri!r}: the registry has no record of this model's files, so they may be anyone's; "
-            "fine-tune and register it anew, look at its files and record them with "
-            "`sentiment.registry.record_model(name, version)`, or, if you trust them, pass "
-            f"--allow_unverified ({ALLOW_UNVERIFIED_VARIABLE}=1)"
-        )
-
-
 def _read_tags(uri: str, version: str | None, metadata: Any) -> Mapping[str, str]:
     """The tags of the registered version, or of the logged model, that a URI means; none of a folder."""
     client = import_mlflow().MlflowClient()
@@ -420,12 +267,6 @@ def _is_logged_model(reference: ModelReference, location: str) -> bool:
     except mlflow.exceptions.MlflowException:  # of another tracking server
         return False
     return bool(logged.artifact_location == location)
-
-
-def _find_cause(error: BaseException | None, kind: type[ModelIntegrityError]) -> ModelIntegrityError | None:
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _find_registered_version(uri: str) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import registry
+from .. import loading, predictions, registry
 
 CHUNK_ROWS = 128
 """Reviews per call of the model: after each one, the page moves its progress bar."""
@@ -17,7 +17,7 @@ class ModelInUse:
     """A loaded model and what it is called."""
 
     reference: registry.ModelReference
-    model: registry.LoadedModel
+    model: loading.LoadedModel
 
 
 def open_model(uri: str, home: Path) -> ModelInUse:
@@ -31,11 +31,11 @@ def open_model(uri: str, home: Path) -> ModelInUse:
     return ModelInUse(reference, _load(reference))
 
 
-def _load(reference: registry.ModelReference) -> registry.LoadedModel:
-    return registry.load_model(
+def _load(reference: registry.ModelReference) -> loading.LoadedModel:
+    return loading.load_model(
         reference,
-        allow_unverified=registry.allows_unverified(),
-        verify_key=registry.find_verify_key(),
+        allow_unverified=loading.allows_unverified(),
+        verify_key=loading.find_verify_key(),
     )
 
 
@@ -50,7 +50,7 @@ def predict(
     parts = []
     for start in range(0, len(texts), CHUNK_ROWS):
         chunk = texts[start : start + CHUNK_ROWS]
-        parts.append(registry.predict(used.model, pd.Series(list(chunk), dtype=object)))
+        parts.append(predictions.predict(used.model, pd.Series(list(chunk), dtype=object)))
         if progress is not None:
             progress(start + len(chunk), len(texts))
     return pd.concat(parts, ignore_index=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import registry, schema
+from .. import loading, registry, schema
 from ..errors import ModelError, ModelLoadError
 from ..predictions import list_predictions
 from .payloads import InvocationsBody
@@ -23,7 +23,7 @@ class ServedModel:
     """A model that is loaded and has answered its own example."""
 
     reference: registry.ModelReference
-    model: registry.LoadedModel
+    model: loading.LoadedModel
     engine: str
     budget_tokens: int
 
@@ -37,11 +37,11 @@ def load_served_model(
 ) -> ServedModel:
     """Fetch, check against its digests, load, warm and try. Raises a ModelError; nothing else has changed."""
     reference = registry.resolve_model(uri)
-    model = registry.load_model(reference, options, allow_unverified, verify_key)
+    model = loading.load_model(reference, options, allow_unverified, verify_key)
     for repeats in _WARMING_REPEATS:
         _predict(model, [_WARMING * repeats], "a sentence")
     _try_example(reference, model)
-    return ServedModel(reference, model, registry.name_engine(model), registry.find_budget_tokens(model))
+    return ServedModel(reference, model, loading.name_engine(model), loading.find_budget_tokens(model))
 
 
 class Champion:
@@ -85,7 +85,7 @@ class Champion:
         return fresh
 
 
-def _try_example(reference: registry.ModelReference, model: registry.LoadedModel) -> None:
+def _try_example(reference: registry.ModelReference, model: loading.LoadedModel) -> None:
     path = reference.folder / _EXAMPLE_FILE
     if not path.exists():
         return
@@ -96,7 +96,7 @@ def _try_example(reference: registry.ModelReference, model: registry.LoadedModel
     _predict(model, texts, "its own input example")
 
 
-def _predict(model: registry.LoadedModel, texts: Sequence[Any], what: str) -> None:
+def _predict(model: loading.LoadedModel, texts: Sequence[Any], what: str) -> None:
     for prediction in list_predictions(model, texts):
         score = prediction[schema.SCORE]
         is_reject = prediction[schema.REJECT_REASON] in schema.REJECT_REASONS and score is None

@@ -14,7 +14,7 @@ import limits
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .. import registry
+from .. import loading, registry
 from ..config import ServeConfig
 from ..errors import ConfigError
 from .champion import Champion, ServedModel, load_served_model
@@ -147,7 +147,7 @@ def _make_loader(config: ServeConfig) -> Any:
     if config.cascade is not None:
         options["cascade"] = config.cascade
 
-    verify_key = config.verify_key or registry.find_verify_key()
+    verify_key = config.verify_key or loading.find_verify_key()
 
     def load(uri: str) -> ServedModel:
         return load_served_model(uri, options, config.allow_unverified, verify_key)

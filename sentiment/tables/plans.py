@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from .. import registry
+from .. import loading, registry
 from ..config import ScoreConfig
 from .files import BadFile
 from .inspection import ReviewTable, check_columns, find_damaged, inspect_reviews
@@ -55,7 +55,7 @@ def make_plan(config: ScoreConfig, store: Store, now: datetime, progress: Progre
     columns = check_columns(config.id_col, config.text_col, config.date_col)
     table = inspect_reviews(config.input, columns)
     model = registry.resolve_model(config.model_uri)
-    registry.check_model(model, config.allow_unverified, config.verify_key)
+    loading.check_model(model, config.allow_unverified, config.verify_key)
     batches = store.list_batches()
     manifests = [batch.manifest for batch in batches]
     check_id_types(table, manifests)

@@ -36,7 +36,7 @@ def score_reviews(
 ) -> DataFrame:
     """Predictions of rows (`selection.settle_duplicates`), one row each: ids, prediction, stamp, skip reason.
 
-    `options` are the model's (`registry.load_model`); it computes on as many threads as a task has cpus.
+    `options` are the model's (`loading.load_model`); it computes on as many threads as a task has cpus.
     Rows that are skipped or rejected already are not shown to it. Lazy: an action runs the model.
     """
     spark = rows.sparkSession

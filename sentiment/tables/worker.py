@@ -18,8 +18,9 @@ from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles, Tas
 
 from .. import schema
 from ..integrity import Stamp, check_files, check_shape, dump_record
+from ..loading import LoadedModel, load_checked, name_engine
 from ..predictions import predict_each
-from ..registry import LoadedModel, fetch_model, load_checked, name_engine
+from ..registry import fetch_model
 
 PREDICTION_TYPE = ", ".join(f"{name} {kind}" for name, kind in schema.PREDICTION_TYPES.items())
 
@@ -111,7 +112,7 @@ def make_scorer(
     """The function of the iterator pandas UDF: batches of `text` in, batches of predictions out.
 
     One row per text, in order, with `PREDICTION_TYPE`'s columns; nulls are rejects, and so is a text that
-    the model fails on. `options` are the model's own (`registry.load_model`).
+    the model fails on. `options` are the model's own (`loading.load_model`).
     """
 
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:

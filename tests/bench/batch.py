@@ -4,6 +4,7 @@ Results are merged into `var/bench/batch.json` section by section, so that one t
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -60,15 +61,15 @@ def main() -> int:
     arguments = parser.parse_args()
     plan = QUICK if arguments.quick else FULL
     FOLDER.mkdir(parents=True, exist_ok=True)
-    tuned = arguments.minilm or find_champion()
+    tuned = functools.cache(lambda: arguments.minilm or find_champion())
     sections: dict[str, Callable[[], dict[str, Any]]] = {
         "distilbert": lambda: compare(
             "distilbert", encoders.build_distilbert(FOLDER / "encoders" / "distilbert"), plan
         ),
         "minilm": lambda: compare("minilm", encoders.build_minilm(FOLDER / "encoders" / "minilm"), plan),
         "skew": lambda: measure_skew(plan),
-        "parity": lambda: parity.measure_parity(tuned, plan.parity_rows),
-        "cascade": lambda: measure_cascade(tuned),
+        "parity": lambda: parity.measure_parity(tuned(), plan.parity_rows),
+        "cascade": lambda: measure_cascade(tuned()),
         "scale": measure_scale,
     }
     for name in arguments.sections.split(","):

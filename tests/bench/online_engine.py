@@ -15,10 +15,10 @@ def main() -> None:
     # Libraries print; only answers go where they are read.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    from sentiment import registry
+    from sentiment import loading
 
     # As the service loads it: all cores.
-    model: Any = registry.load_model(sys.argv[1], {"cascade": "off", "device": "cpu"})
+    model: Any = loading.load_model(sys.argv[1], {"cascade": "off", "device": "cpu"})
     predictor = model.unwrap_python_model()._predictor
     for line in sys.stdin:
         texts = json.loads(line)["texts"]

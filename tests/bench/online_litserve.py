@@ -22,10 +22,10 @@ class SentimentAPI(litserve.LitAPI):  # type: ignore[misc]
         self._threads = threads
 
     def setup(self, device: str) -> None:
-        from sentiment import registry
+        from sentiment import loading
 
         options = {"cascade": "off", "device": "cpu", "threads": self._threads}
-        self._model = registry.load_model(self._uri, options)
+        self._model = loading.load_model(self._uri, options)
         self._model.predict(["The first review warms it up."])
 
     def decode_request(self, request: dict[str, str]) -> str:

@@ -170,11 +170,11 @@ def _limit_cores(cores: int) -> None:
 
 def _load(model: Any, loaded: Any) -> None:
     global _model
-    from sentiment import registry
+    from sentiment import loading
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     options = {"threads": 1, "cascade": "off", "device": "cpu"}
-    _model = registry.load_model(model, options, allow_unverified=True)  # a folder has no record
+    _model = loading.load_model(model, options, allow_unverified=True)  # a folder has no record
     _model.predict(["The first review warms it up."])
     loaded.wait()
 

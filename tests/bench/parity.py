@@ -70,11 +70,11 @@ def measure_parity(model: Path, rows: int) -> dict[str, Any]:
 
 def _score(model: Path, texts: list[str], engine: str, is_alone: bool) -> np.ndarray:
     """The encoder's probability of positive for each text, by the MLflow model as it is packaged."""
-    from sentiment import registry
+    from sentiment import loading
     from sentiment.training.evaluation import positive_probabilities
 
     options = {"engine": engine, "threads": 1, "cascade": "off", "device": "cpu"}
-    loaded = registry.load_model(model, options, allow_unverified=True)  # a folder has no record
+    loaded = loading.load_model(model, options, allow_unverified=True)  # a folder has no record
     if not is_alone:
         return positive_probabilities(loaded.predict(texts))
     return np.concatenate([positive_probabilities(loaded.predict([text])) for text in texts])

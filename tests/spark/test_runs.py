@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment import registry, schema
+from sentiment import loading, registry, schema
 from sentiment.config import ScoreConfig
 from sentiment.errors import (
     ConfigError,
@@ -112,7 +112,7 @@ def test_the_table_equals_what_the_model_says_of_each_review_alone(
 ):
     reviews = make_reviews(60)
     score(write_parquet(reviews))
-    model = registry.load_model(use_tiny_model.uri)
+    model = loading.load_model(use_tiny_model.uri)
     alone = pd.concat([model.predict([text]) for text in reviews["text"]]).assign(
         review_id=reviews["review_id"].to_numpy()
     )

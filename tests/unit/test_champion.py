@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from sentiment import registry, schema
+from sentiment import loading, registry, schema
 from sentiment.errors import ModelError, ModelLoadError
 from sentiment.serving.champion import Champion, load_served_model
 
@@ -38,7 +38,7 @@ def load(monkeypatch, tmp_path):
             (tmp_path / "serving_input_example.json").write_text(json.dumps(example))
         reference = SimpleNamespace(folder=tmp_path, version="3", uri="models:/m/3")
         monkeypatch.setattr(registry, "resolve_model", lambda uri: reference)
-        monkeypatch.setattr(registry, "load_model", lambda *_: model)
+        monkeypatch.setattr(loading, "load_model", lambda *_: model)
         return load_served_model("models:/m@champion", {}, False, None)
 
     return load

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sentiment import integrity, registry
+from sentiment import integrity, loading, registry
 from sentiment.errors import (
     ConfigError,
     ModelError,
@@ -19,6 +19,7 @@ from sentiment.errors import (
     ModelLoadError,
     ModelNotFoundError,
 )
+from sentiment.predictions import predict
 from tests import hostile
 from tests.conftest import ROOT
 
@@ -79,7 +80,7 @@ def test_a_model_that_cannot_be_loaded_is_an_error(use_tiny_model, tmp_path):
     shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, copy)
     (copy / "artifacts" / "encoder" / "inference.json").write_bytes(b"damaged")
     with pytest.raises(ModelLoadError, match="could not be loaded"):
-        registry.load_model(copy, allow_unverified=True)
+        loading.load_model(copy, allow_unverified=True)
 
 
 def test_a_broken_model_file_is_no_model(use_tiny_model, tmp_path):
@@ -111,16 +112,16 @@ class Foreign:
 )
 def test_a_model_that_breaks_its_contract_is_an_error_that_quotes_nothing(answer, says):
     with pytest.raises(ModelError, match=says) as caught:
-        registry.predict(Foreign(answer), pd.Series(["a secret"]))
+        predict(Foreign(answer), pd.Series(["a secret"]))
     assert "secret" not in str(caught.value)
 
 
 def test_rows_out_are_rows_in(use_tiny_model):
-    model = registry.load_model(use_tiny_model.uri)
-    predictions = registry.predict(model, pd.Series(["great phone", None], dtype=object))
+    model = loading.load_model(use_tiny_model.uri)
+    predictions = predict(model, pd.Series(["great phone", None], dtype=object))
     assert predictions["reject_reason"].tolist() == [None, "null_text"]
     with pytest.raises(ModelError, match="expected 2 rows"):
-        registry.predict(Foreign(predictions.head(1)), pd.Series(["a", "b"]))
+        predict(Foreign(predictions.head(1)), pd.Series(["a", "b"]))
 
 
 @pytest.fixture
@@ -165,13 +166,13 @@ def test_a_run_has_no_record_but_its_own_models(use_tiny_model):
 def test_a_model_without_a_record_is_refused_unless_that_is_allowed(copied):
     delete_tag(copied, registry.FILES_TAG)
     with pytest.raises(ModelIntegrityError, match="no record of this model's files") as caught:
-        registry.load_model(copied)
+        loading.load_model(copied)
     assert "--allow_unverified" in str(caught.value)
     assert caught.value.exit_code == 4
-    assert registry.predict(registry.load_model(copied, allow_unverified=True), pd.Series(["good"])).size
+    assert predict(loading.load_model(copied, allow_unverified=True), pd.Series(["good"])).size
     folder = registry.resolve_model(copied).folder
     with pytest.raises(ModelIntegrityError, match="no record"):
-        registry.load_model(folder)
+        loading.load_model(folder)
 
 
 def test_a_copy_is_recorded_as_itself_and_not_as_the_model_it_was_copied_from(use_tiny_model, copied):
@@ -186,7 +187,7 @@ def test_a_copy_is_recorded_as_itself_and_not_as_the_model_it_was_copied_from(us
 def test_a_damaged_record_is_refused_whatever_is_allowed(copied):
     delete_tag(copied, f"{registry.FILES_TAG}.0")
     with pytest.raises(ModelIntegrityError, match="damaged"):
-        registry.load_model(copied, allow_unverified=True)
+        loading.load_model(copied, allow_unverified=True)
 
 
 def test_a_version_has_one_record_for_good(copied):
@@ -215,7 +216,7 @@ def test_a_model_that_was_tampered_with_is_refused_before_anything_of_it_runs(co
     hostile.damage_version(copied, kind, canary)
     for allowed in (False, True):
         with pytest.raises(ModelError) as caught:
-            registry.load_model(copied, allow_unverified=allowed)
+            loading.load_model(copied, allow_unverified=allowed)
         assert isinstance(caught.value, ModelIntegrityError)
         assert not canary.exists()
     assert not hostile.list_imported(tmp_path)
@@ -226,11 +227,11 @@ def test_nothing_is_written_into_a_store_that_a_model_is_read_from(copied, tmp_p
     folder, victim = tmp_path / "copied", tmp_path / "victim"
     victim.write_text("untouched")
     (folder / "registered_model_meta").unlink(missing_ok=True)
-    registry.load_model(copied)
+    loading.load_model(copied)
     assert not (folder / "registered_model_meta").exists()
     (folder / "registered_model_meta").symlink_to(victim)
     with pytest.raises(ModelIntegrityError, match="'registered_model_meta' is a link"):
-        registry.load_model(copied)
+        loading.load_model(copied)
     assert victim.read_text() == "untouched"
 
 
@@ -240,7 +241,7 @@ def test_some_are_refused_by_their_shape_alone(use_tiny_model, tmp_path, kind):
     shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, copy)
     hostile.HOSTILE[kind](copy, canary)
     with pytest.raises(ModelIntegrityError):
-        registry.load_model(copy, allow_unverified=True)
+        loading.load_model(copy, allow_unverified=True)
     assert not canary.exists()
 
 
@@ -285,17 +286,17 @@ def test_a_model_with_other_versions_loads_with_a_warning(copied, caplog):
     folder = registry.resolve_model(copied).folder
     (folder / "requirements.txt").write_text("pandas==1.0.0\n")
     with caplog.at_level(logging.WARNING):
-        registry.load_checked(folder, None)
+        loading.load_checked(folder, None)
     assert "pandas==1.0.0" in caplog.text
 
 
 def load_in_a_new_process(uri, then=""):
     """Load a model as a job does; the modules of it that were imported, by file."""
     script = (
-        "import json, sys; from sentiment import registry\n"
+        "import json, sys; from sentiment import loading, predictions, registry\n"
         f"registry.import_mlflow().set_tracking_uri({registry.import_mlflow().get_tracking_uri()!r})\n"
-        f"model = registry.load_model({uri!r})\n{then}\n"
-        "import pandas as pd; registry.predict(model, pd.Series(['good']))\n"
+        f"model = loading.load_model({uri!r})\n{then}\n"
+        "import pandas as pd; predictions.predict(model, pd.Series(['good']))\n"
         "print(json.dumps([m.__file__ for n, m in sys.modules.items() if n.startswith('sentiment_model')]))"
     )
     return subprocess.run(
@@ -354,12 +355,12 @@ def test_a_module_planted_beside_the_code_after_the_check_is_not_imported(copied
 
 def test_loading_leaves_pythons_caches_as_they_were(copied):
     before = sys.pycache_prefix
-    registry.load_model(copied)
+    loading.load_model(copied)
     assert sys.pycache_prefix == before
     folder = registry.resolve_model(copied).folder
     (folder / "artifacts" / "encoder" / "tokenizer.json").write_bytes(b"damaged")
     with pytest.raises(ModelLoadError):
-        registry.load_checked(folder, integrity.make_record(folder))
+        loading.load_checked(folder, integrity.make_record(folder))
     assert sys.pycache_prefix == before
 
 
@@ -379,12 +380,12 @@ def test_find_version_asks_the_registry_alone(use_tiny_model, monkeypatch):
 
 def test_the_environment_allows_only_with_1(monkeypatch):
     for value, allowed in ((None, False), ("", False), ("0", False), ("false", False), ("1", True)):
-        monkeypatch.delenv(registry.ALLOW_UNVERIFIED_VARIABLE, raising=False)
+        monkeypatch.delenv(loading.ALLOW_UNVERIFIED_VARIABLE, raising=False)
         if value is not None:
-            monkeypatch.setenv(registry.ALLOW_UNVERIFIED_VARIABLE, value)
-        assert registry.allows_unverified() is allowed
-    monkeypatch.setenv(registry.VERIFY_KEY_VARIABLE, "")
-    assert registry.find_verify_key() is None
+            monkeypatch.setenv(loading.ALLOW_UNVERIFIED_VARIABLE, value)
+        assert loading.allows_unverified() is allowed
+    monkeypatch.setenv(loading.VERIFY_KEY_VARIABLE, "")
+    assert loading.find_verify_key() is None
 
 
 def make_keys(folder: Path, name: str) -> tuple[Path, Path]:
@@ -408,19 +409,19 @@ def keys(tmp_path):
 def test_a_signed_model_is_loaded_with_its_key_and_with_no_other(copied, keys, tmp_path):
     private, public = keys
     registry.record_model(*name_and_version(copied), signing_key=private)
-    registry.load_model(copied, verify_key=public)
+    loading.load_model(copied, verify_key=public)
     (registry.resolve_model(copied).folder / "registered_model_meta").write_text("later: true\n")
-    registry.load_model(copied, verify_key=str(public))
+    loading.load_model(copied, verify_key=str(public))
     _, other = make_keys(tmp_path, "theirs")
     with pytest.raises(ModelIntegrityError, match="another key's"):
-        registry.load_model(copied, verify_key=other)
+        loading.load_model(copied, verify_key=other)
 
 
 def test_an_unsigned_model_is_refused_where_a_key_is_demanded(copied, keys):
     _, public = keys
     for allowed in (False, True):
         with pytest.raises(ModelIntegrityError, match="no signature"):
-            registry.load_model(copied, allow_unverified=allowed, verify_key=public)
+            loading.load_model(copied, allow_unverified=allowed, verify_key=public)
 
 
 def test_a_signature_is_of_the_files_whatever_the_record_says(copied, keys):
@@ -432,9 +433,9 @@ def test_a_signature_is_of_the_files_whatever_the_record_says(copied, keys):
         module.write("# changed\n")
     delete_tag(copied, registry.FILES_TAG)
     registry.record_model(*name_and_version(copied))
-    registry.check_model(registry.resolve_model(copied))
+    loading.check_model(registry.resolve_model(copied))
     with pytest.raises(ModelIntegrityError, match="of other files"):
-        registry.check_model(registry.resolve_model(copied), verify_key=public)
+        loading.check_model(registry.resolve_model(copied), verify_key=public)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no key"])
@@ -443,7 +444,7 @@ def test_a_key_that_cannot_be_used_is_a_configuration_error(copied, keys, tmp_pa
     if content is not None:
         key.write_bytes(content)
     with pytest.raises(ConfigError, match="verify_key"):
-        registry.check_model(registry.resolve_model(copied), verify_key=key)
+        loading.check_model(registry.resolve_model(copied), verify_key=key)
     with pytest.raises(ConfigError, match="signing_key"):
         registry.record_model(*name_and_version(copied), signing_key=key)
 
@@ -455,4 +456,4 @@ def test_a_damaged_signature_is_refused(copied, keys):
         for tag, value in integrity.pack_tags(registry.SIGNATURE_TAG, text).items():
             client.set_model_version_tag(*name_and_version(copied), tag, value)
         with pytest.raises(ModelIntegrityError, match="signature"):
-            registry.check_model(registry.resolve_model(copied), verify_key=public)
+            loading.check_model(registry.resolve_model(copied), verify_key=public)

@@ -43,9 +43,9 @@ def test_one_null_gives_one_reject_and_no_reviews_give_none():
 
 def test_the_model_is_loaded_once(monkeypatch):
     loads = []
-    real = score.registry.load_model
+    real = score.loading.load_model
     monkeypatch.setattr(
-        score.registry, "load_model", lambda uri, **told: loads.append(uri) or real(uri, **told)
+        score.loading, "load_model", lambda uri, **told: loads.append(uri) or real(uri, **told)
     )
     score.predict_sentiment("great")
     score.predict_sentiment(["good"])

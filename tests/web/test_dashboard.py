@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment import registry, schema
+from sentiment import loading, registry, schema
 from sentiment.dashboard import model
 from sentiment.dashboard.wording import escape_markdown
 from sentiment.errors import ModelError, ModelNotFoundError
@@ -54,7 +54,7 @@ def put_model(monkeypatch, loaded, version="7"):
     reference = registry.ModelReference(URI, version, Path("/nowhere"), "m-1", "content")
     monkeypatch.setattr(registry, "use_tracking", lambda home: "")
     monkeypatch.setattr(registry, "resolve_model", lambda uri: reference)
-    monkeypatch.setattr(registry, "load_model", lambda found, **_: loaded)
+    monkeypatch.setattr(loading, "load_model", lambda found, **_: loaded)
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def test_a_missing_model_gives_one_line_and_is_looked_for_again(page, monkeypatc
 
 def test_the_model_is_loaded_once_and_anew_on_request(page, monkeypatch):
     loads = []
-    monkeypatch.setattr(registry, "load_model", lambda found, **_: loads.append(found) or StandInModel())
+    monkeypatch.setattr(loading, "load_model", lambda found, **_: loads.append(found) or StandInModel())
     score_one(page, "good")
     assert len(loads) == 1
     put_model(monkeypatch, StandInModel(), version="8")
@@ -321,7 +321,7 @@ def test_the_very_files_that_were_found_are_checked_and_loaded(monkeypatch, envi
         monkeypatch.setenv(name, value)
     put_model(monkeypatch, None)
     calls = []
-    monkeypatch.setattr(registry, "load_model", lambda found, **with_: calls.append((found, with_)))
+    monkeypatch.setattr(loading, "load_model", lambda found, **with_: calls.append((found, with_)))
     used = model.open_model(URI, Path())
     assert calls == [(used.reference, told)]
 
