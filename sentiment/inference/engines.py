@@ -8,14 +8,14 @@ from typing import Protocol
 
 import numpy as np
 
-from .graph import BF16, INT8, GraphEngine
+from .graph import BF16, INT8, INT8_STATIC, GraphEngine
 from .settings import load_settings
 
 AUTO = "auto"
 GPU = "gpu"
 REFERENCE = "reference"
 CPU = "cpu"
-CPU_ENGINES = (INT8, BF16, REFERENCE)
+CPU_ENGINES = (INT8_STATIC, INT8, BF16, REFERENCE)
 ENGINES = (AUTO, GPU, *CPU_ENGINES)
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 

@@ -1,4 +1,4 @@
-"""The encoder as an OpenVINO graph with int8 weights: the engine of a CPU, without torch."""
+"""The encoder as an OpenVINO graph with int8 weights: the engines of a CPU, without torch."""
 
 import contextlib
 import queue
@@ -14,6 +14,8 @@ from .minibatches import pad_rows
 from .settings import load_settings
 
 GRAPH_FILE = "graph.xml"
+STATIC_GRAPH_FILE = "static.xml"
+INT8_STATIC = "int8_static"
 INT8 = "int8"
 BF16 = "bf16"
 _TOKENS_PER_THREAD = 512
@@ -32,15 +34,17 @@ a processor with AMX; 64 to 768 give exactly what one stream gives."""
 
 
 class GraphEngine:
-    """Runs graph.xml (weights in graph.bin, mapped from disk) on `threads` cores; 0 means all.
+    """Runs a graph (weights in a .bin beside it, mapped from disk) on `threads` cores; 0 means all.
 
     `streams` mini-batches of callers in threads are computed side by side, each on its share of the cores,
     with the same weights. One that comes while none is computed has all cores, and a second copy of the
     weights.
 
-    `int8`: matrix products are int8, their activations quantised as they come, each token by a scale of its
-    own, so that a review's probabilities do not depend on its neighbours. `bf16`: only the weights are kept
-    in int8. What else there is to compute is bfloat16 where the processor has it, else float32.
+    `int8_static` (static.xml): matrix products are int8, by scales that were fixed when the graph was made.
+    `int8`: their activations are quantised as they come, each token by a scale of its own. Either way a
+    review's probabilities do not depend on its neighbours. `bf16`: only the weights are kept in int8; with
+    AMX, OpenVINO computes `int8` like this too. What else there is to compute is bfloat16 where the
+    processor has it, else float32.
     """
 
     is_packed = False
@@ -51,7 +55,7 @@ class GraphEngine:
         self._pad_id = settings.pad_id
         streams = streams if settings.hidden_size >= _MIN_STREAM_WIDTH else 1
         core = import_openvino().Core()
-        graph = core.read_model(folder / GRAPH_FILE)
+        graph = core.read_model(folder / (STATIC_GRAPH_FILE if precision == INT8_STATIC else GRAPH_FILE))
 
         def compile_graph(n_streams: int) -> Any:
             width = settings.hidden_size

@@ -14,7 +14,7 @@ from .cascade import CascadeChoice, choose_threshold, train_linear
 from .evaluation import positive_probabilities
 from .figures import draw_cascade_curve, draw_length_curve
 from .lengths import measure_lengths
-from .quantization import EngineComparison, pick_gate_reviews, quantize
+from .quantization import EngineComparison, pick_calibration, pick_gate_reviews, quantize
 from .splits import Splits
 
 Progress = Callable[[str, int, int, str], None]
@@ -34,9 +34,13 @@ def accelerate(
 ) -> Acceleration:
     """Quantise the model in `folder`, fit its cascade, and log to the active run what each is worth."""
     mlflow = registry.import_mlflow()
-    progress("making an int8 graph", 0, 1, "")
     reviews = pick_gate_reviews(splits.train, splits.validation, config.seed)
-    comparisons = quantize(folder, reviews, lambda stage, done, total: progress(stage, done, total, ""))
+    comparisons = quantize(
+        folder,
+        pick_calibration(splits.train, config.seed),
+        reviews,
+        lambda stage, done, total: progress(stage, done, total, ""),
+    )
     for comparison in comparisons:
         mlflow.log_metrics(comparison.as_metrics())
     settings = load_settings(folder)

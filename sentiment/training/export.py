@@ -1,13 +1,17 @@
-"""The fine-tuned encoder as an OpenVINO graph with int8 weights: the one place that makes one."""
+"""The fine-tuned encoder as OpenVINO graphs with int8 weights: the one place that makes them."""
 
 import contextlib
 import io
+import logging
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import EncoderUnavailableError
-from ..inference.graph import GRAPH_FILE, import_openvino
+from ..inference.graph import GRAPH_FILE, STATIC_GRAPH_FILE, import_openvino
 from ..inference.reference import load_classifier
 
 
@@ -18,9 +22,54 @@ def export_graph(folder: Path) -> None:
     weights of matrix products and embeddings are int8, symmetric, with one scale a channel.
     Raises EncoderUnavailableError if the encoder cannot be expressed as such a graph.
     """
+    with _making(folder) as (graph, nncf):
+        _save(nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM), folder / GRAPH_FILE)
+
+
+def export_static_graph(folder: Path, rows: Sequence[np.ndarray]) -> None:
+    """Write static.xml and static.bin: as `export_graph`, and what goes into matrix products is int8 too.
+
+    Its scales are fixed by `rows`, the ids of some hundreds of texts of the kind that will be scored: the
+    range that each activation has over them, after scale has been moved from activations to weights
+    (SmoothQuant, Xiao et al., ICML 2023). Raises EncoderUnavailableError as `export_graph` does.
+    """
+    with _making(folder) as (graph, nncf):
+        # What looks up embeddings wants int8 weights; a quantised product keeps them in float32 in memory.
+        graph = nncf.compress_weights(
+            graph,
+            mode=nncf.CompressWeightsMode.INT8_SYM,
+            ignored_scope=nncf.IgnoredScope(types=["MatMul"], validate=False),
+        )
+        ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
+        graph = nncf.quantize(
+            graph,
+            nncf.Dataset(rows, _make_inputs),
+            model_type=nncf.ModelType.TRANSFORMER,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(rows),
+            ignored_scope=nncf.IgnoredScope(types=["Gather"], validate=False),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=ranges
+            ),
+        )
+        _save(graph, folder / STATIC_GRAPH_FILE)
+
+
+def remove_graph(folder: Path, name: str) -> None:
+    """Undo an export of this name."""
+    for file in (folder / name, (folder / name).with_suffix(".bin")):
+        file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
+    """The float32 graph, and NNCF to work on it, both silent; what they cannot do is one error."""
+    openvino = import_openvino()
+    import nncf
+    import nncf.quantization.range_estimator
     import torch
 
-    openvino = import_openvino()
+    nncf.set_log_level(logging.ERROR)
     model = load_classifier(folder)
     example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
     try:
@@ -31,19 +80,22 @@ def export_graph(folder: Path) -> None:
             for parameter in graph.get_parameters():
                 parameter.set_partial_shape(openvino.PartialShape([-1, -1]))
             graph.validate_nodes_and_infer_types()
-            graph = _compress_weights(graph)
+            with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws progress bars of its own
+                yield graph, nncf
     except RuntimeError as error:  # what OpenVINO raises for whatever it cannot convert
         raise EncoderUnavailableError(
             f"an encoder of type {model.config.model_type} cannot be made an OpenVINO graph "
             f"({type(error).__name__}); use one of the BERT family"
         ) from error
-    openvino.save_model(graph, folder / GRAPH_FILE, compress_to_fp16=False)
 
 
-def remove_graph(folder: Path) -> None:
-    """Undo `export_graph`."""
-    for file in (folder / GRAPH_FILE, (folder / GRAPH_FILE).with_suffix(".bin")):
-        file.unlink(missing_ok=True)
+def _save(graph: Any, path: Path) -> None:
+    import_openvino().save_model(graph, path, compress_to_fp16=False)
+
+
+def _make_inputs(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    ids = row[None].astype(np.int64)
+    return ids, np.ones_like(ids)
 
 
 def _make_traceable(model: Any) -> Any:
@@ -77,13 +129,3 @@ def _make_traceable(model: Any) -> Any:
             return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
 
     return Logits().eval()
-
-
-def _compress_weights(graph: Any) -> Any:
-    import logging
-
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):  # it draws a progress bar of a second
-        return nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from .corpus import ROOT
+from .corpus import ROOT, load_texts
 from .preparation import keep
 from .spark_peers import IDLE_SECONDS
 from .trials import Pass, Trial
@@ -188,9 +188,10 @@ def _predict_evenly(pool: Pool, texts: list[str], parts: int) -> list[Any]:
 
 
 def _digest_code() -> str:
-    """Of the inference code, which the model carries."""
+    """Of the inference code, which the model carries, and of what makes its graphs."""
     digest = hashlib.sha256()
-    for file in sorted((ROOT / "sentiment" / "inference").glob("*.py")):
+    package = ROOT / "sentiment"
+    for file in (*sorted((package / "inference").glob("*.py")), package / "training" / "export.py"):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -201,8 +202,10 @@ def _package(encoder: Path, target: Path) -> None:
 
     from sentiment import registry
     from sentiment.config import FinetuneConfig
+    from sentiment.inference.graph import INT8_STATIC
     from sentiment.inference.settings import Settings, save_settings
-    from sentiment.training.export import export_graph
+    from sentiment.inference.tokenization import Tokenizer
+    from sentiment.training.export import export_graph, export_static_graph
     from sentiment.training.packaging import log_model
 
     target.mkdir(parents=True, exist_ok=True)
@@ -214,9 +217,10 @@ def _package(encoder: Path, target: Path) -> None:
         folder = Path(scratch) / "encoder"
         shutil.copytree(encoder, folder)
         config = AutoConfig.from_pretrained(encoder)
-        settings = Settings("int8", "random weights", config.pad_token_id or 0, config.hidden_size)
+        settings = Settings(INT8_STATIC, "random weights", config.pad_token_id or 0, config.hidden_size)
         save_settings(settings, folder)
         export_graph(folder)
+        export_static_graph(folder, Tokenizer(folder, max_length=512).encode(load_texts()[:100]).ids)
         named = SimpleNamespace(name=encoder.name, licence="unknown")
         with registry.import_mlflow().start_run():
             logged = log_model(folder, named, FinetuneConfig(max_length=512), "text")  # type: ignore[arg-type]

@@ -87,12 +87,12 @@ def test_batch_equals_online(main_job, tmp_path):
 
 
 def test_the_model_says_which_engine_it_carries_and_why(main_job):
-    assert main_job.finetune["engine"] in ("int8", "bf16")
+    assert main_job.finetune["engine"] in ("int8_static", "int8", "bf16")
     assert "accuracy loss" in main_job.finetune["engine_reason"]
     assert main_job.score["engines"] == [main_job.finetune["engine"]]
     client = mlflow.MlflowClient(main_job.tracking_uri)
     run = client.get_run(client.get_model_version_by_alias("sentiment", "champion").run_id)
-    assert run.data.metrics["int8_flip_share"] <= 0.02
+    assert run.data.metrics["int8_static_flip_share"] <= 0.02
     assert main_job.finetune["cascade"]["threshold"] is None  # so few validation reviews prove nothing
     pictures = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"length_accuracy_cost.png", "cascade.png"} <= pictures

@@ -13,6 +13,8 @@ from sentiment.training.figures import draw_length_curve
 from sentiment.training.quantization import EngineComparison, compare_engines, pick_gate_reviews, quantize
 from tests.conftest import make_reviews, make_tiny_encoder
 
+TEXTS = make_reviews(40)["text"].tolist()
+
 
 def quiet(*_):
     pass
@@ -48,15 +50,22 @@ def test_each_figure_alone_can_fail_the_gate(field):
 def test_a_passing_graph_is_carried_and_says_why(folder, monkeypatch):
     for bound in ("MAX_ACCURACY_LOSS_POINTS", "MAX_FLIP_SHARE", "MAX_MEAN_SHIFT"):
         monkeypatch.setattr(quantization, bound, 20)  # what is random is sensitive to rounding
-    [comparison] = quantize(folder, make_reviews(200), quiet)
-    assert comparison.engine == "int8"
+    [comparison] = quantize(folder, TEXTS, make_reviews(200), quiet)
+    assert comparison.engine == "int8_static"
     settings = load_settings(folder)
-    assert settings.cpu_engine == Predictor(folder).engine == "int8"
+    assert settings.cpu_engine == Predictor(folder).engine == "int8_static"
     assert settings.cpu_engine_reason == str(comparison)
     assert "on 200 reviews" in settings.cpu_engine_reason
 
 
-@pytest.mark.parametrize(("failing", "chosen"), [({"int8"}, "bf16"), ({"int8", "bf16"}, "reference")])
+@pytest.mark.parametrize(
+    ("failing", "chosen"),
+    [
+        ({"int8_static"}, "int8"),
+        ({"int8_static", "int8"}, "bf16"),
+        ({"int8_static", "int8", "bf16"}, "reference"),
+    ],
+)
 def test_an_engine_that_fails_is_not_used(folder, monkeypatch, failing, chosen):
     compare = quantization.compare_engines
 
@@ -65,12 +74,13 @@ def test_an_engine_that_fails_is_not_used(folder, monkeypatch, failing, chosen):
         return compare(engine, reference, spoilt, truth)
 
     monkeypatch.setattr(quantization, "compare_engines", spoil)
-    comparisons = quantize(folder, make_reviews(60), quiet)
+    comparisons = quantize(folder, TEXTS, make_reviews(60), quiet)
     assert {c.engine for c in comparisons if not c.is_passed} == failing
     settings = load_settings(folder)
     assert settings.cpu_engine == Predictor(folder).engine == chosen
-    assert settings.cpu_engine_reason.startswith("int8 failed")
+    assert settings.cpu_engine_reason.startswith("int8_static failed")
     assert (folder / "graph.xml").exists() == (chosen != "reference")
+    assert not (folder / "static.xml").exists()
 
 
 def test_few_validation_reviews_get_company_and_many_are_sampled(monkeypatch):
