@@ -6,33 +6,34 @@ import numpy as np
 
 
 def order_by_length(lengths: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """Positions by length, equal lengths by text.
+    """Positions by length, the longest first, equal lengths by text.
 
     The order, and with it the company in which a review is scored, depends on the rows alone and not
     on how they arrived.
     """
-    return np.array(sorted(range(len(texts)), key=lambda i: (lengths[i], texts[i])), dtype=np.int64)
+    return np.array(sorted(range(len(texts)), key=lambda i: (-lengths[i], texts[i])), dtype=np.int64)
 
 
 def plan_minibatches(ordered_lengths: np.ndarray, budget_tokens: int, is_packed: bool = False) -> list[slice]:
-    """Cut ascending lengths into consecutive slices of at most `budget_tokens` tokens each.
+    """Cut descending lengths into consecutive slices of at most `budget_tokens` tokens each.
 
     A slice of n rows costs n times its longest row (the padding is work too), or the sum of its rows where
-    the engine packs them. Raises ValueError if a single row is longer than the budget, or if the lengths
-    do not ascend.
+    the engine packs them. Its longest row is its first, so that where rows are padded each width has one
+    number of rows, but for the last slice: an engine meets few shapes. Raises ValueError if a single row is
+    longer than the budget, or if the lengths do not descend.
     """
     if len(ordered_lengths) == 0:
         return []
-    if ordered_lengths[-1] > budget_tokens:
-        raise ValueError(f"a row of {ordered_lengths[-1]} tokens exceeds {budget_tokens=}")
-    if np.any(np.diff(ordered_lengths) < 0):
-        raise ValueError("lengths must ascend")
+    if ordered_lengths[0] > budget_tokens:
+        raise ValueError(f"a row of {ordered_lengths[0]} tokens exceeds {budget_tokens=}")
+    if np.any(np.diff(ordered_lengths) > 0):
+        raise ValueError("lengths must descend")
     slices = []
     start = 0
     sum_tokens = 0
     for row, length in enumerate(ordered_lengths.tolist()):
         sum_tokens += length
-        cost = sum_tokens if is_packed else (row + 1 - start) * length
+        cost = sum_tokens if is_packed else (row + 1 - start) * int(ordered_lengths[start])
         if cost > budget_tokens:
             slices.append(slice(start, row))
             start, sum_tokens = row, length

@@ -14,7 +14,7 @@ def cost(rows, is_packed):
 
 @given(lengths, st.integers(64, 1000), st.booleans())
 def test_no_minibatch_is_over_its_budget_and_every_row_is_in_one(values, budget, is_packed):
-    ordered = np.array(sorted(values), dtype=np.int64)
+    ordered = np.array(sorted(values, reverse=True), dtype=np.int64)
     parts = plan_minibatches(ordered, budget, is_packed)
     for part in parts:
         rows = ordered[part]
@@ -25,19 +25,26 @@ def test_no_minibatch_is_over_its_budget_and_every_row_is_in_one(values, budget,
 
 @given(lengths, st.integers(64, 1000), st.booleans())
 def test_a_minibatch_is_full(values, budget, is_packed):
-    ordered = np.array(sorted(values), dtype=np.int64)
+    ordered = np.array(sorted(values, reverse=True), dtype=np.int64)
     for part in plan_minibatches(ordered, budget, is_packed)[:-1]:
         assert cost(ordered[part.start : part.stop + 1], is_packed) > budget
 
 
+@given(lengths, st.integers(64, 1000))
+def test_each_width_has_one_number_of_rows_but_for_the_last(values, budget):
+    ordered = np.array(sorted(values, reverse=True), dtype=np.int64)
+    for part in plan_minibatches(ordered, budget)[:-1]:
+        assert part.stop - part.start == budget // ordered[part.start]
+
+
 def test_a_row_longer_than_the_budget_is_an_error():
     with pytest.raises(ValueError, match="exceeds"):
-        plan_minibatches(np.array([3, 9]), 8)
+        plan_minibatches(np.array([9, 3]), 8)
 
 
-def test_lengths_that_do_not_ascend_are_an_error():
-    with pytest.raises(ValueError, match="ascend"):
-        plan_minibatches(np.array([3, 2, 4]), 100)
+def test_lengths_that_do_not_descend_are_an_error():
+    with pytest.raises(ValueError, match="descend"):
+        plan_minibatches(np.array([4, 2, 3]), 100)
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=6), max_size=50), st.randoms())
@@ -48,7 +55,7 @@ def test_the_order_depends_on_the_rows_and_not_on_their_arrival(texts, random):
         for rows in (texts, shuffled)
     ]
     assert ordered[0] == ordered[1]
-    assert [len(text) for text in ordered[0]] == sorted(len(text) for text in texts)
+    assert [len(text) for text in ordered[0]] == sorted((len(text) for text in texts), reverse=True)
 
 
 def test_a_width_is_rounded_up_to_a_step():
