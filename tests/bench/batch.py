@@ -37,9 +37,10 @@ SCALE_ROWS = (10_000, 100_000, 1_000_000)
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is run: reviews for the fast contenders and for the slow ones, and repetitions."""
+    """How much is run: reviews for ours, for the fast peer and for the slow ones, and repetitions."""
 
     rows: int
+    fast_rows: int
     slow_rows: int
     repetitions: int
     slow_repetitions: int
@@ -47,8 +48,24 @@ class Plan:
     parity_rows: int
 
 
-FULL = Plan(rows=1_600, slow_rows=96, repetitions=3, slow_repetitions=1, skew_rows=4_000, parity_rows=10_000)
-QUICK = Plan(rows=240, slow_rows=96, repetitions=1, slow_repetitions=1, skew_rows=2_000, parity_rows=300)
+FULL = Plan(
+    rows=7_000,
+    fast_rows=1_600,
+    slow_rows=96,
+    repetitions=3,
+    slow_repetitions=1,
+    skew_rows=4_000,
+    parity_rows=10_000,
+)
+QUICK = Plan(
+    rows=960,
+    fast_rows=240,
+    slow_rows=96,
+    repetitions=1,
+    slow_repetitions=1,
+    skew_rows=2_000,
+    parity_rows=300,
+)
 
 
 def main() -> int:
@@ -98,8 +115,11 @@ def compare(name: str, encoder: Path, plan: Plan) -> dict[str, Any]:
     texts = corpus.draw_texts(corpus.load_texts(), plan.rows, seed=1)
     lengths = corpus.count_tokens(texts, encoder)
     whole = corpus.write_table(texts, cache / "reviews.parquet")
-    subset = corpus.write_table(
-        corpus.draw_stratified(texts, lengths, plan.slow_rows, seed=2), cache / "subset.parquet"
+    fast, slow = (
+        corpus.write_table(
+            corpus.draw_stratified(texts, lengths, rows, seed=2), cache / f"subset-{rows}.parquet"
+        )
+        for rows in (plan.fast_rows, plan.slow_rows)
     )
     print(f"  {sum(lengths) / len(lengths):.0f} tokens a review", file=sys.stderr)
     with ExitStack() as stack:
@@ -107,7 +127,7 @@ def compare(name: str, encoder: Path, plan: Plan) -> dict[str, Any]:
         for key, open_ours in OURS.items():
             contenders[key] = stack.enter_context(Hosted(key, open_ours, Trial(encoder, whole, cache)))
         for key, variant in PEERS.items():
-            table = subset if key in peers.SLOW else whole
+            table = slow if key in peers.SLOW else fast
             contenders[key] = stack.enter_context(peers.host(variant, Trial(encoder, table, cache)))
         with MemorySampler(contenders["ours_spark"].pid) as memory:
             measured = measure_interleaved(
@@ -121,6 +141,7 @@ def compare(name: str, encoder: Path, plan: Plan) -> dict[str, Any]:
     start = json.loads((cache / "start.json").read_text())
     return {
         "rows": plan.rows,
+        "fast_rows": plan.fast_rows,
         "slow_rows": plan.slow_rows,
         "tokens_per_review": sum(lengths) / len(lengths),
         "rows_per_second": rates["ours_spark"],
