@@ -61,7 +61,8 @@ def tabulate(results: dict[str, Any]) -> str:
         lines.append(f"| {words} | " + " | ".join(cells) + " |")
     notes = [
         f"{size}: {results[size]['rows']:,} reviews of {results[size]['tokens_per_review']:.0f} tokens "
-        f"(ONNX Runtime {results[size]['fast_rows']:,} and the others {results[size]['slow_rows']} of the same lengths)"
+        f"(ONNX Runtime {results[size]['fast_rows']:,}, the slower ones {results[size]['slow_rows']} of the "
+        "same lengths)"
         for size in sizes
     ]
     return "\n".join([*lines, "", f"{results['machine']}. {'; '.join(notes)}."]) + "\n"
