@@ -4,6 +4,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -70,11 +71,13 @@ def measure_parity(model: Path, rows: int) -> dict[str, Any]:
 
 def _score(model: Path, texts: list[str], engine: str, is_alone: bool) -> np.ndarray:
     """The encoder's probability of positive for each text, by the MLflow model as it is packaged."""
-    from sentiment import loading
+    from sentiment import loading, registry
     from sentiment.training.evaluation import positive_probabilities
 
     options = {"engine": engine, "threads": 1, "cascade": "off", "device": "cpu"}
-    loaded = loading.load_model(model, options, allow_unverified=True)  # a folder has no record
+    with TemporaryDirectory() as home:  # two processes that set up one store would meet
+        registry.use_tracking(Path(home))
+        loaded = loading.load_model(model, options, allow_unverified=True)  # a folder has no record
     if not is_alone:
         return positive_probabilities(loaded.predict(texts))
     return np.concatenate([positive_probabilities(loaded.predict([text])) for text in texts])
