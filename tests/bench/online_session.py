@@ -38,7 +38,7 @@ class Plan:
         return rows if n_clients > 2 else rows // 2
 
 
-FULL = Plan((1, 2, 4, 8, 16, 32), {REAL: 192, SHORT: 480}, {REAL: 48, SHORT: 96}, 128, 60, 3, 60.0)
+FULL = Plan((1, 2, 4, 8, 16, 32), {REAL: 384, SHORT: 960}, {REAL: 48, SHORT: 96}, 256, 60, 3, 60.0)
 QUICK = Plan((1, 4, 16), {REAL: 96, SHORT: 288}, {REAL: 32, SHORT: 48}, 0, 20, 1, 0.0)
 
 

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from sentiment.inference import engines
 from sentiment.inference.engines import ENGINES, load_engine
-from sentiment.inference.graph import GraphEngine
+from sentiment.inference.graph import GraphEngine, import_openvino
 from sentiment.inference.settings import Settings, load_settings, save_settings
 from sentiment.inference.tokenization import Tokenizer
 from sentiment.training.export import export_graph, export_static_graph, remove_graph
@@ -59,6 +59,19 @@ def test_the_graph_computes_what_the_encoder_computes_but_for_its_precision(fold
         # Weights this wide and random exaggerate rounding; the gate holds tuned ones to less.
         assert 0 < np.abs(found - expected).mean() < 0.02
     assert np.ptp(expected[:, 1]) > 0.3  # else any constant would pass
+
+
+def test_in_the_static_graph_linear_layers_are_int8_attention_is_not_and_embeddings_stay_so(folder):
+    graph = import_openvino().Core().read_model(folder / "static.xml")
+    sources = {}
+    for node in graph.get_ops():
+        kinds = {value.get_source_output().get_node().get_type_name() for value in node.inputs()}
+        sources.setdefault(node.get_type_name(), []).append(kinds)
+    assert sum("FakeQuantize" in kinds for kinds in sources["MatMul"]) >= 12, "six a layer"
+    assert not any("FakeQuantize" in kinds for kinds in sources["ScaledDotProductAttention"])
+    tables = [node.input_value(0) for node in graph.get_ops() if node.get_type_name() == "Gather"]
+    stored = [table for table in tables if table.get_node().get_type_name() == "Constant"]
+    assert any(table.get_element_type().get_type_name() == "i8" for table in stored)
 
 
 @pytest.mark.parametrize("precision", ["int8_static", "int8", "bf16"])
