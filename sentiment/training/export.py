@@ -34,7 +34,7 @@ def export_static_graph(folder: Path, rows: Sequence[np.ndarray]) -> None:
     (SmoothQuant, Xiao et al., ICML 2023). Raises EncoderUnavailableError as `export_graph` does.
     """
     with _making(folder) as (graph, nncf):
-        # What looks up embeddings wants int8 weights; a quantised product keeps them in float32 in memory.
+        # Embeddings first, as in `export_graph`: quantised with the rest they would be looked up in float32.
         graph = nncf.compress_weights(
             graph,
             mode=nncf.CompressWeightsMode.INT8_SYM,
