@@ -8,6 +8,7 @@ import pytest
 
 from sentiment import loading, registry, schema
 from sentiment.errors import ModelError, ModelLoadError
+from sentiment.inference.settings import load_settings
 from sentiment.serving.champion import Champion, load_served_model
 
 GOOD = ("positive", 0.9, 3, False, "encoder", None)
@@ -80,7 +81,8 @@ def test_an_example_that_is_none_is_refused(load):
 
 def test_a_real_model_is_loaded_checked_and_served(use_tiny_model):
     served = load_served_model("models:/sentiment@champion", {}, False, None)
-    assert (served.version, served.engine) == ("1", "int8")
+    carried = load_settings(served.reference.folder / "artifacts" / "encoder")
+    assert (served.version, served.engine) == ("1", carried.cpu_engine)
 
 
 def test_a_uri_without_versions_is_not_looked_at_again():
