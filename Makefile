@@ -35,8 +35,7 @@ help:
 	@echo "make cluster-demo   score on a Spark cluster of three processes, kill an executor"
 	@echo "make clean   remove .venv and var"
 
-demo: .venv/demo.installed java
-	@$(MAKE) --no-print-directory demo-model
+demo: .venv/demo.installed java demo-model
 	@rm -rf $(DEMO)/scores
 	@echo "== Scoring the sample in Spark"
 	@$(BIN)/spark-submit jobs/score_reviews.py --input sample --output $(DEMO)/scores \

@@ -40,7 +40,7 @@ class GraphEngine:
     with the same weights. One that comes while none is computed has all cores, and a second copy of the
     weights.
 
-    `int8_static` (static.xml): matrix products are int8, by scales that were fixed when the graph was made.
+    `int8_static` (static.xml): linear layers are int8, by scales that were fixed when the graph was made.
     `int8`: their activations are quantised as they come, each token by a scale of its own. Either way a
     review's probabilities do not depend on its neighbours. `bf16`: only the weights are kept in int8; with
     AMX, OpenVINO computes `int8` like this too. What else there is to compute is bfloat16 where the
