@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .mapping import release_pages
 from .minibatches import pad_rows
 from .settings import load_settings
 
@@ -55,7 +56,8 @@ class GraphEngine:
         self._pad_id = settings.pad_id
         streams = streams if settings.hidden_size >= _MIN_STREAM_WIDTH else 1
         core = import_openvino().Core()
-        graph = core.read_model(folder / (STATIC_GRAPH_FILE if precision == INT8_STATIC else GRAPH_FILE))
+        file = folder / (STATIC_GRAPH_FILE if precision == INT8_STATIC else GRAPH_FILE)
+        graph = core.read_model(file)
 
         def compile_graph(n_streams: int) -> Any:
             width = settings.hidden_size
@@ -68,11 +70,18 @@ class GraphEngine:
         per_thread = _AMX_TOKENS_PER_THREAD if has_amx else _TOKENS_PER_THREAD
         self.budget_tokens = per_thread * max(1, n_threads // streams)
         self.step_tokens = _AMX_STEP_TOKENS if has_amx else _STEP_TOKENS
+        requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._lone = compile_graph(1).create_infer_request() if streams > 1 else None
+        # In its first computation OpenVINO lays out the layers' weights anew, and keeps the file's mapped.
+        nothing = pad_rows([np.array([self._pad_id])], self._pad_id, self.step_tokens)
+        for request in (*requests, self._lone):
+            if request is not None:
+                request.infer(nothing)
+        release_pages(file.with_suffix(".bin"))
         # A request runs one computation at a time.
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(streams):
-            self._requests.put(compiled.create_infer_request())
-        self._lone = compile_graph(1).create_infer_request() if streams > 1 else None
+        for request in requests:
+            self._requests.put(request)
         self._n_running = 0
         self._lock = threading.Lock()
 

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+WIDE_TOKENS = 384
+"""Rows above it are alone in a mini-batch, so that each width is a shape, and few are met."""
+
 
 def order_by_length(lengths: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     """Positions by length, the longest first, equal lengths by text.
@@ -41,8 +44,12 @@ def plan_minibatches(ordered_lengths: np.ndarray, budget_tokens: int, is_packed:
 
 
 def round_up(lengths: np.ndarray, step_tokens: int) -> np.ndarray:
-    """The lengths, each raised to a multiple of `step_tokens`."""
-    return -(-lengths // step_tokens) * step_tokens
+    """The lengths, each raised to a multiple of `step_tokens`, and of two steps if it is above `WIDE_TOKENS`.
+
+    A step of 1 leaves them as they are.
+    """
+    steps = np.where((lengths > WIDE_TOKENS) & (step_tokens > 1), 2 * step_tokens, step_tokens)
+    return -(-lengths // steps) * steps
 
 
 def pad_rows(rows: Sequence[np.ndarray], pad_id: int, step_tokens: int = 1) -> tuple[np.ndarray, np.ndarray]:

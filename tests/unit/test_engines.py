@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from sentiment.inference.settings import Settings, load_settings, save_settings
 from sentiment.inference.tokenization import Tokenizer
 from sentiment.training.export import export_graph, export_static_graph, remove_graph
 from tests.conftest import make_reviews, make_tiny_encoder
+from tests.unit.test_mapping import read_resident_bytes
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +70,22 @@ def test_in_the_static_graph_linear_layers_are_int8_attention_is_not_and_embeddi
         kinds = {value.get_source_output().get_node().get_type_name() for value in node.inputs()}
         sources.setdefault(node.get_type_name(), []).append(kinds)
     assert sum("FakeQuantize" in kinds for kinds in sources["MatMul"]) >= 12, "six a layer"
-    assert not any("FakeQuantize" in kinds for kinds in sources["ScaledDotProductAttention"])
+    weighted = [kinds for kinds in sources["MatMul"] if "Softmax" in kinds]
+    assert len(weighted) == 2, "one a layer"
+    assert not any("FakeQuantize" in kinds for kinds in weighted)
     tables = [node.input_value(0) for node in graph.get_ops() if node.get_type_name() == "Gather"]
     stored = [table for table in tables if table.get_node().get_type_name() == "Constant"]
     assert any(table.get_element_type().get_type_name() == "i8" for table in stored)
+
+
+@pytest.mark.parametrize("name", ["graph.xml", "static.xml"])
+def test_keys_of_the_attention_are_transposed_by_the_product_that_reads_them(folder, name):
+    graph = import_openvino().Core().read_model(folder / name)
+    nodes = [node for node in graph.get_ordered_ops() if node.get_type_name() == "MatMul"]
+    products = [node for node in nodes if node.input_value(1).get_node().get_type_name() == "Transpose"]
+    assert [node.get_attributes()["transpose_b"] for node in products] == [True, False] * 2, "two a layer"
+    orders = [node.input_value(1).get_node().input_value(1).get_node().data.tolist() for node in products]
+    assert orders == [[0, 2, 1, 3]] * 4
 
 
 @pytest.mark.parametrize("precision", ["int8_static", "int8", "bf16"])
@@ -125,6 +139,13 @@ def make_encoder_of_width(folder, width):
     save_settings(Settings("int8", "made by a test", pad_id=0, hidden_size=width), folder)
     export_graph(folder)
     return folder
+
+
+def test_weights_that_were_laid_out_anew_leave_the_memory_of_the_process(folder):
+    engine = GraphEngine(folder, "int8")
+    assert str(folder / "graph.bin") in Path("/proc/self/maps").read_text(), "mapped, not read"
+    assert read_resident_bytes(folder / "graph.bin") == 0
+    assert engine.classify([np.array([2, 5, 3])]).shape == (1, 2)
 
 
 def test_auto_is_what_the_settings_say_where_there_is_no_gpu(folder, monkeypatch):

@@ -63,6 +63,8 @@ def test_a_width_is_rounded_up_to_a_step():
     assert ids.tolist() == [[5, 6, 7, 1], [8, 1, 1, 1]]
     assert mask.sum(axis=1).tolist() == [3, 1]
     assert round_up(np.array([1, 4, 5]), 4).tolist() == [4, 4, 8]
+    assert round_up(np.array([383, 384, 385, 448, 449]), 32).tolist() == [384, 384, 448, 448, 512]
+    assert round_up(np.array([1, 385]), 1).tolist() == [1, 385]
 
 
 def test_padding_fills_to_the_longest_row_and_masks_what_it_filled():
