@@ -19,13 +19,14 @@ def release_pages(file: Path) -> None:
     happens where the system does not tell what is mapped.
     """
     try:
-        lines = _MAPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        mappings = _MAPS.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return
-    for line in lines:
+    mapped = str(file.resolve())
+    for line in mappings.rstrip("\n").split("\n"):  # a path may hold what `splitlines` takes for an end
         # proc_pid_maps(5): addresses, permissions, offset, device, inode and, of a file, its path.
         addresses, permissions, *_, path = line.split(maxsplit=5)
-        if path != str(file.resolve()) or "w" in permissions:
+        if path != mapped or "w" in permissions:
             continue
         start, stop = (int(address, 16) for address in addresses.split("-"))
         libc = ctypes.CDLL(None, use_errno=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-WIDE_TOKENS = 384
+_WIDE_TOKENS = 384
 """Rows above it are alone in a mini-batch, so that each width is a shape, and few are met."""
 
 
@@ -44,11 +44,11 @@ def plan_minibatches(ordered_lengths: np.ndarray, budget_tokens: int, is_packed:
 
 
 def round_up(lengths: np.ndarray, step_tokens: int) -> np.ndarray:
-    """The lengths, each raised to a multiple of `step_tokens`, and of two steps if it is above `WIDE_TOKENS`.
+    """The lengths, each raised to a multiple of `step_tokens`, of two steps if it is above `_WIDE_TOKENS`.
 
     A step of 1 leaves them as they are.
     """
-    steps = np.where((lengths > WIDE_TOKENS) & (step_tokens > 1), 2 * step_tokens, step_tokens)
+    steps = np.where((lengths > _WIDE_TOKENS) & (step_tokens > 1), 2 * step_tokens, step_tokens)
     return -(-lengths // steps) * steps
 
 
