@@ -88,7 +88,7 @@ class GraphEngine:
     def classify(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         ids, mask = pad_rows(rows, self._pad_id, self.step_tokens)
         with self._borrow() as request:
-            logits = request.infer([ids, mask], share_inputs=True)[0].astype(np.float64)
+            logits = request.infer([ids, mask], share_inputs=True)[0][: len(rows)].astype(np.float64)
         return _softmax(logits)
 
     @contextlib.contextmanager

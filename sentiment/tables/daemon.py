@@ -1,4 +1,5 @@
-"""The parent of Spark's Python workers (`spark.python.daemon.module`), which knows MLflow before it forks.
+"""The parent of Spark's Python workers (`spark.python.daemon.module`): before it forks, it has imported
+what they will need, MLflow and the libraries of a model on a CPU.
 
 A worker forked from it starts in a fraction of a second instead of seconds, and shares these pages with
 its siblings. Nothing here may start a thread or open a device: neither survives a fork.
@@ -7,7 +8,13 @@ its siblings. Nothing here may start a thread or open a device: neither survives
 from pyspark.daemon import manager
 
 from .. import registry
+from ..inference import (
+    graph,
+    tokenization,  # noqa: F401  imports tokenizers
+)
+from . import worker  # noqa: F401  imports pandas
 
 if __name__ == "__main__":
     registry.import_mlflow().pyfunc.PyFuncModel  # noqa: B018  MLflow imports its parts at first use
+    graph.import_openvino()
     manager()

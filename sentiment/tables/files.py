@@ -17,6 +17,8 @@ from ..errors import InputError, SchemaMismatchError, UnreadableFileError
 
 _FOOTER_TAIL_BYTES = 8
 """The last bytes of a Parquet file: its footer's length (4, little-endian) and `PAR1`."""
+_READ_BYTES = 1 << 20
+_DECODE_ROWS = 1_024
 
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -129,8 +131,11 @@ def check_contents(file: InputFile, columns: Iterable[str]) -> None:
     wanted = [name for name in columns if name in held]
     rows = 0
     try:
-        with pq.ParquetFile(file.path, page_checksum_verification=True) as opened:
-            for batch in opened.iter_batches(columns=wanted):
+        # By default Arrow fetches first all that it will decode: the driver's memory would be the file's.
+        with pq.ParquetFile(
+            file.path, page_checksum_verification=True, pre_buffer=False, buffer_size=_READ_BYTES
+        ) as opened:
+            for batch in opened.iter_batches(_DECODE_ROWS, columns=wanted):
                 rows += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(file.path, error) from error

@@ -202,9 +202,7 @@ def _measure_pair(tuned: Path, reviews: Any, name: str) -> dict[str, float]:
         Hosted("cascade", ours.open_spark_cascade, trial) as pair,
     ):
         measured = measure_interleaved({"encoder": alone, "cascade": pair}, 1)
-    accuracy = {
-        kind: parity.read_accuracy(cache / f"ours-{kind}.parquet", reviews) for kind in ("off", "auto")
-    }
+    accuracy = {kind: parity.read_accuracy(cache / f"ours-{kind}", reviews) for kind in ("off", "auto")}
     stages = json.loads((cache / "ours-auto.json").read_text())["stages"]
     return {
         "rows": len(reviews),

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .corpus import ROOT, load_texts
-from .preparation import keep
+from .preparation import keep, run_apart
 from .spark_peers import IDLE_SECONDS
 from .trials import Pass, Trial
 
@@ -33,7 +33,10 @@ def package(encoder: Path, cache: Path) -> Path:
     """
     if (encoder.parents[1] / "MLmodel").exists():
         return encoder.parents[1]
-    return keep(cache, "ours", encoder, lambda target: _package(encoder, target), _digest_code()) / "model"
+    return (
+        keep(cache, "ours", encoder, lambda target: run_apart(_package, encoder, target), _digest_code())
+        / "model"
+    )
 
 
 @contextmanager
@@ -105,7 +108,9 @@ def _open_job(trial: Trial, cascade: str) -> Iterator[Pass]:
             with open_store(config.output) as store:
                 now = datetime.now(timezone.utc)
                 summary = run_scoring(config, store, lambda: spark, now, lambda *_: None)
-            _keep_scores(Path(output), trial.cache / f"{name}.parquet")
+            # Its files, as they are: to read a million scores here would be the driver's memory.
+            shutil.rmtree(trial.cache / name, ignore_errors=True)
+            shutil.copytree(config.output, trial.cache / name)
         report = summary.as_dict() | {"task_seconds": read_task_seconds(spark, stages_before)}
         (trial.cache / f"{name}.json").write_text(json.dumps(report))
         return summary.input_rows / summary.rows_per_second
@@ -148,18 +153,15 @@ def read_task_seconds(spark: Any, after: int) -> list[float]:
     return [seconds for _, seconds in sorted(ended)]
 
 
-def _keep_scores(output: Path, target: Path) -> None:
-    import pandas as pd
-
-    pd.read_parquet(output / "scores").to_parquet(target)
-
-
 def _write_few(trial: Trial) -> Path:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     few = trial.cache / "few.parquet"
     first = trial.reviews if trial.reviews.is_file() else next(iter(sorted(trial.reviews.glob("*.parquet"))))
-    pq.write_table(pq.read_table(first).slice(0, TOUCH_ROWS), few)
+    # Not the whole table: what it takes to read that would be the driver's memory.
+    rows = next(pq.ParquetFile(first).iter_batches(TOUCH_ROWS))
+    pq.write_table(pa.Table.from_batches([rows]), few)
     return few
 
 

@@ -18,12 +18,21 @@ _OPSET = 17
 
 
 def prepare(encoder: Path, cache: Path) -> None:
-    """Make everything here, in a process of its own: no contender's start includes it."""
-    process = multiprocessing.get_context("spawn").Process(target=_prepare, args=(encoder, cache))
+    """Make everything here: no contender's start includes it."""
+    run_apart(_prepare, encoder, cache)
+
+
+def run_apart(function: Callable[..., None], *arguments: Any) -> None:
+    """Call `function` in a process of its own, whose imports are nobody's memory afterwards.
+
+    Raises RuntimeError if it fails; why is in the cache's logs, where it prints or whoever called this does.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
     process.start()
     process.join()
     if process.exitcode != 0:
-        raise RuntimeError(f"preparing the peers for {encoder} failed; see {_log_file(cache)}")
+        given = ", ".join(str(argument) for argument in arguments)
+        raise RuntimeError(f"{function.__module__}.{function.__name__}({given}) failed; see the cache's logs")
 
 
 def save_mlflow_model(encoder: Path, cache: Path) -> Path:
@@ -85,12 +94,8 @@ def export_int8_onnx(encoder: Path, cache: Path) -> Path:
     return keep(cache, "onnx", encoder, build) / "int8.onnx"
 
 
-def _log_file(cache: Path) -> Path:
-    return cache / "logs" / "preparation.log"
-
-
 def _prepare(encoder: Path, cache: Path) -> None:
-    prepare_process(_log_file(cache))
+    prepare_process(cache / "logs" / "preparation.log")
     save_mlflow_model(encoder, cache)
     export_int8_onnx(encoder, cache)
 

@@ -1,3 +1,7 @@
+import random
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -32,6 +36,12 @@ def find_page_end(path, column):
     return start + chunk.total_compressed_size - 2
 
 
+def decode_and_read_peak(path):
+    columns = Columns(("id",), ("text",))
+    check_contents(inspect_file(path, path.parent, columns), columns.all)
+    return pa.default_memory_pool().max_memory()
+
+
 @pytest.mark.parametrize("codec", ["none", "snappy", "zstd", "gzip"])
 @pytest.mark.parametrize("column", [0, 1])
 def test_a_flipped_bit_is_found_by_its_checksum(tmp_path, codec, column):
@@ -63,6 +73,18 @@ def test_no_bit_of_a_checked_page_can_flip_unseen(tmp_path):
         with pytest.raises(UnreadableFileError):
             check_contents(file, COLUMNS.all)
         flip_bit(path, at)
+
+
+def test_a_large_file_is_decoded_in_little_memory(tmp_path):
+    path = tmp_path / "large.parquet"
+    n_rows = 40_000
+    text = pa.array([random.Random(row).randbytes(300).hex() for row in range(n_rows)])
+    table = pa.table({"id": pa.array(range(n_rows)), "text": text})
+    pq.write_table(table, path, row_group_size=n_rows // 4, use_dictionary=False)
+    # The peak that Arrow counts is of its process.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        peak_bytes = pool.submit(decode_and_read_peak, path).result()
+    assert 0 < peak_bytes < path.stat().st_size / 2
 
 
 def test_a_day_is_that_of_the_folder_and_unknown_if_nobody_asks(tmp_path):
