@@ -14,7 +14,13 @@ from ..inference import (
 )
 from . import worker  # noqa: F401  imports pandas
 
-if __name__ == "__main__":
-    registry.import_mlflow().pyfunc.PyFuncModel  # noqa: B018  MLflow imports its parts at first use
+
+def preload() -> None:
+    """Import what imports itself at its first use only."""
+    registry.import_mlflow().pyfunc.PyFuncModel  # noqa: B018
     graph.import_openvino()
+
+
+if __name__ == "__main__":
+    preload()
     manager()

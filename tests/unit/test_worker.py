@@ -169,8 +169,13 @@ def test_workers_of_another_interpreter_keep_sparks_own_parent(monkeypatch, pyth
     assert session._is_installed() == is_ours
 
 
-def test_the_parent_of_workers_can_be_imported_without_starting_one():
+def test_the_parent_of_workers_has_what_they_will_need_and_starts_none_when_it_is_imported():
+    names = ("mlflow.pyfunc", "openvino", "tokenizers", "pandas", "torch", "transformers")
+    script = "import sys; from sentiment.tables.daemon import preload; preload()"
     done = subprocess.run(
-        [sys.executable, "-c", "import sentiment.tables.daemon"], capture_output=True, timeout=120
+        [sys.executable, "-c", f"{script}; print(*(n for n in {names} if n in sys.modules))"],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    assert done.returncode == 0
+    assert done.stdout.split() == ["mlflow.pyfunc", "openvino", "tokenizers", "pandas"]
