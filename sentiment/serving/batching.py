@@ -203,7 +203,7 @@ class MicroBatcher(Generic[Model]):
                 budget_tokens = self._find_share(self._running_tokens + self._queue.n_tokens)
             else:
                 self._busy_since = time.monotonic()
-            items = self._queue.take(budget_tokens)
+            items = self._queue.take(budget_tokens, self.load.step_tokens)
             self._n_running += 1
             self._running_tokens += sum(item.n_tokens for item in items)
             task = asyncio.create_task(self._run(items))

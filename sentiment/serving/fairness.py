@@ -83,18 +83,19 @@ class FairQueue(Generic[Owner]):
         last_due = self._now + sum(costs[:-1])
         return sum(item.n_tokens for due, _, item in self._heap if due <= last_due)
 
-    def take(self, budget_tokens: int) -> list[Item[Owner]]:
+    def take(self, budget_tokens: int, step_tokens: int = 1) -> list[Item[Owner]]:
         """The next mini-batch, removed: the text that is due first, and waiting ones of its kind and length.
 
-        At most `budget_tokens`, padding to the longest row included; a text that is longer goes alone. Empty
-        if nothing waits.
+        At most `budget_tokens`, padding to the longest row, rounded up to `step_tokens`, included; a text
+        that is longer goes alone. Empty if nothing waits.
         """
         if not self._heap:
             return []
         ahead = heapq.nsmallest(LOOK_AHEAD, self._heap)
         leader = ahead[0][2]
         likely = [entry[2] for entry in ahead if entry[2].flow.kind is leader.flow.kind]
-        chosen = choose_company([item.n_tokens for item in likely], budget_tokens)
+        widths = [-(-item.n_tokens // step_tokens) * step_tokens for item in likely]
+        chosen = choose_company(widths, budget_tokens)
         items = [likely[i] for i in chosen]
         taken = {id(item) for item in items}
         self._heap = [entry for entry in self._heap if id(entry[2]) not in taken]
