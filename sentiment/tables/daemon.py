@@ -5,20 +5,24 @@ A worker forked from it starts in a fraction of a second instead of seconds, and
 its siblings. Nothing here may start a thread or open a device: neither survives a fork.
 """
 
+import contextlib
+
 from pyspark.daemon import manager
 
 from .. import registry
-from ..inference import (
-    graph,
-    tokenization,  # noqa: F401  imports tokenizers
-)
 from . import worker  # noqa: F401  imports pandas
 
 
 def preload() -> None:
-    """Import what imports itself at its first use only."""
+    """Import MLflow's parts, else imported at their first use, and a model's libraries, if they are here.
+
+    Where they are not, it is the model's loading that says which it needs.
+    """
     registry.import_mlflow().pyfunc.PyFuncModel  # noqa: B018
-    graph.import_openvino()
+    with contextlib.suppress(ModuleNotFoundError):
+        from ..inference import graph, tokenization  # noqa: F401  tokenizers
+
+        graph.import_openvino()
 
 
 if __name__ == "__main__":

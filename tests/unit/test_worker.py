@@ -179,3 +179,11 @@ def test_the_parent_of_workers_has_what_they_will_need_and_starts_none_when_it_i
         timeout=120,
     )
     assert done.stdout.split() == ["mlflow.pyfunc", "openvino", "tokenizers", "pandas"]
+
+
+def test_the_parent_of_workers_does_without_libraries_that_are_not_here():
+    script = (
+        "import sys; sys.modules['tokenizers'] = None; from sentiment.tables.daemon import preload; preload()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
