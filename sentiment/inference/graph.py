@@ -70,6 +70,8 @@ class GraphEngine:
         per_thread = _AMX_TOKENS_PER_THREAD if has_amx else _TOKENS_PER_THREAD
         self.budget_tokens = per_thread * max(1, n_threads // streams)
         self.step_tokens = _AMX_STEP_TOKENS if has_amx else _STEP_TOKENS
+        # A worker is one of many in a machine's memory. A service is alone, and its callers wait for padding.
+        self._adds_rows = streams == 1
         requests = [compiled.create_infer_request() for _ in range(streams)]
         self._lone = compile_graph(1).create_infer_request() if streams > 1 else None
         # In its first computation OpenVINO lays out the layers' weights anew, and keeps the file's mapped.
@@ -86,7 +88,7 @@ class GraphEngine:
         self._lock = threading.Lock()
 
     def classify(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        ids, mask = pad_rows(rows, self._pad_id, self.step_tokens)
+        ids, mask = pad_rows(rows, self._pad_id, self.step_tokens, self._adds_rows)
         with self._borrow() as request:
             logits = request.infer([ids, mask], share_inputs=True)[0][: len(rows)].astype(np.float64)
         return _softmax(logits)

@@ -55,13 +55,15 @@ def round_up(lengths: np.ndarray, step_tokens: int) -> np.ndarray:
     return -(-lengths // steps) * steps
 
 
-def pad_rows(rows: Sequence[np.ndarray], pad_id: int, step_tokens: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def pad_rows(
+    rows: Sequence[np.ndarray], pad_id: int, step_tokens: int = 1, adds_rows: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Right-pad rows to the longest, rounded up: int64 ids and attention mask of shape (rows, tokens).
 
-    With a step, rows of padding may follow the given ones (`_count_rows`).
+    `adds_rows`: rows of padding may follow the given ones, so that few shapes are met (`_count_rows`).
     """
     width = int(round_up(np.array([len(row) for row in rows]), step_tokens).max())
-    n_rows = _count_rows(len(rows), width, step_tokens)
+    n_rows = _count_rows(len(rows), width, step_tokens) if adds_rows else len(rows)
     padded = np.full((n_rows, width), pad_id, dtype=np.int64)
     mask = np.zeros((n_rows, width), dtype=np.int64)
     mask[len(rows) :, 0] = 1  # attention needs something to attend to
@@ -78,7 +80,7 @@ def _count_rows(n_rows: int, width: int, step_tokens: int) -> int:
     steps in all they are rounded up to as many rows as such a number of steps holds.
     """
     coarse = _FINE_STEPS * step_tokens
-    if step_tokens == 1 or n_rows * width <= coarse:
+    if n_rows * width <= coarse:
         return n_rows
     multiple = max(1, coarse // width)
     return -(-n_rows // multiple) * multiple

@@ -36,6 +36,8 @@ def serve(config: ServeConfig, environment: Mapping[str, str] = os.environ, debu
     Raises ConfigError for a configuration that lets strangers in or an address that cannot be had, a
     ModelError if there is no model to begin with.
     """
+    # The queue's threads tokenise side by side. A tokenizer's own would wait for cores that compute.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     champion = Champion(config.model_uri, _make_loader(config), registry.find_version)
     guard, service = assemble(config, champion, environment)
     bound = _bind(config)

@@ -70,17 +70,17 @@ def test_a_width_is_rounded_up_to_a_step():
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=24))
 def test_short_rows_make_up_few_numbers_of_tokens(values):
     rows = [np.full(n, 7) for n in values]
-    ids, mask = pad_rows(rows, pad_id=1, step_tokens=32)
+    ids, mask = pad_rows(rows, pad_id=1, step_tokens=32, adds_rows=True)
     assert ids.size in {32, 64, 96, *range(128, 1537, 128)}
     assert ids.size - len(rows) * ids.shape[1] < 128
     assert mask.sum(axis=1).tolist() == [*values, *[1] * (len(ids) - len(rows))]
 
 
 def test_wide_rows_and_few_tokens_are_given_no_company():
-    assert pad_rows([np.full(90, 7)] * 5, pad_id=1, step_tokens=32)[0].shape == (5, 96)
-    assert pad_rows([np.full(9, 7)] * 3, pad_id=1, step_tokens=32)[0].shape == (3, 32)
-    assert pad_rows([np.full(9, 7)] * 5, pad_id=1, step_tokens=32)[0].shape == (8, 32)
-    assert pad_rows([np.full(9, 7)] * 5, pad_id=1)[0].shape == (5, 9)
+    assert pad_rows([np.full(90, 7)] * 5, pad_id=1, step_tokens=32, adds_rows=True)[0].shape == (5, 96)
+    assert pad_rows([np.full(9, 7)] * 3, pad_id=1, step_tokens=32, adds_rows=True)[0].shape == (3, 32)
+    assert pad_rows([np.full(9, 7)] * 5, pad_id=1, step_tokens=32, adds_rows=True)[0].shape == (8, 32)
+    assert pad_rows([np.full(9, 7)] * 5, pad_id=1, step_tokens=32)[0].shape == (5, 32)
 
 
 def test_padding_fills_to_the_longest_row_and_masks_what_it_filled():
