@@ -77,6 +77,8 @@ class Load:
     max_tokens: int = 512
     step_tokens: int = 1
     """A row is padded to a multiple."""
+    noted_seconds: float = 0.0
+    """Of work that `tokens_per_second` was learned from."""
 
     def estimate_tokens(self, text: Any) -> int:
         """What a value costs, about: its row, padded. What is no text costs nothing to speak of."""
@@ -90,9 +92,14 @@ class Load:
         return -(-n_tokens // self.step_tokens) * self.step_tokens
 
     def note(self, n_tokens: int, seconds: float) -> None:
-        """Learn from finished work: the newer the more, and the less the shorter it took."""
-        weight = 1 - math.exp(-seconds / _MEMORY_SECONDS)
-        self.tokens_per_second += weight * (n_tokens / max(seconds, 1e-6) - self.tokens_per_second)
+        """Learn from finished work: the newer the more, and the less the shorter it took.
+
+        The first seconds count alike, and what was supposed before them for nothing.
+        """
+        seconds = max(seconds, 1e-6)
+        self.noted_seconds += seconds
+        weight = max(1 - math.exp(-seconds / _MEMORY_SECONDS), seconds / self.noted_seconds)
+        self.tokens_per_second += weight * (n_tokens / seconds - self.tokens_per_second)
 
     def note_length(self, text: Any, prediction: Prediction) -> None:
         """Learn from an answer how long a text is to the model."""

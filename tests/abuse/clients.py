@@ -25,12 +25,15 @@ BROKEN = 0
 """The status of a request that no answer came to."""
 _TIMEOUT_SECONDS = 60.0
 _REFUSED_SECONDS = 0.1
-"""Until one that was refused asks again: ten times sooner than Retry-After says."""
+"""Until one that was refused asks again, unless told otherwise: ten times sooner than Retry-After says."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """`n_clients` callers ask for one text each, for `seconds`, and pause between an answer and a request."""
+    """`n_clients` callers ask for one text each, for `seconds`, and pause between an answer and a request.
+
+    After a refusal they pause for `refused_seconds` at least.
+    """
 
     url: str
     headers: dict[str, str]
@@ -38,6 +41,7 @@ class Work:
     n_clients: int
     seconds: float
     pause_seconds: float = 0.0
+    refused_seconds: float = _REFUSED_SECONDS
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,15 @@ class Answers:
         return seconds[max(0, math.ceil(share * len(seconds)) - 1)]
 
 
-def ask(server: Server, texts: Sequence[str], n_clients: int, seconds: float) -> Answers:
+def ask(
+    server: Server,
+    texts: Sequence[str],
+    n_clients: int,
+    seconds: float,
+    refused_seconds: float = _REFUSED_SECONDS,
+) -> Answers:
     """Let callers ask for so long; what they got."""
-    with asking(server, texts, n_clients, seconds) as run:
+    with asking(server, texts, n_clients, seconds, refused_seconds=refused_seconds) as run:
         run.process.wait()
     return run.read()
 
@@ -106,10 +116,11 @@ def asking(
     n_clients: int = 1,
     seconds: float = 600.0,
     pause_seconds: float = 0.0,
+    refused_seconds: float = _REFUSED_SECONDS,
 ) -> Iterator[Run]:
     """Callers that ask until the block ends, or for so long."""
     output = server.log.with_name(f"answers-{time.monotonic_ns()}")
-    work = Work(server.url, server.headers, tuple(texts), n_clients, seconds, pause_seconds)
+    work = Work(server.url, server.headers, tuple(texts), n_clients, seconds, pause_seconds, refused_seconds)
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.abuse.clients"], cwd=ROOT, stdin=subprocess.PIPE, stdout=file
@@ -153,7 +164,7 @@ async def _ask_on(
             status = BROKEN
         print(json.dumps(asdict(Answer(status, started, time.monotonic() - started))), flush=True)
         await asyncio.sleep(
-            work.pause_seconds if status == 200 else max(work.pause_seconds, _REFUSED_SECONDS)
+            work.pause_seconds if status == 200 else max(work.pause_seconds, work.refused_seconds)
         )
 
 

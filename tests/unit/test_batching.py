@@ -258,7 +258,7 @@ def test_nothing_to_score_is_no_work():
     assert asyncio.run(run()).predictions == []
 
 
-def test_a_load_learns_the_length_of_a_token_the_longest_text_and_the_speed():
+def test_a_load_learns_the_length_of_a_token_and_the_longest_text():
     load = Load()
     for _ in range(500):
         load.note_length("x" * 600, {"n_tokens": 102, "truncated": False})
@@ -267,6 +267,13 @@ def test_a_load_learns_the_length_of_a_token_the_longest_text_and_the_speed():
     assert load.estimate_tokens("x" * 10_000) == pytest.approx(128 + 10_000 / 6 / 50, abs=1)
     assert load.estimate_tokens("x" * 1_000_000) > 3_000, "what is cut off is read before"
     assert load.estimate_tokens(None) == 1
+
+
+def test_the_rate_is_learned_from_the_first_work_and_then_from_the_newest():
+    load = Load()
+    load.note(20, 0.01)
+    load.note(2_980, 0.19)
+    assert load.tokens_per_second == pytest.approx(15_000), "of 0.2 s, and nothing that was supposed before"
     for _ in range(100):
         load.note(5_000, 1.0)
     assert load.tokens_per_second == pytest.approx(5_000, rel=0.01)
