@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from .. import schema
 from ..predictions import Prediction
-from .fairness import FairQueue, Item
+from .fairness import FairQueue, Item, round_up
 
 Model = TypeVar("Model")
 Predict = Callable[[Model, Sequence[Any]], Sequence[Prediction]]
@@ -89,7 +89,7 @@ class Load:
         return self.round_up(n_read + n_tokens // _READ_TOKENS)
 
     def round_up(self, n_tokens: int) -> int:
-        return -(-n_tokens // self.step_tokens) * self.step_tokens
+        return round_up(n_tokens, self.step_tokens)
 
     def note(self, n_tokens: int, seconds: float) -> None:
         """Learn from finished work: the newer the more, and the less the shorter it took.

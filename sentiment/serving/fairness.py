@@ -94,7 +94,7 @@ class FairQueue(Generic[Owner]):
         ahead = heapq.nsmallest(LOOK_AHEAD, self._heap)
         leader = ahead[0][2]
         likely = [entry[2] for entry in ahead if entry[2].flow.kind is leader.flow.kind]
-        widths = [-(-item.n_tokens // step_tokens) * step_tokens for item in likely]
+        widths = [round_up(item.n_tokens, step_tokens) for item in likely]
         chosen = choose_company(widths, budget_tokens)
         items = [likely[i] for i in chosen]
         taken = {id(item) for item in items}
@@ -107,6 +107,11 @@ class FairQueue(Generic[Owner]):
             if not item.flow.waiting_tokens:
                 self._flows.pop(id(item.flow), None)
         return items
+
+
+def round_up(n_tokens: int, step_tokens: int) -> int:
+    """Tokens of a row that is padded to a multiple of `step_tokens`."""
+    return -(-n_tokens // step_tokens) * step_tokens
 
 
 def choose_company(lengths: Sequence[int], budget_tokens: int) -> list[int]:
