@@ -12,11 +12,6 @@ from .reference import load_classifier
 if TYPE_CHECKING:
     import torch
 
-PACKABLE_TYPES = frozenset({"bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"})
-"""`model_type`s whose classifier reads the first token alone, whose positions are learned and absolute, and
-whose attention goes through transformers' AttentionInterface. A type belongs here once the tests compare it
-with the padded forward: an attention that is computed elsewhere (MPNet, DeBERTa, XLNet) would ignore the
-bounds of the rows and mix the reviews without a word."""
 _AMPERE = (8, 0)
 """Compute capability of the first cards with bf16 and with torch's variable-length kernel."""
 
@@ -26,12 +21,20 @@ class PackingUnavailableError(ValueError):
 
 
 @dataclass(frozen=True)
-class _Packing:
+class _Rows:
     """Where the rows of a packed sequence lie: `bounds` (rows + 1) on the device, the rest on the host."""
 
     bounds: "torch.Tensor"
     lengths: list[int]
     longest: int
+
+
+@dataclass(frozen=True)
+class _Packing:
+    """Which tokens attend, and to which: row i of the queries to row i of the keys, and to nothing else."""
+
+    queries: _Rows
+    keys: _Rows
 
 
 class PackedEngine:
@@ -85,7 +88,8 @@ class PackedEngine:
         positions = number_positions(ids, bounds[:-1], lengths, self._padding_id)
         with torch.inference_mode():
             sent_ids, sent_positions, sent_bounds = _send([ids, positions, bounds], self._device)
-            packing = _Packing(sent_bounds, lengths.tolist(), int(lengths.max()))
+            packed_rows = _Rows(sent_bounds, lengths.tolist(), int(lengths.max()))
+            packing = _Packing(packed_rows, packed_rows)
             logits = self._forward(sent_ids[None], sent_positions[None], packing)
             probabilities: np.ndarray = torch.softmax(logits.double(), dim=-1).cpu().numpy()
         return probabilities
@@ -141,6 +145,8 @@ def _load_classifier(folder: Path, device: "torch.device", dtype: "torch.dtype")
     """The classifier on the device, its body in `dtype`, cut down to one hidden state a row."""
     from transformers import AutoConfig
 
+    from .first_token import get_stack, narrow_last_layer
+
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     _check_packable(config)
     attention = _register_attention(config, device, dtype)
@@ -149,18 +155,20 @@ def _load_classifier(folder: Path, device: "torch.device", dtype: "torch.dtype")
     for name, part in body.named_children():
         if name != "pooler":  # the head costs nothing, and logits in bf16 would have three digits
             part.to(dtype)
-    stack = body.transformer if config.model_type == "distilbert" else body.encoder
-    stack.register_forward_hook(_keep_first_tokens, with_kwargs=True)
+    narrow_last_layer(model, _take_first_tokens)
+    get_stack(model).register_forward_hook(_unpack_first_tokens)
     return model.to(device)
 
 
 def _check_packable(config: Any) -> None:
-    if config.model_type not in PACKABLE_TYPES:
+    from .first_token import FIRST_TOKEN_TYPES, reads_first_token
+
+    if config.model_type not in FIRST_TOKEN_TYPES:
         raise PackingUnavailableError(
             f"an encoder of type {config.model_type!r} cannot be run packed, only "
-            f"{', '.join(sorted(PACKABLE_TYPES))}: use another engine"
+            f"{', '.join(sorted(FIRST_TOKEN_TYPES))}: use another engine"
         )
-    if any(getattr(config, name, False) for name in ("is_decoder", "is_causal")):
+    if not reads_first_token(config):
         raise PackingUnavailableError("a decoder (causal attention) cannot be run packed: use another engine")
 
 
@@ -206,10 +214,10 @@ def attend_varlen(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
-        cu_seq_q=packing.bounds,
-        cu_seq_k=packing.bounds,
-        max_q=packing.longest,
-        max_k=packing.longest,
+        cu_seq_q=packing.queries.bounds,
+        cu_seq_k=packing.keys.bounds,
+        max_q=packing.queries.longest,
+        max_k=packing.keys.longest,
         scale=scaling,
     )
     assert isinstance(attended, torch.Tensor)  # a pair only where auxiliary output is asked for
@@ -231,15 +239,28 @@ def attend_by_row(
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    split = (torch.split(states, packing.lengths, dim=2) for states in (query, key, value))
+    queries, keys = packing.queries.lengths, packing.keys.lengths
+    split = (torch.split(x, n, dim=2) for x, n in ((query, queries), (key, keys), (value, keys)))
     attended = [scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in zip(*split, strict=True)]
     return torch.cat(attended, dim=2).transpose(1, 2), None
 
 
-def _keep_first_tokens(module: object, args: object, kwargs: dict[str, Any], output: Any) -> Any:
+def _take_first_tokens(
+    states: "torch.Tensor", mask: "torch.Tensor | None", options: dict[str, Any]
+) -> "tuple[torch.Tensor, torch.Tensor | None, dict[str, Any]]":
+    """Of a packed sequence (1, tokens, width) the first token of each row, which attends to its whole row."""
+    import torch
+
+    keys = options["packing"].keys
+    n_rows = len(keys.lengths)
+    bounds = torch.arange(n_rows + 1, dtype=torch.int32, device=states.device)
+    packing = _Packing(_Rows(bounds, [1] * n_rows, 1), keys)
+    return states.index_select(1, keys.bounds[:-1]), mask, {**options, "packing": packing}
+
+
+def _unpack_first_tokens(module: object, args: object, output: Any) -> Any:
     """Hook on the encoder stack: what follows takes `[:, 0]` and so sees one review a row, in float32."""
-    starts = kwargs["packing"].bounds[:-1]
-    output.last_hidden_state = output.last_hidden_state[0].index_select(0, starts)[:, None].float()
+    output.last_hidden_state = output.last_hidden_state.transpose(0, 1).float()
     return output
 
 

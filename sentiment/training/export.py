@@ -174,6 +174,11 @@ def _make_traceable(model: Any) -> Any:
     """
     import torch
 
+    from ..inference.first_token import narrow_last_layer, reads_first_token, take_first_column
+
+    if reads_first_token(model.config):
+        narrow_last_layer(model, take_first_column)
+
     class ExactLinear(torch.nn.Module):
         def __init__(self, linear: Any) -> None:
             super().__init__()

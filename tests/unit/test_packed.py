@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sentiment.inference import packed
-from sentiment.inference.packed import PACKABLE_TYPES, PackedEngine, PackingUnavailableError, number_positions
+from sentiment.inference.first_token import FIRST_TOKEN_TYPES
+from sentiment.inference.packed import PackedEngine, PackingUnavailableError, number_positions
 
 MAX_LENGTH = 64
 N_WORDS = 50
@@ -57,7 +58,7 @@ def classify_padded(folder, rows):
         return torch.softmax(model(input_ids=ids, attention_mask=mask).logits.double(), dim=-1).numpy()
 
 
-@pytest.fixture(scope="module", params=sorted(PACKABLE_TYPES))
+@pytest.fixture(scope="module", params=sorted(FIRST_TOKEN_TYPES))
 def classifier(request, tmp_path_factory):
     return make_classifier(tmp_path_factory.mktemp(request.param), request.param)
 
@@ -128,7 +129,8 @@ def test_positions_restart_at_each_row():
     assert number_positions(ids, starts, lengths, 1).tolist() == [2, 3, 2, 1, 3]
 
 
-def test_the_gpu_kernel_gets_rows_and_bounds_as_it_wants_them(monkeypatch):
+@pytest.mark.parametrize("is_last", [False, True])
+def test_the_gpu_kernel_gets_rows_and_bounds_as_it_wants_them(monkeypatch, is_last):
     """The kernel itself needs a GPU; a stand-in with its signature checks what is handed to it."""
     import torch
     from torch.nn.attention import varlen
@@ -137,26 +139,35 @@ def test_the_gpu_kernel_gets_rows_and_bounds_as_it_wants_them(monkeypatch):
 
     def attend(*args, **kwargs):
         given = signature.bind(*args, **kwargs).arguments
-        bounds = given["cu_seq_q"]
-        assert bounds.dtype == torch.int32
-        assert given["cu_seq_k"] is bounds
-        assert given["max_q"] == given["max_k"] == 5
+        queries, keys = given["cu_seq_q"], given["cu_seq_k"]
+        assert queries.dtype == keys.dtype == torch.int32
+        assert queries.tolist() == ([0, 1, 2, 3] if is_last else [0, 2, 7, 8])
+        assert keys.tolist() == [0, 2, 7, 8]
+        assert (given["max_q"], given["max_k"]) == (1 if is_last else 5, 5)
         assert given["query"].is_contiguous()
         parts = []
-        for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            q, k, v = (given[name][start:stop].transpose(0, 1) for name in ("query", "key", "value"))
+        for i in range(3):
+            q = given["query"][queries[i] : queries[i + 1]].transpose(0, 1)
+            k, v = (given[name][keys[i] : keys[i + 1]].transpose(0, 1) for name in ("key", "value"))
             weights = torch.softmax(q @ k.transpose(1, 2) * given["scale"], dim=-1)
             parts.append((weights @ v).transpose(0, 1))
         return torch.cat(parts)
 
     monkeypatch.setattr(varlen, "varlen_attn", attend)
-    packing = packed._Packing(torch.tensor([0, 2, 7, 8], dtype=torch.int32), [2, 5, 1], 5)
+    rows = packed._Rows(torch.tensor([0, 2, 7, 8], dtype=torch.int32), [2, 5, 1], 5)
+    packing = packed._Packing(rows, rows)
     torch.manual_seed(0)
+    states = torch.randn(1, 8, 32)
+    first = states
+    if is_last:
+        first, _, options = packed._take_first_tokens(states, None, {"packing": packing})
+        packing = options["packing"]
+        assert torch.equal(first[0], states[0, [0, 2, 7]])
     # As the encoders make them: (1, tokens, heads, size), then transposed.
-    states = [torch.randn(1, 8, 2, 16).transpose(1, 2) for _ in range(3)]
-    by_kernel, _ = packed.attend_varlen(None, *states, None, packing=packing, scaling=0.25)
-    by_row, _ = packed.attend_by_row(None, *states, None, packing=packing, scaling=0.25)
-    assert by_kernel.shape == (1, 8, 2, 16)
+    heads = [x.view(1, -1, 2, 16).transpose(1, 2) for x in (first, states, states + 1)]
+    by_kernel, _ = packed.attend_varlen(None, *heads, None, packing=packing, scaling=0.25)
+    by_row, _ = packed.attend_by_row(None, *heads, None, packing=packing, scaling=0.25)
+    assert by_kernel.shape == (1, 3 if is_last else 8, 2, 16)
     torch.testing.assert_close(by_kernel, by_row)
 
 
