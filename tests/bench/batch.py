@@ -136,14 +136,17 @@ def compare(name: str, encoder: Path, plan: Plan) -> dict[str, Any]:
             )
         end_to_end = {name: c.rate_end_to_end(measured[name].median) for name, c in contenders.items()}
     rates = {name: value.median for name, value in measured.items()}
-    gops = roofline.measure(encoders.read_shape(encoder))
-    tokens_per_second = sum(lengths) / plan.rows * rates["ours_loop"]
+    shape, n_tokens = encoders.read_shape(encoder), sum(lengths)
+    gops = roofline.measure(shape)
+    seconds = plan.rows / rates["ours_loop"]
+    needed = roofline.count_linear_operations(shape, n_tokens)
+    done = roofline.count_done_operations(shape, n_tokens, plan.rows)
     start = json.loads((cache / "start.json").read_text())
     return {
         "rows": plan.rows,
         "fast_rows": plan.fast_rows,
         "slow_rows": plan.slow_rows,
-        "tokens_per_review": sum(lengths) / len(lengths),
+        "tokens_per_review": n_tokens / len(lengths),
         "rows_per_second": rates["ours_spark"],
         "rates": rates,
         "spreads": {name: value.spread for name, value in measured.items()},
@@ -151,7 +154,8 @@ def compare(name: str, encoder: Path, plan: Plan) -> dict[str, Any]:
         "ratios": {name: rates["ours_spark"] / rates[name] for name in PEERS},
         "spark_to_loop": rates["ours_spark"] / rates["ours_loop"],
         "roofline_gops": gops,
-        "roofline_share": roofline.share_of_roofline(encoders.read_shape(encoder), tokens_per_second, gops),
+        "roofline_share": needed / seconds / (gops * 1e9),
+        "roofline_done_share": done / seconds / (gops * 1e9),
         "worker_start_seconds": start["worker_start_seconds"],
         "worker_peak_mb": memory.peaks.worker_mb,
         "worker_peak_pss_mb": memory.peaks.worker_pss_mb,

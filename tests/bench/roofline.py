@@ -33,13 +33,18 @@ def count_linear_operations(shape: EncoderShape, n_tokens: int) -> int:
     Per token and layer: four H x H matrices of the attention, H x I and I x H of the feed-forward part.
     Neither the attention's own products nor the head, which is once a review, are counted.
     """
-    per_layer = sum(2 * inputs * outputs for inputs, outputs in _list_matrices(shape))
-    return per_layer * shape.layers * n_tokens
+    return _count_layer_operations(shape) * shape.layers * n_tokens
 
 
-def share_of_roofline(shape: EncoderShape, tokens_per_second: float, roofline_gops: float) -> float:
-    """Share of the limit that linear layers reach at so many unpadded tokens a second."""
-    return tokens_per_second * count_linear_operations(shape, 1) / (roofline_gops * 1e9)
+def count_done_operations(shape: EncoderShape, n_tokens: int, n_rows: int) -> int:
+    """Of these, those that ours does: in the last layer only keys and values are made of all tokens."""
+    keys_and_values = 2 * 2 * shape.hidden * shape.hidden
+    skipped = (_count_layer_operations(shape) - keys_and_values) * (n_tokens - n_rows)
+    return count_linear_operations(shape, n_tokens) - skipped
+
+
+def _count_layer_operations(shape: EncoderShape) -> int:
+    return sum(2 * inputs * outputs for inputs, outputs in _list_matrices(shape))
 
 
 @contextmanager
