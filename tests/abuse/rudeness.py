@@ -183,6 +183,13 @@ def _send_large_header(server: Server) -> None:
     many = headers | {f"X-{i}": "x" for i in range(50_000)}
     assert _ask(server, "GET", "/version", many) in (400, 431, CLOSED)
     assert _ask(server, "GET", "/" + "x" * 1_000_000, headers) in (400, 414, CLOSED)
+    chunked = _head(server, {"Transfer-Encoding": "chunked"})
+    for endless in (b"2\r\n{}\r\n0\r\n" + b"X-Late: x\r\n" * 50_000, b"2;" + b"x" * 1_000_000):
+        before = server.read_memory_bytes()
+        # A piece at a time, as no attacker has to send a head at one go.
+        pieces = [endless[i : i + 4_096] for i in range(0, len(endless), 4_096)]
+        assert _send(server, [chunked, *pieces]) in (400, CLOSED), endless[:20]
+        assert server.read_memory_bytes() - before < 20_000_000
 
 
 def _send_malformed(server: Server) -> None:
@@ -191,6 +198,8 @@ def _send_malformed(server: Server) -> None:
         b"GET\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: other\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\n\r\n",
+        b"POST /ping HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost localhost\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
@@ -202,6 +211,9 @@ def _send_malformed(server: Server) -> None:
     assert _ask(server, "GET", "/v1/sentiment", upgrade) in (400, 404, 405, 426)
     both = _head(server, {"Transfer-Encoding": "chunked", "Content-Length": "5"})
     assert _send(server, [both, b"5\r\nhello\r\n0\r\n\r\n"]) in (400, CLOSED)
+    late = "".join(f"{name}: {value}\r\n" for name, value in server.headers.items()).encode()
+    chunked = b"POST /v1/sentiment HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert _send(server, [chunked + b"2\r\n{}\r\n0\r\n" + late + b"\r\n"]) == 401, "a token after the body"
     for body in (
         b'{"texts": ["\xff\xfe"]}',
         b'{"texts": [' + b"9" * 100_000 + b"]}",
