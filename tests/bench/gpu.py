@@ -9,7 +9,7 @@ from sentiment.inference.settings import Settings, save_settings
 
 from . import corpus, encoders, report
 from .batch import FOLDER
-from .roofline import count_linear_operations
+from .roofline import count_done_operations
 
 ROWS = 100_000
 PEAK_BF16_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L4": 121.0}
@@ -35,7 +35,7 @@ def main() -> int:
     tokens = int(predictions["n_tokens"].sum())
     name = torch.cuda.get_device_name()
     peak = next((value for card, value in PEAK_BF16_TFLOPS.items() if card in name), None)
-    achieved = count_linear_operations(encoders.read_shape(encoder), tokens) / seconds / 1e12
+    achieved = count_done_operations(encoders.read_shape(encoder), tokens, ROWS) / seconds / 1e12
     section = {
         "device": name,
         "rows": ROWS,

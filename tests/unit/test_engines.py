@@ -88,6 +88,15 @@ def test_keys_of_the_attention_are_transposed_by_the_product_that_reads_them(fol
     assert orders == [[0, 2, 1, 3]] * 4
 
 
+@pytest.mark.parametrize("name", ["graph.xml", "static.xml"])
+def test_of_the_last_layer_keys_and_values_alone_are_made_of_all_tokens(folder, name):
+    graph = import_openvino().Core().read_model(folder / name)
+    graph.reshape({parameter: [4, 17] for parameter in graph.inputs})
+    products = [node for node in graph.get_ordered_ops() if node.get_type_name() == "MatMul"]
+    n_tokens = [node.get_output_shape(0)[1] for node in products if len(node.get_output_shape(0)) == 3]
+    assert sorted(n_tokens) == [1] * 4 + [17] * 8, "six a layer"
+
+
 @pytest.mark.parametrize("precision", ["int8_static", "int8", "bf16"])
 def test_padding_does_not_change_what_the_graph_says(folder, rows, precision):
     engine = GraphEngine(folder, precision)
