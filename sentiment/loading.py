@@ -110,6 +110,11 @@ def find_budget_tokens(model: LoadedModel) -> int:
     return int(getattr(unwrap_python_model(model), "budget_tokens", 512))
 
 
+def find_step_tokens(model: LoadedModel) -> int:
+    """What a loaded model's engine pads a row to a multiple of; 32 tokens if it does not say."""
+    return int(getattr(unwrap_python_model(model), "step_tokens", 32))
+
+
 def unwrap_python_model(model: LoadedModel) -> Any:
     """The Python model inside the pyfunc, None if it is of another kind."""
     unwrap = getattr(model, "unwrap_python_model", None)

@@ -26,6 +26,7 @@ class ServedModel:
     model: loading.LoadedModel
     engine: str
     budget_tokens: int
+    step_tokens: int
 
     @property
     def version(self) -> str:
@@ -41,7 +42,13 @@ def load_served_model(
     for repeats in _WARMING_REPEATS:
         _predict(model, [_WARMING * repeats], "a sentence")
     _try_example(reference, model)
-    return ServedModel(reference, model, loading.name_engine(model), loading.find_budget_tokens(model))
+    return ServedModel(
+        reference,
+        model,
+        engine=loading.name_engine(model),
+        budget_tokens=loading.find_budget_tokens(model),
+        step_tokens=loading.find_step_tokens(model),
+    )
 
 
 class Champion:

@@ -96,6 +96,7 @@ class Service:
 
     def _announce(self, served: ServedModel) -> None:
         self._batcher.budget_tokens = served.budget_tokens
+        self._batcher.load.step_tokens = served.step_tokens
         self.metrics.note_model(served.version, served.engine)
         log_event("model", version=served.version, engine=served.engine, model_uri=served.reference.uri)
 

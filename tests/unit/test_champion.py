@@ -8,6 +8,7 @@ import pytest
 
 from sentiment import loading, registry, schema
 from sentiment.errors import ModelError, ModelLoadError
+from sentiment.inference.engines import load_engine
 from sentiment.inference.settings import load_settings
 from sentiment.serving.champion import Champion, load_served_model
 
@@ -83,6 +84,8 @@ def test_a_real_model_is_loaded_checked_and_served(use_tiny_model):
     served = load_served_model("models:/sentiment@champion", {}, False, None)
     carried = load_settings(served.reference.folder / "artifacts" / "encoder")
     assert (served.version, served.engine) == ("1", carried.cpu_engine)
+    engine = load_engine(served.reference.folder / "artifacts" / "encoder", carried.cpu_engine)
+    assert (served.budget_tokens, served.step_tokens) == (engine.budget_tokens, engine.step_tokens)
 
 
 def test_a_uri_without_versions_is_not_looked_at_again():

@@ -39,11 +39,11 @@ class WordModel:
         return (label, 0.75, 2 + len(text.split()), False, schema.ENCODER, None)
 
 
-def make_served_model(version="7", model=None):
+def make_served_model(version="7", model=None, budget_tokens=512, step_tokens=32):
     reference = SimpleNamespace(
         version=version, uri="models:/sentiment@champion", pinned_uri=f"models:/sentiment/{version}"
     )
-    return ServedModel(reference, model or WordModel(), "int8", 512)
+    return ServedModel(reference, model or WordModel(), "int8", budget_tokens, step_tokens)
 
 
 @pytest.fixture

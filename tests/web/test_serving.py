@@ -560,12 +560,13 @@ class Registry:
         self.version = "1"
         self.is_broken = False
         self.n_loads = 0
+        self.sizes = {}
 
     def load(self, uri):
         self.n_loads += 1
         if self.is_broken:
             raise ModelLoadError(f"cannot load: {CANARY}")
-        return make_served_model(self.version)
+        return make_served_model(self.version, **self.sizes)
 
     def make_champion(self):
         champion = Champion("models:/sentiment@champion", self.load, lambda uri: self.version)
@@ -588,6 +589,17 @@ def test_a_new_champion_is_served_without_a_restart(start_service):
     wait_for(lambda: post(client, ["good"]).json()["model_version"] == "2")
     assert 'sentiment_model_info{engine="int8",version="2"} 1.0' in client.get("/metrics").text
     assert registry.n_loads == 2
+
+
+def test_a_new_champions_engine_says_how_large_minibatches_are_and_how_rows_are_padded(start_service):
+    registry = Registry()
+    client = start_service(champion=registry.make_champion(), reload_seconds=0.02)
+    batcher = client.service._batcher
+    assert (batcher.budget_tokens, batcher.load.estimate_tokens("word")) == (512, 32)
+    registry.sizes = {"budget_tokens": 64, "step_tokens": 8}
+    registry.version = "2"
+    wait_for(lambda: post(client, ["good"]).json()["model_version"] == "2")
+    assert (batcher.budget_tokens, batcher.load.estimate_tokens("word")) == (64, 8)
 
 
 def test_a_broken_champion_leaves_the_old_one_serving_is_logged_and_not_loaded_again(start_service, caplog):
