@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sentiment.tables.session import JVM_OPTIONS
+
 HOME = Path(__file__).resolve().parents[2]
 SUMMARY = {
     "input_rows": 3,
@@ -25,6 +27,7 @@ SUMMARY = {
 SPARK_SUBMIT = """#!/usr/bin/env bash
 printf '%s\\n' "$@" >"$CALLS"
 printf '%s' "${MLFLOW_TRACKING_URI-unset}" >"$CALLS.tracking"
+printf '%s' "${SPARK_SUBMIT_OPTS-unset}" >"$CALLS.java"
 if [[ -n ${FAKE_SUMMARY:-} ]]; then
   mkdir -p "$(dirname "${@: -1}")" && printf '%s' "$FAKE_SUMMARY" >"${@: -1}"
 fi
@@ -100,6 +103,18 @@ def test_run_scores_and_writes_stats_in_the_root(tree: Tree) -> None:
     ]
     assert json.loads((tree.root / "var/nightly/score.json").read_text()) == SUMMARY
     assert json.loads(tree.stats.read_text())["scored rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, JVM_OPTIONS), ({"SPARK_SUBMIT_OPTS": "-Dour=own"}, f"{JVM_OPTIONS} -Dour=own")],
+)
+def test_jvm_gets_the_sessions_options_before_those_that_are_set(
+    given: dict[str, str], expected: str, tree: Tree
+) -> None:
+    tree.run(**PATHS, **given)
+
+    assert tree.calls.with_suffix(".java").read_text() == expected
 
 
 def test_further_arguments_come_after_the_paths_and_stay_whole(tree: Tree) -> None:
