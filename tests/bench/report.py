@@ -43,15 +43,34 @@ def describe_machine() -> str:
 
 
 def write(path: Path, folder: Path) -> None:
-    """Write batch.md and batch.png of the results at `path`."""
+    """Write batch.md of the results at `path`, and batch.png if speeds were compared."""
     results = json.loads(path.read_text())
     (folder / "batch.md").write_text(tabulate(results))
-    _draw(results).savefig(folder / "batch.png", dpi=110)
+    sizes = _find_sizes(results)
+    if sizes:
+        _draw(results, sizes).savefig(folder / "batch.png", dpi=110)
 
 
 def tabulate(results: dict[str, Any]) -> str:
-    """The comparison as a Markdown table, with what it was measured on."""
-    sizes = [size for size in ("distilbert", "minilm") if size in results]
+    """What was measured of comparison and scale as Markdown tables, with what it was measured on."""
+    sizes = _find_sizes(results)
+    tables = [_tabulate_rates(results, sizes)] if sizes else []
+    tables += [_tabulate_scale(results["scale"])] if "scale" in results else []
+    notes = [
+        f"{size}: {results[size]['rows']:,} reviews of {results[size]['tokens_per_review']:.0f} tokens "
+        f"(ONNX Runtime {results[size]['fast_rows']:,}, the slower ones {results[size]['slow_rows']} of the "
+        "same lengths)"
+        for size in sizes
+    ]
+    measured = ". ".join([results["machine"], *(["; ".join(notes)] if notes else [])])
+    return "\n\n".join([*tables, f"{measured}."]) + "\n"
+
+
+def _find_sizes(results: dict[str, Any]) -> list[str]:
+    return [size for size in ("distilbert", "minilm") if size in results]
+
+
+def _tabulate_rates(results: dict[str, Any], sizes: list[str]) -> str:
     lines = ["| reviews/s on the same cores | " + " | ".join(sizes) + " |", "|---|" + "---|" * len(sizes)]
     for name, words in NAMES.items():
         cells = []
@@ -59,19 +78,20 @@ def tabulate(results: dict[str, Any]) -> str:
             rate = results[size]["rates"][name]
             cells.append(f"{rate:.1f} ({results[size]['rates']['ours_spark'] / rate:.1f}x)")
         lines.append(f"| {words} | " + " | ".join(cells) + " |")
-    notes = [
-        f"{size}: {results[size]['rows']:,} reviews of {results[size]['tokens_per_review']:.0f} tokens "
-        f"(ONNX Runtime {results[size]['fast_rows']:,}, the slower ones {results[size]['slow_rows']} of the "
-        "same lengths)"
-        for size in sizes
-    ]
-    return "\n".join([*lines, "", f"{results['machine']}. {'; '.join(notes)}."]) + "\n"
+    return "\n".join(lines)
 
 
-def _draw(results: dict[str, Any]) -> Any:
+def _tabulate_scale(scale: dict[str, Any]) -> str:
+    lines = ["| rows, tiny encoder | rows/s | driver, MB | worker, MB |", "|---|---|---|---|"]
+    for rows, found in scale.items():
+        values = (found[name] for name in ("rows_per_second", "driver_peak_mb", "worker_peak_mb"))
+        lines.append(f"| {int(rows):,} | " + " | ".join(f"{value:,.0f}" for value in values) + " |")
+    return "\n".join(lines)
+
+
+def _draw(results: dict[str, Any], sizes: list[str]) -> Any:
     from matplotlib.figure import Figure
 
-    sizes = [size for size in ("distilbert", "minilm") if size in results]
     figure = Figure(figsize=(9, 1.2 + 2.2 * len(sizes)), layout="constrained")
     panels = figure.subplots(len(sizes), 1, squeeze=False)[:, 0]
     for size, axes in zip(sizes, panels, strict=True):
