@@ -14,6 +14,8 @@ SKIP_REASON = "_skip_reason"
 EARLY_REASON = "_early_reason"
 TASKS_PER_CORE = 4
 """At least so many tasks a core: the last ones end together, and progress moves."""
+_KEYS_PER_TASK = 50_000
+"""So many keys at most are held at once where keys are counted: a table may have any number."""
 _GROUP = "_group"
 
 
@@ -38,10 +40,13 @@ def identify(reviews: DataFrame, past: Past) -> DataFrame:
     return rows.select(*map(column, ids), schema.TEXT, KEY, schema.TEXT_DIGEST, reason.alias(SKIP_REASON))
 
 
-def find_repeated(rows: DataFrame) -> DataFrame:
-    """The keys that occur more than once among the rows (`identify`) that are not skipped."""
-    active = rows.where(F.col(SKIP_REASON).isNull() & F.col(KEY).isNotNull())
-    return active.groupBy(KEY).count().where("count > 1").select(KEY)
+def find_repeated(rows: DataFrame, n_rows: int) -> DataFrame:
+    """The keys that occur more than once among these `n_rows` rows (`identify`), skipped ones apart."""
+    keys = rows.where(F.col(SKIP_REASON).isNull() & F.col(KEY).isNotNull()).select(KEY)
+    # Parted before they are counted: hardly a key occurs twice, so counting each file's first would
+    # merge next to nothing, and hold all of its keys.
+    parted = keys.repartition(-(-n_rows // _KEYS_PER_TASK), KEY)
+    return parted.groupBy(KEY).count().where("count > 1").select(KEY)
 
 
 def leave_repeated(rows: DataFrame, repeated: DataFrame) -> DataFrame:

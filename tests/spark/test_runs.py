@@ -23,7 +23,7 @@ from sentiment.errors import (
     StoreError,
     StoreLockedError,
 )
-from sentiment.tables import chunks, runs
+from sentiment.tables import chunks, runs, selection
 from sentiment.tables.runs import run_scoring
 from sentiment.tables.store import open_store
 from tests.conftest import make_reviews
@@ -137,6 +137,22 @@ def test_partitions_do_not_change_the_scores(score, write_parquet, tmp_path):
     few, many = (read_published(tmp_path / f"by-{tasks}") for tasks in (10, 200))
     assert few["label"].equals(many["label"])
     assert (few["score"] - many["score"]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("keys_per_task", [7, 50_000])
+def test_ids_that_occur_in_two_chunks_are_settled_together(
+    score, write_parquet, tmp_path, monkeypatch, keys_per_task
+):
+    monkeypatch.setattr(selection, "_KEYS_PER_TASK", keys_per_task)
+    reviews = make_reviews(60)
+    same = reviews.iloc[:3]  # the same id and text again
+    other = reviews.iloc[3:5].assign(text="Another text.")
+    summary = score(write_parquet(pd.concat([reviews, same, other])), chunk_rows=20)
+    assert (summary.input_rows, summary.scored_rows, summary.repeated_rows) == (65, 58, 3)
+    assert summary.rejected_by_reason == {"duplicate_id": 4}
+    assert sorted(read_published(tmp_path / "scores")["review_id"]) == sorted(
+        reviews["review_id"].drop(index=[3, 4])
+    )
 
 
 def test_a_second_run_scores_nothing_and_changes_nothing(score, write_parquet, tmp_path):
