@@ -15,7 +15,7 @@ EARLY_REASON = "_early_reason"
 TASKS_PER_CORE = 4
 """At least so many tasks a core: the last ones end together, and progress moves."""
 _KEYS_PER_TASK = 50_000
-"""So many keys at most are held at once where keys are counted: a table may have any number."""
+"""About so many keys are held at once where keys are counted: a table may have any number."""
 _GROUP = "_group"
 
 

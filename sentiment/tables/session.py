@@ -41,7 +41,7 @@ _SETTINGS = {
 JVM_OPTIONS = "-XX:GCTimeRatio=1 -XX:MinHeapFreeRatio=5 -XX:MaxHeapFreeRatio=30"
 """Collect before the heap is grown, though the job holds only about 150 MB: G1 grows it when short
 collections come close together, as they do while a large file is read, and where much of it was garbage
-when it was marked. No collector is chosen, so that these agree with whatever options the platform gives.
+when it was marked. No collector is chosen: Java does not start with two, and a platform may name its own.
 `jobs/nightly.sh` has them too."""
 _JVM_OPTIONS_VARIABLE = "SPARK_SUBMIT_OPTS"
 """Java options that come before those of spark-defaults.conf and of the command line, which win."""
