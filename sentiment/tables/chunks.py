@@ -52,8 +52,8 @@ def make_chunks(plan: Plan, spark: SparkSession, work: Path) -> Iterator[Chunk]:
     repeated = None
     n_foreign = 0
     if later:
-        repeated_keys = find_repeated(read(plan.pending), count_rows(plan.pending))
-        repeated_keys.write.parquet(str(work / "repeated"))
+        n_pending = count_rows(plan.pending)
+        find_repeated(read(plan.pending), n_pending).write.parquet(str(work / "repeated"))
         repeated = spark.read.parquet(str(work / "repeated"))
         n_foreign = keep_repeated(read(later), repeated).count()
     for number, part in enumerate(parts):
