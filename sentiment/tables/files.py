@@ -145,6 +145,28 @@ def check_contents(file: InputFile, columns: Iterable[str]) -> None:
         )
 
 
+def find_bytes(file: InputFile, start_row: int, stop_row: int) -> tuple[int, int]:
+    """Bytes [start, stop) of the file in which the row groups lie that hold rows [start_row, stop_row).
+
+    Raises UnreadableFileError if the footer cannot be read any more.
+    """
+    try:
+        metadata = pq.read_metadata(file.path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file.path, error) from error
+    starts, stops, at = [], [], 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        if at < stop_row and at + group.num_rows > start_row:
+            chunks = [group.column(i) for i in range(group.num_columns)]
+            # Writers that use no dictionary leave its offset out, or write 0.
+            offsets = [min(filter(None, (c.dictionary_page_offset, c.data_page_offset))) for c in chunks]
+            starts.append(min(offsets))
+            # Readers count a group's middle from its first column, wherever in the group that lies.
+            stops.append(max(offsets) + sum(chunk.total_compressed_size for chunk in chunks))
+        at += group.num_rows
+    return min(starts), max(stops)
+
+
 def partition_values(path: Path, root: Path) -> dict[str, str]:
     """The keys and values that the folders between `root` and the file give to it."""
     parts = (part.partition("=") for part in path.relative_to(root).parts[:-1] if "=" in part)

@@ -11,14 +11,18 @@ from pyspark.sql.types import StringType
 
 from .. import schema
 from ..errors import UnreadableFileError
-from .files import BadFile, Columns
+from .files import BadFile, Columns, find_bytes
 from .inspection import ReviewTable
 from .manifests import Window
 from .planning import Slice
+from .splits import keep_splits
 
 IS_OUTSIDE = "_is_outside"
 _POSITION = "_metadata.row_index"
 """Spark's number of a row in its Parquet file, from 0."""
+_SMALL_SHARE = 0.5
+"""A slice of no more of its file is read by its splits alone. They hold its text too; larger slices are
+read for their ids, to compare them, and Spark then leaves the texts in the file."""
 
 
 def read_reviews(
@@ -46,7 +50,10 @@ def read_reviews(
                 rows = reader.parquet(str(piece.file.path)).where(
                     (F.col(_POSITION) >= piece.start_row) & (F.col(_POSITION) < piece.stop_row)
                 )
-                parts.append(_select(rows, table.columns, nulls, window))
+                selected = _select(rows, table.columns, nulls, window)
+                if piece.rows <= piece.file.rows * _SMALL_SHARE:
+                    selected = keep_splits(selected, *find_bytes(piece.file, piece.start_row, piece.stop_row))
+                parts.append(selected)
     return functools.reduce(DataFrame.unionByName, parts)
 
 

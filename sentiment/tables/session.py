@@ -25,6 +25,8 @@ _SETTINGS = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
     # The default, 4,096 texts, is arrays of megabytes, for which G1 collects and grows again and again.
     "spark.sql.parquet.columnarReaderBatchSize": "512",
+    # A slice of a large file is read in whole splits: the default, 128 MB, is hundreds of thousands of rows.
+    "spark.sql.files.maxPartitionBytes": "32m",
     "spark.python.worker.reuse": "true",
     # `day=01` is an id as it stands, not the number 1.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
@@ -38,11 +40,19 @@ _SETTINGS = {
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
 }
-JVM_OPTIONS = "-XX:GCTimeRatio=1 -XX:MinHeapFreeRatio=5 -XX:MaxHeapFreeRatio=30"
-"""Collect before the heap is grown, though the job holds only about 150 MB: G1 grows it when short
-collections come close together, as they do while a large file is read, and where much of it was garbage
-when it was marked. No collector is chosen: Java does not start with two, and a platform may name its own.
-`jobs/nightly.sh` has them too."""
+JVM_OPTIONS = " ".join(
+    (
+        # The model does the work: the second compiler's code costs more memory than it saves time.
+        "-XX:TieredStopAtLevel=1",
+        # G1 grows the heap when short collections come close together, as they do while a large file is
+        # read, and where much of it was garbage when it was marked: the job holds only about 150 MB.
+        *("-XX:NewSize=64m", "-XX:GCTimeRatio=1", "-XX:MinHeapFreeRatio=5", "-XX:MaxHeapFreeRatio=30"),
+        # Each thread keeps a copy of the largest buffer that it has read a file with.
+        "-Djdk.nio.maxCachedBufferSize=262144",
+    )
+)
+"""What keeps the JVM small. No collector is chosen: Java does not start with two, and a platform may name
+its own. `jobs/nightly.sh` has them too."""
 _JVM_OPTIONS_VARIABLE = "SPARK_SUBMIT_OPTS"
 """Java options that come before those of spark-defaults.conf and of the command line, which win."""
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")

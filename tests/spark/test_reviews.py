@@ -1,7 +1,11 @@
+import numpy as np
+import pandas as pd
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chispa import assert_df_equality
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from sentiment.tables.inspection import check_columns, inspect_reviews
@@ -11,10 +15,41 @@ from sentiment.tables.selection import Past, identify, spread_rows
 from tests.conftest import make_reviews
 
 
-def read(spark, path, id_col="review_id", text_col="text"):
+def read(spark, path, id_col="review_id", text_col="text", bounds=None):
     table = inspect_reviews(str(path), check_columns(id_col, text_col))
-    slices = [Slice(file, 0, file.rows) for file in table.files]
+    slices = [Slice(file, *pair) for file in table.files for pair in bounds or [(0, file.rows)]]
     return read_reviews(spark, table, slices).drop(IS_OUTSIDE)
+
+
+@pytest.fixture
+def small_splits(spark):
+    """Splits of 4,000 bytes, so that small files have many."""
+    name = "spark.sql.files.maxPartitionBytes"
+    usual = spark.conf.get(name)
+    spark.conf.set(name, "4000")
+    yield
+    spark.conf.set(name, usual)
+
+
+def _write_by_spark(reviews, path):
+    session = SparkSession.getActiveSession()
+    rows = (
+        session.createDataFrame(reviews)
+        .coalesce(1)
+        .sortWithinPartitions(F.expr("cast(substr(review_id, 2) as int)"))
+    )
+    small = {"parquet.block.size": 4_000, "parquet.page.size": 500, "parquet.block.size.row.check.max": 50}
+    rows.write.options(**small, **{"parquet.block.size.row.check.min": 10}).parquet(str(path))
+
+
+WRITERS = {
+    "pyarrow": lambda reviews, path: reviews.to_parquet(path, row_group_size=37),
+    "pyarrow, plain": lambda reviews, path: reviews.to_parquet(
+        path, row_group_size=37, use_dictionary=False, compression=None
+    ),
+    "polars": lambda reviews, path: polars.from_pandas(reviews).write_parquet(path, row_group_size=37),
+    "spark": _write_by_spark,
+}
 
 
 def test_text_columns_are_joined_without_nulls_and_null_only_if_all_are(spark, write_parquet):
@@ -65,3 +100,56 @@ def test_one_file_keeps_all_cores_busy(spark, write_parquet, rows):
     assert sum(sizes) == rows
     if rows == 400:
         assert max(sizes) < 2.5 * rows / len(sizes)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_slice_has_its_rows_and_is_read_from_its_own_splits(spark, tmp_path, small_splits, writer):
+    reviews = make_reviews(1_000)
+    path = tmp_path / "reviews.parquet"
+    WRITERS[writer](reviews, path)
+    n_splits = read(spark, path).rdd.getNumPartitions()
+    assert n_splits > 6
+    for bounds in ([(0, 1)], [(36, 38)], [(500, 737)], [(999, 1_000)], [(0, 400), (740, 741), (990, 1_000)]):
+        found = read(spark, path, bounds=bounds)
+        expected = pd.concat([reviews[start:stop] for start, stop in bounds])
+        assert sorted(map(tuple, found.collect())) == sorted(
+            zip(expected.review_id, expected.text, strict=True)
+        )
+        share = len(expected) / len(reviews)
+        assert found.rdd.getNumPartitions() <= n_splits * share + 3 * len(bounds)
+
+
+def test_a_slice_is_what_these_rows_of_the_whole_file_are(spark, tmp_path, small_splits):
+    """Whatever the types of ids, and with texts that are null or no UTF-8."""
+    n = 200
+    numbers = np.arange(n)
+    broken = pa.array([b"\xff\xfe" if i % 7 == 0 else b"fine %d" % i for i in range(n)]).cast(pa.binary())
+    ids = {
+        "instant": pa.array(numbers).cast(pa.timestamp("ns")),
+        "moment": pa.array(numbers).cast(pa.timestamp("us", "UTC")),
+        "day": pa.array(numbers.astype("int32")).cast(pa.date32()),
+        "large": pa.array(numbers.astype("uint64")),
+        "price": pa.array(numbers).cast(pa.decimal128(25, 2)),
+        "word": pa.array([f"w{i}" for i in range(n)]).dictionary_encode(),
+        "odd`name.": pa.array(numbers),
+        "nothing": pa.nulls(n),
+    }
+    text = pa.StringArray.from_buffers(n, *broken.buffers()[1:], broken.buffers()[0])
+    path = tmp_path / "region=01" / "part[1].parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({**ids, "text": text}), path, row_group_size=9)
+    names = ",".join(["region", *ids])
+    whole = read(spark, tmp_path, names).withColumn("text", F.hex("text"))
+    found = read(spark, tmp_path, names, bounds=[(50, 90)]).withColumn("text", F.hex("text"))
+    assert found.schema == whole.schema
+    expected = whole.where(F.col("large").between(50, 89)).collect()
+    assert len(expected) == 40
+    assert sorted(found.collect(), key=str) == sorted(expected, key=str)
+
+
+def test_of_most_of_a_file_only_the_columns_that_are_asked_for_are_read(spark, write_parquet, small_splits):
+    ids = read(spark, write_parquet(make_reviews(1_000)), bounds=[(0, 900)]).select("review_id")
+    columns = ids._jdf.queryExecution().executedPlan().toString().partition("ReadSchema: ")[2]
+    assert "review_id" in columns
+    assert "text" not in columns
+    assert ids.count() == 900
