@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
@@ -45,15 +45,7 @@ def read_reviews(
         if whole:
             rows = reader.parquet(*(str(piece.file.path) for piece in whole))
             parts.append(_select(rows, table.columns, nulls, window))
-        for piece in alike:
-            if not piece.is_whole:
-                rows = reader.parquet(str(piece.file.path)).where(
-                    (F.col(_POSITION) >= piece.start_row) & (F.col(_POSITION) < piece.stop_row)
-                )
-                selected = _select(rows, table.columns, nulls, window)
-                if piece.rows <= piece.file.rows * _SMALL_SHARE:
-                    selected = keep_splits(selected, *find_bytes(piece.file, piece.start_row, piece.stop_row))
-                parts.append(selected)
+        parts += [_read_slice(reader, piece, table.columns, window) for piece in alike if not piece.is_whole]
     return functools.reduce(DataFrame.unionByName, parts)
 
 
@@ -70,6 +62,17 @@ def find_unreadable(
             said = f"{file.path}: Spark cannot read it ({type(error).__name__}); write it anew, or remove it"
             bad.append(BadFile(file.path, UnreadableFileError(said)))
     return bad
+
+
+def _read_slice(reader: DataFrameReader, piece: Slice, columns: Columns, window: Window | None) -> DataFrame:
+    position = F.col(_POSITION)
+    rows = reader.parquet(str(piece.file.path)).where(
+        (position >= piece.start_row) & (position < piece.stop_row)
+    )
+    selected = _select(rows, columns, piece.file.null_columns, window)
+    if piece.rows > piece.file.rows * _SMALL_SHARE:
+        return selected
+    return keep_splits(selected, *find_bytes(piece.file, piece.start_row, piece.stop_row))
 
 
 def _select(rows: DataFrame, columns: Columns, nulls: Iterable[str], window: Window | None) -> DataFrame:
