@@ -31,7 +31,8 @@ def read_reviews(
     """The id columns, `text`, and `_is_outside` of the window, one row per row of the slices.
 
     An id is null where its bytes are no UTF-8, `text` where all text columns are null. `_is_outside` is
-    true where the date is outside, null or no date. Lazy.
+    true where the date is outside, null or no date. Lazy, but for the footers of files of which a part is
+    read: raises UnreadableFileError if one cannot be.
     """
     # A name such as part[1].parquet is a name, not a pattern.
     reader = spark.read.option("__globPaths__", "false")

@@ -120,7 +120,7 @@ def test_a_slice_has_its_rows_and_is_read_from_its_own_splits(spark, tmp_path, s
 
 
 def test_a_slice_is_what_these_rows_of_the_whole_file_are(spark, tmp_path, small_splits):
-    """Whatever the types of ids, and with texts that are null or no UTF-8."""
+    """Whatever the types of ids, and with texts that are no UTF-8."""
     n = 200
     numbers = np.arange(n)
     broken = pa.array([b"\xff\xfe" if i % 7 == 0 else b"fine %d" % i for i in range(n)]).cast(pa.binary())
