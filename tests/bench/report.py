@@ -16,6 +16,13 @@ NAMES = {
     "predict_batch_udf": "predict_batch_udf, torch, 64",
     "hf_pipeline_udf": "HF pipeline in a pandas UDF, 32",
 }
+_SHARES = {
+    "Spark job to bare loop": "{spark_to_loop:.2f}",
+    "bare loop to the int8 matrix products": "{roofline_share:.0%} of {roofline_gops:,.0f} GOP/s",
+    "a worker is ready after": "{worker_start_seconds:.2f} s",
+    "a worker's peak, resident (shared pages divided)": "{worker_peak_mb:.0f} MB ({worker_peak_pss_mb:.0f})",
+}
+"""Rows of the table of what is no comparison, with the form of a cell."""
 _VERSIONS = ("torch", "transformers", "openvino", "onnxruntime", "pyspark", "mlflow", "tokenizers")
 
 
@@ -52,10 +59,11 @@ def write(path: Path, folder: Path) -> None:
 
 
 def tabulate(results: dict[str, Any]) -> str:
-    """What was measured of comparison and scale as Markdown tables, with what it was measured on."""
+    """What was measured as Markdown tables and lines, with what it was measured on."""
     sizes = _find_sizes(results)
-    tables = [_tabulate_rates(results, sizes)] if sizes else []
+    tables = [_tabulate_rates(results, sizes), _tabulate_shares(results, sizes)] if sizes else []
     tables += [_tabulate_scale(results["scale"])] if "scale" in results else []
+    tables += [write_line(results[name]) for name, write_line in _LINES.items() if name in results]
     notes = [
         f"{size}: {results[size]['rows']:,} reviews of {results[size]['tokens_per_review']:.0f} tokens "
         f"(ONNX Runtime {results[size]['fast_rows']:,}, the slower ones {results[size]['slow_rows']} of the "
@@ -81,12 +89,48 @@ def _tabulate_rates(results: dict[str, Any], sizes: list[str]) -> str:
     return "\n".join(lines)
 
 
+def _tabulate_shares(results: dict[str, Any], sizes: list[str]) -> str:
+    lines = ["| this project | " + " | ".join(sizes) + " |", "|---|" + "---|" * len(sizes)]
+    for words, cell in _SHARES.items():
+        lines.append(f"| {words} | " + " | ".join(cell.format(**results[size]) for size in sizes) + " |")
+    return "\n".join(lines)
+
+
+def _describe_skew(skew: dict[str, float]) -> str:
+    found = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in skew.items())
+    return f"Last task to median task: {found}."
+
+
+def _describe_parity(parity: dict[str, Any]) -> str:
+    return (
+        f"The model's engine against float32, {parity['labelled_rows']:,} labelled reviews: accuracy loss "
+        f"{parity['accuracy_loss_points']:.2f} points, {parity['flip_share']:.2%} of labels flipped, mean "
+        f"shift {parity['mean_shift']:.4f}. Alone against in company, {parity['rows']:,} reviews: shift "
+        f"{parity['alone_shift_p99']:.4f} at the 99th percentile, {parity['alone_shift_max']:.4f} at most, "
+        f"{parity['alone_flips']} labels flipped."
+    )
+
+
+def _describe_cascade(cascade: dict[str, Any]) -> str:
+    sets = {"in the domain": cascade, "clothing": cascade["clothing"]}
+    found = "; ".join(
+        f"{name}, {of['rows']:,} reviews: {of['speedup']:.2f} times the encoder alone, "
+        f"{of['share_early']:.0%} decided early, accuracy {of['accuracy_change_points']:+.2f} points"
+        for name, of in sets.items()
+    )
+    none = " No threshold passed for this model: its cascade is off." if not cascade["share_early"] else ""
+    return f"Cascade, {found}.{none}"
+
+
 def _tabulate_scale(scale: dict[str, Any]) -> str:
     lines = ["| rows, tiny encoder | rows/s | driver, MB | worker, MB |", "|---|---|---|---|"]
     for rows, found in scale.items():
         values = (found[name] for name in ("rows_per_second", "driver_peak_mb", "worker_peak_mb"))
         lines.append(f"| {int(rows):,} | " + " | ".join(f"{value:,.0f}" for value in values) + " |")
     return "\n".join(lines)
+
+
+_LINES = {"skew": _describe_skew, "parity": _describe_parity, "cascade": _describe_cascade}
 
 
 def _draw(results: dict[str, Any], sizes: list[str]) -> Any:
