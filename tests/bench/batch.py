@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +32,12 @@ PEERS = {
 }
 """Key of the report to the variant that is timed: of a loop, a process of one thread a core, as ours has.
 One process of two threads was slower where both were timed, on a busy machine."""
-_PASS_SECONDS = 45.0
-"""A pass of ours is planned to take no longer: the whole ends within half an hour on slow cores too."""
-_LIKELY_SHARE = 0.75
-"""Of the roofline, by ours at most (measured: 0.3 to 0.75)."""
 SCALE_ROWS = (10_000, 100_000, 1_000_000)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is run: reviews for ours, for the fast peer and for the slow ones, and repetitions.
-
-    Of `rows` and `fast_rows` a slow machine takes fewer (`_fit_to_machine`).
-    """
+    """How much is run: reviews for ours, for the fast peer and for the slow ones, and repetitions."""
 
     rows: int
     fast_rows: int
@@ -119,12 +112,8 @@ def compare(name: str, encoder: Path, plan: Plan) -> dict[str, Any]:
     cache = FOLDER / "cache" / name
     cache.mkdir(parents=True, exist_ok=True)
     preparation.prepare(encoder, cache)
-    shape = encoders.read_shape(encoder)
     texts = corpus.draw_texts(corpus.load_texts(), plan.rows, seed=1)
     lengths = corpus.count_tokens(texts, encoder)
-    plan = _fit_to_machine(plan, shape, sum(lengths))
-    texts, lengths = texts[: plan.rows], lengths[: plan.rows]
-    n_tokens = sum(lengths)
     whole = corpus.write_table(texts, cache / "reviews.parquet")
     fast, slow = (
         corpus.write_table(
@@ -132,7 +121,7 @@ def compare(name: str, encoder: Path, plan: Plan) -> dict[str, Any]:
         )
         for rows in (plan.fast_rows, plan.slow_rows)
     )
-    print(f"  {plan.rows:,} reviews of {n_tokens / plan.rows:.0f} tokens", file=sys.stderr)
+    print(f"  {sum(lengths) / len(lengths):.0f} tokens a review", file=sys.stderr)
     with ExitStack() as stack:
         contenders: dict[str, Hosted] = {}
         for key, open_ours in OURS.items():
@@ -147,6 +136,7 @@ def compare(name: str, encoder: Path, plan: Plan) -> dict[str, Any]:
             )
         end_to_end = {name: c.rate_end_to_end(measured[name].median) for name, c in contenders.items()}
     rates = {name: value.median for name, value in measured.items()}
+    shape, n_tokens = encoders.read_shape(encoder), sum(lengths)
     gops = roofline.measure(shape)
     seconds = plan.rows / rates["ours_loop"]
     needed = roofline.count_linear_operations(shape, n_tokens)
@@ -156,7 +146,7 @@ def compare(name: str, encoder: Path, plan: Plan) -> dict[str, Any]:
         "rows": plan.rows,
         "fast_rows": plan.fast_rows,
         "slow_rows": plan.slow_rows,
-        "tokens_per_review": n_tokens / plan.rows,
+        "tokens_per_review": n_tokens / len(lengths),
         "rows_per_second": rates["ours_spark"],
         "rates": rates,
         "spreads": {name: value.spread for name, value in measured.items()},
@@ -170,16 +160,6 @@ def compare(name: str, encoder: Path, plan: Plan) -> dict[str, Any]:
         "worker_peak_mb": memory.peaks.worker_mb,
         "worker_peak_pss_mb": memory.peaks.worker_pss_mb,
     }
-
-
-def _fit_to_machine(plan: Plan, shape: encoders.EncoderShape, n_tokens: int) -> Plan:
-    """The plan with fewer reviews if ours would take over _PASS_SECONDS for all of them, of `n_tokens`."""
-    with roofline.open_roofline("openvino", shape) as run_pass:
-        gops = run_pass()
-    seconds = roofline.count_linear_operations(shape, n_tokens) / (gops * 1e9 * _LIKELY_SHARE)
-    share = min(1.0, _PASS_SECONDS / seconds)
-    rows, fast_rows = (max(plan.slow_rows, int(rows * share)) for rows in (plan.rows, plan.fast_rows))
-    return replace(plan, rows=rows, fast_rows=fast_rows)
 
 
 def measure_skew(plan: Plan) -> dict[str, float]:

@@ -48,9 +48,7 @@ def _count_layer_operations(shape: EncoderShape) -> int:
 
 
 @contextmanager
-def open_roofline(
-    method: str, shape: EncoderShape, cores: int = 2, logs: Path = LOGS
-) -> Iterator[Callable[[], float]]:
+def open_roofline(method: str, shape: EncoderShape, cores: int, logs: Path) -> Iterator[Callable[[], float]]:
     """A contender whose rate is GOP/s (10^9 operations): a process of one thread a core, all at once.
 
     `method` is one of `METHODS`. Every layer has weights of its own, as in the encoder.
