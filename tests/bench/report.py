@@ -79,21 +79,17 @@ def _find_sizes(results: dict[str, Any]) -> list[str]:
 
 
 def _tabulate_rates(results: dict[str, Any], sizes: list[str]) -> str:
-    lines = ["| reviews/s on the same cores | " + " | ".join(sizes) + " |", "|---|" + "---|" * len(sizes)]
-    for name, words in NAMES.items():
-        cells = []
-        for size in sizes:
-            rate = results[size]["rates"][name]
-            cells.append(f"{rate:.1f} ({results[size]['rates']['ours_spark'] / rate:.1f}x)")
-        lines.append(f"| {words} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    def cell(size: str, name: str) -> str:
+        rates = results[size]["rates"]
+        return f"{rates[name]:.1f} ({rates['ours_spark'] / rates[name]:.1f}x)"
+
+    rows = [[words, *(cell(size, name) for size in sizes)] for name, words in NAMES.items()]
+    return _write_table(["reviews/s on the same cores", *sizes], rows)
 
 
 def _tabulate_shares(results: dict[str, Any], sizes: list[str]) -> str:
-    lines = ["| this project | " + " | ".join(sizes) + " |", "|---|" + "---|" * len(sizes)]
-    for words, cell in _SHARES.items():
-        lines.append(f"| {words} | " + " | ".join(cell.format(**results[size]) for size in sizes) + " |")
-    return "\n".join(lines)
+    rows = [[words, *(form.format(**results[size]) for size in sizes)] for words, form in _SHARES.items()]
+    return _write_table(["this project", *sizes], rows)
 
 
 def _describe_skew(skew: dict[str, float]) -> str:
@@ -118,16 +114,20 @@ def _describe_cascade(cascade: dict[str, Any]) -> str:
         f"{of['share_early']:.0%} decided early, accuracy {of['accuracy_change_points']:+.2f} points"
         for name, of in sets.items()
     )
-    none = " No threshold passed for this model: its cascade is off." if not cascade["share_early"] else ""
-    return f"Cascade, {found}.{none}"
+    unused = "" if cascade["share_early"] else " No review was decided early, as without a cascade."
+    return f"Cascade, {found}.{unused}"
 
 
 def _tabulate_scale(scale: dict[str, Any]) -> str:
-    lines = ["| rows, tiny encoder | rows/s | driver, MB | worker, MB |", "|---|---|---|---|"]
-    for rows, found in scale.items():
-        values = (found[name] for name in ("rows_per_second", "driver_peak_mb", "worker_peak_mb"))
-        lines.append(f"| {int(rows):,} | " + " | ".join(f"{value:,.0f}" for value in values) + " |")
-    return "\n".join(lines)
+    keys = ("rows_per_second", "driver_peak_mb", "worker_peak_mb")
+    rows = [[f"{int(rows):,}", *(f"{found[key]:,.0f}" for key in keys)] for rows, found in scale.items()]
+    return _write_table(["rows, tiny encoder", "rows/s", "driver, MB", "worker, MB"], rows)
+
+
+def _write_table(head: list[str], rows: list[list[str]]) -> str:
+    rule = "|---" * len(head) + "|"
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (head, *rows))
+    return "\n".join([first, rule, *others])
 
 
 _LINES = {"skew": _describe_skew, "parity": _describe_parity, "cascade": _describe_cascade}
