@@ -64,6 +64,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         ("reviews/s while scoring", f"{summary['rows_per_second']:,.1f}"),
         ("seconds in all", f"{summary['seconds']:,.1f}"),
         ("engine", ", ".join(summary["engines"]) or "-"),
+        ("instruction set", ", ".join(summary["instruction_sets"]) or "-"),
         ("Python workers / model loads", f"{summary['python_workers']} / {summary['model_loads']}"),
         ("model version", summary["model_version"]),
         ("batch", "\n".join(summary["batches"]) or "none: nothing was pending"),

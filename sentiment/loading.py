@@ -17,6 +17,8 @@ from .requirements import REQUIREMENTS_FILE, find_mismatches
 
 ALLOW_UNVERIFIED_VARIABLE = "SENTIMENT_ALLOW_UNVERIFIED"
 VERIFY_KEY_VARIABLE = "SENTIMENT_VERIFY_KEY"
+# Models log under this name (`inference.engines`), whatever the package is called that they carry.
+MODEL_LOGGER = "sentiment.model"
 
 _log = logging.getLogger(__name__)
 
@@ -103,6 +105,22 @@ def find_verify_key() -> str | None:
 def name_engine(model: LoadedModel) -> str:
     """Which engine a loaded model runs, such as `int8` or `gpu`; `unknown` if it is of a kind without."""
     return str(getattr(unwrap_python_model(model), "engine", "unknown"))
+
+
+def name_instruction_set(model: LoadedModel) -> str:
+    """Return the instruction set that a loaded model's engine runs on, such as `amx`, else `unknown`."""
+    return str(getattr(unwrap_python_model(model), "instruction_set", "unknown"))
+
+
+def find_engine_warning(model: LoadedModel) -> str | None:
+    """Return why a faster engine of the model does not run in this process; None if the intended one does."""
+    warning = getattr(unwrap_python_model(model), "engine_warning", None)
+    return None if warning is None else str(warning)
+
+
+def silence_engine_warning() -> None:
+    """Keep models from logging the warning that `find_engine_warning` gives: the caller reports it."""
+    logging.getLogger(MODEL_LOGGER).setLevel(logging.ERROR)
 
 
 def find_budget_tokens(model: LoadedModel) -> int:

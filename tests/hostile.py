@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import yaml
 
@@ -86,6 +87,18 @@ def remove_file(folder: Path, canary: Path) -> None:
     (folder / "artifacts" / "encoder" / "inference.json").unlink()
 
 
+def damage_graph(graph: Path) -> None:
+    """Reverse every int8 weight matrix of an OpenVINO graph (.xml): it loads, and computes something else."""
+    weights = graph.with_suffix(".bin")
+    content = bytearray(weights.read_bytes())
+    for data in ElementTree.parse(graph).iter("data"):
+        if data.get("element_type") == "i8":
+            start = int(data.attrib["offset"])
+            stop = start + int(data.attrib["size"])
+            content[start:stop] = content[start:stop][::-1]
+    weights.write_bytes(content)
+
+
 HOSTILE: dict[str, Callable[[Path, Path], None]] = {
     "pickle": put_pickle,
     "loader_module": put_loader_module,
@@ -102,10 +115,20 @@ SHAPELESS = ("pickle", "loader_module", "path_outside", "symlink")
 """What is refused by its shape alone, whether there is a record or not."""
 
 
-def register_copy(uri: str, target: Path, name: str = "sentiment", alias: str | None = None) -> str:
-    """Register a copy of a model, with a record, under `target`; its URI. The copy is the stored artifact."""
+def register_copy(
+    uri: str,
+    target: Path,
+    name: str = "sentiment",
+    alias: str | None = None,
+    change: Callable[[Path], object] = lambda folder: None,
+) -> str:
+    """Register a copy of a model, with a record, under `target`; its URI. The copy is the stored artifact.
+
+    `change` is done to the copy before its files are recorded.
+    """
     mlflow = registry.import_mlflow()
     shutil.copytree(registry.resolve_model(uri).folder, target, ignore=shutil.ignore_patterns("__pycache__"))
+    change(target)
     version = str(mlflow.register_model(target.as_uri(), name).version)
     registry.record_model(name, version)
     if alias is not None:

@@ -19,6 +19,16 @@ class ModelInUse:
     reference: registry.ModelReference
     model: loading.LoadedModel
 
+    @property
+    def engine(self) -> str:
+        """Return the engine that runs, and the instruction set that it runs on."""
+        return f"{loading.name_engine(self.model)} on {loading.name_instruction_set(self.model)}"
+
+    @property
+    def engine_warning(self) -> str | None:
+        """Return why a faster engine of the model does not run here; None if the intended one does."""
+        return loading.find_engine_warning(self.model)
+
 
 def open_model(uri: str, home: Path) -> ModelInUse:
     """Check and load the model at a URI from the tracking store of the project at `home`.

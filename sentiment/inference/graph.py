@@ -12,6 +12,7 @@ import numpy as np
 
 from .mapping import release_pages
 from .minibatches import pad_rows
+from .processor import AMX, SATURATING, find_processor
 from .settings import load_settings
 
 GRAPH_FILE = "graph.xml"
@@ -19,6 +20,7 @@ STATIC_GRAPH_FILE = "static.xml"
 INT8_STATIC = "int8_static"
 INT8 = "int8"
 BF16 = "bf16"
+F32 = "f32"
 _TOKENS_PER_THREAD = 512
 _AMX_TOKENS_PER_THREAD = 768
 """Of a mini-batch: measured best of 256 to 4,096, and with AMX of 512 to 1,024; what passes between the
@@ -27,7 +29,6 @@ _STEP_TOKENS = 16
 _AMX_STEP_TOKENS = 32
 """Widths of mini-batches are multiples. OpenVINO keeps kernels and buffers, megabytes, for each number of
 tokens that it has met: let there be few. With AMX 32 and 768 tokens did 12 % more reviews than 16 and 512."""
-_CPU_INFO = Path("/proc/cpuinfo")
 
 _MIN_STREAM_WIDTH = 64
 """Of the layers: with several streams OpenVINO 2026.4 computes narrower ones (32) wrongly in bfloat16, on
@@ -43,30 +44,35 @@ class GraphEngine:
 
     `int8_static` (static.xml): linear layers are int8, by scales that were fixed when the graph was made.
     `int8`: their activations are quantised as they come, each token by a scale of its own. Either way a
-    review's probabilities do not depend on its neighbours. `bf16`: only the weights are kept in int8; with
-    AMX, OpenVINO computes `int8` like this too. What else there is to compute is bfloat16 where the
-    processor has it, else float32.
+    review's probabilities do not depend on its neighbours. `bf16` and `f32`: only the weights are kept in
+    int8, and products are of that type; with AMX, OpenVINO computes `int8` in bfloat16 too. What else there
+    is to compute is bfloat16 where the processor has it, else float32. `name` is what runs: `f32` where the
+    processor has neither int8 products that are right nor bfloat16.
     """
 
     is_packed = False
 
     def __init__(self, folder: Path, precision: str = INT8, threads: int = 0, streams: int = 1) -> None:
         settings = load_settings(folder)
-        self.name = precision
+        processor = find_processor()
         self._pad_id = settings.pad_id
         streams = streams if settings.hidden_size >= _MIN_STREAM_WIDTH else 1
         core = import_openvino().Core()
-        file = folder / (STATIC_GRAPH_FILE if precision == INT8_STATIC else GRAPH_FILE)
+        has_bf16 = processor.has_bf16 and _computes_bf16(core)
+        # Without VNNI, OpenVINO computes `int8` in float32.
+        is_f32 = precision == INT8 and processor.instruction_set in SATURATING
+        self.name = F32 if is_f32 or (precision == BF16 and not has_bf16) else precision
+        file = folder / find_graph_file(precision)
         graph = core.read_model(file)
 
         def compile_graph(n_streams: int) -> Any:
             width = settings.hidden_size
-            options = _choose_options(precision, threads, n_streams, width, _has_bf16(core))
+            options = _choose_options(self.name, threads, n_streams, width, has_bf16)
             return core.compile_model(graph, "CPU", options)
 
         compiled = compile_graph(streams)
         n_threads = compiled.get_property("INFERENCE_NUM_THREADS")
-        has_amx = _has_amx()
+        has_amx = processor.instruction_set == AMX
         per_thread = _AMX_TOKENS_PER_THREAD if has_amx else _TOKENS_PER_THREAD
         self.budget_tokens = per_thread * max(1, n_threads // streams)
         self.step_tokens = _AMX_STEP_TOKENS if has_amx else _STEP_TOKENS
@@ -113,6 +119,11 @@ class GraphEngine:
                 self._n_running -= 1
 
 
+def find_graph_file(engine: str) -> str:
+    """Return the name of the graph that an engine of this module runs."""
+    return STATIC_GRAPH_FILE if engine == INT8_STATIC else GRAPH_FILE
+
+
 def import_openvino() -> Any:
     """The openvino module, without the usage reports that its tools and NNCF send unless told not to."""
     if "openvino" not in sys.modules:
@@ -129,7 +140,7 @@ def _choose_options(
     options: dict[str, Any] = {
         # Said, because OpenVINO would choose by itself. Beside int8 products, bfloat16 is both faster than
         # float32 and nearer to the same score in any company.
-        "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 and precision != F32 else "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": hidden_size if precision == INT8 else 0,
         "NUM_STREAMS": streams,
         # Pinned, the workers of one machine would all sit on its first cores.
@@ -140,17 +151,9 @@ def _choose_options(
     return options
 
 
-def _has_bf16(core: Any) -> bool:
-    """Whether bfloat16 is a native type: OpenVINO would emulate it elsewhere, slowly."""
+def _computes_bf16(core: Any) -> bool:
+    """Return whether OpenVINO takes bfloat16 for a native type: it would emulate it elsewhere, slowly."""
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _has_amx() -> bool:
-    """Whether the processor multiplies tiles (Intel's Advanced Matrix Extensions)."""
-    try:
-        return "amx_int8" in _CPU_INFO.read_text(encoding="utf-8")
-    except OSError:
-        return False
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from .. import schema
-from .engines import AUTO, load_engine
+from .engines import AUTO, load_checked_engine, run_minibatches
 from .linear import LINEAR_FILE, LinearStage
-from .minibatches import order_by_length, plan_minibatches, round_up
 from .rejects import find_reject_reasons
 from .settings import load_settings
 from .tokenization import TokenizedTexts, Tokenizer
@@ -44,10 +43,10 @@ class _Answers:
 class Predictor:
     """A model folder (encoder, tokenizer, graph, linear stage, settings), ready to score.
 
-    Loads once, then `predict` may be called any number of times, by several threads too. `engine`, `threads`,
-    `device` and `streams` are `engines.load_engine`'s. `budget_tokens` bounds the tokens of a mini-batch; 0
-    is the engine's own, and a smaller one than the longest review is raised to it. `cascade` is `auto` (the
-    linear stage decides what it is sure of, if the model has one) or `off`.
+    Loads once, then `predict` may be called any number of times, by several threads too. `engine`,
+    `threads`, `device` and `streams` are `engines.load_checked_engine`'s. `budget_tokens` bounds the tokens
+    of a mini-batch; 0 is the engine's own, and a smaller one than the longest review is raised to it.
+    `cascade` is `auto` (the linear stage decides what it is sure of, if the model has one) or `off`.
     """
 
     def __init__(
@@ -65,7 +64,8 @@ class Predictor:
         if cascade not in CASCADES:
             raise ValueError(f"cascade {cascade!r}: expected one of {', '.join(CASCADES)}")
         self._tokenizer = Tokenizer(folder, truncation or load_settings(folder).truncation, max_length)
-        self._engine = load_engine(folder, engine, threads, device, streams)
+        self._checked = load_checked_engine(folder, engine, threads, device, streams)
+        self._engine = self._checked.engine
         self._budget_tokens = budget_tokens or self._engine.budget_tokens
         has_linear = cascade == AUTO and (folder / LINEAR_FILE).exists()
         self._linear = LinearStage.load(folder / LINEAR_FILE) if has_linear else None
@@ -74,6 +74,16 @@ class Predictor:
     def engine(self) -> str:
         """The name of the engine that runs."""
         return self._engine.name
+
+    @property
+    def instruction_set(self) -> str:
+        """Return the instruction set that the engine runs on (`processor.INSTRUCTION_SETS`, or `cuda`)."""
+        return self._checked.instruction_set
+
+    @property
+    def engine_warning(self) -> str | None:
+        """Return why a faster engine of the model does not run; None if the intended one does."""
+        return self._checked.warning
 
     @property
     def budget_tokens(self) -> int:
@@ -162,15 +172,15 @@ class Predictor:
         self, texts: list[str], tokens: TokenizedTexts, rows: np.ndarray, progress: Callable[[int], None]
     ) -> np.ndarray:
         """The encoder's probability of positive for tokens[rows], in the order of `rows`."""
-        ordered = order_by_length(tokens.lengths[rows], [texts[i] for i in rows])
-        lengths = round_up(tokens.lengths[rows][ordered], self._engine.step_tokens)
-        budget_tokens = max(self._budget_tokens, int(lengths.max(initial=0)))
         probabilities = np.empty(len(rows))
-        for part in plan_minibatches(lengths, budget_tokens, self._engine.is_packed):
-            chosen = ordered[part]
-            answers = self._engine.classify([tokens.ids[i] for i in rows[chosen]])
-            probabilities[chosen] = answers[:, schema.LABELS.index(schema.POSITIVE)]
-            progress(part.stop)
+        n_done = 0
+        batches = run_minibatches(
+            self._engine, [tokens.ids[i] for i in rows], [texts[i] for i in rows], self._budget_tokens
+        )
+        for chosen, found in batches:
+            probabilities[chosen] = found[:, schema.LABELS.index(schema.POSITIVE)]
+            n_done += len(chosen)
+            progress(n_done)
         return probabilities
 
 

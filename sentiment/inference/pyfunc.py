@@ -30,6 +30,16 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
         return self._predictor.engine
 
     @property
+    def instruction_set(self) -> str:
+        """Return the instruction set that the engine runs on, such as `amx`, `avx2` or `cuda`."""
+        return self._predictor.instruction_set
+
+    @property
+    def engine_warning(self) -> str | None:
+        """Return why a faster engine of the model does not run here; None if the intended one does."""
+        return self._predictor.engine_warning
+
+    @property
     def budget_tokens(self) -> int:
         """Tokens of a mini-batch that suits the engine."""
         return self._predictor.budget_tokens

@@ -11,7 +11,8 @@ SETTINGS_FILE = "inference.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """`cpu_engine` passed the gate that `cpu_engine_reason` tells of; `pad_id` and `hidden_size` (width of a
+    """`cpu_engine` passed the gate that `cpu_engine_reason` tells of, on a processor with the instruction set
+    `gated_on` (None if no engine was compared); `pad_id` and `hidden_size` (width of a
     token between the layers) are the encoder's; `truncation` is one of `tokenization.TRUNCATIONS`.
     """
 
@@ -20,6 +21,7 @@ class Settings:
     pad_id: int
     hidden_size: int
     truncation: str = HEAD
+    gated_on: str | None = None
 
 
 def load_settings(folder: Path) -> Settings:

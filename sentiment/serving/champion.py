@@ -25,6 +25,8 @@ class ServedModel:
     reference: registry.ModelReference
     model: loading.LoadedModel
     engine: str
+    instruction_set: str
+    engine_warning: str | None
     budget_tokens: int
     step_tokens: int
 
@@ -46,6 +48,8 @@ def load_served_model(
         reference,
         model,
         engine=loading.name_engine(model),
+        instruction_set=loading.name_instruction_set(model),
+        engine_warning=loading.find_engine_warning(model),
         budget_tokens=loading.find_budget_tokens(model),
         step_tokens=loading.find_step_tokens(model),
     )

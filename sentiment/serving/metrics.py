@@ -35,7 +35,9 @@ class Metrics:
         gauge = self._make(Gauge)
         gauge("queue_texts", "Texts that wait").set_function(lambda: queue()[0])
         gauge("queue_tokens", "Tokens that wait, about").set_function(lambda: queue()[1])
-        self._model = gauge("model_info", "The model that serves: 1", ("version", "engine"))
+        self._model = gauge(
+            "model_info", "The model that serves: 1", ("version", "engine", "instruction_set")
+        )
 
     def note_request(self, route: str, status: int, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()
@@ -55,9 +57,9 @@ class Metrics:
             else:
                 self._rejects.labels(prediction[schema.REJECT_REASON]).inc()
 
-    def note_model(self, version: str, engine: str) -> None:
+    def note_model(self, version: str, engine: str, instruction_set: str) -> None:
         self._model.clear()
-        self._model.labels(version, engine).set(1)
+        self._model.labels(version, engine, instruction_set).set(1)
 
     def note_reload(self, outcome: str) -> None:
         self._reloads.labels(outcome).inc()

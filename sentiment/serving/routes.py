@@ -207,6 +207,7 @@ def _add_operations(router: APIRouter, service: Service) -> None:
             "model_uri": model.reference.uri,
             "model_version": model.version,
             "engine": model.engine,
+            "instruction_set": model.instruction_set,
         }
 
     @router.get(

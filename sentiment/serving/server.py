@@ -193,6 +193,8 @@ def _make_loader(config: ServeConfig) -> Any:
 
     verify_key = config.verify_key or loading.find_verify_key()
 
+    loading.silence_engine_warning()  # the service logs it, as an event of its own
+
     def load(uri: str) -> ServedModel:
         return load_served_model(uri, options, config.allow_unverified, verify_key)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -97,8 +98,16 @@ class Service:
     def _announce(self, served: ServedModel) -> None:
         self._batcher.budget_tokens = served.budget_tokens
         self._batcher.load.step_tokens = served.step_tokens
-        self.metrics.note_model(served.version, served.engine)
-        log_event("model", version=served.version, engine=served.engine, model_uri=served.reference.uri)
+        self.metrics.note_model(served.version, served.engine, served.instruction_set)
+        log_event(
+            "model",
+            version=served.version,
+            engine=served.engine,
+            instruction_set=served.instruction_set,
+            model_uri=served.reference.uri,
+        )
+        if served.engine_warning is not None:
+            log_event("engine_refused", logging.WARNING, version=served.version, reason=served.engine_warning)
 
 
 def score_batch(served: ServedModel, values: Sequence[Any]) -> list[Prediction]:

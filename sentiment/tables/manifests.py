@@ -85,6 +85,8 @@ class Manifest:
     id_types: dict[str, str]
     bad_files: tuple[dict[str, str], ...] = ()
     files: tuple[PublishedFile, ...] = ()
+    engines: tuple[str, ...] = ()
+    """As `ENGINE on INSTRUCTION_SET`: what had scored in the run when the batch was published."""
     parts: tuple["Manifest", ...] = ()
     """Of a compacted batch: the manifests of those that it replaces; its own `consumption` is the last's."""
 
@@ -122,6 +124,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "parts": tuple(map(_parse, content["parts"])),
             "files": tuple(PublishedFile(**file) for file in content["files"]),
             "bad_files": tuple(content["bad_files"]),
+            "engines": tuple(content.get("engines", ())),
         }
     )
 

@@ -1,5 +1,6 @@
 """The recipe of one scoring run: check, resolve, plan; then chunk by chunk score, audit, publish."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +46,8 @@ from .summary import Outcome, RunSummary, check_bad_files, summarise
 from .worker import FetchFrom, ModelPlace, WorkerCensus
 
 _RAW = "_raw"
+# The model's own error, whose message names figures and processor flags and no review.
+_NO_RIGHT_ENGINE = re.compile(r"NoRightEngineError: (no engine of the model [^\n]{1,2000})")
 _READ_FAILED = "FAILED_READ_FILE"
 """Spark's condition for a file that cannot be read."""
 
@@ -112,7 +115,7 @@ def _publish_chunks(
                 counts = _write_batch(plan, spark, chunk, staged, stamp, census)
             seconds = time.monotonic() - started
             progress("publishing", done_rows, all_rows, "rows")
-            yield _publish(plan, store, chunk, staged, stamp, counts), counts, seconds
+            yield _publish(plan, store, chunk, staged, stamp, counts, census), counts, seconds
             done_rows += count_slices(chunk.slices)
 
 
@@ -162,7 +165,15 @@ def _write_parts(rows: DataFrame, counts: Counts, staged: Path) -> None:
             part.coalesce(-(-n_rows // MAX_FILE_ROWS)).write.mode("append").parquet(str(folder))
 
 
-def _publish(plan: Plan, store: Store, chunk: Chunk, staged: Path, stamp: Stamp, counts: Counts) -> Batch:
+def _publish(
+    plan: Plan,
+    store: Store,
+    chunk: Chunk,
+    staged: Path,
+    stamp: Stamp,
+    counts: Counts,
+    census: WorkerCensus,
+) -> Batch:
     audit(counts, chunk.n_rows)
     audit_files(staged, counts, plan.table.columns.ids)
     changed = next((p.file.path for p in chunk.slices if not p.file.is_unchanged()), None)
@@ -170,10 +181,10 @@ def _publish(plan: Plan, store: Store, chunk: Chunk, staged: Path, stamp: Stamp,
         raise StoreError(f"{changed}: changed while it was scored; it was not published; run again")
     check_rejects(counts, plan.config.max_reject_share, staged)
     batch_id = name_batch(chunk.consumption, plan.model.version, plan.now)
-    return store.publish(staged, batch_id, _make_manifest(plan, chunk, stamp, counts))
+    return store.publish(staged, batch_id, _make_manifest(plan, chunk, stamp, counts, census))
 
 
-def _make_manifest(plan: Plan, chunk: Chunk, stamp: Stamp, counts: Counts) -> Manifest:
+def _make_manifest(plan: Plan, chunk: Chunk, stamp: Stamp, counts: Counts, census: WorkerCensus) -> Manifest:
     return Manifest(
         sequence=stamp.sequence,
         consumption=chunk.consumption,
@@ -189,6 +200,7 @@ def _make_manifest(plan: Plan, chunk: Chunk, stamp: Stamp, counts: Counts) -> Ma
         stages=counts.stages,
         id_types=plan.table.id_types,
         bad_files=tuple(bad.as_dict() for bad in plan.table.bad_files),
+        engines=tuple(sorted({f"{w.engine} on {w.instruction_set}" for w in census.workers})),
     )
 
 
@@ -208,6 +220,10 @@ class _TranslatedErrors:
             raise ModelIntegrityError(
                 f"the model at {self._plan.config.model_uri!r} was refused by a Spark worker: its files "
                 "there are not those that were registered; run again with --debug to see which"
+            ) from error
+        if found := _NO_RIGHT_ENGINE.search(str(error)):
+            raise ModelError(
+                f"the model at {self._plan.config.model_uri!r} cannot be used by a Spark worker: {found[1]}"
             ) from error
         if ModelError.__name__ in str(error) or ModelLoadError.__name__ in str(error):
             raise ModelError(

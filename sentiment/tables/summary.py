@@ -1,5 +1,6 @@
 """What a run did, as people and dashboards get it."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from .audit import Counts
 from .planning import KNOWN, REPEATED, SUPERSEDED, WAITING, count_rows, find_pending
 from .plans import Plan
 from .store import Batch, find_folder
-from .worker import ModelLoad, WorkerCensus
+from .worker import ModelLoad, WorkerCensus, WorkerEngine
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class RunSummary:
     rows_per_second: float
     seconds: float
     engines: list[str]
+    instruction_sets: list[str]
     model_fetches: int
     model_loads: int
     python_workers: int
@@ -63,8 +65,12 @@ class Outcome:
     counts: Counts = field(default_factory=Counts)
     score_seconds: float = 0.0
     loads: frozenset[ModelLoad] = frozenset()
-    python_workers: int = 0
+    workers: frozenset[WorkerEngine] = frozenset()
     model_fetches: int = 0
+
+    @property
+    def n_workers(self) -> int:
+        return len({worker.process for worker in self.workers})
 
     def plus(self, batch: Batch, counts: Counts, seconds: float) -> "Outcome":
         """With one more batch, and what scoring it took."""
@@ -75,7 +81,7 @@ class Outcome:
 
     def with_workers(self, census: WorkerCensus) -> "Outcome":
         """With what the workers have reported."""
-        return replace(self, loads=census.loads, python_workers=census.workers, model_fetches=census.fetches)
+        return replace(self, loads=census.loads, workers=census.workers, model_fetches=census.fetches)
 
 
 def check_bad_files(plan: Plan, summary: RunSummary) -> None:
@@ -115,10 +121,11 @@ def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
         stages=counts.stages,
         rows_per_second=done_rows / outcome.score_seconds if done_rows else 0.0,
         seconds=seconds,
-        engines=sorted({load.engine for load in outcome.loads}),
+        engines=sorted({worker.engine for worker in outcome.workers}),
+        instruction_sets=sorted({worker.instruction_set for worker in outcome.workers}),
         model_fetches=outcome.model_fetches,
         model_loads=len(outcome.loads),
-        python_workers=outcome.python_workers,
+        python_workers=outcome.n_workers,
         worker_start_seconds=max(
             (load.start_seconds for load in outcome.loads if load.start_seconds is not None), default=None
         ),
@@ -128,7 +135,7 @@ def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
         batch=str(outcome.batches[-1].folder) if outcome.batches else None,
         batches=[str(batch.folder) for batch in outcome.batches],
         dry_run=plan.config.dry_run,
-        warnings=_list_warnings(plan, counts),
+        warnings=_list_warnings(plan, counts) + _list_engine_warnings(outcome),
     )
 
 
@@ -137,6 +144,15 @@ def _count_put_off(plan: Plan) -> int:
     anytime = replace(plan.request, window=None)
     manifests = [batch.manifest for batch in plan.batches]
     return count_rows(find_pending(plan.table, manifests, anytime)) - count_rows(plan.pending)
+
+
+def _list_engine_warnings(outcome: Outcome) -> list[str]:
+    """Return each reason why workers did not run the intended engine, with the number of these workers."""
+    counts = Counter(worker.warning for worker in outcome.workers if worker.warning is not None)
+    return [
+        f"{warning} (in {count:,} of {outcome.n_workers:,} Python workers)"
+        for warning, count in sorted(counts.items())
+    ]
 
 
 def _list_warnings(plan: Plan, counts: Counts) -> list[str]:

@@ -18,7 +18,14 @@ from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles, Tas
 
 from .. import schema
 from ..integrity import Stamp, check_files, check_shape, dump_record
-from ..loading import LoadedModel, load_checked, name_engine
+from ..loading import (
+    LoadedModel,
+    find_engine_warning,
+    load_checked,
+    name_engine,
+    name_instruction_set,
+    silence_engine_warning,
+)
 from ..predictions import predict_each
 from ..registry import fetch_model
 
@@ -29,12 +36,27 @@ _loaded: dict[tuple[str, str], LoadedModel] = {}
 
 
 @dataclass(frozen=True)
+class WorkerEngine:
+    """Describe what scores in a worker process.
+
+    `warning` is why a faster engine does not run there, None if the intended one does.
+    """
+
+    process: str
+    engine: str
+    instruction_set: str
+    warning: str | None
+
+
+@dataclass(frozen=True)
 class ModelLoad:
-    """A model loaded by a worker: seconds from the start of that process until it could score, if known."""
+    """Describe a model loaded by a worker: seconds from the start of that process until it could score.
+
+    None if they are not known.
+    """
 
     process: str
     number: str
-    engine: str
     start_seconds: float | None
 
 
@@ -64,17 +86,20 @@ class WorkerCensus:
     """
 
     def __init__(self, context: SparkContext) -> None:
-        self._workers: Accumulator[frozenset[str]] = context.accumulator(frozenset(), _Set())
+        self._workers: Accumulator[frozenset[WorkerEngine]] = context.accumulator(frozenset(), _Set())
         self._loads: Accumulator[frozenset[ModelLoad]] = context.accumulator(frozenset(), _Set())
         self._fetches: Accumulator[frozenset[str]] = context.accumulator(frozenset(), _Set())
 
-    def note_worker(self) -> None:
-        """Called in a worker for each task."""
-        self._workers.add(frozenset({_process_name()}))
+    def note_worker(self, model: LoadedModel) -> None:
+        """Note, in a worker and for each task, what scores there."""
+        worker = WorkerEngine(
+            _process_name(), name_engine(model), name_instruction_set(model), find_engine_warning(model)
+        )
+        self._workers.add(frozenset({worker}))
 
-    def note_load(self, engine: str) -> None:
-        """Called in a worker for each model loaded."""
-        load = ModelLoad(_process_name(), str(uuid.uuid4()), engine, _seconds_since_process_start())
+    def note_load(self) -> None:
+        """Count a model that this worker has loaded."""
+        load = ModelLoad(_process_name(), str(uuid.uuid4()), _seconds_since_process_start())
         self._loads.add(frozenset({load}))
 
     def note_fetch(self) -> None:
@@ -86,8 +111,8 @@ class WorkerCensus:
         return len(self._fetches.value)
 
     @property
-    def workers(self) -> int:
-        return len(self._workers.value)
+    def workers(self) -> frozenset[WorkerEngine]:
+        return self._workers.value
 
     @property
     def loads(self) -> frozenset[ModelLoad]:
@@ -129,17 +154,18 @@ def _load_once(place: ModelPlace, options: Mapping[str, Any], census: WorkerCens
     A function of the module, which workers import: what a UDF itself refers to is shipped with every
     task, and a cache in it would be a new one each time.
     """
-    census.note_worker()
     options = {"device": _find_device(), **options}
     key = (place.folder, repr(sorted(options.items())))
     if key not in _loaded:
         # Parallelism is Spark's: a tokenizer that takes every core slows its neighbours.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _loaded.clear()
+        silence_engine_warning()  # the driver reports it, once for all workers
         folder = _fetch_once(place.fetch_from, census) if place.fetch_from else Path(place.folder)
         _check_once(folder, place.files)
         _loaded[key] = load_checked(folder, place.files, options)
-        census.note_load(name_engine(_loaded[key]))
+        census.note_load()
+    census.note_worker(_loaded[key])
     return _loaded[key]
 
 

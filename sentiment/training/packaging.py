@@ -100,6 +100,7 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
                 "truncation": settings.truncation,
                 "engine": settings.cpu_engine,
                 "engine_reason": settings.cpu_engine_reason,
+                "gated_on": settings.gated_on or "",
                 "labels": ",".join(schema.LABELS),
                 "sentiment_version": sentiment.__version__,
             },

@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sentiment.inference.engines import load_engine
 from sentiment.inference.predictor import Predictor
+from sentiment.inference.processor import Processor
+from sentiment.inference.selfcheck import Deviation, load_self_check
 from sentiment.inference.settings import load_settings
 from sentiment.training import lengths, quantization
 from sentiment.training.figures import draw_length_curve
@@ -14,6 +17,8 @@ from sentiment.training.quantization import EngineComparison, compare_engines, p
 from tests.conftest import make_reviews, make_tiny_encoder
 
 TEXTS = make_reviews(40)["text"].tolist()
+AMX = Processor("amx", (), has_bf16=True)
+AVX2 = Processor("avx2", (), has_bf16=False)
 
 
 def quiet(*_):
@@ -47,15 +52,47 @@ def test_each_figure_alone_can_fail_the_gate(field):
     assert not dataclasses.replace(PASSED, **{field: getattr(PASSED, field) * 1.01}).is_passed
 
 
-def test_a_passing_graph_is_carried_and_says_why(folder, monkeypatch):
+def test_the_self_check_can_fail_the_gate():
+    assert dataclasses.replace(PASSED, deviation=Deviation(32, 0, 0.01, 0.01)).is_passed
+    failed = dataclasses.replace(PASSED, deviation=Deviation(32, 1, 0.001, 0.01))
+    assert not failed.is_passed
+    assert "1 of 32 labels" in str(failed)
+
+
+@pytest.fixture
+def lenient(monkeypatch):
+    """Bounds that any rounding keeps: what is random is sensitive to it."""
     for bound in ("MAX_ACCURACY_LOSS_POINTS", "MAX_FLIP_SHARE", "MAX_MEAN_SHIFT"):
-        monkeypatch.setattr(quantization, bound, 20)  # what is random is sensitive to rounding
+        monkeypatch.setattr(quantization, bound, 20)
+    monkeypatch.setattr(Deviation, "is_within_bounds", True)
+
+
+def test_a_passing_graph_is_carried_and_says_why_and_where(folder, monkeypatch, lenient):
+    monkeypatch.setattr(quantization, "find_processor", lambda: AMX)
     [comparison] = quantize(folder, TEXTS, make_reviews(200), quiet)
     assert comparison.engine == "int8_static"
     settings = load_settings(folder)
-    assert settings.cpu_engine == Predictor(folder).engine == "int8_static"
+    assert settings.cpu_engine == "int8_static"
     assert settings.cpu_engine_reason == str(comparison)
+    assert settings.gated_on == "amx"
     assert "on 200 reviews" in settings.cpu_engine_reason
+
+
+def test_where_int8_saturates_float32_is_compared_and_no_scales_are_fixed(folder, monkeypatch, lenient):
+    monkeypatch.setattr(quantization, "find_processor", lambda: AVX2)
+    [comparison] = quantize(folder, TEXTS, make_reviews(60), quiet)
+    assert comparison.engine == "f32"
+    settings = load_settings(folder)
+    assert (settings.cpu_engine, settings.gated_on) == ("int8", "avx2")
+    assert not (folder / "static.xml").exists()
+
+
+def test_the_model_carries_what_the_reference_says_of_public_sentences(folder, lenient):
+    quantize(folder, TEXTS, make_reviews(60), quiet)
+    check = load_self_check(folder)
+    expected = load_engine(folder, "reference").classify([np.array(row) for row in check.ids])
+    assert np.allclose(check.probabilities, expected, atol=1e-5)
+    assert check.max_mean_shift == 20
 
 
 @pytest.mark.parametrize(
@@ -63,11 +100,14 @@ def test_a_passing_graph_is_carried_and_says_why(folder, monkeypatch):
     [
         ({"int8_static"}, "int8"),
         ({"int8_static", "int8"}, "bf16"),
-        ({"int8_static", "int8", "bf16"}, "reference"),
+        ({"int8_static", "int8", "bf16"}, "f32"),
+        ({"int8_static", "int8", "bf16", "f32"}, "reference"),
     ],
 )
-def test_an_engine_that_fails_is_not_used(folder, monkeypatch, failing, chosen):
+def test_an_engine_that_fails_is_not_used(folder, monkeypatch, lenient, failing, chosen):
     compare = quantization.compare_engines
+    monkeypatch.setattr(quantization, "find_processor", lambda: AMX)
+    monkeypatch.setattr(quantization, "MAX_FLIP_SHARE", 0.5)
 
     def spoil(engine, reference, probability, truth):
         # What a random encoder of a few reviews loses by itself depends on the processor.
@@ -78,10 +118,11 @@ def test_an_engine_that_fails_is_not_used(folder, monkeypatch, failing, chosen):
     comparisons = quantize(folder, TEXTS, make_reviews(60), quiet)
     assert {c.engine for c in comparisons if not c.is_passed} == failing
     settings = load_settings(folder)
-    assert settings.cpu_engine == Predictor(folder).engine == chosen
+    assert settings.cpu_engine == chosen
     assert settings.cpu_engine_reason.startswith("int8_static failed")
     assert (folder / "graph.xml").exists() == (chosen != "reference")
     assert not (folder / "static.xml").exists()
+    assert Predictor(folder).engine in (chosen, "f32")
 
 
 def test_few_validation_reviews_get_company_and_many_are_sampled(monkeypatch):

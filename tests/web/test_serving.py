@@ -164,13 +164,14 @@ def test_probes_version_metrics_and_docs(start_service):
     assert client.get("/readyz").status_code == 200
     version = client.get("/version").json()
     assert (version["model_version"], version["engine"]) == ("7", "int8")
+    assert version["instruction_set"] == "avx512_vnni"
     post(client, ["good", None])
     page = client.get("/metrics").text
     for line in (
         'sentiment_requests_total{code="200",route="/v1/sentiment"} 1.0',
         'sentiment_rejects_total{reason="null_text"} 1.0',
         'sentiment_predictions_total{label="positive",stage="encoder"} 1.0',
-        'sentiment_model_info{engine="int8",version="7"} 1.0',
+        'sentiment_model_info{engine="int8",instruction_set="avx512_vnni",version="7"} 1.0',
         "sentiment_minibatch_texts_count 1.0",
         "sentiment_queue_texts 0.0",
     ):
@@ -587,7 +588,10 @@ def test_a_new_champion_is_served_without_a_restart(start_service):
     assert post(client, ["good"]).json()["model_version"] == "1"
     registry.version = "2"
     wait_for(lambda: post(client, ["good"]).json()["model_version"] == "2")
-    assert 'sentiment_model_info{engine="int8",version="2"} 1.0' in client.get("/metrics").text
+    assert (
+        'sentiment_model_info{engine="int8",instruction_set="avx512_vnni",version="2"} 1.0'
+        in client.get("/metrics").text
+    )
     assert registry.n_loads == 2
 
 
