@@ -83,10 +83,9 @@ class Predictor:
         """Tokens of a mini-batch, padding included."""
         return self._budget_tokens
 
-    @property
-    def step_tokens(self) -> int:
-        """What a row is padded to a multiple of."""
-        return self._engine.step_tokens
+    def row_cost(self, n_tokens: int) -> int:
+        """Return what a row of `n_tokens` tokens takes of `budget_tokens`: with its padding, if any."""
+        return int(round_up(np.array(n_tokens), self._engine.step_tokens))
 
     def predict(self, values: Sequence[object], progress: Progress | None = None) -> pd.DataFrame:
         """Score values of any type: one row per value, in order, with a fresh RangeIndex.

@@ -24,13 +24,14 @@ class ServedModel:
 
     reference: registry.ModelReference
     model: loading.LoadedModel
-    engine: str
-    budget_tokens: int
-    step_tokens: int
 
     @property
     def version(self) -> str:
         return self.reference.version
+
+    @property
+    def engine(self) -> str:
+        return self.model.engine
 
 
 def load_served_model(
@@ -42,13 +43,7 @@ def load_served_model(
     for repeats in _WARMING_REPEATS:
         _predict(model, [_WARMING * repeats], "a sentence")
     _try_example(reference, model)
-    return ServedModel(
-        reference,
-        model,
-        engine=loading.name_engine(model),
-        budget_tokens=loading.find_budget_tokens(model),
-        step_tokens=loading.find_step_tokens(model),
-    )
+    return ServedModel(reference, model)
 
 
 class Champion:

@@ -86,8 +86,8 @@ class Service:
                 self._announce(fresh)
 
     def _announce(self, served: ServedModel) -> None:
-        self._batcher.budget_tokens = served.budget_tokens
-        self._batcher.load.step_tokens = served.step_tokens
+        self._batcher.budget_tokens = served.model.budget_tokens
+        self._batcher.load.row_cost = served.model.row_cost
         self.metrics.note_model(served.version, served.engine)
         log_event("model", version=served.version, engine=served.engine, model_uri=served.reference.uri)
 

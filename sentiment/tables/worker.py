@@ -18,7 +18,7 @@ from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles, Tas
 
 from .. import schema
 from ..integrity import Stamp, check_files, check_shape, dump_record
-from ..loading import LoadedModel, load_checked, name_engine
+from ..loading import LoadedModel, load_checked
 from ..predictions import predict_each
 from ..registry import fetch_model
 
@@ -118,7 +118,7 @@ def make_scorer(
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         model = _load_once(place, options, census)
         for texts in batches:
-            yield predict_each(model, texts)
+            yield predict_each(model, texts.tolist())
 
     return score
 
@@ -139,7 +139,7 @@ def _load_once(place: ModelPlace, options: Mapping[str, Any], census: WorkerCens
         folder = _fetch_once(place.fetch_from, census) if place.fetch_from else Path(place.folder)
         _check_once(folder, place.files)
         _loaded[key] = load_checked(folder, place.files, options)
-        census.note_load(name_engine(_loaded[key]))
+        census.note_load(_loaded[key].engine)
     return _loaded[key]
 
 
