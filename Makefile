@@ -98,19 +98,19 @@ abuse: .venv/test.installed
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || ( set -x; apt-get update -qq && \
 	  apt-get install -y -qq python3-venv && rm -rf .venv && $(PYTHON) -m venv .venv ) || \
 	  { echo "error: Python has no venv: run sudo apt-get install -y python3-venv" >&2; exit 2; }
-	@echo "== Setting up .venv (2/4): torch"
-	@$(BIN)/pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	@echo "== Setting up .venv (2/4): torch, transformers and MLflow"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[torch]"
 	@echo "== Setting up .venv (3/4): Spark"
-	@$(BIN)/pip install --quiet --disable-pip-version-check "pyspark>=4.3,<4.4"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[spark]"
 	@touch $@
 
 .venv/demo.installed: .venv/base.installed
-	@echo "== Setting up .venv (4/4): MLflow, transformers and the rest"
+	@echo "== Setting up .venv (4/4): the rest"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[demo]"
 	@touch $@
 
 .venv/test.installed: .venv/base.installed
-	@echo "== Setting up .venv (4/4): MLflow, transformers, tools for tests and the rest"
+	@echo "== Setting up .venv (4/4): tools for tests and the rest"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[demo,app,dev]"
 	@touch $@
 

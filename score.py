@@ -1,14 +1,16 @@
 """Sentiment of single reviews: `predict_sentiment("…")`, or `python score.py --eval_path FILE`, or `--serve`.
 
 The function is what a Domino Model API publishes; the model is the one that the nightly job scores with.
-Importing this file loads no model: that is fetched at the first call.
+Importing this file does nothing: the first call imports MLflow and loads the model, or `warm_up()` before it.
 """
 
 import argparse
 import functools
 import json
+import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,28 +25,52 @@ DEFAULT_SENTENCE = "The battery lasts all week, and the screen is a joy to read 
 _HOME = Path(__file__).resolve().parent
 _SERVE_CONF = _HOME / "conf" / "serve.yaml"
 
-if __name__ != "__main__":
-    # A platform imports this file when it starts, and callers wait for what their first call has left to do.
-    registry.import_mlflow()
+# A warm-up and a first call that meet load one model between them.
+_loading = threading.Lock()
+_log = logging.getLogger(__name__)
 
 
 def predict_sentiment(sentence: str | Sequence[str | None]) -> Prediction | list[Prediction]:
     """Label one review, or each of a list, with the model at `SENTIMENT_MODEL_URI`.
 
-    A prediction has the keys `label`, `score` (probability of that label), `n_tokens`, `truncated` and
-    `reject_reason`; a null, blank or non-string review gets `label` and `score` None and its reason. One
-    value gives one prediction, a list gives a list in its order. The first call loads the model and keeps
-    it. Raises a ModelError if there is none that can be loaded.
+    A prediction has the keys `label`, `score` (probability of that label), `n_tokens`, `truncated`, `stage`
+    (which part of the model decided) and `reject_reason`; a null, blank, too long or non-string review gets
+    `label` and `score` None and its reason. One value gives one prediction, a list gives a list in its order.
+    The first call loads the model and keeps it. Raises a ModelError if there is none that can be loaded.
     """
     if not isinstance(sentence, list | tuple):
         return _predict([sentence])[0]
     return _predict(list(sentence)) if sentence else []
 
 
+def warm_up() -> threading.Thread:
+    """Start to load the model in a thread, so that the first call of `predict_sentiment` answers at once.
+
+    For the file that a Domino Model API publishes: `from score import predict_sentiment, warm_up` and then
+    `warm_up()`. A call that comes before the model is there waits for it. If there is none, the log says so,
+    and the first call tries again and raises.
+    """
+    thread = threading.Thread(target=_try_to_load, name="warm-up")
+    thread.start()
+    return thread
+
+
+def _try_to_load() -> None:
+    try:
+        _get_model()
+    except SentimentError as error:
+        _log.warning("no model was loaded ahead: %s", error)
+
+
+def _get_model() -> loading.LoadedModel:
+    with _loading:
+        return _load_champion(os.environ.get("SENTIMENT_MODEL_URI", DEFAULT_MODEL_URI))
+
+
 def _predict(texts: list[Any]) -> list[Prediction]:
     from sentiment.monitoring.capture import capture_predictions
 
-    model = _load_champion(os.environ.get("SENTIMENT_MODEL_URI", DEFAULT_MODEL_URI))
+    model = _get_model()
     predictions = list_predictions(model, texts)
     capture_predictions(texts, predictions)
     return predictions

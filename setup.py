@@ -4,12 +4,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+MLFLOW = "mlflow>=3.17,<4"
+PANDAS = "pandas>=2.2,<3"
 # What a logged model needs to load; training pins these, at the versions it ran with, into each model.
 INFERENCE = [
-    "mlflow>=3.17,<4",
+    MLFLOW,
     "numpy>=1.26,<3",
     "openvino>=2026.2,<2027",
-    "pandas>=2.2,<3",
+    PANDAS,
     "safetensors>=0.5,<1",
     "tokenizers>=0.22,<1",
 ]
@@ -77,9 +79,9 @@ setup(
     package_data={"sentiment": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=[
-        "mlflow>=3.17,<4",
+        MLFLOW,
         "packaging>=24",
-        "pandas>=2.2,<3",
+        PANDAS,
         "pyarrow>=18,<26",
         "pydantic>=2.9,<3",
         "PyYAML>=6,<7",

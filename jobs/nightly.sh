@@ -40,8 +40,9 @@ if [[ -z $input || -z $output ]]; then
   exit 2
 fi
 
-# Keeps the driver's JVM small (sentiment/tables/session.py); options given anywhere else come later, and win.
-export SPARK_SUBMIT_OPTS="-XX:TieredStopAtLevel=1 -XX:InitialHeapSize=96m -XX:NewSize=64m -XX:GCTimeRatio=1 -XX:MinHeapFreeRatio=5 -XX:MaxHeapFreeRatio=30 -XX:+IgnoreUnrecognizedVMOptions -XX:+UnlockExperimentalVMOptions -XX:G1ExpandByPercentOfAvailable=1 -Djdk.nio.maxCachedBufferSize=262144${SPARK_SUBMIT_OPTS:+ $SPARK_SUBMIT_OPTS}"
+# Keeps the driver's JVM small; options given anywhere else come later, and win.
+jvm_options="$(python3 -m sentiment.tables.jvm)"
+export SPARK_SUBMIT_OPTS="$jvm_options${SPARK_SUBMIT_OPTS:+ $SPARK_SUBMIT_OPTS}"
 
 # A failure ends the script here, with the job's own exit code.
 spark-submit jobs/score_reviews.py --input "$input" --output "$output" "$@" --summary "$summary"

@@ -54,6 +54,9 @@ _Cascade = Annotated[
     Field(description="off: the encoder scores every review (default: as the model was logged)"),
     pydantic.BeforeValidator(_read_off),
 ]
+_MaxTextChars = Annotated[
+    int | None, _Positive, Field(description="a longer text is a reject (default: as the model was logged)")
+]
 _Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.BeforeValidator(_read_day)]
 
 
@@ -153,7 +156,7 @@ class ScoreConfig:
     max_reject_share: Annotated[
         float, Field(ge=0, le=1, description="a batch with a greater share of rejects is not published")
     ] = 0.05
-    max_text_chars: Annotated[int, _Positive, Field(description="a longer text is a reject")] = 1_000_000
+    max_text_chars: _MaxTextChars = None
     worker_timeout_seconds: Annotated[
         int, _Positive, Field(description="a Python worker that gives nothing for so long is replaced")
     ] = 3600
@@ -208,7 +211,7 @@ class ServeConfig:
     ] = None
     max_body_bytes: Annotated[int, _Positive, Field(description="a larger body is refused")] = 2_000_000
     max_texts: Annotated[int, _Positive, Field(description="a list of more texts is refused")] = 256
-    max_text_chars: Annotated[int, _Positive, Field(description="a longer text is a reject")] = 1_000_000
+    max_text_chars: _MaxTextChars = None
     max_json_depth: Annotated[int, Field(gt=1, le=200, description="deeper JSON is refused")] = 32
     max_connections: Annotated[int, _Positive, Field(description="more are closed at once")] = 512
     header_seconds: Annotated[float, _Positive, Field(description="to send a request's head in")] = 5

@@ -3,13 +3,11 @@
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-import pandas as pd
-
-from . import integrity, signatures
+from . import earlier, integrity, signatures
 from .carried import importing_recorded
 from .errors import ModelIntegrityError, ModelLoadError
 from .registry import ModelReference, import_mlflow, resolve_model
@@ -20,13 +18,46 @@ VERIFY_KEY_VARIABLE = "SENTIMENT_VERIFY_KEY"
 # Models log under this name (`inference.engines`), whatever the package is called that they carry.
 MODEL_LOGGER = "sentiment.model"
 
+_OFFERED = ("engine", "instruction_set", "engine_warning", "budget_tokens", "row_cost", "predict_columns")
+
 _log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class LoadedModel(Protocol):
-    """What `load_model` returns: an `mlflow.pyfunc.PyFuncModel`."""
+    """Offer what the table, the service, the app and a single call need of a model.
 
-    def predict(self, data: Any) -> pd.DataFrame: ...
+    A model that this project logs offers it itself (`inference.pyfunc.SentimentModel`), one of an earlier
+    version through `earlier.EarlierModel`.
+    """
+
+    @property
+    def engine(self) -> str:
+        """Return the name of the engine that runs, such as `int8` or `gpu`."""
+        ...
+
+    @property
+    def instruction_set(self) -> str:
+        """Return the instruction set that the engine runs on, such as `amx`, `avx2` or `cuda`."""
+        ...
+
+    @property
+    def engine_warning(self) -> str | None:
+        """Return why a faster engine of the model does not run in this process; None if the best one does."""
+        ...
+
+    @property
+    def budget_tokens(self) -> int:
+        """Return the tokens of a mini-batch that suits the engine, padding included."""
+        ...
+
+    def row_cost(self, n_tokens: int) -> int:
+        """Return what a row of `n_tokens` tokens takes of the budget: with its padding, if it is padded."""
+        ...
+
+    def predict_columns(self, values: Sequence[Any]) -> Mapping[str, list[Any]]:
+        """Return `schema.PREDICTION_COLUMNS` of values of any type: a list per column, a row per value."""
+        ...
 
 
 def check_model(
@@ -51,9 +82,9 @@ def load_model(
 ) -> LoadedModel:
     """Check a pyfunc (`check_model`) and load it.
 
-    `options` override its model config (`engine`, `cascade`, `device`, `threads`, …). Raises
-    ModelNotFoundError if there is none, ModelIntegrityError if it must not be loaded, ModelLoadError if it
-    cannot be loaded in this process.
+    `options` override its model config (`engine`, `cascade`, `device`, `threads`, `max_text_chars`, …).
+    Raises ModelNotFoundError if there is none, ModelIntegrityError if it must not be loaded, ModelLoadError
+    if it cannot be loaded in this process or is no sentiment model.
     """
     reference = model if isinstance(model, ModelReference) else resolve_model(str(model))
     check_model(reference, allow_unverified, verify_key)
@@ -73,12 +104,15 @@ def load_checked(
         _log.warning(
             "the model at %s was logged with other versions than are installed here: %s", folder, mismatches
         )
+    told = dict(options or {})
+    is_earlier = earlier.is_earlier(folder)
+    # MLflow would leave out what an earlier model does not know, with a warning.
+    max_text_chars = told.pop("max_text_chars", None) if is_earlier else None
     guard = contextlib.nullcontext(folder) if files is None else importing_recorded(folder, files)
     try:
         with guard as place:
-            model: LoadedModel = mlflow.pyfunc.load_model(
-                str(place), suppress_warnings=True, model_config=dict(options or {}) or None
-            )
+            pyfunc = mlflow.pyfunc.load_model(str(place), suppress_warnings=True, model_config=told or None)
+            python_model = pyfunc.unwrap_python_model()
     except ModelIntegrityError:
         raise
     # Loading runs the model's own code, which may raise anything; all of it means one thing here.
@@ -89,7 +123,9 @@ def load_checked(
             f"the model at {str(folder)!r} could not be loaded: {type(error).__name__}: {error}; "
             f"its requirements are in {REQUIREMENTS_FILE} beside it"
         ) from error
-    return model
+    if is_earlier:
+        return earlier.EarlierModel(pyfunc, python_model, max_text_chars)
+    return _require_offer(python_model, folder)
 
 
 def allows_unverified() -> bool:
@@ -102,41 +138,20 @@ def find_verify_key() -> str | None:
     return os.environ.get(VERIFY_KEY_VARIABLE) or None
 
 
-def name_engine(model: LoadedModel) -> str:
-    """Which engine a loaded model runs, such as `int8` or `gpu`; `unknown` if it is of a kind without."""
-    return str(getattr(unwrap_python_model(model), "engine", "unknown"))
-
-
-def name_instruction_set(model: LoadedModel) -> str:
-    """Return the instruction set that a loaded model's engine runs on, such as `amx`, else `unknown`."""
-    return str(getattr(unwrap_python_model(model), "instruction_set", "unknown"))
-
-
-def find_engine_warning(model: LoadedModel) -> str | None:
-    """Return why a faster engine of the model does not run in this process; None if the intended one does."""
-    warning = getattr(unwrap_python_model(model), "engine_warning", None)
-    return None if warning is None else str(warning)
-
-
 def silence_engine_warning() -> None:
-    """Keep models from logging the warning that `find_engine_warning` gives: the caller reports it."""
+    """Keep models from logging their `engine_warning`: the caller reports it."""
     logging.getLogger(MODEL_LOGGER).setLevel(logging.ERROR)
 
 
-def find_budget_tokens(model: LoadedModel) -> int:
-    """Tokens of a mini-batch that suits a loaded model's engine; 512 if it does not say."""
-    return int(getattr(unwrap_python_model(model), "budget_tokens", 512))
-
-
-def find_step_tokens(model: LoadedModel) -> int:
-    """What a loaded model's engine pads a row to a multiple of; 32 tokens if it does not say."""
-    return int(getattr(unwrap_python_model(model), "step_tokens", 32))
-
-
-def unwrap_python_model(model: LoadedModel) -> Any:
-    """The Python model inside the pyfunc, None if it is of another kind."""
-    unwrap = getattr(model, "unwrap_python_model", None)
-    return unwrap() if unwrap is not None else None
+def _require_offer(python_model: object, folder: Path) -> LoadedModel:
+    if not isinstance(python_model, LoadedModel):
+        missing = sorted(name for name in _OFFERED if not hasattr(python_model, name))
+        raise ModelLoadError(
+            f"the model at {str(folder)!r} is no sentiment model: expected one that offers "
+            f"{', '.join(_OFFERED)}, found no {', '.join(missing)}; pass the URI of a model that "
+            "jobs/finetune.py registered"
+        )
+    return python_model
 
 
 def _check_unsigned(reference: ModelReference, allow_unverified: bool) -> None:

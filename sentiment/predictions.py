@@ -1,6 +1,6 @@
-"""What a loaded model says of values, whoever asks: the table, the service, a single call.
+"""What a loaded model says of values, whoever asks: the table, the service, the app, a single call.
 
-A text that the model fails on is a reject of its own; its neighbours get their answers.
+A text that the model fails on is a reject of its own; its neighbours get their predictions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,89 +10,71 @@ import pandas as pd
 
 from . import schema
 from .errors import ModelError
-from .loading import LoadedModel, unwrap_python_model
+from .loading import LoadedModel
 
 Prediction = dict[str, Any]
 """`schema.PREDICTION_COLUMNS` of one value, as JSON has them: None where there is nothing."""
+Columns = Mapping[str, list[Any]]
+"""`schema.PREDICTION_COLUMNS` of many values: a list per column, a row per value."""
 
 _MAX_FAILING = 10
 """Texts of those given on which a model may fail before it is the model that is broken."""
 
 
-def predict(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
-    """`schema.PREDICTION_COLUMNS` of `texts`, one row each in order, whatever their types.
+class _FailedError(ModelError):
+    """The model raised an exception, for which one of the texts may be the reason."""
 
-    Raises ModelError, without any text in it, if the model fails or does not keep to its contract.
+
+def predict_each(model: LoadedModel, values: Sequence[Any]) -> pd.DataFrame:
+    """Return `schema.PREDICTION_COLUMNS` of `values`, one row each in order, whatever their types.
+
+    Values on which the model fails are rejects, found by halves. Raises ModelError, without any text in it,
+    if it fails on more than `_MAX_FAILING` of them, since then it is not the texts, or breaks its contract.
     """
-    try:
-        predictions = model.predict(pd.DataFrame({schema.TEXT: texts.astype(object)}))
-    # The model is foreign code that may raise anything, with a review in its message.
-    except Exception as error:
-        failure = f"the model failed while it scored: {type(error).__name__}"
-        raise ModelError(f"{failure}; try another version") from error
-    missing = set(schema.PREDICTION_COLUMNS).difference(getattr(predictions, "columns", ()))
-    if missing or len(predictions) != len(texts):
-        raise ModelError(
-            f"the model is no sentiment model: expected {len(texts)} rows of "
-            f"{', '.join(schema.PREDICTION_COLUMNS)}, found {len(predictions)} rows"
-            f"{' without ' if missing else ''}{', '.join(sorted(missing))}; try another one"
-        )
-    return predictions[list(schema.PREDICTION_COLUMNS)]
-
-
-def predict_columns(model: LoadedModel, values: Sequence[Any]) -> Mapping[str, list[Any]]:
-    """`predict` as a list for each column; from a model that can, without a DataFrame on the way."""
-    direct = getattr(unwrap_python_model(model), "predict_columns", None)
-    if direct is None:
-        found = predict(model, pd.Series(list(values), dtype=object))
-        return {name: found[name].tolist() for name in schema.PREDICTION_COLUMNS}
-    try:
-        columns: Mapping[str, list[Any]] = direct(values)
-    except Exception as error:  # as in `predict`
-        failure = f"the model failed while it scored: {type(error).__name__}"
-        raise ModelError(f"{failure}; try another version") from error
-    return columns
-
-
-def predict_each(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
-    """`predict`, and where the model fails on some of the texts these are rejects, found by halves.
-
-    Raises ModelError if it fails on more than `_MAX_FAILING` of them: then it is not the texts.
-    """
-    try:
-        return predict(model, texts)
-    except ModelError as error:
-        if len(texts) == 1:
-            return pd.DataFrame([make_reject(schema.MODEL_FAILED)])
-        found = _predict_halves(model, texts)
-        n_failing = int((found[schema.REJECT_REASON] == schema.MODEL_FAILED).sum())
-        if n_failing > min(_MAX_FAILING, len(texts) // 2):
-            raise error
-        return found
+    # A column of rejects only would otherwise have another type than one with a score.
+    return pd.DataFrame(_predict_columns_each(model, values)).astype({schema.SCORE: "float64"})
 
 
 def list_predictions(model: LoadedModel, values: Sequence[Any]) -> list[Prediction]:
-    """A prediction of each value, in order, whatever their types. Raises what `predict_each` does."""
+    """Return a prediction of each value, in order, whatever their types. Raises what `predict_each` does."""
     if not values:
         return []
-    try:
-        found = predict_columns(model, values)
-    except ModelError:
-        frame = predict_each(model, pd.Series(list(values), dtype=object))
-        found = {name: frame[name].tolist() for name in schema.PREDICTION_COLUMNS}
-    columns = [found[name] for name in schema.PREDICTION_COLUMNS]
+    found = _predict_columns_each(model, values)
     # JSON has no NaN: a value without label has no score either.
     return [
         {
             name: None if value is None or value != value else value
             for name, value in zip(schema.PREDICTION_COLUMNS, row, strict=True)
         }
-        for row in zip(*columns, strict=True)
+        for row in zip(*found.values(), strict=True)
     ]
 
 
+def predict_columns(model: LoadedModel, values: Sequence[Any]) -> Columns:
+    """Ask the model once for the predictions of all values.
+
+    Raises ModelError, without any text in it, if the model fails or does not keep to its contract.
+    """
+    try:
+        found = model.predict_columns(values)
+    # The model is foreign code that may raise anything, with a review in its message.
+    except Exception as error:
+        failure = f"the model failed while it scored: {type(error).__name__}"
+        raise _FailedError(f"{failure}; try another version") from error
+    columns = found if isinstance(found, Mapping) else {}
+    missing = [name for name in schema.PREDICTION_COLUMNS if name not in columns]
+    n_rows = {len(columns[name]) for name in schema.PREDICTION_COLUMNS if name in columns}
+    if missing or n_rows != {len(values)}:
+        raise ModelError(
+            f"the model is no sentiment model: expected {len(values)} rows of "
+            f"{', '.join(schema.PREDICTION_COLUMNS)}, found {' or '.join(map(str, sorted(n_rows))) or 'no'} "
+            f"rows{' without ' if missing else ''}{', '.join(missing)}; try another one"
+        )
+    return {name: list(columns[name]) for name in schema.PREDICTION_COLUMNS}
+
+
 def make_reject(reason: str) -> Prediction:
-    """The prediction of a value that gets no label."""
+    """Return the prediction of a value that gets no label."""
     empty: Prediction = {
         **dict.fromkeys(schema.PREDICTION_COLUMNS),
         schema.N_TOKENS: 0,
@@ -101,20 +83,35 @@ def make_reject(reason: str) -> Prediction:
     return empty | {schema.REJECT_REASON: reason}
 
 
-def _predict_halves(model: LoadedModel, texts: "pd.Series[Any]") -> pd.DataFrame:
-    middle = len(texts) // 2
-    parts, failing = [], 0
-    for part in (texts.iloc[:middle], texts.iloc[middle:]):
+def _predict_columns_each(model: LoadedModel, values: Sequence[Any]) -> Columns:
+    try:
+        return predict_columns(model, values)
+    except _FailedError as error:
+        if len(values) == 1:
+            return _FAILED
+        found = _predict_halves(model, values)
+        if _count_failing(found) > min(_MAX_FAILING, len(values) // 2):
+            raise error
+        return found
+
+
+def _predict_halves(model: LoadedModel, values: Sequence[Any]) -> Columns:
+    middle = len(values) // 2
+    parts: list[Columns] = []
+    for part in (values[:middle], values[middle:]):
         try:
-            found = predict(model, part)
-        except ModelError:
-            found = (
-                pd.DataFrame([make_reject(schema.MODEL_FAILED)])
-                if len(part) == 1
-                else _predict_halves(model, part)
-            )
-        failing += int((found[schema.REJECT_REASON] == schema.MODEL_FAILED).sum())
-        if failing > _MAX_FAILING:
-            raise ModelError(f"the model failed on more than {_MAX_FAILING} texts of {len(texts):,}")
-        parts.append(found.astype(object))  # a part of rejects alone has no types to agree on
-    return pd.concat(parts, ignore_index=True)
+            found = predict_columns(model, part)
+        except _FailedError:
+            found = _FAILED if len(part) == 1 else _predict_halves(model, part)
+        parts.append(found)
+        if sum(map(_count_failing, parts)) > _MAX_FAILING:
+            raise ModelError(f"the model failed on more than {_MAX_FAILING} texts of {len(values):,}")
+    first, second = parts
+    return {name: [*first[name], *second[name]] for name in schema.PREDICTION_COLUMNS}
+
+
+def _count_failing(found: Columns) -> int:
+    return found[schema.REJECT_REASON].count(schema.MODEL_FAILED)
+
+
+_FAILED: Columns = {name: [value] for name, value in make_reject(schema.MODEL_FAILED).items()}

@@ -69,9 +69,9 @@ def _show_model(used: ModelInUse) -> None:
         st.subheader("Model in use")
         st.code(used.reference.uri, language=None, wrap_lines=True)
         st.text(f"Version {used.reference.version}")
-        st.text(f"Engine {used.engine}")
-        if used.engine_warning is not None:
-            st.warning(escape_markdown(used.engine_warning))
+        st.text(f"Engine {used.model.engine} on {used.model.instruction_set}")
+        if used.model.engine_warning is not None:
+            st.warning(escape_markdown(used.model.engine_warning))
         if used.reference.text_col:
             st.text(f"Trained on column {used.reference.text_col}")
         if st.button("Load again", help="Fetch the model anew, for instance after a promotion"):

@@ -1,4 +1,4 @@
-"""The model in use: found, loaded and asked through `sentiment.registry` alone."""
+"""The model in use: found by `registry`, loaded by `loading`, asked through `predictions`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,16 +18,6 @@ class ModelInUse:
 
     reference: registry.ModelReference
     model: loading.LoadedModel
-
-    @property
-    def engine(self) -> str:
-        """Return the engine that runs, and the instruction set that it runs on."""
-        return f"{loading.name_engine(self.model)} on {loading.name_instruction_set(self.model)}"
-
-    @property
-    def engine_warning(self) -> str | None:
-        """Return why a faster engine of the model does not run here; None if the intended one does."""
-        return loading.find_engine_warning(self.model)
 
 
 def open_model(uri: str, home: Path) -> ModelInUse:
@@ -52,15 +42,14 @@ def _load(reference: registry.ModelReference) -> loading.LoadedModel:
 def predict(
     used: ModelInUse, texts: Sequence[object], progress: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
-    """`schema.PREDICTION_COLUMNS`, one row per text in order; `progress` gets (rows done, rows).
+    """Return `schema.PREDICTION_COLUMNS`, one row per text in order; `progress` gets (rows done, rows).
 
-    `texts` are strings or None, at least one. Raises ModelError, without any text in it, if the model
-    fails or answers with other columns or another number of rows.
+    `texts` are strings or None, at least one. Raises what `predictions.predict_each` does.
     """
     parts = []
     for start in range(0, len(texts), CHUNK_ROWS):
         chunk = texts[start : start + CHUNK_ROWS]
-        parts.append(predictions.predict(used.model, pd.Series(list(chunk), dtype=object)))
+        parts.append(predictions.predict_each(used.model, chunk))
         if progress is not None:
             progress(start + len(chunk), len(texts))
     return pd.concat(parts, ignore_index=True)

@@ -13,7 +13,8 @@ import pandas as pd
 from .. import schema
 from .engines import AUTO, load_checked_engine, run_minibatches
 from .linear import LINEAR_FILE, LinearStage
-from .rejects import find_reject_reasons
+from .minibatches import round_up
+from .rejects import MAX_TEXT_CHARS, find_reject_reasons
 from .settings import load_settings
 from .tokenization import TokenizedTexts, Tokenizer
 
@@ -46,7 +47,8 @@ class Predictor:
     Loads once, then `predict` may be called any number of times, by several threads too. `engine`,
     `threads`, `device` and `streams` are `engines.load_checked_engine`'s. `budget_tokens` bounds the tokens
     of a mini-batch; 0 is the engine's own, and a smaller one than the longest review is raised to it.
-    `cascade` is `auto` (the linear stage decides what it is sure of, if the model has one) or `off`.
+    `cascade` is `auto` (the linear stage decides what it is sure of, if the model has one) or `off`. A text
+    of more characters than `max_text_chars` is a reject.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Predictor:
         max_length: int | None = None,
         truncation: str | None = None,
         streams: int = 1,
+        max_text_chars: int = MAX_TEXT_CHARS,
     ) -> None:
         if cascade not in CASCADES:
             raise ValueError(f"cascade {cascade!r}: expected one of {', '.join(CASCADES)}")
         self._tokenizer = Tokenizer(folder, truncation or load_settings(folder).truncation, max_length)
         self._checked = load_checked_engine(folder, engine, threads, device, streams)
         self._engine = self._checked.engine
+        self._max_text_chars = max_text_chars
         self._budget_tokens = budget_tokens or self._engine.budget_tokens
         has_linear = cascade == AUTO and (folder / LINEAR_FILE).exists()
         self._linear = LinearStage.load(folder / LINEAR_FILE) if has_linear else None
@@ -90,10 +94,9 @@ class Predictor:
         """Tokens of a mini-batch, padding included."""
         return self._budget_tokens
 
-    @property
-    def step_tokens(self) -> int:
-        """What a row is padded to a multiple of."""
-        return self._engine.step_tokens
+    def row_cost(self, n_tokens: int) -> int:
+        """Return what a row of `n_tokens` tokens takes of `budget_tokens`: with its padding, if any."""
+        return int(round_up(np.array(n_tokens), self._engine.step_tokens))
 
     def predict(self, values: Sequence[object], progress: Progress | None = None) -> pd.DataFrame:
         """Score values of any type: one row per value, in order, with a fresh RangeIndex.
@@ -110,7 +113,7 @@ class Predictor:
         self, values: Sequence[object], progress: Progress | None = None
     ) -> dict[str, np.ndarray]:
         """The columns of `predict`, each an array of a row per value."""
-        reasons = np.array(find_reject_reasons(values), dtype=object)
+        reasons = np.array(find_reject_reasons(values, self._max_text_chars), dtype=object)
         positions = np.flatnonzero([reason is None for reason in reasons])
         texts = [str(values[int(i)]) for i in positions]
         numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}

@@ -44,10 +44,9 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
         """Tokens of a mini-batch that suits the engine."""
         return self._predictor.budget_tokens
 
-    @property
-    def step_tokens(self) -> int:
-        """What the engine pads a row to a multiple of."""
-        return self._predictor.step_tokens
+    def row_cost(self, n_tokens: int) -> int:
+        """Return what a row of `n_tokens` tokens takes of `budget_tokens`."""
+        return self._predictor.row_cost(n_tokens)
 
     def predict_columns(self, values: Sequence[object]) -> dict[str, list[Any]]:
         """`predict` of a list, as a list for each column; `score` is NaN without label.

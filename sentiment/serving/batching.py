@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from .. import schema
 from ..predictions import Prediction
-from .fairness import FairQueue, Item, round_up
+from .fairness import FairQueue, Item
 
 Model = TypeVar("Model")
 Predict = Callable[[Model, Sequence[Any]], Sequence[Prediction]]
@@ -75,21 +75,18 @@ class Load:
     """Of English text in word pieces, about, until the answers say what it is here."""
     tokens_per_second: float = 2_000.0
     max_tokens: int = 512
-    step_tokens: int = 1
-    """A row is padded to a multiple."""
+    row_cost: Callable[[int], int] = int
+    """The model's (`loading.LoadedModel.row_cost`); until there is one, a row costs its tokens."""
     noted_seconds: float = 0.0
     """Of work that `tokens_per_second` was learned from."""
 
     def estimate_tokens(self, text: Any) -> int:
-        """What a value costs, about: its row, padded. What is no text costs nothing to speak of."""
+        """Return what a value costs, about: its row, padded. What is no text costs as the shortest row."""
         if not isinstance(text, str):
-            return 1
+            return self.row_cost(1)
         n_tokens = math.ceil(len(text) / self.chars_per_token)
         n_read = min(self.max_tokens, _SPECIAL_TOKENS + n_tokens)
-        return self.round_up(n_read + n_tokens // _READ_TOKENS)
-
-    def round_up(self, n_tokens: int) -> int:
-        return round_up(n_tokens, self.step_tokens)
+        return self.row_cost(n_read + n_tokens // _READ_TOKENS)
 
     def note(self, n_tokens: int, seconds: float) -> None:
         """Learn from finished work: the newer the more, and the less the shorter it took.
@@ -126,9 +123,9 @@ class MicroBatcher(Generic[Model]):
         max_wait_seconds: float,
         n_threads: int,
         budget_tokens: int = 512,
-        step_tokens: int = 32,
+        row_cost: Callable[[int], int] = int,
     ) -> None:
-        self.load = Load(step_tokens=step_tokens)
+        self.load = Load(row_cost=row_cost)
         self._predict = predict
         self.budget_tokens = budget_tokens
         self._max_wait_seconds = max_wait_seconds
@@ -197,7 +194,7 @@ class MicroBatcher(Generic[Model]):
 
     def _find_share(self, n_tokens: int) -> int:
         """Of so many tokens that run or wait, those of one thread; no more than a mini-batch has."""
-        return min(self.budget_tokens, self.load.round_up(-(-n_tokens // self._n_threads)))
+        return min(self.budget_tokens, self.load.row_cost(-(-n_tokens // self._n_threads)))
 
     def _start_waiting(self) -> None:
         """Give each free thread a mini-batch, while any text waits."""
@@ -210,7 +207,7 @@ class MicroBatcher(Generic[Model]):
                 budget_tokens = self._find_share(self._running_tokens + self._queue.n_tokens)
             else:
                 self._busy_since = time.monotonic()
-            items = self._queue.take(budget_tokens, self.load.step_tokens)
+            items = self._queue.take(budget_tokens)
             self._n_running += 1
             self._running_tokens += sum(item.n_tokens for item in items)
             task = asyncio.create_task(self._run(items))

@@ -24,11 +24,6 @@ class ServedModel:
 
     reference: registry.ModelReference
     model: loading.LoadedModel
-    engine: str
-    instruction_set: str
-    engine_warning: str | None
-    budget_tokens: int
-    step_tokens: int
 
     @property
     def version(self) -> str:
@@ -44,15 +39,7 @@ def load_served_model(
     for repeats in _WARMING_REPEATS:
         _predict(model, [_WARMING * repeats], "a sentence")
     _try_example(reference, model)
-    return ServedModel(
-        reference,
-        model,
-        engine=loading.name_engine(model),
-        instruction_set=loading.name_instruction_set(model),
-        engine_warning=loading.find_engine_warning(model),
-        budget_tokens=loading.find_budget_tokens(model),
-        step_tokens=loading.find_step_tokens(model),
-    )
+    return ServedModel(reference, model)
 
 
 class Champion:

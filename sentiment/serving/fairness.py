@@ -31,7 +31,7 @@ class Flow(Generic[Owner]):
 
 @dataclass(frozen=True)
 class Item(Generic[Owner]):
-    """One text of a flow: its place in the request, and the tokens of the row that it is thought to be."""
+    """One text of a flow: its place in the request, and what its row is thought to cost, padding included."""
 
     flow: Flow[Owner]
     position: int
@@ -83,19 +83,18 @@ class FairQueue(Generic[Owner]):
         last_due = self._now + sum(costs[:-1])
         return sum(item.n_tokens for due, _, item in self._heap if due <= last_due)
 
-    def take(self, budget_tokens: int, step_tokens: int = 1) -> list[Item[Owner]]:
-        """The next mini-batch, removed: the text that is due first, and waiting ones of its kind and length.
+    def take(self, budget_tokens: int) -> list[Item[Owner]]:
+        """Remove and return the next mini-batch: the text that is due first, and ones of its kind and length.
 
-        At most `budget_tokens`, padding to the longest row, rounded up to `step_tokens`, included; a text
-        that is longer goes alone. Empty if nothing waits.
+        At most `budget_tokens`, padding to the longest row included; a text that is longer goes alone. Empty
+        if nothing waits.
         """
         if not self._heap:
             return []
         ahead = heapq.nsmallest(LOOK_AHEAD, self._heap)
         leader = ahead[0][2]
         likely = [entry[2] for entry in ahead if entry[2].flow.kind is leader.flow.kind]
-        widths = [round_up(item.n_tokens, step_tokens) for item in likely]
-        chosen = choose_company(widths, budget_tokens)
+        chosen = choose_company([item.n_tokens for item in likely], budget_tokens)
         items = [likely[i] for i in chosen]
         taken = {id(item) for item in items}
         self._heap = [entry for entry in self._heap if id(entry[2]) not in taken]
@@ -107,11 +106,6 @@ class FairQueue(Generic[Owner]):
             if not item.flow.waiting_tokens:
                 self._flows.pop(id(item.flow), None)
         return items
-
-
-def round_up(n_tokens: int, step_tokens: int) -> int:
-    """Tokens of a row that is padded to a multiple of `step_tokens`."""
-    return -(-n_tokens // step_tokens) * step_tokens
 
 
 def choose_company(lengths: Sequence[int], budget_tokens: int) -> list[int]:

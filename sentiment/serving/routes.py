@@ -206,8 +206,8 @@ def _add_operations(router: APIRouter, service: Service) -> None:
             "mlflow_version": str(import_mlflow().__version__),
             "model_uri": model.reference.uri,
             "model_version": model.version,
-            "engine": model.engine,
-            "instruction_set": model.instruction_set,
+            "engine": model.model.engine,
+            "instruction_set": model.model.instruction_set,
         }
 
     @router.get(

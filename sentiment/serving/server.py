@@ -187,10 +187,13 @@ def _make_settings(config: ServeConfig, app: Any) -> uvicorn.Config:
 
 
 def _make_loader(config: ServeConfig) -> Any:
-    options: dict[str, Any] = {"engine": config.engine, "streams": count_streams(config)}
-    if config.cascade is not None:
-        options["cascade"] = config.cascade
-
+    told = {
+        "engine": config.engine,
+        "streams": count_streams(config),
+        "cascade": config.cascade,
+        "max_text_chars": config.max_text_chars,
+    }
+    options = {name: value for name, value in told.items() if value is not None}
     verify_key = config.verify_key or loading.find_verify_key()
 
     loading.silence_engine_warning()  # the service logs it, as an event of its own

@@ -7,10 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from .. import schema
 from ..config import ServeConfig
 from ..errors import SentimentError
-from ..predictions import Prediction, list_predictions, make_reject
+from ..predictions import Prediction, list_predictions
 from .batching import Answer, MicroBatcher, OverloadedError
 from .champion import Champion, ServedModel
 from .logs import describe, log_event
@@ -62,20 +61,12 @@ class Service:
         self, values: Sequence[Any], model: ServedModel, is_patient: bool = False
     ) -> "Answer[ServedModel]":
         """A prediction of each value, in order, all by `model`. Raises Problem `overloaded` or `deadline`."""
-        limit = self.config.max_text_chars
-        short = [i for i, value in enumerate(values) if not (isinstance(value, str) and len(value) > limit)]
         try:
-            answer = await self._batcher.score(
-                model, [values[i] for i in short], self.config.request_seconds, is_patient
-            )
+            return await self._batcher.score(model, values, self.config.request_seconds, is_patient)
         except OverloadedError as error:
             raise Problem("overloaded", retry_seconds=error.retry_seconds) from None
         except asyncio.TimeoutError:
             raise Problem("deadline") from None
-        predictions = [make_reject(schema.TOO_LONG_TEXT) for _ in values]
-        for position, prediction in zip(short, answer.predictions, strict=True):
-            predictions[position] = prediction
-        return Answer(predictions, model, answer.model_seconds)
 
     async def _watch_champion(self) -> None:
         loop = asyncio.get_running_loop()
@@ -96,18 +87,19 @@ class Service:
                 self._announce(fresh)
 
     def _announce(self, served: ServedModel) -> None:
-        self._batcher.budget_tokens = served.budget_tokens
-        self._batcher.load.step_tokens = served.step_tokens
-        self.metrics.note_model(served.version, served.engine, served.instruction_set)
+        model = served.model
+        self._batcher.budget_tokens = model.budget_tokens
+        self._batcher.load.row_cost = model.row_cost
+        self.metrics.note_model(served.version, model.engine, model.instruction_set)
         log_event(
             "model",
             version=served.version,
-            engine=served.engine,
-            instruction_set=served.instruction_set,
+            engine=model.engine,
+            instruction_set=model.instruction_set,
             model_uri=served.reference.uri,
         )
-        if served.engine_warning is not None:
-            log_event("engine_refused", logging.WARNING, version=served.version, reason=served.engine_warning)
+        if model.engine_warning is not None:
+            log_event("engine_refused", logging.WARNING, version=served.version, reason=model.engine_warning)
 
 
 def score_batch(served: ServedModel, values: Sequence[Any]) -> list[Prediction]:

@@ -78,7 +78,7 @@ class Manifest:
     scored_rows: int
     rejected_rows: int
     skipped_rows: dict[str, int]
-    """By `planning`'s reasons: known, repeated, waiting, superseded."""
+    """Rows that were not scored, by their reason: each of `planning`'s constants of rows."""
     rejected_by_reason: dict[str, int]
     labels: dict[str, int]
     stages: dict[str, int]

@@ -36,9 +36,14 @@ class Plan:
         return _make_request(self.config, self.table, self.model)
 
     @property
-    def model_options(self) -> dict[str, str]:
-        """What this run tells the model, over what it was logged with."""
-        told = {"engine": self.config.engine, "cascade": self.config.cascade}
+    def model_options(self) -> dict[str, str | int]:
+        """Return the options that this run sets over those that the model was logged with."""
+        config = self.config
+        told = {
+            "engine": config.engine,
+            "cascade": config.cascade,
+            "max_text_chars": config.max_text_chars,
+        }
         return {name: value for name, value in told.items() if value is not None}
 
     @property

@@ -131,7 +131,7 @@ def _write_batch(
     staged.mkdir()
     raw = staged / _RAW
     spread = spread_rows(chunk.rows, chunk.n_rows, plan.config.rows_per_task)
-    settled = settle_duplicates(spread, plan.config.max_text_chars)
+    settled = settle_duplicates(spread)
     place = _place_model(plan, spark)
     score_reviews(settled, place, plan.model_options, stamp, census).write.parquet(str(raw))
     predictions = spark.read.parquet(str(raw))

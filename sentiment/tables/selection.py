@@ -74,7 +74,7 @@ def spread_rows(rows: DataFrame, n_rows: int, rows_per_task: int) -> DataFrame:
     return rows.withColumn(_GROUP, group).repartition(tasks, _GROUP)
 
 
-def settle_duplicates(rows: DataFrame, max_text_chars: int) -> DataFrame:
+def settle_duplicates(rows: DataFrame) -> DataFrame:
     """Give `_early_reason` to rows that are rejects without being scored, and skip repetitions.
 
     `rows` are those of `spread_rows`. Of rows with one id and one text the first stands for all; if the
@@ -94,7 +94,6 @@ def settle_duplicates(rows: DataFrame, max_text_chars: int) -> DataFrame:
         F.when(~has_id, F.lit(schema.NULL_ID))
         .when(is_conflict, F.lit(schema.DUPLICATE_ID))
         .when(is_undecodable, F.lit(schema.UNDECODABLE_TEXT))
-        .when(F.length(text) > max_text_chars, F.lit(schema.TOO_LONG_TEXT))
     )
     is_repeated = has_id & is_active & ~is_conflict & (number > 1)
     ids = [n for n in rows.columns if n not in (schema.TEXT, KEY, schema.TEXT_DIGEST, SKIP_REASON, _GROUP)]

@@ -11,6 +11,8 @@ from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
+from . import jvm
+
 _SPARK_SUBMIT_DEFAULT = "local[*]"
 _LOCAL_WITH_RETRIES = "local[*,4]"
 """Spark's `local[N]` fails a job with its first lost Python worker; this gives a task four attempts."""
@@ -40,25 +42,6 @@ _SETTINGS = {
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
 }
-JVM_OPTIONS = " ".join(
-    (
-        # The model does the work: the second compiler's code costs more memory than it saves time.
-        "-XX:TieredStopAtLevel=1",
-        # G1 starts with a 64th of the machine's memory, and grows back to it fast after it has shrunk.
-        *("-XX:InitialHeapSize=96m", "-XX:NewSize=64m"),
-        # It grows the heap when short collections come close together, as they do while a large file is
-        # read, and where much of it was garbage when it was marked: the job holds only about 70 MB.
-        *("-XX:GCTimeRatio=1", "-XX:MinHeapFreeRatio=5", "-XX:MaxHeapFreeRatio=30"),
-        # A step of growth is a fifth of what is left, if nobody says else. Java calls the option
-        # experimental: a later one may not know it, and must start all the same.
-        *("-XX:+IgnoreUnrecognizedVMOptions", "-XX:+UnlockExperimentalVMOptions"),
-        "-XX:G1ExpandByPercentOfAvailable=1",
-        # Each thread keeps a copy of the largest buffer that it has read a file with.
-        "-Djdk.nio.maxCachedBufferSize=262144",
-    )
-)
-"""What keeps the JVM small. No collector is chosen: Java does not start with two, and a platform may name
-its own. `jobs/nightly.sh` has them too."""
 _JVM_OPTIONS_VARIABLE = "SPARK_SUBMIT_OPTS"
 """Java options that come before those of spark-defaults.conf and of the command line, which win."""
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
@@ -121,7 +104,7 @@ def _start_jvm() -> None:
     """Start the JVM, with options that keep it small, unless spark-submit or an earlier session has."""
     if SparkContext._gateway is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
         given = os.environ.get(_JVM_OPTIONS_VARIABLE, "")
-        os.environ[_JVM_OPTIONS_VARIABLE] = f"{JVM_OPTIONS} {given}".strip()
+        os.environ[_JVM_OPTIONS_VARIABLE] = f"{jvm.OPTIONS} {given}".strip()
     SparkContext._ensure_initialized()
 
 

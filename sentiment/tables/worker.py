@@ -18,14 +18,7 @@ from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles, Tas
 
 from .. import schema
 from ..integrity import Stamp, check_files, check_shape, dump_record
-from ..loading import (
-    LoadedModel,
-    find_engine_warning,
-    load_checked,
-    name_engine,
-    name_instruction_set,
-    silence_engine_warning,
-)
+from ..loading import LoadedModel, load_checked, silence_engine_warning
 from ..predictions import predict_each
 from ..registry import fetch_model
 
@@ -92,9 +85,7 @@ class WorkerCensus:
 
     def note_worker(self, model: LoadedModel) -> None:
         """Note, in a worker and for each task, what scores there."""
-        worker = WorkerEngine(
-            _process_name(), name_engine(model), name_instruction_set(model), find_engine_warning(model)
-        )
+        worker = WorkerEngine(_process_name(), model.engine, model.instruction_set, model.engine_warning)
         self._workers.add(frozenset({worker}))
 
     def note_load(self) -> None:
@@ -143,7 +134,7 @@ def make_scorer(
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         model = _load_once(place, options, census)
         for texts in batches:
-            yield predict_each(model, texts)
+            yield predict_each(model, texts.tolist())
 
     return score
 

@@ -21,6 +21,7 @@ from ..carried import PACKAGE_PREFIX
 from ..config import FinetuneConfig
 from ..inference.engines import AUTO, REFERENCE
 from ..inference.pyfunc import ENCODER_ARTIFACT, UNNAMED
+from ..inference.rejects import MAX_TEXT_CHARS
 from ..inference.settings import Settings, load_settings, save_settings
 from ..inference.tokenization import HEAD, cut_tokenizer
 from ..integrity import make_record
@@ -87,6 +88,7 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
                 "threads": 0,
                 "streams": 1,
                 "budget_tokens": 0,
+                "max_text_chars": MAX_TEXT_CHARS,
             },
             pip_requirements=list_requirements(settings.cpu_engine),
             signature=make_signature(),

@@ -42,22 +42,32 @@ import pandas as pd
 
 
 class Stub(mlflow.pyfunc.PythonModel):
+    engine = "none"
+    budget_tokens = 512
+    instruction_set = "avx512_vnni"
+    engine_warning = None
+
+    def row_cost(self, n_tokens):
+        return n_tokens
+
     def predict(self, context, model_input, params=None):
-        texts = model_input["text"]
+        return pd.DataFrame(self.predict_columns(model_input["text"].tolist()))
+
+    def predict_columns(self, texts):
         if any(isinstance(text, str) and "SLEEPS" in text for text in texts):
             time.sleep(2)
         for text in texts:
             if isinstance(text, str) and "FAILS" in text:
                 raise ValueError("cannot read " + text)
         is_text = [isinstance(text, str) for text in texts]
-        return pd.DataFrame({
+        return {
             "label": ["positive" if found else None for found in is_text],
             "score": [0.75 if found else None for found in is_text],
             "n_tokens": [2 + len(str(text)) // 4 for text in texts],
             "truncated": [False for found in is_text],
             "stage": ["encoder" if found else None for found in is_text],
             "reject_reason": [None if found else "not_text" for found in is_text],
-        })
+        }
 
 
 mlflow.models.set_model(Stub())

@@ -19,12 +19,12 @@ def main() -> None:
 
     # As the service loads it: all cores.
     model: Any = loading.load_model(sys.argv[1], {"cascade": "off", "device": "cpu"})
-    predictor = model.unwrap_python_model()._predictor
+    predictor = model._predictor
     for line in sys.stdin:
         texts = json.loads(line)["texts"]
         found = {
             "predictor_ms": [_time(predictor.predict, text) for text in texts],
-            "pyfunc_ms": [_time(model.predict, text) for text in texts],
+            "pyfunc_ms": [_time(model.predict_columns, text) for text in texts],
         }
         print(json.dumps(found), file=answers, flush=True)
 

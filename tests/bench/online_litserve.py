@@ -26,14 +26,14 @@ class SentimentAPI(litserve.LitAPI):  # type: ignore[misc]
 
         options = {"cascade": "off", "device": "cpu", "threads": self._threads}
         self._model = loading.load_model(self._uri, options)
-        self._model.predict(["The first review warms it up."])
+        self._model.predict_columns(["The first review warms it up."])
 
     def decode_request(self, request: dict[str, str]) -> str:
         return request["text"]
 
     def predict(self, texts: list[str]) -> list[dict[str, Any]]:
-        found = self._model.predict(texts)
-        columns = [found[name].tolist() for name in _KEYS]
+        found = self._model.predict_columns(texts)
+        columns = [found[name] for name in _KEYS]
         return [dict(zip(_KEYS, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:

@@ -177,12 +177,12 @@ def _load(model: Any, loaded: Any) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     options = {"threads": 1, "cascade": "off", "device": "cpu"}
     _model = loading.load_model(model, options, allow_unverified=True)  # a folder has no record
-    _model.predict(["The first review warms it up."])
+    _model.predict_columns(["The first review warms it up."])
     loaded.wait()
 
 
 def _predict(texts: list[str]) -> Any:
-    return _model.predict(texts)
+    return _model.predict_columns(texts)
 
 
 def _predict_evenly(pool: Pool, texts: list[str], parts: int) -> list[Any]:

@@ -72,6 +72,7 @@ def measure_parity(model: Path, rows: int) -> dict[str, Any]:
 def _score(model: Path, texts: list[str], engine: str, is_alone: bool) -> np.ndarray:
     """The encoder's probability of positive for each text, by the MLflow model as it is packaged."""
     from sentiment import loading, registry
+    from sentiment.predictions import predict_each
     from sentiment.training.evaluation import positive_probabilities
 
     options = {"engine": engine, "threads": 1, "cascade": "off", "device": "cpu"}
@@ -79,8 +80,8 @@ def _score(model: Path, texts: list[str], engine: str, is_alone: bool) -> np.nda
         registry.use_tracking(Path(home))
         loaded = loading.load_model(model, options, allow_unverified=True)  # a folder has no record
     if not is_alone:
-        return positive_probabilities(loaded.predict(texts))
-    return np.concatenate([positive_probabilities(loaded.predict([text])) for text in texts])
+        return positive_probabilities(predict_each(loaded, texts))
+    return np.concatenate([positive_probabilities(predict_each(loaded, [text])) for text in texts])
 
 
 def _merge(halves: Any) -> np.ndarray:

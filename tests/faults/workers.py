@@ -33,22 +33,32 @@ MOOD = Path({mood!r})
 
 
 class Moody(mlflow.pyfunc.PythonModel):
+    engine = "none"
+    budget_tokens = 512
+    instruction_set = "avx512_vnni"
+    engine_warning = None
+
+    def row_cost(self, n_tokens):
+        return n_tokens
+
     def predict(self, context, model_input, params=None):
-        texts = model_input["text"]
+        return pd.DataFrame(self.predict_columns(model_input["text"].tolist()))
+
+    def predict_columns(self, texts):
         for text in texts:
             if text is not None and "MOODY" in text:
                 self.be_moody()
             if text is not None and "BREAKS" in text:
                 raise ValueError("cannot read " + text)
-        is_text = texts.notna()
-        return pd.DataFrame({{
+        is_text = [text is not None for text in texts]
+        return {{
             "label": ["positive" if found else None for found in is_text],
             "score": [0.75 if found else None for found in is_text],
             "n_tokens": [3 if found else None for found in is_text],
             "truncated": [False if found else None for found in is_text],
             "stage": ["encoder" if found else None for found in is_text],
             "reject_reason": [None if found else "null_text" for found in is_text],
-        }})
+        }}
 
     def be_moody(self):
         try:

@@ -23,9 +23,12 @@ from sentiment.errors import (
     StoreError,
     StoreLockedError,
 )
+from sentiment.inference.settings import load_settings
+from sentiment.predictions import predict_each
 from sentiment.tables import chunks, runs, selection
 from sentiment.tables.runs import run_scoring
 from sentiment.tables.store import open_store
+from sentiment.tables.worker import _seconds_since_process_start
 from tests.conftest import make_reviews
 
 NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
@@ -71,20 +74,19 @@ def test_every_row_ends_as_one_score_or_one_reject(score, write_parquet, tmp_pat
     assert rejected["review_id"].isna().sum() == 2
 
 
-def test_the_summary_says_what_scored_and_how_soon(score, write_parquet):
-    summary = score(write_parquet(make_mixed_reviews()))
+def test_the_summary_says_what_scored_and_how_soon(score, write_parquet, use_tiny_model):
+    # Options that no other test has: a worker of an earlier one loads the model anew.
+    summary = score(write_parquet(make_mixed_reviews()), max_text_chars=987_654)
     assert sum(summary.stages.values()) == summary.scored_rows
-    assert summary.engines in (
-        ["int8_static"],
-        ["int8"],
-        ["bf16"],
-        ["reference"],
-        [],
-    )  # none if an earlier test's worker lives
-    asked = score(write_parquet(make_reviews(20), "again.parquet"), engine="reference")
+    encoder = registry.resolve_model(use_tiny_model.uri).folder / "artifacts" / "encoder"
+    assert summary.engines == [load_settings(encoder).cpu_engine]
+    asked = score(
+        write_parquet(make_reviews(20), "again.parquet"), engine="reference", max_text_chars=987_653
+    )
     assert asked.engines == ["reference"]
-    assert asked.model_loads <= asked.python_workers
-    assert 0 < asked.worker_start_seconds < 3600
+    assert asked.model_loads == asked.python_workers >= 1
+    # A worker is younger than this process, and took longer than a worker needs to import anything.
+    assert 0.01 < asked.worker_start_seconds < _seconds_since_process_start()
 
 
 def test_the_published_table_has_the_contract_columns_and_no_text(score, write_parquet, tmp_path):
@@ -114,7 +116,7 @@ def test_the_table_equals_what_the_model_says_of_each_review_alone(
     reviews = make_reviews(60)
     score(write_parquet(reviews))
     model = loading.load_model(use_tiny_model.uri)
-    alone = pd.concat([model.predict([text]) for text in reviews["text"]]).assign(
+    alone = pd.concat([predict_each(model, [text]) for text in reviews["text"]]).assign(
         review_id=reviews["review_id"].to_numpy()
     )
     alone = alone.sort_values("review_id").reset_index(drop=True)
@@ -236,6 +238,14 @@ def test_bytes_that_are_no_utf8_reject_their_row_alone(score, tmp_path):
     summary = score(str(tmp_path / "reviews.parquet"), max_reject_share=0.5)
     assert summary.rejected_by_reason == {"undecodable_text": 1}
     assert read_published(tmp_path / "scores")["review_id"].tolist() == ["fine"]
+
+
+def test_a_text_longer_than_the_limit_is_a_reject(score, write_parquet, tmp_path):
+    reviews = make_reviews(4, text=["good", "good " * 3, "x" * 1_000_001, "    " * 4])
+    limited = score(write_parquet(reviews), max_text_chars=14, max_reject_share=1)
+    assert limited.rejected_by_reason == {"too_long_text": 3}
+    default = score(write_parquet(reviews), output=str(tmp_path / "default"), max_reject_share=1)
+    assert default.rejected_by_reason == {"too_long_text": 1, "blank_text": 1}
 
 
 def test_odd_file_names_and_nanosecond_columns_do_not_stop_a_run(score, write_parquet):

@@ -2,7 +2,7 @@
 
 from pyspark.sql import SparkSession
 
-from sentiment.tables.session import JVM_OPTIONS
+from sentiment.tables import jvm
 
 
 def _read_options(spark: SparkSession) -> list[str]:
@@ -12,10 +12,10 @@ def _read_options(spark: SparkSession) -> list[str]:
 
 
 def test_jvm_that_python_starts_has_the_options_that_keep_it_small(spark: SparkSession) -> None:
-    assert set(JVM_OPTIONS.split()) <= set(_read_options(spark))
+    assert set(jvm.OPTIONS.split()) <= set(_read_options(spark))
 
 
 def test_options_that_spark_was_given_come_later(spark: SparkSession) -> None:
     options = _read_options(spark)
 
-    assert max(options.index(name) for name in JVM_OPTIONS.split()) < options.index("-Xmx1g")
+    assert max(options.index(name) for name in jvm.OPTIONS.split()) < options.index("-Xmx1g")

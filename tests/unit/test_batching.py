@@ -4,8 +4,10 @@ import asyncio
 import threading
 import time
 
+import numpy as np
 import pytest
 
+from sentiment.inference.minibatches import pad_rows, round_up
 from sentiment.serving import batching
 from sentiment.serving.batching import Load, MicroBatcher, OverloadedError
 
@@ -29,6 +31,7 @@ class Gate:
 
 def make(predict=predict, **options):
     settings = {"max_wait_seconds": 100.0, "n_threads": 1, "budget_tokens": 256}
+    settings["row_cost"] = lambda n_tokens: -(-n_tokens // 32) * 32
     return MicroBatcher(predict, **settings | options)
 
 
@@ -267,6 +270,15 @@ def test_a_load_learns_the_length_of_a_token_and_the_longest_text():
     assert load.estimate_tokens("x" * 10_000) == pytest.approx(128 + 10_000 / 6 / 50, abs=1)
     assert load.estimate_tokens("x" * 1_000_000) > 3_000, "what is cut off is read before"
     assert load.estimate_tokens(None) == 1
+
+
+def test_a_text_costs_what_the_model_says_of_its_row():
+    def pad(n_tokens):
+        return int(round_up(np.array(n_tokens), 32))
+
+    for words in (100, 382, 398, 440):
+        cost = Load(chars_per_token=1, row_cost=pad).estimate_tokens("x" * words)
+        assert cost == pad_rows([np.zeros(2 + words + words // 50, dtype=int)], 0, 32)[0].shape[1]
 
 
 def test_the_rate_is_learned_from_the_first_work_and_then_from_the_newest():

@@ -3,19 +3,19 @@
 import json
 from types import SimpleNamespace
 
-import pandas as pd
+import numpy as np
 import pytest
 
-from sentiment import loading, registry, schema
+from sentiment import loading, registry
 from sentiment.errors import ModelError, ModelLoadError
 from sentiment.inference.engines import load_engine
+from sentiment.inference.minibatches import pad_rows
 from sentiment.inference.settings import load_settings
 from sentiment.serving.champion import Champion, load_served_model
+from tests.standins import GOOD, StandIn
 
-GOOD = ("positive", 0.9, 3, False, "encoder", None)
 
-
-class Model:
+class Model(StandIn):
     """Gives `row` for each text, and fails on `fails_on`."""
 
     def __init__(self, row=GOOD, fails_on="nothing"):
@@ -23,12 +23,11 @@ class Model:
         self.fails_on = fails_on
         self.seen = []
 
-    def predict(self, frame):
-        self.seen += frame["text"].tolist()
-        if self.fails_on in frame["text"].tolist():
-            raise ValueError(self.fails_on)
-        rows = [self.row] * len(frame)
-        return pd.DataFrame(rows, columns=list(schema.PREDICTION_COLUMNS), dtype=object)
+    def predict_one(self, value):
+        self.seen.append(value)
+        if value == self.fails_on:
+            raise ValueError(value)
+        return self.row
 
 
 @pytest.fixture
@@ -83,9 +82,12 @@ def test_an_example_that_is_none_is_refused(load):
 def test_a_real_model_is_loaded_checked_and_served(use_tiny_model):
     served = load_served_model("models:/sentiment@champion", {}, False, None)
     carried = load_settings(served.reference.folder / "artifacts" / "encoder")
-    assert (served.version, served.engine) == ("1", carried.cpu_engine)
+    assert (served.version, served.model.engine) == ("1", carried.cpu_engine)
     engine = load_engine(served.reference.folder / "artifacts" / "encoder", carried.cpu_engine)
-    assert (served.budget_tokens, served.step_tokens) == (engine.budget_tokens, engine.step_tokens)
+    assert served.model.budget_tokens == engine.budget_tokens
+    for n_tokens in (1, 33, 384, 385, 500):
+        padded, _ = pad_rows([np.ones(n_tokens, dtype=np.int32)], 0, engine.step_tokens)
+        assert served.model.row_cost(n_tokens) == padded.shape[1]
 
 
 def test_a_uri_without_versions_is_not_looked_at_again():

@@ -1,7 +1,16 @@
 import pytest
+import yaml
 
-from sentiment.config import FinetuneConfig, ScoreConfig, config_fields, load_config
+from sentiment.config import FinetuneConfig, ScoreConfig, ServeConfig, config_fields, load_config
 from sentiment.errors import ConfigError
+from tests.conftest import ROOT
+
+CONF = {
+    "demo.yaml": FinetuneConfig,
+    "finetune.yaml": FinetuneConfig,
+    "score.yaml": ScoreConfig,
+    "serve.yaml": ServeConfig,
+}
 
 
 def write(tmp_path, content):
@@ -63,3 +72,17 @@ def test_the_original_templates_arguments_are_all_there():
 def test_names_that_the_registry_would_refuse_are_refused_before_training(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         load_config(FinetuneConfig, None, options)
+
+
+def test_each_file_in_conf_is_of_a_known_job():
+    assert {path.name for path in (ROOT / "conf").iterdir()} == set(CONF)
+
+
+@pytest.mark.parametrize("name", CONF)
+def test_a_file_in_conf_repeats_no_default(name):
+    """A default that changes in code would be masked by one that is written there too."""
+    given = yaml.safe_load((ROOT / "conf" / name).read_text()) or {}
+    needed = {"input": "in", "output": "out"} if CONF[name] is ScoreConfig else {}
+    config = load_config(CONF[name], ROOT / "conf" / name, needed)
+    defaults = {field.name: field.default for field in config_fields(CONF[name])}
+    assert [key for key in given if getattr(config, key) == defaults[key]] == []

@@ -112,15 +112,14 @@ def test_what_is_counted_ahead_is_what_is_taken_before(requests, n_taken, newcom
 @given(
     st.lists(st.lists(st.integers(1, 600), min_size=1, max_size=20), max_size=10),
     st.integers(16, 1024),
-    st.sampled_from([1, 16]),
 )
-def test_each_text_is_taken_once_within_the_budget(requests, budget_tokens, step_tokens):
+def test_each_text_is_taken_once_within_the_budget(requests, budget_tokens):
     queue = FairQueue()
     for number, lengths in enumerate(requests):
         fill(queue, number, lengths)
     taken = []
-    while items := queue.take(budget_tokens, step_tokens):
-        widths = [-(-item.n_tokens // step_tokens) * step_tokens for item in items]
+    while items := queue.take(budget_tokens):
+        widths = [item.n_tokens for item in items]
         assert len(items) == 1 or max(widths) * len(items) <= budget_tokens
         assert min(widths) >= MIN_FILL * max(widths)
         taken += [(item.flow.owner, item.position) for item in items]

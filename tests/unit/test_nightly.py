@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.tables.session import JVM_OPTIONS
+from sentiment.tables import jvm
 
 HOME = Path(__file__).resolve().parents[2]
 SUMMARY = {
@@ -107,7 +107,7 @@ def test_run_scores_and_writes_stats_in_the_root(tree: Tree) -> None:
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [({}, JVM_OPTIONS), ({"SPARK_SUBMIT_OPTS": "-Dour=own"}, f"{JVM_OPTIONS} -Dour=own")],
+    [({}, jvm.OPTIONS), ({"SPARK_SUBMIT_OPTS": "-Dour=own"}, f"{jvm.OPTIONS} -Dour=own")],
 )
 def test_jvm_gets_the_sessions_options_before_those_that_are_set(
     given: dict[str, str], expected: str, tree: Tree
@@ -115,6 +115,27 @@ def test_jvm_gets_the_sessions_options_before_those_that_are_set(
     tree.run(**PATHS, **given)
 
     assert tree.calls.with_suffix(".java").read_text() == expected
+
+
+def test_no_option_of_the_jvm_is_written_twice() -> None:
+    texts = [
+        path.read_text()
+        for pattern in ("jobs/*", "sentiment/**/*.py", "Makefile", "*.sh")
+        for path in HOME.glob(pattern)
+        if path.is_file()
+    ]
+    assert {option: sum(option in text for text in texts) for option in jvm.OPTIONS.split()} == dict.fromkeys(
+        jvm.OPTIONS.split(), 1
+    )
+
+
+def test_the_options_are_printed_without_starting_spark() -> None:
+    code = (
+        "import runpy, sys; runpy.run_module('sentiment.tables.jvm', run_name='__main__'); "
+        "assert 'pyspark' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HOME)
+    assert done.stdout == f"{jvm.OPTIONS}\n"
 
 
 def test_further_arguments_come_after_the_paths_and_stay_whole(tree: Tree) -> None:

@@ -3,34 +3,31 @@
 import json
 import math
 
-import pandas as pd
 import pytest
 
 from sentiment import schema
 from sentiment.errors import ModelError
 from sentiment.predictions import list_predictions, make_reject, predict_each
+from tests.standins import GOOD, StandIn
 
 
-class BrittleModel:
+class BrittleModel(StandIn):
     """Fails on every mini-batch that holds one of `bad`."""
 
     def __init__(self, *bad):
         self.bad = set(bad)
         self.calls = 0
 
-    def predict(self, frame):
+    def predict_columns(self, values):
         self.calls += 1
-        if self.bad & set(frame["text"]):
+        if self.bad & set(values):
             raise ValueError(f"cannot read {self.bad}")
-        n = len(frame)
-        columns = {"label": ["positive"] * n, "score": [0.9] * n, "n_tokens": [1] * n}
-        more = {"truncated": [False] * n, "stage": ["encoder"] * n, "reject_reason": [None] * n}
-        return pd.DataFrame(columns | more)
+        return super().predict_columns(values)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 100])
 def test_a_text_that_breaks_the_model_is_rejected_alone(n):
-    texts = pd.Series([f"t{i}" for i in range(n)])
+    texts = [f"t{i}" for i in range(n)]
     model = BrittleModel("t0")
     found = predict_each(model, texts)
     assert found[schema.REJECT_REASON].tolist() == [schema.MODEL_FAILED] + [None] * (n - 1)
@@ -40,7 +37,7 @@ def test_a_text_that_breaks_the_model_is_rejected_alone(n):
 
 
 def test_a_model_that_fails_on_everything_is_a_model_error_and_soon():
-    texts = pd.Series([f"t{i}" for i in range(5000)])
+    texts = [f"t{i}" for i in range(5000)]
     model = BrittleModel(*texts)
     with pytest.raises(ModelError) as caught:
         predict_each(model, texts)
@@ -50,22 +47,31 @@ def test_a_model_that_fails_on_everything_is_a_model_error_and_soon():
 
 def test_a_model_that_fails_on_most_of_a_few_texts_is_a_model_error():
     with pytest.raises(ModelError):
-        predict_each(BrittleModel("a", "b"), pd.Series(["a", "b", "c"]))
+        predict_each(BrittleModel("a", "b"), ["a", "b", "c"])
 
 
 def test_predictions_are_json_with_none_where_there_is_nothing():
-    class Model:
-        def predict(self, frame):
-            columns = {"label": ["positive", None], "score": [0.9, math.nan], "n_tokens": [3, 0]}
-            more = {
-                "truncated": [False, False],
-                "stage": ["encoder", None],
-                "reject_reason": [None, "null_text"],
-            }
-            return pd.DataFrame(columns | more)
+    class Model(StandIn):
+        def predict_one(self, value):
+            return GOOD if value else (None, math.nan, 0, False, None, schema.NULL_TEXT)
 
     found = list_predictions(Model(), ["a", None])
     assert json.loads(json.dumps(found)) == found
     assert found[0]["score"] == 0.9
     assert found[1] == make_reject(schema.NULL_TEXT)
     assert list_predictions(Model(), []) == []
+
+
+def test_a_model_that_breaks_its_contract_is_an_error_and_no_reject():
+    class Model(StandIn):
+        def predict_columns(self, values):
+            return {schema.LABEL: ["positive"]}
+
+    for ask in (predict_each, list_predictions):
+        with pytest.raises(ModelError, match="no sentiment model"):
+            ask(Model(), ["a"])
+
+
+def test_the_types_of_the_columns_do_not_depend_on_the_rows():
+    for texts in (["a"], ["bad"], ["a", "b", "bad"]):
+        assert predict_each(BrittleModel("bad"), texts).dtypes[schema.SCORE] == "float64"

@@ -8,7 +8,6 @@ import sys
 import uuid
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from sentiment import integrity, loading, registry
@@ -19,9 +18,10 @@ from sentiment.errors import (
     ModelLoadError,
     ModelNotFoundError,
 )
-from sentiment.predictions import predict
+from sentiment.predictions import predict_columns, predict_each
 from tests import hostile
 from tests.conftest import ROOT
+from tests.standins import StandIn
 
 
 def test_a_preset_tracking_server_wins(tmp_path, monkeypatch):
@@ -90,13 +90,13 @@ def test_a_broken_model_file_is_no_model(use_tiny_model, tmp_path):
             registry.resolve_model(str(tmp_path))
 
 
-class Foreign:
+class Foreign(StandIn):
     """A model that answers, or raises, what it was made with."""
 
     def __init__(self, answer):
         self._answer = answer
 
-    def predict(self, data):
+    def predict_columns(self, values):
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
@@ -106,22 +106,22 @@ class Foreign:
     ("answer", "says"),
     [
         (ValueError("cannot read 'a secret'"), "failed while it scored: ValueError"),
-        (pd.DataFrame({"label": ["positive"]}), "no sentiment model"),
+        ({"label": ["positive"]}, "no sentiment model"),
         (["positive"], "no sentiment model"),
     ],
 )
 def test_a_model_that_breaks_its_contract_is_an_error_that_quotes_nothing(answer, says):
     with pytest.raises(ModelError, match=says) as caught:
-        predict(Foreign(answer), pd.Series(["a secret"]))
+        predict_columns(Foreign(answer), ["a secret"])
     assert "secret" not in str(caught.value)
 
 
 def test_rows_out_are_rows_in(use_tiny_model):
     model = loading.load_model(use_tiny_model.uri)
-    predictions = predict(model, pd.Series(["great phone", None], dtype=object))
-    assert predictions["reject_reason"].tolist() == [None, "null_text"]
-    with pytest.raises(ModelError, match="expected 2 rows"):
-        predict(Foreign(predictions.head(1)), pd.Series(["a", "b"]))
+    predictions = predict_columns(model, ["great phone", None])
+    assert predictions["reject_reason"] == [None, "null_text"]
+    with pytest.raises(ModelError, match="expected 3 rows"):
+        predict_each(Foreign(predictions), ["a", "b", "c"])
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_a_model_without_a_record_is_refused_unless_that_is_allowed(copied):
         loading.load_model(copied)
     assert "--allow_unverified" in str(caught.value)
     assert caught.value.exit_code == 4
-    assert predict(loading.load_model(copied, allow_unverified=True), pd.Series(["good"])).size
+    assert predict_each(loading.load_model(copied, allow_unverified=True), ["good"]).size
     folder = registry.resolve_model(copied).folder
     with pytest.raises(ModelIntegrityError, match="no record"):
         loading.load_model(folder)
@@ -296,7 +296,7 @@ def load_in_a_new_process(uri, then=""):
         "import json, sys; from sentiment import loading, predictions, registry\n"
         f"registry.import_mlflow().set_tracking_uri({registry.import_mlflow().get_tracking_uri()!r})\n"
         f"model = loading.load_model({uri!r})\n{then}\n"
-        "import pandas as pd; predictions.predict(model, pd.Series(['good']))\n"
+        "predictions.predict_each(model, ['good'])\n"
         "print(json.dumps([m.__file__ for n, m in sys.modules.items() if n.startswith('sentiment_model')]))"
     )
     return subprocess.run(

@@ -33,7 +33,13 @@ def test_a_valid_string_is_rejected_only_for_being_blank(text):
     assert reason == (None if text.strip() else schema.BLANK_TEXT)
 
 
+@pytest.mark.parametrize("text", ["good", "    ", "\ud800" * 4, "👍👍👍👍"])
+def test_length_in_code_points_is_looked_at_first(text):
+    assert find_reject_reason(text, max_text_chars=3) == schema.TOO_LONG_TEXT
+    assert find_reject_reason(text, max_text_chars=4) != schema.TOO_LONG_TEXT
+
+
 def test_every_reason_is_explained():
-    of_texts = {find_reject_reason(value) for value in (None, "", 1, "\ud800")}
-    of_tables = {schema.NULL_ID, schema.DUPLICATE_ID, schema.TOO_LONG_TEXT, schema.MODEL_FAILED}
+    of_texts = {find_reject_reason(value) for value in (None, "", 1, "\ud800", "x" * 1_000_001)}
+    of_tables = {schema.NULL_ID, schema.DUPLICATE_ID, schema.MODEL_FAILED}
     assert of_texts | of_tables == set(schema.REJECT_REASONS)

@@ -5,9 +5,18 @@ import sys
 import pytest
 
 import score
+from sentiment import schema
+from sentiment.errors import ModelNotFoundError
 from tests.conftest import ROOT
 
-LOADED = "import sys; sys.path.insert(0, {root!r}); import score; {then}; print(' '.join(sys.modules))"
+IMPORTED = """
+import json, os, sys
+sys.path.insert(0, {root!r})
+before = dict(os.environ)
+import score
+changed = sorted(k for k in before.keys() | os.environ if before.get(k) != os.environ.get(k))
+print(json.dumps({{"environment": changed, "modules": sorted(sys.modules)}}))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -52,16 +61,39 @@ def test_the_model_is_loaded_once(monkeypatch):
     assert len(loads) == 1
 
 
-def test_importing_it_loads_mlflow_and_no_model_and_no_other_room():
-    script = LOADED.format(root=str(ROOT), then="pass")
+def test_importing_it_does_nothing():
+    script = IMPORTED.format(root=str(ROOT))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-    # MLflow alone imports pyspark where it is installed.
-    assert not loaded & {
-        *("torch", "transformers", "datasets", "openvino"),
+    found = json.loads(done.stdout)
+    assert found["environment"] == []
+    assert not set(found["modules"]) & {
+        *("mlflow", "torch", "transformers", "datasets", "openvino", "pyspark"),
         *("sentiment.inference", "sentiment.training", "sentiment.tables", "sentiment.serving"),
     }
-    assert "mlflow" in loaded, "the first call would have to import it"
+
+
+def test_the_docstring_names_every_key_of_a_prediction():
+    assert [k for k in schema.PREDICTION_COLUMNS if f"`{k}`" not in score.predict_sentiment.__doc__] == []
+
+
+def test_a_warm_up_loads_the_model_that_the_first_call_uses(monkeypatch):
+    loads = []
+    real = score.loading.load_model
+    monkeypatch.setattr(
+        score.loading, "load_model", lambda uri, **told: loads.append(uri) or real(uri, **told)
+    )
+    thread = score.warm_up()
+    assert score.predict_sentiment("great phone")["label"] == "positive"
+    thread.join()
+    assert len(loads) == 1
+
+
+def test_a_warm_up_without_a_model_is_logged_and_the_call_raises(monkeypatch, caplog):
+    monkeypatch.setenv("SENTIMENT_MODEL_URI", "models:/none@champion")
+    score.warm_up().join()
+    assert "models:/none@champion" in caplog.text
+    with pytest.raises(ModelNotFoundError):
+        score.predict_sentiment("great phone")
 
 
 def test_the_command_prints_a_table_or_json(tmp_path, capsys):

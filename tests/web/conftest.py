@@ -3,7 +3,6 @@
 import contextlib
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
@@ -11,26 +10,25 @@ from sentiment import schema
 from sentiment.config import ServeConfig
 from sentiment.serving.champion import Champion, ServedModel
 from sentiment.serving.server import assemble
+from tests.standins import StandIn
 
 
-class WordModel:
+class WordModel(StandIn):
     """Finds a text positive if it has `good` in it; fails on `breaks`; waits at `gate`, if it has one."""
 
     def __init__(self, gate=None):
         self.gate = gate
         self.seen = []
 
-    def predict(self, frame):
-        texts = frame["text"].tolist()
-        self.seen.append(texts)
+    def predict_columns(self, values):
+        self.seen.append(list(values))
         if self.gate is not None:
             assert self.gate.wait(20)
-        if any(text == "breaks" for text in texts):
-            raise ValueError(f"cannot read {texts}")
-        rows = [self._predict(text) for text in texts]
-        return pd.DataFrame(rows, columns=list(schema.PREDICTION_COLUMNS), dtype=object)
+        if "breaks" in values:
+            raise ValueError(f"cannot read {values}")
+        return super().predict_columns(values)
 
-    def _predict(self, text):
+    def predict_one(self, text):
         if text is None:
             return (None, None, 0, False, None, schema.NULL_TEXT)
         if not isinstance(text, str):
@@ -39,11 +37,11 @@ class WordModel:
         return (label, 0.75, 2 + len(text.split()), False, schema.ENCODER, None)
 
 
-def make_served_model(version="7", model=None, budget_tokens=512, step_tokens=32):
+def make_served_model(version="7", model=None):
     reference = SimpleNamespace(
         version=version, uri="models:/sentiment@champion", pinned_uri=f"models:/sentiment/{version}"
     )
-    return ServedModel(reference, model or WordModel(), "int8", budget_tokens, step_tokens)
+    return ServedModel(reference, model or WordModel())
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,38 +15,40 @@ from sentiment import loading, registry, schema
 from sentiment.dashboard import model
 from sentiment.dashboard.wording import escape_markdown
 from sentiment.errors import ModelError, ModelNotFoundError
+from tests.standins import StandIn
 
 streamlit = pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest  # noqa: E402  only where streamlit is installed
 
 DASHBOARD = Path(model.__file__).parent
 BLANK = schema.REJECT_REASONS[schema.BLANK_TEXT]
+REJECT_FAILED = "the model fails on this text"
 URI = "models:/tiny@champion"
 PRIVATE = "my neighbour Ada bought it"
 
 
-class StandInModel:
+class StandInModel(StandIn):
     """Positive if "good" is in the text; reads at most four words."""
 
-    def predict(self, reviews):
-        return pd.DataFrame([self._predict_one(text) for text in reviews[schema.TEXT]])
-
-    def _predict_one(self, text):
+    def predict_one(self, text):
         if text is None or not text.strip():
             reason = schema.NULL_TEXT if text is None else schema.BLANK_TEXT
-            values = (None, float("nan"), 0, False, None, reason)
-            return dict(zip(schema.PREDICTION_COLUMNS, values, strict=True))
+            return (None, float("nan"), 0, False, None, reason)
         words = text.split()
         label = schema.POSITIVE if "good" in words else schema.NEGATIVE
-        values = (label, 0.875, min(len(words), 4), len(words) > 4, "encoder", None)
-        return dict(zip(schema.PREDICTION_COLUMNS, values, strict=True))
+        return (label, 0.875, min(len(words), 4), len(words) > 4, "encoder", None)
 
 
-class FailingModel:
-    """Fails, and quotes the review as a careless library would."""
+class FailingModel(StandInModel):
+    """Fails on `words`, and quotes the review as a careless library would."""
 
-    def predict(self, reviews):
-        raise RuntimeError(f"cannot read {reviews[schema.TEXT].iloc[0]}")
+    def __init__(self, words=""):
+        self.words = words
+
+    def predict_one(self, text):
+        if self.words in text:
+            raise RuntimeError(f"cannot read {text}")
+        return super().predict_one(text)
 
 
 def put_model(monkeypatch, loaded, version="7"):
@@ -260,13 +261,26 @@ def test_the_model_is_loaded_once_and_anew_on_request(page, monkeypatch):
     assert not page.metric  # what version 7 said is no longer shown
 
 
-@pytest.mark.parametrize(
-    "score", [score_one, lambda page, text: score_file(page, "r.csv", f"text\n{text}".encode())]
-)
-def test_a_failing_model_does_not_show_or_log_the_review(page, monkeypatch, caplog, capfd, score):
+def test_a_text_that_breaks_the_model_is_a_reject_and_the_rest_of_the_upload_is_scored(page, monkeypatch):
+    put_model(monkeypatch, FailingModel("broken"))
+    score_file(page, "r.csv", b"text\na good phone\nit is broken\nnever again\n")
+    assert not page.error
+    assert metrics(page) == {"Rows": "3", "Scored": "2", "Rejected": "1", "Truncated": "0"}
+    assert REJECT_FAILED in str(page.table[0].value.index[0])
+
+
+def test_a_review_that_breaks_the_model_is_a_reject_and_is_not_logged(page, monkeypatch, caplog, capfd):
     put_model(monkeypatch, FailingModel())
     with caplog.at_level(logging.DEBUG):
-        score(page, PRIVATE)
+        score_one(page, PRIVATE)
+    assert REJECT_FAILED in page.warning[0].value
+    assert "Ada" not in page.warning[0].value + caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_model_that_fails_on_every_review_does_not_show_or_log_one(page, monkeypatch, caplog, capfd):
+    put_model(monkeypatch, FailingModel())
+    with caplog.at_level(logging.DEBUG):
+        score_file(page, "r.csv", f"text\n{PRIVATE}\n{PRIVATE}\n{PRIVATE}\n".encode())
     message = only_error(page)
     assert "failed while it scored: RuntimeError" in message
     assert "Ada" not in message + caplog.text + "".join(capfd.readouterr())
@@ -274,7 +288,7 @@ def test_a_failing_model_does_not_show_or_log_the_review(page, monkeypatch, capl
 
 def test_the_answer_to_an_older_review_is_gone_once_the_model_failed(page, monkeypatch):
     score_one(page, "a good phone")
-    monkeypatch.setattr(StandInModel, "predict", FailingModel.predict)
+    monkeypatch.setattr(StandInModel, "predict_columns", lambda self, values: {})
     score_one(page, "it broke")
     only_error(page)
     page.run()
@@ -293,12 +307,11 @@ def test_an_unexpected_error_is_named_without_its_message(page, monkeypatch, cap
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [pd.DataFrame({"label": ["positive"]}), pd.DataFrame(columns=list(schema.PREDICTION_COLUMNS)), [1]],
+    "answer", [{"label": ["positive"]}, {name: [] for name in schema.PREDICTION_COLUMNS}, [1]]
 )
 def test_an_answer_of_another_model_is_refused(answer):
-    class OtherModel:
-        def predict(self, reviews):
+    class OtherModel(StandIn):
+        def predict_columns(self, values):
             return answer
 
     used = model.ModelInUse(registry.ModelReference(URI, "1", Path(), "m", None), OtherModel())

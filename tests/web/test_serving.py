@@ -8,11 +8,13 @@ import time
 
 import pytest
 
-from sentiment import schema
+from sentiment import registry, schema
+from sentiment.config import ServeConfig
 from sentiment.errors import ConfigError, ModelLoadError
 from sentiment.serving.champion import Champion
 from sentiment.serving.logs import LOGGER
 from sentiment.serving.problems import KINDS
+from sentiment.serving.server import _make_loader
 
 from .conftest import WordModel, make_served_model
 
@@ -147,8 +149,12 @@ def test_a_line_that_cannot_be_read_is_said_to_be_and_the_rest_goes_on(start_ser
     assert codes == ["malformed", "positive", "null_text", "invalid", "too_large", "too_large", "positive"]
 
 
-def test_a_text_longer_than_the_limit_is_the_reject_that_it_is_in_the_table(start_service):
-    found = post(start_service(max_text_chars=10), ["good", "x" * 11]).json()["predictions"]
+def test_a_text_longer_than_the_limit_is_the_reject_that_it_is_in_the_table(start_service, use_tiny_model):
+    champion = Champion(
+        use_tiny_model.uri, _make_loader(ServeConfig(max_text_chars=10)), registry.find_version
+    )
+    champion.start()
+    found = post(start_service(champion=champion), ["good", "good " * 3]).json()["predictions"]
     assert [p["reject_reason"] for p in found] == [None, schema.TOO_LONG_TEXT]
 
 
@@ -561,13 +567,13 @@ class Registry:
         self.version = "1"
         self.is_broken = False
         self.n_loads = 0
-        self.sizes = {}
+        self.model = None
 
     def load(self, uri):
         self.n_loads += 1
         if self.is_broken:
             raise ModelLoadError(f"cannot load: {CANARY}")
-        return make_served_model(self.version, **self.sizes)
+        return make_served_model(self.version, self.model)
 
     def make_champion(self):
         champion = Champion("models:/sentiment@champion", self.load, lambda uri: self.version)
@@ -595,13 +601,19 @@ def test_a_new_champion_is_served_without_a_restart(start_service):
     assert registry.n_loads == 2
 
 
-def test_a_new_champions_engine_says_how_large_minibatches_are_and_how_rows_are_padded(start_service):
+class SmallModel(WordModel):
+    budget_tokens = 64
+
+    def row_cost(self, n_tokens):
+        return -(-n_tokens // 8) * 8
+
+
+def test_a_new_champion_says_how_large_minibatches_are_and_what_a_row_costs(start_service):
     registry = Registry()
     client = start_service(champion=registry.make_champion(), reload_seconds=0.02)
     batcher = client.service._batcher
     assert (batcher.budget_tokens, batcher.load.estimate_tokens("word")) == (512, 32)
-    registry.sizes = {"budget_tokens": 64, "step_tokens": 8}
-    registry.version = "2"
+    registry.model, registry.version = SmallModel(), "2"
     wait_for(lambda: post(client, ["good"]).json()["model_version"] == "2")
     assert (batcher.budget_tokens, batcher.load.estimate_tokens("word")) == (64, 8)
 
