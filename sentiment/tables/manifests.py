@@ -9,7 +9,9 @@ from ..errors import StoreError
 from .files import FileIdentity
 
 MANIFEST = "_MANIFEST.json"
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
+# Version 2 did not name the engines that scored.
+_WITHOUT_ENGINES = 2
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ def load_manifest(path: Path) -> Manifest:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = content.pop("manifest_version", None)
-        if found != MANIFEST_VERSION:
+        if found == _WITHOUT_ENGINES:
+            content = _with_engines(content)
+        elif found != MANIFEST_VERSION:
             raise StoreError(
                 f"{path}: is of manifest version {found}, expected {MANIFEST_VERSION}; "
                 "score into another --output"
@@ -116,6 +120,13 @@ def load_manifest(path: Path) -> Manifest:
         ) from error
 
 
+def _with_engines(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest of version 2 as one of version 3, its parts too."""
+    if "engines" in content:
+        raise ValueError("a manifest of version 2 names no engines")
+    return {**content, "engines": [], "parts": [_with_engines(part) for part in content["parts"]]}
+
+
 def _parse(content: dict[str, Any]) -> Manifest:
     return Manifest(
         **{
@@ -124,7 +135,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "parts": tuple(map(_parse, content["parts"])),
             "files": tuple(PublishedFile(**file) for file in content["files"]),
             "bad_files": tuple(content["bad_files"]),
-            "engines": tuple(content.get("engines", ())),
+            "engines": tuple(content["engines"]),
         }
     )
 

@@ -74,6 +74,14 @@ def test_a_missing_or_unknown_key_is_refused_unless_it_may_be_left_out(path, key
             load_manifest(path)
 
 
+def test_a_manifest_of_version_2_names_no_engines(path):
+    content = json.loads(COMPACTED.to_json())
+    for manifest in (content, *content["parts"]):
+        del manifest["engines"]
+    path.write_text(json.dumps({**content, "manifest_version": 2}))
+    assert load_manifest(path) == COMPACTED
+
+
 def test_a_missing_manifest_is_refused(path):
     with pytest.raises(StoreError, match="restore it"):
         load_manifest(path)
