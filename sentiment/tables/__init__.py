@@ -1,1 +1,1 @@
-"""Parquet reviews in, a published table of scores out, by Spark."""
+"""Score Parquet reviews with Spark and publish the scored table."""

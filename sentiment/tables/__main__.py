@@ -1,4 +1,4 @@
-"""Look after a store of scores: `python -m sentiment.tables list|verify|show|drop|compact STORE`."""
+"""Inspect and maintain a store: `python -m sentiment.tables list|verify|show|drop|compact STORE`."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ from .verification import find_damage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code is the error's (`sentiment.errors`), 1 if `verify` finds damage."""
+    """Run one command; return its exit code (see `sentiment.errors`), 1 if `verify` finds damage."""
     parsed = _parse(arguments)
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
     try:
@@ -46,7 +46,7 @@ def _verify(parsed: argparse.Namespace, console: Console) -> int:
         damaged += bool(found)
         said = (
             "; ".join(found)
-            or f"{batch.manifest.scored_rows + batch.manifest.rejected_rows:,} rows, as published"
+            or f"{batch.manifest.scored_rows + batch.manifest.rejected_rows:,} rows, no damage"
         )
         console.print(f"{done}/{len(batches)} {batch.name}: {said}", markup=False)
     return int(damaged > 0)
@@ -56,7 +56,7 @@ def _show(parsed: argparse.Namespace, console: Console) -> int:
     batch = _open(parsed).find_batch(parsed.batch)
     for part in batch.manifest.origins:
         taken = part.consumption
-        table = Table(title=f"{batch.name}: what number {part.sequence} consumed", title_justify="left")
+        table = Table(title=f"{batch.name}: input of batch number {part.sequence}", title_justify="left")
         table.add_column("file", overflow="fold")
         table.add_column("rows", justify="right")
         for entry in taken.inputs:
@@ -64,11 +64,12 @@ def _show(parsed: argparse.Namespace, console: Console) -> int:
                 entry["path"], f"{entry['start_row']:,} to {entry['stop_row']:,} of {entry['rows']:,}"
             )
         for bad in part.bad_files:
-            table.add_row(bad["path"], "set aside")
+            table.add_row(bad["path"], "quarantined")
         console.print(table)
         dates = f", dates {taken.window.since or ''}..{taken.window.until or ''}" if taken.window else ""
         console.print(
-            f"ids {taken.id_col}, text {taken.text_col}{dates}, model {part.model_uri} ({taken.model_id})",
+            f"id columns {taken.id_col}, text columns {taken.text_col}{dates}, "
+            f"model {part.model_uri} ({taken.model_id})",
             markup=False,
         )
     return 0
@@ -90,38 +91,38 @@ def _compact(parsed: argparse.Namespace, console: Console) -> int:
         versions = sorted({batch.manifest.model_version for batch in store.list_batches()})
         for version in versions:
             made: Batch | None = compact(store, version, show)
-            said = f"{len(made.manifest.parts)} batches are now {made.name}" if made else "nothing to do"
+            said = f"{len(made.manifest.parts)} batches are now {made.name}" if made else "nothing to compact"
             console.print(f"model {version}: {said}", markup=False)
     return 0
 
 
 _COMMANDS = {"list": _list, "verify": _verify, "show": _show, "drop": _drop, "compact": _compact}
 _HELP = {
-    "list": "the published batches",
-    "verify": "compare files and counts of every batch with its manifest; 1 if one differs",
-    "show": "what a batch consumed",
-    "drop": "take a batch away: its rows are pending again",
-    "compact": "make one batch of all those of each model version",
+    "list": "list the published batches",
+    "verify": "compare the files and counts of every batch with its manifest; exit 1 if one differs",
+    "show": "show the input that a batch consumed",
+    "drop": "remove a batch; its rows are pending again",
+    "compact": "merge the batches of each model version into one",
 }
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m sentiment.tables", description="Look after a store of scores."
+        prog="python -m sentiment.tables", description="Inspect and maintain a store of scores."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, said in _HELP.items():
         command = commands.add_parser(name, help=said, description=said)
-        command.add_argument("store", metavar="STORE", help="folder of the scored table")
+        command.add_argument("store", metavar="STORE", help="folder of the store")
         if name in ("show", "drop"):
-            command.add_argument("batch", metavar="BATCH", help="its name, as `list` shows it")
+            command.add_argument("batch", metavar="BATCH", help="name of the batch, as `list` shows it")
     return parser.parse_args(arguments)
 
 
 def _open(parsed: argparse.Namespace) -> Store:
     root = find_folder(parsed.store)
     if not root.is_dir():
-        raise MissingInputError(f"{root}: there is no such store")
+        raise MissingInputError(f"{root}: no such store; pass the folder that a run wrote with --output")
     return Store(root)
 
 

@@ -1,4 +1,4 @@
-"""What was staged, counted, and whether it may be published."""
+"""Count the staged rows of a batch and check that it may be published."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from ..errors import HeldBatchError, StoreError
 from .selection import SKIP_REASON
 from .store import REJECTED
 
+# Columns of the published files, after the id columns.
 SCORED_COLUMNS = (
     *(schema.LABEL, schema.SCORE, schema.N_TOKENS, schema.TRUNCATED, schema.STAGE),
     *schema.TABLE_COLUMNS,
 )
 REJECTED_COLUMNS = (schema.REJECT_REASON, *schema.TABLE_COLUMNS)
-"""Columns of the published files, behind the ids."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The rows of a batch: scored ones by label and stage, the others by reason; scores that are none."""
+    """Hold row counts of a batch: scored rows by label and stage, other rows by reason, invalid scores."""
 
     labels: dict[str, int] = field(default_factory=dict)
     stages: dict[str, int] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Counts:
 
 
 def count_rows(predictions: DataFrame) -> Counts:
-    """Count `scoring.score_reviews`' rows in one pass; a score is bad if null, NaN or not in [0.5, 1]."""
+    """Count rows of `scoring.score_reviews` in one pass; a score is bad if null, NaN or not in [0.5, 1]."""
     is_bad = F.col(schema.SCORE).isNull() | ~F.col(schema.SCORE).between(0.5, 1.0)
     groups = (
         predictions.groupBy(SKIP_REASON, schema.REJECT_REASON, schema.LABEL, schema.STAGE)
@@ -75,24 +75,24 @@ def count_rows(predictions: DataFrame) -> Counts:
 
 
 def audit(counts: Counts, input_rows: int) -> None:
-    """Raise StoreError unless rows in are rows out, and every score is one of a known label."""
+    """Raise StoreError unless every input row is counted and all scores, labels and stages are valid."""
     if counts.scored + counts.rejected + counts.skipped != input_rows:
         raise StoreError(
             f"audit: {input_rows:,} rows were read, {counts.scored:,} scored, {counts.rejected:,} rejected "
-            f"and {counts.skipped:,} skipped; nothing was published; the input may have changed during the "
-            "run: run again"
+            f"and {counts.skipped:,} skipped, which does not add up; the batch was not published; the input "
+            "may have changed during the run: run again"
         )
     are_known = set(counts.labels) <= set(schema.LABELS) and set(counts.stages) <= set(schema.STAGES)
     if counts.bad_scores or not are_known:
         raise StoreError(
-            f"audit: {counts.bad_scores:,} scores outside [0.5, 1], labels {sorted(counts.labels)}, "
-            f"stages {sorted(counts.stages)}; "
-            "nothing was published; the model breaks its contract"
+            f"audit: {counts.bad_scores:,} scores outside [0.5, 1]; labels {sorted(counts.labels)}, expected "
+            f"{list(schema.LABELS)}; stages {sorted(counts.stages)}, expected {list(schema.STAGES)}; "
+            "the batch was not published; choose another model version"
         )
 
 
 def check_rejects(counts: Counts, max_share: float, staged: Path) -> None:
-    """Raise HeldBatchError if more than this share of the rows that were not skipped is rejected."""
+    """Raise HeldBatchError if more than `max_share` of the rows that were not skipped are rejected."""
     done = counts.scored + counts.rejected
     if done and counts.rejected / done > max_share:
         reasons = ", ".join(
@@ -100,13 +100,13 @@ def check_rejects(counts: Counts, max_share: float, staged: Path) -> None:
         )
         raise HeldBatchError(
             f"{counts.rejected:,} of {done:,} rows were rejected ({counts.rejected / done:.1%}: {reasons}), "
-            f"more than max_reject_share {max_share:.1%}; the batch is not published and lies in {staged} "
-            "until the next run; mend the input, or allow more with --max_reject_share"
+            f"more than max_reject_share {max_share:.1%}; the batch was not published and stays in {staged} "
+            "until the next run; correct the input, or allow more rejects with --max_reject_share"
         )
 
 
 def audit_files(staged: Path, counts: Counts, id_columns: tuple[str, ...]) -> None:
-    """Raise StoreError unless the files to be published hold the counted rows and exactly their columns."""
+    """Raise StoreError unless the staged files hold the counted rows and exactly the expected columns."""
     for folder, rows, columns in (
         (staged, counts.scored, SCORED_COLUMNS),
         (staged / REJECTED, counts.rejected, REJECTED_COLUMNS),
@@ -117,9 +117,9 @@ def audit_files(staged: Path, counts: Counts, id_columns: tuple[str, ...]) -> No
             found_rows += metadata.num_rows
             if metadata.schema.to_arrow_schema().names != [*id_columns, *columns]:
                 raise StoreError(
-                    f"audit: {path.name} has other columns than {columns}; nothing was published"
+                    f"audit: {path.name} has other columns than {columns}; the batch was not published"
                 )
         if found_rows != rows:
             raise StoreError(
-                f"audit: the files hold {found_rows:,} of {rows:,} counted rows; nothing was published"
+                f"audit: the files hold {found_rows:,} of {rows:,} counted rows; the batch was not published"
             )

@@ -1,4 +1,4 @@
-"""The pending rows of a run, read and identified, in the portions in which they are published."""
+"""Read the pending rows of a run in chunks; each chunk becomes one batch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .selection import Past, find_repeated, identify, keep_repeated, leave_repea
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one batch takes: rows that were read and identified, and how many there are."""
+    """Hold the rows that become one batch, already passed through `selection.identify`."""
 
     rows: DataFrame
     n_rows: int
@@ -26,9 +26,9 @@ class Chunk:
 
 
 def make_chunks(plan: Plan, spark: SparkSession, work: Path) -> Iterator[Chunk]:
-    """The pending rows in chunks. Rows of an id that occurs in two of them all go into the first.
+    """Yield the pending rows in chunks; if an id occurs twice, all its rows go into the first chunk.
 
-    `work` is a folder to keep in what is needed to the last chunk.
+    `work` is a folder for temporary files that must stay until the last chunk is done.
     """
     ids = plan.table.columns.ids
     left = find_left_repeats([batch.manifest for batch in plan.batches], plan.pending)
@@ -36,8 +36,8 @@ def make_chunks(plan: Plan, spark: SparkSession, work: Path) -> Iterator[Chunk]:
     outcomes = find_outcomes(spark, plan.batches, ids, model_id, left)
     superseded = None
     if outcomes.older is not None and outcomes.newest is not None and not outcomes.older.isEmpty():
-        # Of an id's texts the newest one counts if it is among what this run reads; if it is not, an
-        # older one has come back.
+        # Skip an older text only if this run also reads the id's newest text. Otherwise the input has
+        # returned to the older text.
         pending = identify(read_reviews(spark, plan.table, plan.pending, plan.request.window), Past())
         present = pending.join(outcomes.newest, [KEY, schema.TEXT_DIGEST], "left_semi").select(KEY)
         outcomes.older.join(present, KEY, "left_semi").write.parquet(str(work / "superseded"))

@@ -1,4 +1,4 @@
-"""Many small batches of one model version into one, with the guarantees of a publish; no Spark."""
+"""Merge the batches of one model version into one, without Spark."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -16,11 +16,11 @@ from .verification import find_damage
 
 
 def compact(store: Store, model_version: str, progress: Callable[[int, int], None]) -> Batch | None:
-    """Replace the batches of a model version by one; None if there are fewer than two.
+    """Replace the batches of a model version by one; return None if there are fewer than two.
 
-    Every row stays as it is, with the number of the batch in which it was scored. The store's lock must be
-    held. Raises StoreError if a batch is not as its manifest says, or if the file system cannot exchange
-    folders; then nothing has changed.
+    Every row keeps the number of the batch in which it was scored. The caller must hold the store's lock.
+    Raises StoreError, and changes nothing, if a batch differs from its manifest or if the file system
+    cannot exchange folders.
     """
     old = [batch for batch in store.list_batches() if batch.manifest.model_version == model_version]
     if len(old) < 2:
@@ -29,7 +29,7 @@ def compact(store: Store, model_version: str, progress: Callable[[int, int], Non
         progress(done, len(old))
         damage = find_damage(batch)
         if damage:
-            raise StoreError(f"{batch.folder}: {damage[0]}; nothing was compacted; restore it, or drop it")
+            raise StoreError(f"{batch.folder}: {damage[0]}; nothing was compacted; restore or drop the batch")
     staged = store.stage()
     manifest = merge_manifests([batch.manifest for batch in old])
     _merge_rows((b.folder for b in old), staged, manifest.scored_rows)
@@ -39,7 +39,7 @@ def compact(store: Store, model_version: str, progress: Callable[[int, int], Non
 
 
 def merge_manifests(manifests: Sequence[Manifest]) -> Manifest:
-    """One manifest for all, which holds them; its number, time and model are those of the newest."""
+    """Return one manifest that holds all others; its number, time and model are those of the newest."""
     parts = tuple(origin for manifest in manifests for origin in manifest.origins)
     newest = max(manifests, key=lambda manifest: manifest.sequence)
     return replace(
@@ -53,7 +53,7 @@ def merge_manifests(manifests: Sequence[Manifest]) -> Manifest:
         stages=_add(m.stages for m in manifests),
         bad_files=(),
         files=(),
-        # What a part held is told by its own manifest no longer: its files are gone.
+        # The files of the parts no longer exist.
         parts=tuple(replace(part, files=()) for part in parts),
     )
 

@@ -1,4 +1,4 @@
-"""One input file: what it is, whether it can be used, and whether it is whole."""
+"""Inspect one input file: its identity, its columns and its contents."""
 
 import difflib
 import hashlib
@@ -15,20 +15,20 @@ import pyarrow.parquet as pq
 from .. import schema
 from ..errors import InputError, SchemaMismatchError, UnreadableFileError
 
+# The last bytes of a Parquet file: the length of its footer (4 bytes, little-endian) and `PAR1`.
 _FOOTER_TAIL_BYTES = 8
-"""The last bytes of a Parquet file: its footer's length (4, little-endian) and `PAR1`."""
 _READ_BYTES = 1 << 20
 _DECODE_ROWS = 1_024
 
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
+# Path, size, modification time, footer digest and rows of a file, as a manifest holds them.
 FileIdentity = dict[str, Any]
-"""Path, size, modification time, footer digest and rows of a file, as a manifest holds them."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that a run reads; `date` only if it asks for a span of dates."""
+    """Name the columns that a run reads; `date` is None if the run does not select by date."""
 
     ids: tuple[str, ...]
     texts: tuple[str, ...]
@@ -41,28 +41,28 @@ class Columns:
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file as it was when checked: what tells whether it is still the same one."""
+    """Describe an input file as it was when checked, to detect later changes."""
 
     path: Path
     size_bytes: int
     modified_ns: int
     footer_digest: str
     rows: int
+    # Arrow types of the columns to read, without those that come from folder names.
     column_types: tuple[tuple[str, pa.DataType], ...]
-    """Arrow types of the columns to read that are in the file, not in the names of its folders."""
+    # All columns in the file.
     column_names: tuple[str, ...] = ()
-    """All that the file holds."""
+    # ISO date of all rows if a folder's name states it. The footer's statistics are not used, because
+    # pyarrow ends the process on some damaged ones.
     day: str | None = None
-    """ISO date of all its rows, where a folder's name tells. The footer's statistics are not asked: pyarrow
-    ends the process at some damaged ones."""
 
     @property
     def null_columns(self) -> frozenset[str]:
-        """Columns that have no type because they have no value: writers that infer types make such files."""
+        """Return the columns without a type; writers that infer types make them if all values are null."""
         return frozenset(name for name, kind in self.column_types if pa.types.is_null(kind))
 
     def identity(self) -> FileIdentity:
-        """What a manifest says of it."""
+        """Return the identity that a manifest holds."""
         return {
             "path": str(self.path),
             "size_bytes": self.size_bytes,
@@ -72,7 +72,7 @@ class InputFile:
         }
 
     def is_unchanged(self) -> bool:
-        """Whether size and modification time are still what they were."""
+        """Return True if size and modification time have not changed since the check."""
         try:
             now = self.path.stat()
         except OSError:
@@ -82,21 +82,18 @@ class InputFile:
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file that is set aside, and the error that says why."""
+    """Hold a quarantined file and the error that is its reason."""
 
     path: Path
     error: InputError
 
     def as_dict(self) -> dict[str, str]:
-        """What manifests and summaries say of it."""
+        """Return the entry for manifests and summaries."""
         return {"path": str(self.path), "reason": str(self.error)}
 
 
 def inspect_file(path: Path, root: Path, columns: Columns) -> InputFile:
-    """Read the footer of one file and compare its columns with those wanted.
-
-    Raises an InputError that names the file and what is wrong with it.
-    """
+    """Read the footer of one file and check its columns; raise an InputError that names the problem."""
     _check_place(path, root)
     try:
         found = path.stat()
@@ -123,15 +120,15 @@ def inspect_file(path: Path, root: Path, columns: Columns) -> InputFile:
 
 
 def check_contents(file: InputFile, columns: Iterable[str]) -> None:
-    """Decode the columns of a file, page checksums (where it has them) included.
+    """Decode the columns of a file and verify its page checksums, if it has any; Spark ignores checksums.
 
-    Spark does not look at checksums, and stops at the first damaged page. Raises UnreadableFileError.
+    Raises UnreadableFileError if a page is damaged or if the number of rows differs from the footer.
     """
     held = {name for name, _ in file.column_types}
     wanted = [name for name in columns if name in held]
     rows = 0
     try:
-        # By default Arrow fetches first all that it will decode: the driver's memory would be the file's.
+        # By default Arrow loads all data before it decodes any: the driver would hold the whole file.
         with pq.ParquetFile(
             file.path, page_checksum_verification=True, pre_buffer=False, buffer_size=_READ_BYTES
         ) as opened:
@@ -141,14 +138,14 @@ def check_contents(file: InputFile, columns: Iterable[str]) -> None:
         raise _unreadable(file.path, error) from error
     if rows != file.rows:
         raise UnreadableFileError(
-            f"{file.path}: holds {rows:,} rows, its footer says {file.rows:,}; repair it"
+            f"{file.path}: holds {rows:,} rows, but its footer states {file.rows:,}; repair the file"
         )
 
 
 def find_bytes(file: InputFile, start_row: int, stop_row: int) -> tuple[int, int]:
-    """Bytes [start, stop) of the file in which the row groups lie that hold rows [start_row, stop_row).
+    """Return the bytes [start, stop) of the row groups that hold rows [start_row, stop_row).
 
-    Raises UnreadableFileError if the footer cannot be read any more.
+    Raises UnreadableFileError if the footer can no longer be read.
     """
     try:
         metadata = pq.read_metadata(file.path)
@@ -158,23 +155,23 @@ def find_bytes(file: InputFile, start_row: int, stop_row: int) -> tuple[int, int
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         if at < stop_row and at + group.num_rows > start_row:
             chunks = [group.column(i) for i in range(group.num_columns)]
-            # Writers that use no dictionary leave its offset out, or write 0.
+            # Writers that use no dictionary omit its offset or write 0.
             offsets = [min(filter(None, (c.dictionary_page_offset, c.data_page_offset))) for c in chunks]
             starts.append(min(offsets))
-            # Readers count a group's middle from its first column, wherever in the group that lies.
+            # Readers add half the group's size to its first column's offset, even if others come before it.
             stops.append(max(offsets) + sum(chunk.total_compressed_size for chunk in chunks))
         at += group.num_rows
     return min(starts), max(stops)
 
 
 def partition_values(path: Path, root: Path) -> dict[str, str]:
-    """The keys and values that the folders between `root` and the file give to it."""
+    """Return the keys and values in the names of the folders between `root` and the file."""
     parts = (part.partition("=") for part in path.relative_to(root).parts[:-1] if "=" in part)
     return {key: value for key, _, value in parts}
 
 
 def is_string(kind: pa.DataType) -> bool:
-    """Whether an Arrow type is one of the kinds of string, a dictionary of strings included."""
+    """Return True for every Arrow string type, including a dictionary of strings."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
@@ -191,7 +188,7 @@ def _unreadable(path: Path, error: Exception) -> UnreadableFileError:
 
 
 def _check_place(path: Path, root: Path) -> None:
-    """A link may lead to what nobody meant to be scored, and opening a pipe would wait for ever."""
+    """Raise UnreadableFileError unless the path is a regular file inside `root`; a pipe would block."""
     try:
         real = path.resolve(strict=True)
         is_file = stat.S_ISREG(real.stat().st_mode)
@@ -199,17 +196,17 @@ def _check_place(path: Path, root: Path) -> None:
         raise _unreadable(path, error) from error
     if real != root and root not in real.parents:
         raise UnreadableFileError(
-            f"{path}: is a link that leads out of the input; name its target as the input"
+            f"{path}: is a link that leads out of the input; pass its target as the input"
         )
     if not is_file:
-        raise UnreadableFileError(f"{path}: is no file that can be read as Parquet; remove it")
+        raise UnreadableFileError(f"{path}: is not a regular file; remove it")
 
 
 def _check_columns(path: Path, columns: pa.Schema, names: tuple[str, ...], partitions: set[str]) -> None:
     missing = [name for name in names if name not in columns.names and name not in partitions]
     if missing:
         near = difflib.get_close_matches(missing[0], schema.name_like(columns.names), n=1)
-        hint = f"is it {near[0]}? " if near else ""
+        hint = f"did you mean {near[0]}? " if near else ""
         raise SchemaMismatchError(
             f"{path}: has no column {', '.join(missing)}; {hint}found {schema.show_columns(columns.names)}; "
             "choose with --id_col and --text_col"
@@ -220,7 +217,7 @@ def _check_columns(path: Path, columns: pa.Schema, names: tuple[str, ...], parti
 
 
 def _check_types(path: Path, types: dict[str, pa.DataType], columns: Columns) -> None:
-    """Texts must be strings, ids plain values, dates something that has a day."""
+    """Raise SchemaMismatchError unless texts are strings, ids are not nested and dates have a day."""
     for name in (name for name in columns.texts if name in types):
         if not is_string(types[name]) and not pa.types.is_null(types[name]):
             raise SchemaMismatchError(
@@ -241,7 +238,7 @@ def _check_types(path: Path, types: dict[str, pa.DataType], columns: Columns) ->
 
 
 def _find_day(partitions: dict[str, str], date: str | None) -> str | None:
-    """Written otherwise it is unknown: Spark takes `2026-1-5` for a date too, which sorts wrongly."""
+    """Return the ISO date, or None for other formats: Spark accepts `2026-1-5`, which sorts wrongly."""
     day = partitions.get(date or "", "")[:10]
     return day if _ISO_DAY.fullmatch(day) else None
 

@@ -1,4 +1,4 @@
-"""What a store holds, in Spark: rows of past batches, for the next run and for readers."""
+"""Read the rows of past batches with Spark, for the next run and for readers."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _IS_REJECTED = "_is_rejected"
 
 
 def make_key(ids: Sequence[str]) -> Column:
-    """The ids of a row as one value to compare; null if one of them is null."""
+    """Combine the ids of a row into one value to compare; null if one of them is null."""
     is_whole = F.lit(True)
     for name in ids:
         is_whole &= column(name).isNotNull()
@@ -27,7 +27,7 @@ def make_key(ids: Sequence[str]) -> Column:
 
 
 def read_rows(spark: SparkSession, batches: Iterable[Batch], is_rejected: bool) -> DataFrame | None:
-    """The scored, or the rejected, rows of these batches; None if there are none."""
+    """Read the scored or the rejected rows of these batches; None if there are none."""
     folders = [
         str(batch.folder / REJECTED if is_rejected else batch.folder)
         for batch in batches
@@ -41,10 +41,10 @@ def read_rows(spark: SparkSession, batches: Iterable[Batch], is_rejected: bool) 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What a store says of ids: (key, text digest) pairs, distinct; None where there are none.
+    """Hold distinct (key, text digest) pairs of a store; None if there are none.
 
-    `known` need no score. `newest` are each id's newest outcome, score or reject; `older` what was scored
-    before it with another text.
+    `known` pairs need no score. `newest` has each id's newest outcome, a score or a reject. `older` has
+    scored pairs with an earlier text.
     """
 
     known: DataFrame | None = None
@@ -59,9 +59,10 @@ def find_outcomes(
     model_id: str | None,
     left_repeats: Sequence[Manifest],
 ) -> Outcomes:
-    """Outcomes for rows with these ids. Known is each id's newest text if it was scored: by any model, or
-    (`model_id`) by this one. Known are also the rejects of `left_repeats`, the batches in which a stopped run
-    has dealt with the ids that occur twice.
+    """Return the store's outcomes for rows with these id columns.
+
+    An id's newest text is known if it was scored, by `model_id` or, if that is None, by any model. The
+    rejects of `left_repeats` are known too: there a stopped run has handled the ids that occur twice.
     """
     relevant = [batch for batch in batches if set(batch.manifest.id_types) == set(ids)]
     scored, rejected = (_read_pairs(spark, relevant, ids, is_rejected) for is_rejected in (False, True))
@@ -82,7 +83,7 @@ def find_outcomes(
     last_scored = newest.where(~F.col(_IS_REJECTED))
     done = mine.select(*_PAIR).distinct().join(last_scored, list(_PAIR), "left_semi")
     older = None
-    if len(relevant) > 1:  # one batch has an id once
+    if len(relevant) > 1:  # within one batch each id is unique
         older = scored.select(*_PAIR).distinct().join(newest, list(_PAIR), "left_anti")
     return Outcomes(done if known is None else done.unionByName(known).distinct(), newest, older)
 
@@ -99,7 +100,7 @@ def _read_pairs(
 
 
 def read_scores(spark: SparkSession, path: str, model: str = LATEST) -> DataFrame:
-    """`scores.load_scores` in Spark, lazily: the same rows, with the ids' own types."""
+    """Read the same rows as `scores.load_scores`, as a lazy Spark DataFrame with the ids' own types."""
     store = Store(find_folder(path))
     batches = choose_batches(store, model)
     scored, rejected = (read_rows(spark, batches, is_rejected) for is_rejected in (False, True))

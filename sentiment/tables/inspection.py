@@ -1,6 +1,6 @@
-"""The input, checked file by file before Spark sees it.
+"""Check the input file by file before Spark reads it.
 
-Spark drops a zero-byte file without a word, and a missing column becomes null: the checks come first.
+Without these checks Spark would silently ignore an empty file and read a missing column as null.
 """
 
 import os
@@ -21,14 +21,14 @@ from .store import STORE_KEYS
 
 Value = TypeVar("Value")
 
+# Files checked at the same time, because each check waits on a network file system.
 _READERS = 8
-"""Files looked at together: on a network file system each look waits."""
 _SHOWN_FILES = 3
 
 
 @dataclass(frozen=True)
 class ReviewTable:
-    """A checked input: its root, its usable files and its bad ones in path order, and the columns to read."""
+    """Hold a checked input: root, usable and quarantined files in path order, columns to read."""
 
     root: Path
     files: tuple[InputFile, ...]
@@ -41,7 +41,7 @@ class ReviewTable:
 
     @property
     def id_types(self) -> dict[str, str]:
-        """How each id column is typed in the files: `string`, or Arrow's word; folders give strings."""
+        """Return each id column's type: `string` (also for folder names), or Arrow's name of the type."""
         types = dict.fromkeys(self.columns.ids, "string")
         for file in self.files:
             if file.rows:
@@ -51,13 +51,13 @@ class ReviewTable:
         return types
 
     def without(self, bad: Iterable[BadFile]) -> "ReviewTable":
-        """The same table with these files set aside."""
+        """Return the same table with these files quarantined."""
         aside = (*self.bad_files, *bad)
         usable = _without(list(self.files), list(aside))
         return replace(self, files=tuple(usable), bad_files=aside)
 
     def list_oddities(self) -> list[str]:
-        """What harms nothing and yet may be a mistake: files without rows, files with further columns."""
+        """Describe harmless findings that may be mistakes: files without rows, files with extra columns."""
         empty = [file.path for file in self.files if not file.rows]
         common = set(self.files[0].column_names) if self.files else set()
         for file in self.files:
@@ -69,20 +69,20 @@ class ReviewTable:
         if wider:
             more = schema.show_columns(sorted(set().union(*(file.column_names for file in wider)) - common))
             notes.append(
-                f"{len(wider):,} input files have columns that others have not ({more}), which are not read: "
+                f"{len(wider):,} input files have extra columns ({more}), which are not read: "
                 f"{show_paths([file.path for file in wider])}"
             )
         return notes
 
 
 def show_paths(paths: list[Path]) -> str:
-    """The first few, and how many more."""
+    """Join the first few paths, and state how many more there are."""
     more = f" and {len(paths) - _SHOWN_FILES:,} more" if len(paths) > _SHOWN_FILES else ""
     return ", ".join(map(str, paths[:_SHOWN_FILES])) + more
 
 
 def check_columns(id_col: str, text_col: str, date_col: str | None = None) -> Columns:
-    """Columns of the arguments. Raises ConfigError if they cannot make a scored table."""
+    """Parse the column arguments; raise ConfigError if they cannot make a scored table."""
     ids, texts = schema.split_columns(id_col), schema.split_columns(text_col)
     if not ids or not texts:
         raise ConfigError("id_col and text_col: expected at least one column name each")
@@ -90,22 +90,21 @@ def check_columns(id_col: str, text_col: str, date_col: str | None = None) -> Co
     clashes = [name for name in ids if name in taken | set(STORE_KEYS) or name.startswith("_")]
     if clashes:
         raise ConfigError(
-            f"id_col: {', '.join(clashes)} is a name that the scored table keeps for itself; "
-            "rename the column"
+            f"id_col: {', '.join(clashes)} is a name that the scored table reserves; rename the column"
         )
     both = [name for name in ids if name in texts]
     if both:
-        raise ConfigError(f"id_col: {', '.join(both)} is review text, which the scores must not hold")
+        raise ConfigError(f"id_col: {', '.join(both)} is in text_col, and scores must not hold review text")
     if len(set(ids)) != len(ids):
-        raise ConfigError("id_col: a column is named twice")
+        raise ConfigError("id_col: a column is listed twice, expected each column once")
     return Columns(ids, texts, date_col)
 
 
 def inspect_reviews(path: str, columns: Columns) -> ReviewTable:
-    """Check the footer of every file under `path`, without Spark; a file that cannot be used is set aside.
+    """Check the footer of every file under `path` and quarantine files that cannot be used.
 
-    Files and folders whose name begins with `_` or `.` are skipped, as every Parquet reader does. Raises
-    an InputError if there is nothing to read, or no file that can be used: then it is the first one's.
+    Names that begin with `_` or `.` are ignored, as in every Parquet reader. Raises an InputError if there
+    is nothing to read. If no file can be used, raises the error of the first one.
     """
     root = _find_root(path)
     paths = _list_files(root)
@@ -125,7 +124,7 @@ def inspect_reviews(path: str, columns: Columns) -> ReviewTable:
 
 
 def find_damaged(files: Iterable[InputFile], columns: Columns) -> list[BadFile]:
-    """The files whose content cannot be decoded; reads all of each (`files.check_contents`)."""
+    """Return the files that `files.check_contents` cannot decode; reads every file completely."""
     with ThreadPoolExecutor(_READERS) as pool:
         found = pool.map(lambda file: _try(file.path, lambda: check_contents(file, columns.all)), files)
         return [item for item in found if isinstance(item, BadFile)]
@@ -146,9 +145,9 @@ def _without(files: list[InputFile], bad: list[BadFile]) -> list[InputFile]:
 def _find_root(path: str) -> Path:
     root = find_local_path(path)
     if root is None:
-        raise InputError(f"{path}: only paths of a mounted file system can be read; copy or mount it")
+        raise InputError(f"{path}: is not on a mounted file system; copy the reviews to one, or mount it")
     if not root.exists():
-        raise MissingInputError(f"{root}: there is no such file or folder")
+        raise MissingInputError(f"{root}: no such file or folder; check the input path")
     return root
 
 
@@ -159,7 +158,7 @@ def _list_files(root: Path) -> list[Path]:
     for folder, folders, names in os.walk(root):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        # A linked folder is not entered: it is a bad file, by name, like a link to a file elsewhere.
+        # A linked folder is not entered. It is listed as a file, so that its check quarantines it.
         files += [Path(folder, name) for name in sorted([*names, *links]) if not _is_hidden(name)]
     if not files:
         raise MissingInputError(f"{root}: is a folder without Parquet files")
@@ -167,12 +166,12 @@ def _list_files(root: Path) -> list[Path]:
 
 
 def _is_hidden(name: str) -> bool:
-    """Spark's rule: what begins with `_` or `.`, less partition folders such as `_day=01`."""
+    """Apply Spark's rule: names with `_` or `.` first are hidden, except partitions such as `_day=01`."""
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
 def _check_same_partitions(files: list[InputFile], root: Path) -> Iterator[BadFile]:
-    """Beside partition folders, Spark leaves out files that are in none, without a word."""
+    """Yield files that are not in the usual partition folders: Spark would silently ignore them."""
     keys = {file.path: tuple(partition_values(file.path, root)) for file in files}
     usual = _most_common(keys.values())
     for path, found in keys.items():
@@ -180,14 +179,14 @@ def _check_same_partitions(files: list[InputFile], root: Path) -> Iterator[BadFi
             yield BadFile(
                 path,
                 SchemaMismatchError(
-                    f"{path}: lies in partitions {', '.join(found) or 'none'}, but most files in "
-                    f"{', '.join(usual or ()) or 'none'}; expected the same depth for all files"
+                    f"{path}: partition columns are {', '.join(found) or 'none'}, but in most files "
+                    f"{', '.join(usual or ()) or 'none'}; expected the same for all files; move the file"
                 ),
             )
 
 
 def _check_same_ids(files: list[InputFile], ids: tuple[str, ...]) -> Iterator[BadFile]:
-    """An id that is a number in one file and a string in another names two reviews, or none."""
+    """Yield files whose ids have an unusual type: the same id would name two reviews, or none."""
     for name in ids:
         kinds = {
             file.path: _say_kind(kind)
@@ -203,7 +202,7 @@ def _check_same_ids(files: list[InputFile], ids: tuple[str, ...]) -> Iterator[Ba
 
 
 def _most_common(values: Iterable[Value]) -> Value | None:
-    """The most frequent one, the first of those equally frequent."""
+    """Return the most frequent value, the first one if several are equally frequent."""
     return next((value for value, _ in Counter(values).most_common(1)), None)
 
 

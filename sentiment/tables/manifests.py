@@ -1,4 +1,4 @@
-"""What a published batch says of itself: the only memory of earlier runs."""
+"""Write and read the manifest of a published batch, the only record of earlier runs."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -16,14 +16,14 @@ _WITHOUT_ENGINES = 2
 
 @dataclass(frozen=True)
 class Window:
-    """Rows whose date is in [since, until), ISO days; an end that is None is open."""
+    """Select rows whose date is in [since, until), as ISO days; None leaves an end open."""
 
     date_col: str
     since: str | None
     until: str | None
 
     def contains(self, other: "Window | None") -> bool:
-        """Whether all rows of `other` are rows of this."""
+        """Return True if this window contains every row of `other`; None means all dates."""
         if other is None or other.date_col != self.date_col:
             return False
         starts = self.since is None or (other.since is not None and self.since <= other.since)
@@ -31,16 +31,16 @@ class Window:
         return starts and ends
 
     def has(self, day: str) -> bool:
-        """Whether an ISO day is in the window."""
+        """Return True if an ISO day is in the window."""
         return (self.since is None or day >= self.since) and (self.until is None or day < self.until)
 
 
 @dataclass(frozen=True)
 class Consumption:
-    """What of the input a batch took, how, and by which model: what makes two batches the same.
+    """Describe the input rows that a batch took and the model that scored them; it identifies the batch.
 
-    `inputs` are files' identities with `start_row` and `stop_row`. `repeats_of` are further inputs, of which
-    the batch took the rows with an id that occurs twice in the run.
+    `inputs` are file identities with `start_row` and `stop_row`. `repeats_of` are further inputs, from which
+    the batch took only the rows whose id occurs twice in the run.
     """
 
     inputs: tuple[FileIdentity, ...]
@@ -53,13 +53,13 @@ class Consumption:
 
     @property
     def rows(self) -> int:
-        """Of the inputs alone."""
+        """Return the number of rows in `inputs`, without `repeats_of`."""
         return sum(entry["stop_row"] - entry["start_row"] for entry in self.inputs)
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A Parquet file of a batch, its name relative to the batch's folder."""
+    """Describe a Parquet file of a batch; `name` is relative to the batch's folder."""
 
     name: str
     rows: int
@@ -69,7 +69,7 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A batch, whole. Rows are those of `consumption`: scored + rejected + skipped = input rows."""
+    """Describe a published batch: scored + rejected + skipped rows = input rows."""
 
     sequence: int
     consumption: Consumption
@@ -79,22 +79,22 @@ class Manifest:
     input_rows: int
     scored_rows: int
     rejected_rows: int
+    # Counts by skip reason, a constant such as `planning.KNOWN`.
     skipped_rows: dict[str, int]
-    """Rows that were not scored, by their reason: each of `planning`'s constants of rows."""
     rejected_by_reason: dict[str, int]
     labels: dict[str, int]
     stages: dict[str, int]
     id_types: dict[str, str]
     bad_files: tuple[dict[str, str], ...] = ()
     files: tuple[PublishedFile, ...] = ()
+    # Each engine that the run had used by then, as `ENGINE on INSTRUCTION_SET`.
     engines: tuple[str, ...] = ()
-    """As `ENGINE on INSTRUCTION_SET`: what had scored in the run when the batch was published."""
+    # Manifests of the batches that a compacted batch replaces; `consumption` is that of the newest.
     parts: tuple["Manifest", ...] = ()
-    """Of a compacted batch: the manifests of those that it replaces; its own `consumption` is the last's."""
 
     @property
     def origins(self) -> tuple["Manifest", ...]:
-        """The manifests of the batches as they were scored."""
+        """Return the manifests of the batches as they were scored."""
         return self.parts or (self,)
 
     def to_json(self) -> str:
@@ -102,7 +102,7 @@ class Manifest:
 
 
 def load_manifest(path: Path) -> Manifest:
-    """Raises StoreError if it cannot be read: to go on without would score its rows twice."""
+    """Read a manifest; raise StoreError if that fails, because its rows would be scored twice."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = content.pop("manifest_version", None)

@@ -1,4 +1,4 @@
-"""Which paths a run can use: folders and files of a mounted file system, by one name each."""
+"""Resolve the paths that a run can use to one name for each file or folder."""
 
 import re
 from pathlib import Path
@@ -9,9 +9,9 @@ _URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def find_local_path(path: str) -> Path | None:
-    """The absolute path without links and `..`, or None if `path` is a URI of another kind than `file:`.
+    """Return the absolute path without links and `..`, or None for a URI that does not begin with `file:`.
 
-    `s3://bucket/x`, `dbfs:/x` and `hdfs:x` are such URIs: taken for names, they would make folders here.
+    `s3://bucket/x`, `dbfs:/x` and `hdfs:x` are such URIs; used as file names, they would create folders here.
     """
     local = re.sub(r"^file:(//(?=/))?", "", path)
     if _URI_SCHEME.match(local):
@@ -22,9 +22,9 @@ def find_local_path(path: str) -> Path | None:
 def check_apart(source: str, target: str) -> None:
     """Raise ConfigError if the scores would lie in the input, or the input in the scores."""
     reviews, scores = find_local_path(source), find_local_path(target)
-    # None is a URI, which inspect_reviews and find_folder refuse.
+    # inspect_reviews and find_folder raise an error for a URI, which is None here.
     if reviews and scores and (reviews == scores or reviews in scores.parents or scores in reviews.parents):
         raise ConfigError(
-            f"output: {scores} lies in the input {reviews} or holds it; scores would be read as reviews; "
-            "choose another folder"
+            f"output: {scores} is inside the input {reviews}, or contains it; scores would be read as "
+            "reviews; choose another folder"
         )

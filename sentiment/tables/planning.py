@@ -1,4 +1,4 @@
-"""What is pending: the input's rows that no manifest says were taken, cut into chunks. No Spark."""
+"""Find the pending rows, which no manifest lists as taken, and cut them into chunks, without Spark."""
 
 import hashlib
 import json
@@ -13,21 +13,21 @@ from .inspection import ReviewTable
 from .manifests import Consumption, Manifest, Window
 from .store import BatchId
 
+# The store's newest text for this id is identical.
 KNOWN = "known"
-"""Is what the store has as the newest of its id."""
+# The store has a newer text for this id, and the run reads that text too.
 SUPERSEDED = "superseded"
-"""The store has a newer text of the id, and that one is among what the run reads too."""
+# The run scores another row with the same id and text.
 REPEATED = "repeated"
-"""A row of the run has the same id and text, and stands for both."""
+# The date is outside the window; the row stays pending.
 WAITING = "waiting"
-"""Outside the window of dates: still pending."""
+# The id occurs twice in the run, and the first chunk took all its rows.
 ELSEWHERE = "elsewhere"
-"""Its id occurs twice in the run, and the first chunk took all rows of such ids."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows [start_row, stop_row) of a file."""
+    """Select rows [start_row, stop_row) of a file."""
 
     file: InputFile
     start_row: int
@@ -42,18 +42,18 @@ class Slice:
         return self.rows == self.file.rows
 
     def identity(self) -> FileIdentity:
-        """What a manifest says of it."""
+        """Return the identity that a manifest holds."""
         return {**self.file.identity(), "start_row": self.start_row, "stop_row": self.stop_row}
 
 
 def count_rows(slices: Iterable[Slice]) -> int:
-    """Rows of all of them."""
+    """Return the number of rows in all slices."""
     return sum(piece.rows for piece in slices)
 
 
 @dataclass(frozen=True)
 class Request:
-    """How a run takes its input: which columns and dates, and whether to score again for this model."""
+    """Describe a run's request: columns, dates, model, and if rows of other models are scored again."""
 
     id_col: str
     text_col: str
@@ -62,10 +62,10 @@ class Request:
     is_rescore: bool
 
     def is_covered_by(self, batch: Manifest) -> bool:
-        """Whether rows that a batch (as it was scored) took are done for this request too.
+        """Return True if the rows that a batch took are done for this request too.
 
-        A batch of another model counts, unless this is a rescore; a batch that skipped rows as known has
-        left them to the model that scored them, and a rescore takes them again.
+        A batch of another model counts, unless this is a rescore. A rescore also takes a batch again that
+        skipped known rows, because another model may have scored them.
         """
         taken = batch.consumption
         is_same = (taken.id_col, taken.text_col) == (self.id_col, self.text_col)
@@ -78,10 +78,10 @@ class Request:
 
 
 def find_pending(table: ReviewTable, manifests: Iterable[Manifest], request: Request) -> list[Slice]:
-    """The rows that the request is for and no published batch has taken, in path order.
+    """Return the requested rows that no published batch has taken, in path order.
 
-    A file with another size, time or footer than a manifest says is another file. Files whose dates are
-    known to lie outside the window are left out.
+    A file counts as new if its size, modification time or footer differs from the manifest. A file is left
+    out if a folder's name gives it a date outside the window.
     """
     taken = _collect_taken(manifests, request)
     pending = []
@@ -99,14 +99,14 @@ def find_pending(table: ReviewTable, manifests: Iterable[Manifest], request: Req
 
 
 def limit_rows(slices: Sequence[Slice], max_rows: int | None) -> list[Slice]:
-    """The first `max_rows` rows; None means all."""
+    """Return the first `max_rows` rows; None means all."""
     if max_rows is None:
         return list(slices)
     return next(iter(cut_chunks(slices, max_rows)), [])
 
 
 def skip_rows(slices: Sequence[Slice], n_rows: int) -> list[Slice]:
-    """The slices without their first `n_rows` rows."""
+    """Return the slices without their first `n_rows` rows."""
     left = []
     for piece in slices:
         start = min(piece.stop_row, piece.start_row + n_rows)
@@ -117,7 +117,7 @@ def skip_rows(slices: Sequence[Slice], n_rows: int) -> list[Slice]:
 
 
 def cut_chunks(slices: Sequence[Slice], chunk_rows: int) -> list[list[Slice]]:
-    """The slices in order, cut so that each chunk but the last has exactly `chunk_rows` rows."""
+    """Cut the slices in order into chunks of exactly `chunk_rows` rows; the last may be smaller."""
     chunks: list[list[Slice]] = []
     room = 0
     for piece in slices:
@@ -134,7 +134,7 @@ def cut_chunks(slices: Sequence[Slice], chunk_rows: int) -> list[list[Slice]]:
 
 
 def describe(request: Request, slices: Iterable[Slice], repeats_of: Iterable[Slice] = ()) -> Consumption:
-    """What a batch of these slices has taken."""
+    """Describe the rows that a batch of these slices takes."""
     return Consumption(
         inputs=tuple(piece.identity() for piece in slices),
         id_col=request.id_col,
@@ -147,12 +147,12 @@ def describe(request: Request, slices: Iterable[Slice], repeats_of: Iterable[Sli
 
 
 def name_batch(consumption: Consumption, model_version: str, now: datetime) -> BatchId:
-    """The same inputs, columns and model always make the same batch."""
+    """Name a batch by its date and by a digest of its inputs, columns and model."""
     return BatchId(model_version, f"{now:%Y-%m-%d}", _digest(asdict(consumption)))
 
 
 def name_parts(parts: Sequence[Manifest], model_version: str, scored_at: str) -> BatchId:
-    """The name of the batch that holds these."""
+    """Name the compacted batch that replaces these batches."""
     content = [asdict(part.consumption) for part in parts]
     return BatchId(model_version, scored_at[:10], _digest(content))
 
@@ -162,7 +162,7 @@ def _digest(content: object) -> str:
 
 
 def find_left_repeats(manifests: Iterable[Manifest], slices: Iterable[Slice]) -> list[Manifest]:
-    """The batches of a run that was stopped between its chunks: their rejects include rows of `slices`."""
+    """Return the batches of a run that stopped between chunks; their rejects include rows of `slices`."""
     pending = {_key(piece.file.identity()) for piece in slices}
     return [
         found
@@ -172,13 +172,13 @@ def find_left_repeats(manifests: Iterable[Manifest], slices: Iterable[Slice]) ->
 
 
 def check_id_types(table: ReviewTable, manifests: Iterable[Manifest]) -> None:
-    """Raise SchemaMismatchError if ids of the input cannot be those of the store."""
+    """Raise SchemaMismatchError if the input and the store have different id types."""
     types = table.id_types
     for found in manifests:
         if set(found.id_types) == set(types) and found.id_types != types:
             raise SchemaMismatchError(
-                f"{table.root}: ids are {types}, but {found.id_types} in the store; "
-                "expected the same types: choose another --output, or convert the input"
+                f"{table.root}: id types are {types}, but {found.id_types} in the store; "
+                "expected the same types; convert the input, or choose another --output"
             )
 
 

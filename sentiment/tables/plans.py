@@ -1,4 +1,4 @@
-"""What one run is to do: its input, model and store compared, before anything is started."""
+"""Plan a run: compare its input, model and store before Spark starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from .store import Batch, Store
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be scored, by what, beside what is published."""
+    """Hold the pending rows of a run, the model that scores them and the published batches."""
 
     config: ScoreConfig
     table: ReviewTable
@@ -26,7 +26,7 @@ class Plan:
     now: datetime
 
     def without(self, bad: Sequence[BadFile]) -> "Plan":
-        """With these files set aside."""
+        """Return the plan with these files quarantined."""
         gone = {item.path for item in bad}
         pending = tuple(piece for piece in self.pending if piece.file.path not in gone)
         return replace(self, table=self.table.without(bad), pending=pending)
@@ -37,7 +37,7 @@ class Plan:
 
     @property
     def model_options(self) -> dict[str, str | int]:
-        """Return the options that this run sets over those that the model was logged with."""
+        """Return the options that replace those with which the model was logged."""
         config = self.config
         told = {
             "engine": config.engine,
@@ -52,9 +52,9 @@ class Plan:
 
 
 def make_plan(config: ScoreConfig, store: Store, now: datetime, progress: Progress) -> Plan:
-    """Compare input and store. Pending files are decoded once to find damaged ones, but for a dry run.
+    """Plan the run; decode pending files once to quarantine damaged ones, except in a dry run.
 
-    Raises an InputError, ModelError or StoreError for what makes a run impossible.
+    Raises an InputError, ModelError or StoreError if the run is impossible.
     """
     progress("checking input", 0, 1, "")
     columns = check_columns(config.id_col, config.text_col, config.date_col)
@@ -71,7 +71,7 @@ def make_plan(config: ScoreConfig, store: Store, now: datetime, progress: Progre
 
 
 def _set_damaged_aside(table: ReviewTable, pending: Sequence[Slice]) -> tuple[ReviewTable, list[Slice]]:
-    """Less the pending files that cannot be decoded."""
+    """Quarantine pending files that cannot be decoded; raise the first error if no file is left."""
     files = {piece.file.path: piece.file for piece in pending}
     damaged = find_damaged(files.values(), table.columns)
     if damaged and len(damaged) == len(table.files):

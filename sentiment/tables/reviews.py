@@ -1,4 +1,4 @@
-"""The reviews of a checked input, as Spark rows of ids and text."""
+"""Read the reviews of a checked input as Spark rows of ids and text."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -18,28 +18,28 @@ from .planning import Slice
 from .splits import keep_splits
 
 IS_OUTSIDE = "_is_outside"
+# Spark's number of a row in its Parquet file, from 0.
 _POSITION = "_metadata.row_index"
-"""Spark's number of a row in its Parquet file, from 0."""
+# A slice of at most this share of its file is read from its splits only, always with its texts. From a
+# larger slice Spark can read only the ids where ids are compared.
 _SMALL_SHARE = 0.5
-"""A slice of no more of its file is read by its splits alone. They hold its text too; larger slices are
-read for their ids, to compare them, and Spark then leaves the texts in the file."""
 
 
 def read_reviews(
     spark: SparkSession, table: ReviewTable, slices: Sequence[Slice], window: Window | None = None
 ) -> DataFrame:
-    """The id columns, `text`, and `_is_outside` of the window, one row per row of the slices.
+    """Read the id columns, `text` and `_is_outside`, one row per row of the slices.
 
-    An id is null where its bytes are no UTF-8, `text` where all text columns are null. `_is_outside` is
-    true where the date is outside, null or no date. Lazy, but for the footers of files of which a part is
-    read: raises UnreadableFileError if one cannot be.
+    An id is null if it is not valid UTF-8, `text` if all text columns are null. `_is_outside` is true if the
+    date is outside the window, null or not a date. Lazy, except for the footers of partly read files: raises
+    UnreadableFileError if one cannot be read.
     """
-    # A name such as part[1].parquet is a name, not a pattern.
+    # Without this option, a name such as part[1].parquet would be a pattern.
     reader = spark.read.option("__globPaths__", "false")
     if table.root.is_dir():
         reader = reader.option("basePath", str(table.root))
     parts = []
-    # Spark reads a column without type as a number, and then fails on the files where it is text.
+    # Spark reads a column without a type as a number, and then fails on files where it is text.
     for nulls in sorted({piece.file.null_columns for piece in slices}, key=sorted):
         alike = [piece for piece in slices if piece.file.null_columns == nulls]
         whole = [piece for piece in alike if piece.is_whole]
@@ -53,14 +53,14 @@ def read_reviews(
 def find_unreadable(
     spark: SparkSession, table: ReviewTable, slices: Iterable[Slice], window: Window | None
 ) -> list[BadFile]:
-    """The files that Spark cannot read, each tried alone."""
+    """Return the files that Spark cannot read; tries one file at a time."""
     bad = []
     for file in {piece.file.path: piece.file for piece in slices}.values():
         try:
             rows = read_reviews(spark, table, [Slice(file, 0, file.rows)], window)
             rows.write.format("noop").mode("overwrite").save()
         except (PySparkException, Py4JError) as error:
-            said = f"{file.path}: Spark cannot read it ({type(error).__name__}); write it anew, or remove it"
+            said = f"{file.path}: Spark cannot read it ({type(error).__name__}); write it again, or remove it"
             bad.append(BadFile(file.path, UnreadableFileError(said)))
     return bad
 
@@ -85,7 +85,7 @@ def _select(rows: DataFrame, columns: Columns, nulls: Iterable[str], window: Win
 
 
 def _find_id(rows: DataFrame, name: str) -> Column:
-    """Bytes that are no UTF-8 are no id: published, one would keep most readers from the whole table."""
+    """Return an id column with null for invalid UTF-8, which makes most readers fail on the whole table."""
     found = column(name)
     if isinstance(rows.schema[name].dataType, StringType):
         found = F.when(F.is_valid_utf8(found), found)
@@ -105,7 +105,7 @@ def _find_outside(window: Window | None) -> Column:
 
 
 def join_texts(names: tuple[str, ...]) -> Column:
-    """`text`: the non-null columns joined by a space, null if all are null."""
+    """Return `text`: the non-null columns joined by a space, null if all are null."""
     columns = [column(name) for name in names]
     if len(columns) == 1:
         return columns[0].alias(schema.TEXT)
@@ -114,5 +114,5 @@ def join_texts(names: tuple[str, ...]) -> Column:
 
 
 def column(name: str) -> Column:
-    """The column of exactly that name, whatever is in it."""
+    """Return the column with exactly this name, even if it contains dots or backticks."""
     return F.col("`" + name.replace("`", "``") + "`")

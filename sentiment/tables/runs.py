@@ -1,4 +1,4 @@
-"""The recipe of one scoring run: check, resolve, plan; then chunk by chunk score, audit, publish."""
+"""Run a scoring job: check, resolve, plan; then score, audit and publish each chunk."""
 
 import re
 import shutil
@@ -46,10 +46,10 @@ from .summary import Outcome, RunSummary, check_bad_files, summarise
 from .worker import FetchFrom, ModelPlace, WorkerCensus
 
 _RAW = "_raw"
-# The model's own error, whose message names figures and processor flags and no review.
+# The model's own error; its message holds figures and processor flags, never a review.
 _NO_RIGHT_ENGINE = re.compile(r"NoRightEngineError: (no engine of the model [^\n]{1,2000})")
+# Spark's error condition for a file that cannot be read.
 _READ_FAILED = "FAILED_READ_FILE"
-"""Spark's condition for a file that cannot be read."""
 
 
 def run_scoring(
@@ -59,11 +59,11 @@ def run_scoring(
     now: datetime,
     progress: Progress,
 ) -> RunSummary:
-    """Score what is pending in `config.input` and publish it; tracking must be set (`registry.use_tracking`).
+    """Score the pending rows of `config.input` and publish them; call `registry.use_tracking` first.
 
-    The session is started only when input, model and store are known to be usable and there is something
-    to score. Raises a `SentimentError` if anything fails: what was published before stays. Raises
-    BadFilesError, with the summary, after all else is published.
+    Spark starts only if input, model and store are usable and rows are pending. Raises a `SentimentError`
+    if anything fails; batches published before stay. Too many quarantined files raise BadFilesError, with
+    the summary, after all other files are published.
     """
     started = time.monotonic()
     check_apart(config.input, config.output)
@@ -80,7 +80,7 @@ def run_scoring(
 def _publish_pending(
     plan: Plan, spark: SparkSession, store: Store, progress: Progress
 ) -> tuple[Plan, Outcome]:
-    """Publish all that is pending; a file that pyarrow can read and Spark cannot is set aside on the way."""
+    """Publish all pending rows; quarantine files that pyarrow can read but Spark cannot."""
     census = WorkerCensus(spark.sparkContext)
     outcome, rest = Outcome(), plan
     while rest.pending:
@@ -103,7 +103,7 @@ def _publish_pending(
 def _publish_chunks(
     plan: Plan, spark: SparkSession, store: Store, census: WorkerCensus, progress: Progress
 ) -> Iterator[tuple[Batch, Counts, float]]:
-    """Score and publish chunk by chunk: each batch, its counts, and the seconds that scoring took."""
+    """Score and publish each chunk; yield its batch, its counts and the seconds that scoring took."""
     work = store.stage()
     done_rows, all_rows = 0, count_slices(plan.pending)
     with _TranslatedErrors(plan):
@@ -127,7 +127,7 @@ def _write_batch(
     stamp: Stamp,
     census: WorkerCensus,
 ) -> Counts:
-    """Run the model once over all rows into the staging folder, then part scores from rejects."""
+    """Run the model once over all rows, then write scores and rejects to the staging folder."""
     staged.mkdir()
     raw = staged / _RAW
     spread = spread_rows(chunk.rows, chunk.n_rows, plan.config.rows_per_task)
@@ -142,7 +142,7 @@ def _write_batch(
 
 
 def _place_model(plan: Plan, spark: SparkSession) -> ModelPlace:
-    """On a cluster each executor fetches the model: the driver's copy is on the driver's machine."""
+    """Return the model's place; on a cluster executors fetch it, as they cannot read the driver's disk."""
     folder = str(plan.model.folder)
     if str(spark.sparkContext.master).startswith("local"):
         return ModelPlace(folder, plan.model.files)
@@ -178,7 +178,7 @@ def _publish(
     audit_files(staged, counts, plan.table.columns.ids)
     changed = next((p.file.path for p in chunk.slices if not p.file.is_unchanged()), None)
     if changed is not None:
-        raise StoreError(f"{changed}: changed while it was scored; it was not published; run again")
+        raise StoreError(f"{changed}: changed while it was scored; the batch was not published; run again")
     check_rejects(counts, plan.config.max_reject_share, staged)
     batch_id = name_batch(chunk.consumption, plan.model.version, plan.now)
     return store.publish(staged, batch_id, _make_manifest(plan, chunk, stamp, counts, census))
@@ -205,7 +205,7 @@ def _make_manifest(plan: Plan, chunk: Chunk, stamp: Stamp, counts: Counts, censu
 
 
 class _TranslatedErrors:
-    """Spark's errors, whose messages hold Python tracebacks that may quote a row, by their kind alone."""
+    """Translate Spark's errors by kind; their messages hold tracebacks, which may quote a review."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -218,20 +218,22 @@ class _TranslatedErrors:
             return
         if ModelIntegrityError.__name__ in str(error):
             raise ModelIntegrityError(
-                f"the model at {self._plan.config.model_uri!r} was refused by a Spark worker: its files "
-                "there are not those that were registered; run again with --debug to see which"
+                f"a Spark worker refused the model at {self._plan.config.model_uri!r}: its files there are "
+                "not the registered ones; run again with --debug to see which"
             ) from error
         if found := _NO_RIGHT_ENGINE.search(str(error)):
             raise ModelError(
-                f"the model at {self._plan.config.model_uri!r} cannot be used by a Spark worker: {found[1]}"
+                f"a Spark worker cannot use the model at {self._plan.config.model_uri!r}: {found[1]}"
             ) from error
         if ModelError.__name__ in str(error) or ModelLoadError.__name__ in str(error):
             raise ModelError(
-                f"the model at {self._plan.config.model_uri!r} failed in a Spark worker; its batch was not "
-                "published; run again with --debug to see how"
+                f"the model at {self._plan.config.model_uri!r} failed in a Spark worker; the batch was not "
+                "published; run again with --debug to see the error"
             ) from error
         if _READ_FAILED in str(error):
-            raise UnreadableFileError("Spark cannot read an input file; run again with --debug") from error
+            raise UnreadableFileError(
+                "Spark cannot read an input file; run again with --debug to see which"
+            ) from error
         raise ScoringError(
             f"Spark stopped with {type(error).__name__}; the batch was not published; run again with "
             "--debug to see where"

@@ -1,4 +1,4 @@
-"""The published scores in memory, without Spark."""
+"""Load published scores into memory, without Spark."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,12 +16,11 @@ ALL = "all"
 
 
 def load_scores(path: str, model: str = LATEST) -> pd.DataFrame:
-    """The published scores of a store, in no particular order.
+    """Load the published scores of a store, in no particular order.
 
-    `model` is `latest` (each id's newest row, by whatever model), a model version (the newest row that it
-    gave), or `all` (every row). An id whose newest row is a reject has no latest score. Rows without an id
-    are never scored. Raises StoreError if a manifest cannot be read, MissingInputError if nothing was
-    published.
+    `model` is `latest` (each id's newest row), a model version (each id's newest row from it) or `all` (every
+    row). An id whose newest row is a reject has no latest score; a row without an id has no score. Raises
+    StoreError if a manifest cannot be read, MissingInputError if there are no scores.
     """
     store = Store(find_folder(path))
     batches = choose_batches(store, model)
@@ -51,7 +50,7 @@ def _load_rows(batches: Iterable[Batch], is_rejected: bool) -> pa.Table | None:
 
 
 def choose_batches(store: Store, model: str) -> list[Batch]:
-    """The batches that `model` means, in their order."""
+    """Return the batches that `model` selects, in the order of publication."""
     batches = store.list_batches()
     if model in (LATEST, ALL):
         return batches
@@ -59,5 +58,5 @@ def choose_batches(store: Store, model: str) -> list[Batch]:
 
 
 def has_no_scores(store: Store, model: str) -> MissingInputError:
-    """The error for a store without scores of `model`."""
+    """Return the error for a store without scores of `model`."""
     return MissingInputError(f"{store.root}: holds no scores of model {model!r}")

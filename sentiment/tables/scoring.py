@@ -1,4 +1,4 @@
-"""Reviews to predictions as one Spark plan: rules as expressions, a UDF only for the model."""
+"""Turn reviews into predictions in one Spark plan: rules are expressions, only the model is a UDF."""
 
 import os
 import threading
@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True)
 class Stamp:
-    """What every row of a batch says beside its prediction."""
+    """Hold the values that every row of a batch has next to its prediction."""
 
     model_version: str
     scored_at: datetime
@@ -34,16 +34,16 @@ class Stamp:
 def score_reviews(
     rows: DataFrame, place: ModelPlace, options: Mapping[str, Any], stamp: Stamp, census: WorkerCensus
 ) -> DataFrame:
-    """Predictions of rows (`selection.settle_duplicates`), one row each: ids, prediction, stamp, skip reason.
+    """Add prediction and stamp to rows of `selection.settle_duplicates`, and remove their text.
 
-    `options` are the model's (`loading.load_model`); it computes on as many threads as a task has cpus.
-    Rows that are skipped or rejected already are not shown to it. Lazy: an action runs the model.
+    `options` are passed to the model (`loading.load_model`), which uses as many threads as a task has CPUs.
+    The model does not get the texts of skipped or rejected rows. Lazy: an action runs the model.
     """
     spark = rows.sparkSession
     extra = (schema.TEXT, schema.TEXT_DIGEST, SKIP_REASON, EARLY_REASON)
     ids = [name for name in rows.columns if name not in extra]
     threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
-    # A task that has the machine to itself may take its GPU; others get the one that Spark assigns, or none.
+    # A task that uses the whole machine may use its GPU; others use the GPU that Spark assigns, or none.
     is_alone = str(spark.sparkContext.master).startswith("local") and threads >= (os.cpu_count() or 1) > 1
     alone = {"device": "auto"} if is_alone else {}
     score = make_scorer(place, {**options, **alone, "threads": threads}, census)
@@ -72,9 +72,9 @@ def score_reviews(
 def show_rows(
     spark: SparkSession, stage: str, progress: Progress, done_rows: int, rows: int, all_rows: int
 ) -> Iterator[None]:
-    """Report how far Spark is with `rows` rows inside the block, after `done_rows` of `all_rows`.
+    """Report progress on `rows` rows inside the block, after `done_rows` of `all_rows` are done.
 
-    The share of finished tasks tells, of the stages that are running.
+    Progress is the share of finished tasks in the stages that are running.
     """
     stop = threading.Event()
     tracker = spark.sparkContext.statusTracker()

@@ -1,4 +1,4 @@
-"""Which of the rows read are to be scored, and why the others are not: expressions, one row in, one out."""
+"""Select the rows to score, and give the others a skip reason or an early reject reason."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,23 @@ from .reviews import IS_OUTSIDE, column
 
 SKIP_REASON = "_skip_reason"
 EARLY_REASON = "_early_reason"
+# Use at least this many tasks per core, so that the last ones end together and progress moves.
 TASKS_PER_CORE = 4
-"""At least so many tasks a core: the last ones end together, and progress moves."""
+# A task that counts keys holds about this many at once; a table may have any number.
 _KEYS_PER_TASK = 50_000
-"""About so many keys are held at once where keys are counted: a table may have any number."""
 _GROUP = "_group"
 
 
 @dataclass(frozen=True)
 class Past:
-    """Rows that need no score: distinct pairs of `history.KEY` and text digest."""
+    """Hold the rows that need no score, as distinct pairs of `history.KEY` and text digest."""
 
     known: DataFrame | None = None
     superseded: DataFrame | None = None
 
 
 def identify(reviews: DataFrame, past: Past) -> DataFrame:
-    """Add `_key`, `text_digest`, and `_skip_reason` of what is outside the window or in the past."""
+    """Add `_key`, `text_digest`, and `_skip_reason` of rows outside the window or in `past`."""
     ids = [name for name in reviews.columns if name not in (schema.TEXT, IS_OUTSIDE)]
     rows = reviews.withColumn(KEY, make_key(ids)).withColumn(schema.TEXT_DIGEST, F.xxhash64(schema.TEXT))
     reason = F.when(F.col(IS_OUTSIDE), F.lit(WAITING))
@@ -41,32 +41,32 @@ def identify(reviews: DataFrame, past: Past) -> DataFrame:
 
 
 def find_repeated(rows: DataFrame, n_rows: int) -> DataFrame:
-    """The keys that occur more than once among these `n_rows` rows (`identify`), skipped ones apart."""
+    """Return the keys that occur twice or more in `n_rows` rows of `identify`, ignoring skipped rows."""
     keys = rows.where(F.col(SKIP_REASON).isNull() & F.col(KEY).isNotNull()).select(KEY)
-    # Parted before they are counted: hardly a key occurs twice, so counting each file's first would
-    # merge next to nothing, and hold all of its keys.
+    # Repartition before counting: few keys occur twice, so a count per file would merge almost nothing
+    # and hold all keys of the file.
     parted = keys.repartition(-(-n_rows // _KEYS_PER_TASK), KEY)
     return parted.groupBy(KEY).count().where("count > 1").select(KEY)
 
 
 def leave_repeated(rows: DataFrame, repeated: DataFrame) -> DataFrame:
-    """Skip the rows (`identify`) of keys that the first chunk takes."""
+    """Skip the rows of `identify` whose keys the first chunk takes."""
     marked = rows.join(repeated.withColumn("_is_elsewhere", F.lit(True)), KEY, "left")
     reason = F.coalesce(SKIP_REASON, F.when(F.col("_is_elsewhere"), F.lit(ELSEWHERE)))
     return marked.withColumn(SKIP_REASON, reason).select(*map(column, rows.columns))
 
 
 def keep_repeated(rows: DataFrame, repeated: DataFrame) -> DataFrame:
-    """Of rows (`identify`) that are not skipped those with one of these keys."""
+    """Return the rows of `identify` that have one of these keys and are not skipped."""
     kept = rows.where(F.col(SKIP_REASON).isNull()).join(repeated, KEY, "left_semi")
     return kept.select(*map(column, rows.columns))
 
 
 def spread_rows(rows: DataFrame, n_rows: int, rows_per_task: int) -> DataFrame:
-    """The same rows in even partitions, enough of them for all cores however the files were cut.
+    """Return the rows in even partitions, enough for all cores whatever the sizes of the files.
 
-    Rows go by a hash of their id: those of one id meet, and a retried task puts every row where it was
-    before (a round robin would not, SPARK-23207). Rows without id go by their text.
+    A hash of the id selects the partition: rows of one id meet, and a retried task puts every row where it
+    was before (a round robin would not, SPARK-23207). Rows without an id are distributed by their text.
     """
     cores = rows.sparkSession.sparkContext.defaultParallelism
     tasks = min(n_rows, max(cores * TASKS_PER_CORE, -(-n_rows // rows_per_task)))
@@ -75,20 +75,20 @@ def spread_rows(rows: DataFrame, n_rows: int, rows_per_task: int) -> DataFrame:
 
 
 def settle_duplicates(rows: DataFrame) -> DataFrame:
-    """Give `_early_reason` to rows that are rejects without being scored, and skip repetitions.
+    """Give `_early_reason` to rows that are rejected without scoring, and skip repeated rows.
 
-    `rows` are those of `spread_rows`. Of rows with one id and one text the first stands for all; if the
-    texts differ, all of that id are rejects.
+    `rows` come from `spread_rows`. If rows have the same id and the same text, the first one is scored; if
+    their texts differ, all rows of the id are rejected.
     """
     is_active = F.col(SKIP_REASON).isNull()
     digest = F.when(is_active, F.col(schema.TEXT_DIGEST))
     same_id = Window.partitionBy(_GROUP)
-    # The active rows come first, so that one of them is the one that stays.
+    # Sort active rows first, so that the first row, which is kept, is an active one.
     number = F.row_number().over(same_id.orderBy(F.col(SKIP_REASON).asc_nulls_first(), schema.TEXT_DIGEST))
     has_id = F.col(KEY).isNotNull()
     is_conflict = has_id & is_active & (F.min(digest).over(same_id) != F.max(digest).over(same_id))
     text = F.col(schema.TEXT)
-    # Bytes that are no UTF-8 cannot be handed to Python at all: they would fail the whole task.
+    # Spark cannot pass invalid UTF-8 to Python: one such text would fail the whole task.
     is_undecodable = F.coalesce(~F.is_valid_utf8(text), F.lit(False))
     early = (
         F.when(~has_id, F.lit(schema.NULL_ID))

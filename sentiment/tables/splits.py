@@ -1,15 +1,15 @@
-"""The splits of an input file in which Spark reads it: only those that hold the rows in question."""
+"""Limit Spark's read of an input file to the splits that hold the wanted rows."""
 
 from py4j.java_gateway import JavaObject
 from pyspark.sql import DataFrame
 
 
 def keep_splits(rows: DataFrame, start_byte: int, stop_byte: int) -> DataFrame:
-    """The same rows without the splits of their file that begin and end outside these bytes.
+    """Return the rows of the splits of their file that overlap these bytes.
 
-    `rows` are read from one file, row by row: no join, no grouping. Spark has no public way to read a
-    part of a file, and a filter on the row's number decodes all rows first. Which columns are read is
-    settled here: what is selected from the result later does not make Spark read fewer.
+    `rows` must be read from one file without a join or grouping. Spark has no public way to read a part of
+    a file, and a filter on the row number decodes all rows first. Select columns before the call: a later
+    selection does not make Spark read fewer.
     """
     spark = rows.sparkSession
     jvm = spark.sparkContext._jvm
@@ -19,12 +19,12 @@ def keep_splits(rows: DataFrame, start_byte: int, stop_byte: int) -> DataFrame:
     for partition in read.partitions():
         if any(_overlaps(split, start_byte, stop_byte) for split in partition.files()):
             wanted.add(partition.index())
-    # A set of Scala is a function too, from what may be in it to whether it is: no class of ours is needed.
+    # A Scala set is also a function that tests membership, so no Java class of our own is needed.
     is_wanted = jvm.scala.jdk.javaapi.CollectionConverters.asScala(wanted).toSet()
     kept = jvm.org.apache.spark.rdd.PartitionPruningRDD.create(read, is_wanted)
     return DataFrame(spark._jsparkSession.internalCreateDataFrame(kept, rows._jdf.schema(), False), spark)
 
 
 def _overlaps(split: JavaObject, start_byte: int, stop_byte: int) -> bool:
-    """Spark gives a row group to the split that has its middle, which the group's own bytes surround."""
+    """Return True on overlap: Spark reads a row group in the split that contains the group's middle."""
     return bool(split.start() < stop_byte and split.start() + split.length() > start_byte)

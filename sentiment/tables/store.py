@@ -1,13 +1,13 @@
-"""How scores are published: staged apart, then one rename makes rows, rejects and manifest appear.
+"""Publish scores: stage a batch, then make its rows, rejects and manifest appear with one rename.
 
 ::
 
     scores/model=<version>/batch=<date>-<id>/   published
         part-*.parquet  _rejected/part-*.pq  _MANIFEST.json
-    .scores.staging/<run>/                      being written, out of the sight of `scores/**/*.parquet`
+    .scores.staging/<run>/                      being written; `scores/**/*.parquet` does not match it
 
-Spark and pandas skip names that begin with `_`; DuckDB and Polars take every `*.parquet` below a folder.
-So nothing but published scores bears that suffix.
+Spark and pandas skip names that begin with `_`; DuckDB and Polars read every `*.parquet` below a folder.
+So only published scores have that suffix.
 """
 
 import contextlib
@@ -32,19 +32,18 @@ STAGING = "_staging"
 REJECTED = "_rejected"
 REJECTED_SUFFIX = ".pq"
 MAX_FILE_ROWS = 1_000_000
-"""Of a published file."""
 _LOCK = "_lock"
 _PROBE = "_probe"
+# Every reader sees these names of the store's folders as columns.
 STORE_KEYS = ("model", "batch")
-"""Names that the folders of the store give to every reader as columns."""
+# Constants of renameat2(2).
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-"""Of renameat2(2)."""
 
 
 @dataclass(frozen=True)
 class BatchId:
-    """Names a batch: the day it was scored, and a digest of what it consumed and what scored it."""
+    """Name a batch by its model version, its date and a digest of its input and model."""
 
     model_version: str
     date: str
@@ -52,50 +51,47 @@ class BatchId:
 
     @property
     def folder(self) -> str:
-        """Where the batch lies, relative to the store."""
+        """Return the folder of the batch, relative to the store."""
         return f"model={self.model_version}/batch={self.date}-{self.digest}"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A published batch."""
+    """Hold a published batch: its folder and its manifest."""
 
     folder: Path
     manifest: Manifest
 
     @property
     def name(self) -> str:
-        """Such as `model=3/batch=2026-01-31-0123456789ab`."""
+        """Return the name, such as `model=3/batch=2026-01-31-0123456789ab`."""
         return f"{self.folder.parent.name}/{self.folder.name}"
 
 
 @dataclass(frozen=True)
 class Store:
-    """A store; to write, its lock must be held by this process (`open_store`)."""
+    """Read and write a store; writing needs its lock (`open_store`)."""
 
     root: Path
 
     def list_batches(self) -> list[Batch]:
-        """What is published, in the order in which it was.
-
-        Raises StoreError if a folder or a manifest cannot be read: to go on would score its rows twice.
-        """
+        """Return the batches in the order of publication; raise StoreError if one cannot be read."""
         folders = [batch for model in _list(self.root, "model=") for batch in _list(model, "batch=")]
         batches = [Batch(folder, load_manifest(folder / MANIFEST)) for folder in folders]
         return sorted(batches, key=lambda batch: (batch.manifest.sequence, batch.name))
 
     def find_batch(self, name: str) -> Batch:
-        """The batch of that name; its last part is enough. Raises MissingInputError if there is none."""
+        """Return the batch with this name or last part of it; raise MissingInputError if there is none."""
         for batch in self.list_batches():
             if name in (batch.name, batch.folder.name, batch.folder.name.removeprefix("batch=")):
                 return batch
-        raise MissingInputError(f"{self.root}: has no batch {name}; `list` shows what there is")
+        raise MissingInputError(f"{self.root}: has no batch {name}; `list` shows the batches")
 
     def stage(self) -> Path:
-        """A fresh folder to write a batch into; what earlier, killed runs staged is removed.
+        """Create a new staging folder, and remove those of earlier, killed runs.
 
-        It lies beside the store where it can be renamed into it from there, else inside. Raises StoreError
-        if neither can be written.
+        It is next to the store if a rename from there works, else inside. Raises StoreError if neither can
+        be written.
         """
         self.clean()
         name = uuid.uuid4().hex
@@ -104,7 +100,7 @@ class Store:
             beside.mkdir(parents=True)
             self._check_rename(beside)
             return beside
-        except OSError:  # another file system, or a parent that is not ours to write
+        except OSError:  # another file system, or no permission to write there
             pass
         try:
             inside.mkdir(parents=True)
@@ -113,28 +109,26 @@ class Store:
         return inside
 
     def _check_rename(self, staged: Path) -> None:
-        """Raises OSError if what is staged there cannot be renamed into the store.
-
-        Tried with a file: Polars fails if a folder goes away while it looks for files.
-        """
+        """Raise OSError if a staged folder cannot be renamed into the store from there."""
+        # Rename a file, not a folder: Polars fails if a folder disappears while it lists files.
         probe = staged / _PROBE
         probe.touch()
         probe.rename(self.root / _PROBE)
         (self.root / _PROBE).unlink()
 
     def clean(self) -> None:
-        """Remove what was staged and not published."""
+        """Remove everything that was staged but not published."""
         for place in (self.root / STAGING, _beside(self.root)):
             shutil.rmtree(place, ignore_errors=True)
         with contextlib.suppress(OSError):
             (self.root / _PROBE).unlink()
 
     def publish(self, staged: Path, batch: BatchId, manifest: Manifest) -> Batch:
-        """Make the staged folder the batch: all of it appears at once, and survives a power cut.
+        """Publish the staged folder as a batch, which appears at once and survives a power failure.
 
-        The manifest gains the digests of the files. Raises StoreError if a file cannot be written, or if
-        the batch is there already: a rename never replaces one. Where the error came after the rename the
-        batch is there, and a further run finds it.
+        Adds the files' digests to the manifest. Raises StoreError if a file cannot be written or if the
+        batch exists: a rename never replaces a batch. After an error that follows the rename, the batch is
+        published, and the next run finds it.
         """
         target = self.root / batch.folder
         try:
@@ -146,13 +140,13 @@ class Store:
                 _sync(folder)
         except OSError as error:
             raise StoreError(
-                f"{target}: publishing it failed ({error.strerror}); repair that and run again: "
-                "what was published is known by its manifest"
+                f"{target}: publishing failed ({error.strerror}); fix this and run again: "
+                "no published row will be scored twice"
             ) from error
         return Batch(target, load_manifest(target / MANIFEST))
 
     def drop(self, batch: Batch) -> None:
-        """Take a batch away: its rows are pending again. Readers see all of it or none."""
+        """Remove a batch, so that its rows are pending again; readers see all of it or none."""
         away = self.stage() / "dropped"
         try:
             batch.folder.rename(away)
@@ -160,14 +154,14 @@ class Store:
         except OSError as error:
             raise StoreError(f"{batch.folder}: cannot be dropped ({error.strerror})") from error
         self.clean()
-        with contextlib.suppress(OSError):  # others are there
+        with contextlib.suppress(OSError):  # the model has other batches
             batch.folder.parent.rmdir()
 
     def replace_batches(self, old: list[Batch], staged: Path, batch: BatchId, manifest: Manifest) -> Batch:
-        """Put one staged batch in the place of several of its model, at once for every reader.
+        """Replace several batches of a model by one staged batch, at once for every reader.
 
-        All of the model's folder is exchanged for a copy (of links) with the new batch in it. Who is just
-        reading one of the old files may find it gone. Raises StoreError where the file system cannot do it.
+        The model's folder is exchanged for a copy, made of hard links, that holds the new batch. A running
+        reader may find an old file missing. Raises StoreError if the file system cannot exchange folders.
         """
         folder = self.root / f"model={batch.model_version}"
         copy = staged.parent / f"{staged.name}-copy"
@@ -183,7 +177,7 @@ class Store:
             _exchange(copy, folder)
             _sync(self.root)
         except OSError as error:
-            raise StoreError(f"{folder}: batches cannot be exchanged here ({error.strerror})") from error
+            raise StoreError(f"{folder}: its batches cannot be replaced ({error.strerror})") from error
         self.clean()
         target = self.root / batch.folder
         return Batch(target, load_manifest(target / MANIFEST))
@@ -191,11 +185,11 @@ class Store:
 
 @contextlib.contextmanager
 def open_store(path: str) -> Iterator[Store]:
-    """Hold the store's lock, which the kernel frees when the process dies, and leave nothing unpublished.
+    """Hold the store's lock, and remove unpublished files at the end.
 
-    The folder is made if need be, and removed again if nothing was published into it. Raises
-    StoreLockedError at once if another run holds it, ConfigError if it cannot be written. A
-    HeldBatchError leaves what was staged to be looked at, until the next run.
+    The kernel frees the lock when the process dies. The folder is created if needed, and removed if it stays
+    empty. Raises StoreLockedError at once if another run holds the lock, ConfigError if the folder cannot be
+    written. After a HeldBatchError the staged files stay until the next run.
     """
     root = find_folder(path)
     try:
@@ -213,40 +207,40 @@ def open_store(path: str) -> Iterator[Store]:
     finally:
         if not is_held:
             store.clean()
-        # Unlinked while held: who waits for this file looks again whether it is still the store's. One
-        # that stays does no harm.
+        # Remove the lock file while holding the lock: a process that has already opened the file checks that
+        # it is still the store's. A lock file that stays does no harm.
         with contextlib.suppress(OSError):
             (root / _LOCK).unlink()
         os.close(lock)
-        with contextlib.suppress(OSError):  # it has batches: it stays
+        with contextlib.suppress(OSError):  # a store with batches stays
             root.rmdir()
 
 
 @contextlib.contextmanager
 def peek_store(path: str) -> Iterator[Store]:
-    """The store, to be read only: no lock, and nothing is made."""
+    """Open the store for reading only, without a lock; creates nothing."""
     yield Store(find_folder(path))
 
 
 def find_folder(path: str) -> Path:
-    """The store's absolute folder, made or not. Raises ConfigError for what cannot be one."""
+    """Return the store's absolute folder, which need not exist; raise ConfigError if it cannot be one."""
     root = find_local_path(path)
     if root is None:
         raise ConfigError(
-            f"output: {path} is no mounted file system; a batch is published by a rename, which object "
+            f"output: {path} is not on a mounted file system; a batch is published by a rename, which object "
             "stores do not have; choose a folder"
         )
     try:
         is_file = root.exists() and not root.is_dir()
     except OSError as error:
-        raise ConfigError(f"output: cannot look at {root} ({error.strerror})") from error
+        raise ConfigError(f"output: cannot access {root} ({error.strerror})") from error
     if is_file:
-        raise ConfigError(f"output: {root} is a file, expected a folder")
+        raise ConfigError(f"output: {root} is a file, expected a folder; choose another --output")
     return root
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -255,13 +249,13 @@ def digest_file(path: Path) -> str:
 
 
 def _list(folder: Path, prefix: str) -> list[Path]:
-    """What begins so in a folder, if that is there; a glob would pass over what it may not read."""
+    """List names with a prefix in a folder that may not exist; a glob would ignore unreadable folders."""
     try:
         return [folder / name for name in os.listdir(folder) if name.startswith(prefix)]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StoreError(f"{folder}: cannot be listed ({error.strerror}); mend that and run again") from error
+        raise StoreError(f"{folder}: cannot be listed ({error.strerror}); fix this and run again") from error
 
 
 def _beside(root: Path) -> Path:
@@ -295,8 +289,8 @@ def _is_same_file(handle: int, path: Path) -> bool:
 
 
 def _seal(staged: Path, manifest: Manifest) -> None:
-    """Bring a staged folder into the form of a batch, its manifest last."""
-    for pattern in ("*.crc", "_SUCCESS"):  # Hadoop's, which say nothing that the manifest does not
+    """Give a staged folder the form of a batch; write the manifest last."""
+    for pattern in ("*.crc", "_SUCCESS"):  # Hadoop's files, which the manifest replaces
         for file in staged.rglob(pattern):
             file.unlink()
     for file in staged.glob(f"{REJECTED}/*.parquet"):
@@ -314,7 +308,7 @@ def _seal(staged: Path, manifest: Manifest) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Let two folders change names in one step (Linux)."""
+    """Exchange the names of two folders in one step (Linux only)."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

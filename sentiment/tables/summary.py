@@ -1,4 +1,4 @@
-"""What a run did, as people and dashboards get it."""
+"""Summarise a run for people and dashboards."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
@@ -15,13 +15,13 @@ from .worker import ModelLoad, WorkerCensus, WorkerEngine
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run did with the rows of the usable files.
+    """Count what a run did with the rows of the usable files.
 
-    Each is scored, rejected, `skipped` (scored or rejected by an earlier run), `repeated` (stands for
-    another row with the same id and text) or `waiting` (of a file that this run did not take whole, for its
-    dates, `max_rows` or a dry run). `pending_rows` is what the run set out to do. `rows_per_second` is over
-    the scoring alone, `seconds` over the whole run; `worker_start_seconds` is how long the slowest Python
-    worker took from its start until it could score. `labels` and `stages` count the scored rows.
+    Each row is scored, rejected, `skipped` (scored or rejected by an earlier run), `repeated` (the run scores
+    another row with the same id and text) or `waiting` (put off by dates, `max_rows` or a dry run).
+    `pending_rows` is the number of rows that the run planned to score. `rows_per_second` covers only the
+    scoring, `seconds` the whole run; `worker_start_seconds` is the time from the start of the slowest Python
+    worker until it could score. `labels` and `stages` count the scored rows.
     """
 
     input_rows: int
@@ -59,7 +59,7 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What this run published: nothing, if there was nothing pending."""
+    """Hold what this run published; empty if no rows were pending."""
 
     batches: tuple[Batch, ...] = ()
     counts: Counts = field(default_factory=Counts)
@@ -73,14 +73,14 @@ class Outcome:
         return len({worker.process for worker in self.workers})
 
     def plus(self, batch: Batch, counts: Counts, seconds: float) -> "Outcome":
-        """With one more batch, and what scoring it took."""
+        """Return the outcome with one more batch, its counts and the seconds that scoring took."""
         batches = (*self.batches, batch)
         return replace(
             self, batches=batches, counts=self.counts + counts, score_seconds=self.score_seconds + seconds
         )
 
     def with_workers(self, census: WorkerCensus) -> "Outcome":
-        """With what the workers have reported."""
+        """Return the outcome with the reports of the workers."""
         return replace(self, loads=census.loads, workers=census.workers, model_fetches=census.fetches)
 
 
@@ -90,7 +90,8 @@ def check_bad_files(plan: Plan, summary: RunSummary) -> None:
         more = f"; {len(bad) - 1:,} more are in the summary" if len(bad) > 1 else ""
         raise BadFilesError(
             f"{len(bad):,} of {len(bad) + len(plan.table.files):,} input files cannot be used, more than "
-            f"max_bad_files {plan.config.max_bad_files}; the others are done: {bad[0].error}{more}",
+            f"max_bad_files {plan.config.max_bad_files}; the other files are done; the first error is: "
+            f"{bad[0].error}{more}",
             summary.as_dict(),
         )
 
@@ -103,7 +104,7 @@ def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
     repeated = skips.get(REPEATED, 0)
     found_known = skips.get(KNOWN, 0) + skips.get(SUPERSEDED, 0)
     waiting = skips.get(WAITING, 0) + (pending_rows if plan.config.dry_run else 0)
-    # What find_pending left out: taken by earlier runs, less what dates or max_rows have put off.
+    # Earlier runs took every row that is neither pending nor put off by dates or max_rows.
     put_off = _count_put_off(plan)
     return RunSummary(
         input_rows=plan.table.rows,
@@ -140,7 +141,7 @@ def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
 
 
 def _count_put_off(plan: Plan) -> int:
-    """Rows that a run without dates and without max_rows would have taken beside the pending ones."""
+    """Count the rows that would be pending too if the run had no dates and no `max_rows`."""
     anytime = replace(plan.request, window=None)
     manifests = [batch.manifest for batch in plan.batches]
     return count_rows(find_pending(plan.table, manifests, anytime)) - count_rows(plan.pending)
@@ -164,14 +165,14 @@ def _list_warnings(plan: Plan, counts: Counts) -> list[str]:
     if null_ids:
         warnings.append(f"{null_ids:,} rows have no {plan.config.id_col}: rejected as {schema.NULL_ID}")
     warnings += [
-        f"set aside: {bad.error}"
+        f"quarantined: {bad.error}"
         for bad in plan.table.bad_files
         if len(plan.table.bad_files) <= plan.config.max_bad_files
     ]
     others = {b.manifest.model_version for b in plan.batches} - {plan.model.version}
     if not plan.pending and others and not plan.config.rescore:
         warnings.append(
-            f"nothing is new; rows scored by model version {', '.join(sorted(others))} stay as they are: "
-            f"--rescore has version {plan.model.version} score them"
+            f"no rows are pending; rows scored by model version {', '.join(sorted(others))} stay as they "
+            f"are: pass --rescore to score them with version {plan.model.version}"
         )
     return warnings

@@ -1,4 +1,4 @@
-"""Whether a published batch is still what its manifest says."""
+"""Check that a published batch still matches its manifest."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,7 +8,7 @@ from .store import REJECTED, Batch, digest_file
 
 
 def find_damage(batch: Batch) -> list[str]:
-    """What differs from the manifest: files that are missing, changed or too many, and counts; reads all."""
+    """List missing, changed and extra files and wrong counts; reads every file completely."""
     manifest = batch.manifest
     found = []
     for file in manifest.files:
@@ -18,20 +18,20 @@ def find_damage(batch: Batch) -> list[str]:
         elif path.stat().st_size != file.size_bytes or digest_file(path) != file.sha256:
             found.append(f"{file.name} is not the file that was published")
         elif _count_rows(batch, file.name) != file.rows:
-            found.append(f"{file.name} has other than {file.rows:,} rows")
+            found.append(f"{file.name} does not have {file.rows:,} rows")
     listed = {file.name for file in manifest.files} | {MANIFEST}
     there = {str(path.relative_to(batch.folder)) for path in batch.folder.rglob("*") if path.is_file()}
-    found += [f"{name} is not of this batch" for name in sorted(there - listed)]
+    found += [f"{name} is not in the manifest" for name in sorted(there - listed)]
     rejected = sum(file.rows for file in manifest.files if file.name.startswith(REJECTED))
     scored = sum(file.rows for file in manifest.files) - rejected
     if (scored, rejected) != (manifest.scored_rows, manifest.rejected_rows):
         found.append(
-            f"its files hold {scored:,} scores and {rejected:,} rejects, the manifest says "
+            f"the files hold {scored:,} scores and {rejected:,} rejects, but the manifest states "
             f"{manifest.scored_rows:,} and {manifest.rejected_rows:,}"
         )
     skipped = sum(manifest.skipped_rows.values())
     if manifest.scored_rows + manifest.rejected_rows + skipped != manifest.input_rows:
-        found.append("its counts do not add up to the rows that it took")
+        found.append("the manifest's counts do not add up to its input rows")
     return found
 
 

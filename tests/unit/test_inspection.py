@@ -155,7 +155,7 @@ def test_a_partition_folder_may_begin_with_an_underscore(tmp_path):
 
 def test_a_file_beside_partition_folders_is_set_aside(folder):
     make_reviews(2).to_parquet(folder / "z.parquet")
-    assert_set_aside(inspect(folder), "z.parquet: lies in partitions none, but most files in day")
+    assert_set_aside(inspect(folder), "z.parquet: partition columns are none, but in most files day")
 
 
 def test_one_file_has_one_identity_by_whatever_path_it_is_named(folder):
@@ -187,7 +187,7 @@ def test_column_names_that_may_be_a_review_are_not_quoted(tmp_path):
 
 @pytest.mark.parametrize("name", ["batch", "model", "text", "_has_id"])
 def test_names_that_the_store_needs_are_no_ids(tmp_path, name):
-    with pytest.raises(ConfigError, match="keeps for itself"):
+    with pytest.raises(ConfigError, match="reserves"):
         inspect(tmp_path, id_col=name, text_col="body")
 
 

@@ -78,7 +78,7 @@ def test_a_manifest_that_cannot_be_read_stops_the_run(tmp_path):
 def test_a_batch_is_never_replaced(tmp_path):
     with open_store(str(tmp_path)) as store:
         target = store.publish(stage_batch(store, 1), BATCH, make_manifest(1)).folder
-        with pytest.raises(StoreError, match="publishing it failed"):
+        with pytest.raises(StoreError, match="publishing failed"):
             store.publish(stage_batch(store, 2), BATCH, make_manifest(2))
         assert pq.read_metadata(target / "part-0.parquet").num_rows == 1
 

@@ -58,7 +58,7 @@ def test_verify_finds_what_was_changed_removed_and_added(scores, capsys):
     lines = capsys.readouterr().out.replace("\n", " ")
     assert "part-0.parquet is not the file that was published" in lines
     assert "part-0.pq is missing" in lines
-    assert "part-9.parquet is not of this batch" in lines
+    assert "part-9.parquet is not in the manifest" in lines
 
 
 def test_verify_finds_counts_that_do_not_add_up(scores):
