@@ -28,7 +28,6 @@ ONLINE_NAMES = {
     "mlflow_transformers": "mlflow models serve, transformers flavor",
     "fastapi_pipeline": "transformers pipeline in FastAPI",
 }
-_COMPARED_CLIENTS = "16"
 # A quiet machine has less before a run.
 _QUIET_LOAD = 0.5
 # Rows of the table of what is no comparison, with the form of a cell.
@@ -204,18 +203,18 @@ def _tabulate_texts(kind: str, of: Found) -> str:
     clients = sorted({n for by_clients in found.values() for n in by_clients}, key=int)
     if "loop" in of:  # it has no clients
         found = found | {"loop": {n: {"reviews_per_second": of["loop"]} for n in clients}}
-    ours = found.get("ours", {}).get(_COMPARED_CLIENTS, {}).get("reviews_per_second")
+    ours = found.get("ours", {}).get(pictures.COMPARED_CLIENTS, {}).get("reviews_per_second")
     rows = []
     for name, words in ONLINE_NAMES.items():
         if name in found:
-            rate = found[name].get(_COMPARED_CLIENTS, {}).get("reviews_per_second")
+            rate = found[name].get(pictures.COMPARED_CLIENTS, {}).get("reviews_per_second")
             ratio = f"{ours / rate:.2f}x" if ours and rate and name != "ours" else ""
             n_rows = of["rows" if name in ("ours", "loop", "litserve") else "slow_rows"]
             rows.append(
                 [words, *(_write_cell(found[name].get(n, {})) for n in clients), ratio, f"{n_rows:,}"]
             )
     head = [f"{kind} texts, {of['tokens']:.0f} tokens: reviews/s (p50, p95 ms) by clients", *clients]
-    return _write_table([*head, f"ours to it at {_COMPARED_CLIENTS}", "reviews measured"], rows)
+    return _write_table([*head, f"ours to it at {pictures.COMPARED_CLIENTS}", "reviews measured"], rows)
 
 
 def _write_cell(entry: Found) -> str:

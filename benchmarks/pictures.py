@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _OURS = ("ours_spark", "ours_loop", "ours", "loop")
-_CLIENTS = "16"
+COMPARED_CLIENTS = "16"
 
 
 def draw(found: Mapping[str, Any]) -> Any:
@@ -23,7 +23,7 @@ def draw(found: Mapping[str, Any]) -> Any:
         bars = axes.barh(names, [rates[name] for name in names], color=colors)
         axes.bar_label(bars, [f" {rates[name]:.1f}" for name in names])
         axes.set_title(title, loc="left")
-        axes.set_xlabel("reviews/s" if found["kind"] == "batch" else f"reviews/s, {_CLIENTS} clients")
+        axes.set_xlabel("reviews/s" if found["kind"] == "batch" else f"reviews/s, {COMPARED_CLIENTS} clients")
         axes.margins(x=0.12)
     return figure
 
@@ -32,6 +32,6 @@ def _read_rates(section: Mapping[str, Any]) -> dict[str, float]:
     """Return the reviews per second of each contender of a section, if it compares some."""
     rates: dict[str, float] = dict(section.get("rates", {}))
     for name, by_clients in section.get("contenders", {}).items():
-        if _CLIENTS in by_clients:
-            rates[name] = by_clients[_CLIENTS]["reviews_per_second"]
+        if COMPARED_CLIENTS in by_clients:
+            rates[name] = by_clients[COMPARED_CLIENTS]["reviews_per_second"]
     return rates | ({"loop": section["loop"]} if "loop" in section else {})

@@ -24,7 +24,6 @@ from .sections import FULL, QUICK, Plan, say
 ENCODERS = WORK / "encoders"
 # The sections of a whole run, in its order, with the fewest seconds in which each is done on a slow machine.
 SECTIONS = {"distilbert": 0, "minilm": 90, "skew": 30, "cascade": 45, "parity": 30}
-# They are benchmarks of their own.
 OTHERS = ("scale", "gpu")
 _MOST_PARITY_SECONDS = 180.0
 

@@ -124,7 +124,6 @@ def compare(name: str, encoder: Path, plan: Plan, seconds: float) -> dict[str, A
         "tokens_per_review": tokens,
         "rates": rates,
         "spreads": {key: (max(taken) - min(taken)) / rates[key] for key, taken in measured.items()},
-        "ratios": {key: rates[OURS] / rate for key, rate in rates.items() if key != OURS},
         "spark_to_loop": rates[OURS] / rates[LOOP],
         "roofline_gops": gops,
         "roofline_share": roofline.count_linear_operations(shape, tokens) * per_second,

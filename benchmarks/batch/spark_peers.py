@@ -52,8 +52,10 @@ def open_hf_pipeline_udf(trial: Trial) -> AbstractContextManager[Pass]:
         for texts in batches:
             yield pd.DataFrame(classify(texts.tolist(), batch_size=_PIPELINE_ROWS, truncation=True))
 
-    udf: Any = pandas_udf(score, _PREDICTION)  # type: ignore[call-overload]
-    return _open_session(trial, lambda _: udf, _PIPELINE_ROWS)
+    def make_udf(_: SparkSession) -> Any:  # it needs a session
+        return pandas_udf(score, _PREDICTION)  # type: ignore[call-overload]
+
+    return _open_session(trial, make_udf, _PIPELINE_ROWS)
 
 
 def open_predict_batch_udf(trial: Trial) -> AbstractContextManager[Pass]:

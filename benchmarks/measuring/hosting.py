@@ -2,9 +2,11 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,9 @@ _answer: Callable[[Any], Any] | None = None
 class Hosted:
     """Answer questions by what `open_hosted(*arguments)` yields, in a process of its own.
 
-    Use as a context manager. `open_hosted` is a function of a module; questions and answers can be
-    pickled. What the process prints goes to `log`. Raises RuntimeError that names
-    the log, with the process's own error as its cause.
+    Use as a context manager. `open_hosted` is a function of a module; questions and answers can be pickled.
+    What the process prints goes to `log`. Raises RuntimeError that names the log, with the process's own
+    error as its cause.
     """
 
     def __init__(self, name: str, log: Path, open_hosted: Open, *arguments: Any) -> None:
@@ -116,13 +118,20 @@ def limit_cores(cores: int) -> None:
 
 def _open(open_hosted: Open, arguments: tuple[Any, ...]) -> None:
     global _answer
-    _answer = _opened.enter_context(open_hosted(*arguments))
+    _answer = _call(lambda: _opened.enter_context(open_hosted(*arguments)))
 
 
 def _ask(question: Any) -> Any:
     assert _answer is not None, "the process opens its contender first"
-    return _answer(question)
+    return _call(partial(_answer, question))
 
 
 def _close() -> None:
     _opened.close()
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except Exception:  # noqa: BLE001  Spark's own errors can be pickled, and not unpickled
+        raise RuntimeError(traceback.format_exc()) from None

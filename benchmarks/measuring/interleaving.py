@@ -27,11 +27,8 @@ def measure_interleaved(
                 continue
             values[name].append(contenders[name]())
             durations[name] = time.monotonic() - start
-            print(
-                f"  {number + 1} {name:<20}{values[name][-1]:10.2f} ({durations[name]:.1f} s)",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"  {number + 1} {name:<20}{values[name][-1]:10.2f} ({durations[name]:.1f} s)"
+            print(line, file=sys.stderr, flush=True)
     return values
 
 

@@ -3,7 +3,8 @@
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -70,14 +71,12 @@ def read_machine(
     )
 
 
-def read_versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
+def read_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that are installed."""
     versions = {"Python": platform.python_version()}
-    for package in packages:
-        try:
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package).partition("+")[0]
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 

@@ -60,9 +60,16 @@ def test_a_restricted_run_is_never_taken_for_the_machines_own():
     assert both.count("\n## ") == 2
 
 
+class UnpicklableError(Exception):
+    """As Spark's errors: pickled by its message, which its constructor does not take."""
+
+    def __init__(self) -> None:
+        super().__init__("no such model")
+
+
 @contextmanager
 def open_broken() -> Iterator[None]:
-    raise ValueError("no such model")
+    raise UnpicklableError
     yield
 
 
