@@ -101,7 +101,7 @@ def _describe_run(found: Found) -> str:
     dates = sorted({section["date"] for section in sections.values()})
     words = f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))}"
     words += f" in {run['seconds'] / 60:.0f} minutes" if "seconds" in run else ""
-    words += "" if found["plan"] == FULL else " by a QUICK run: few reviews, one repetition, for working only"
+    words += "" if found["plan"] == FULL else f" by a {found['plan'].upper()} run, for working only"
     lines = [
         ", ".join([words, *(f"{package} {version}" for package, version in found["versions"].items())]) + "."
     ]

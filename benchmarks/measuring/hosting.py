@@ -68,11 +68,12 @@ class Hosted:
             raise RuntimeError(f"{self._name} failed; see {self._log}") from error
 
     def _end(self) -> None:
-        tree = list_tree(self.pid) if self.pid else []
+        tree = list_tree(self.pid)
         with suppress(Exception):
             self._pool.submit(_close).result(_END_SECONDS)
+            del tree[:1]  # it ends by itself
         # A JVM or a worker outlives a parent that was killed, and would take cores from the next one.
-        kill([*tree, *(list_tree(self.pid) if self.pid else [])])
+        kill(tree)
         self._pool.shutdown()
 
 

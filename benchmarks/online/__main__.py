@@ -45,7 +45,6 @@ def main() -> int:
     plan = replace(plan, clients=tuple(arguments.clients or plan.clients))
     is_partial = bool(arguments.clients or set(arguments.sections) != set(SECTIONS))
     started, load_before = time.monotonic(), os.getloadavg()[0]
-    FOLDER.mkdir(parents=True, exist_ok=True)
     models = run_apart(LOGS / "models.log", contenders.make_models, FOLDER)
     os.environ["MLFLOW_TRACKING_URI"] = models.tracking_uri  # of all that is started from here
     with Hosted("load", LOGS / "load.log", open_load) as load:

@@ -37,8 +37,7 @@ class Plan:
 
     def count_rows(self, name: str, kind: str, n_clients: int) -> int:
         """Return fewer for the slow, and for one or two clients, which no batch makes faster."""
-        rows = (self.slow_rows if name in SLOW else self.rows)[kind]
-        return rows if n_clients > 2 else rows // 2
+        return (self.slow_rows if name in SLOW else self.rows)[kind] // (1 if n_clients > 2 else 2)
 
 
 FULL = Plan((1, 2, 4, 8, 16, 32), {REAL: 384, SHORT: 960}, {REAL: 48, SHORT: 96}, 256, 60, 3)
