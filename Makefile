@@ -27,9 +27,9 @@ help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
 	@echo "make test    lint, types, layers and all tests (under 10 minutes)"
 	@echo "make lint    the first three of these"
-	@echo "make bench   speed beside the alternatives, parity, cascade (under 30 minutes); bench-quick for working,"
-	@echo "             bench-scale up to a million rows, bench-gpu where there is one, bench-online for the"
-	@echo "             service beside its alternatives (under 15 minutes)"
+	@echo "make bench   speed beside the alternatives, parity, cascade (under 30 minutes, into docs/benchmarks.md);"
+	@echo "             bench-quick for working (under 5), bench-scale up to a million rows, bench-gpu where there"
+	@echo "             is one, bench-online for the service beside its alternatives (under 15 minutes)"
 	@echo "make faults  kills, damaged input, concurrent runs and readers: what the job promises (about 20 minutes)"
 	@echo "make abuse   floods, forged requests, hostile models: what the service promises (under 10 minutes)"
 	@echo "make cluster-demo   score on a Spark cluster of three processes, kill an executor"
@@ -70,19 +70,19 @@ lint: .venv/test.installed
 
 # The demo's model, or whatever was made champion since, is the tuned one that is measured.
 bench: .venv/bench.installed java demo-model
-	@$(BIN)/python -m tests.bench.batch
+	@$(BIN)/python -m benchmarks.batch
 
 bench-quick: .venv/bench.installed java demo-model
-	@$(BIN)/python -m tests.bench.batch --quick
+	@$(BIN)/python -m benchmarks.batch --quick
 
 bench-scale: .venv/bench.installed java
-	@$(BIN)/python -m tests.bench.batch --sections scale
+	@$(BIN)/python -m benchmarks.batch --sections scale
 
 bench-online: .venv/bench.installed
-	@$(BIN)/python -m tests.bench.online
+	@$(BIN)/python -m benchmarks.online
 
 bench-gpu: .venv/bench.installed
-	@$(BIN)/python -m tests.bench.gpu
+	@$(BIN)/python -m benchmarks.batch --sections gpu
 
 faults: .venv/test.installed java
 	@$(BIN)/python -m tests.faults

@@ -46,7 +46,7 @@ SIGNING = [
     "pyOpenSSL>=25",  # it imports this, and does not ask for it
 ]
 # What `make bench` compares with, over all of the above.
-BENCH = ["litserve>=0.2.16,<0.3", "onnx>=1.17,<2", "onnxruntime>=1.22,<2"]
+BENCH = ["litserve>=0.2.16,<0.3", "onnx>=1.17,<2", "onnxruntime>=1.22,<2", "psutil>=6,<8"]
 DEV = [
     "aiohttp>=3.10,<4",
     "bandit>=1.8,<2",

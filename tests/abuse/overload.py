@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.measuring.corpus import draw_texts, load_texts
 from sentiment.config import ServeConfig, load_config
-from tests.bench.corpus import draw_texts, load_texts
 from tests.conftest import ROOT
 from tests.matrix import Case
 from tests.servers import Server
@@ -37,8 +37,8 @@ _N_TEXTS = 2_000
 _MODEL = """
 import sys
 from pathlib import Path
-from tests.bench.encoders import build_minilm
-from tests.bench.ours import package
+from benchmarks.measuring.encoders import build_minilm
+from benchmarks.measuring.packaged import package
 folder = Path(sys.argv[1])
 print(package(build_minilm(folder / "encoder"), folder / "cache"))
 """

@@ -1,0 +1,1 @@
+"""Compare ways to score a table of reviews."""

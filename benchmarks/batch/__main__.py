@@ -1,0 +1,85 @@
+"""Compare ours with its peers, the roofline, skewed tables, parity and the cascade, in one run.
+
+`make bench`. Every section is written to `benchmarks/results/` as it ends.
+"""
+
+import argparse
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import CORES, WORK, document
+from ..measuring import encoders, results
+from ..measuring.machine import read_machine
+from ..measuring.packaged import find_champion
+from . import parity, sections
+from .gpu import measure_gpu
+from .sections import FULL, QUICK, Plan, say
+
+ENCODERS = WORK / "encoders"
+# The sections of a whole run, in its order, with the fewest seconds in which each is done on a slow machine.
+SECTIONS = {"distilbert": 0, "minilm": 90, "skew": 30, "cascade": 45, "parity": 30}
+OTHERS = ("scale", "gpu")
+_MOST_PARITY_SECONDS = 180.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few rows, one repetition: for working")
+    parser.add_argument("--sections", nargs="+", choices=[*SECTIONS, *OTHERS], default=[*SECTIONS])
+    parser.add_argument("--minilm", type=Path, help="folder of a tuned minilm's MLflow model")
+    arguments = parser.parse_args()
+    plan = QUICK if arguments.quick else FULL
+    machine = read_machine(CORES)
+    print(machine.describe(), flush=True)
+    began, load_before = time.monotonic(), os.getloadavg()[0]
+    tuned = functools.cache(lambda: arguments.minilm or find_champion())
+    left_out: list[str] = []
+    for name in arguments.sections:
+        started = time.monotonic()
+        left = began + plan.limit_seconds - started
+        if left < SECTIONS.get(name, 0):
+            left_out.append(name)
+            say(f"== {name} is left out: of {plan.limit_seconds:.0f} s only {left:.0f} are left")
+            continue
+        say(f"== {name}")
+        found = measure(name, plan, left, tuned)
+        kind = name if name in OTHERS else "batch"
+        of = (
+            replace(machine, processor=f"{found['device']}, {machine.processor}")
+            if name == "gpu"
+            else machine
+        )
+        results.record(kind, plan.name, of, {name: found})
+        say(f"== {name} took {time.monotonic() - started:.0f} s")
+    run = {"seconds": round(time.monotonic() - began), "left_out": left_out, "load_before": load_before}
+    path = results.record(kind, plan.name, of, {"run": run})
+    print(document.write(path, is_rendered=plan is FULL))
+    return 0
+
+
+def measure(name: str, plan: Plan, left: float, tuned: Callable[[], Path]) -> dict[str, Any]:
+    """Measure one section; `left` are the seconds until the run should have ended."""
+    if name == "distilbert":
+        return sections.compare(name, encoders.build_distilbert(ENCODERS / name), plan, left)
+    if name == "minilm":
+        return sections.compare(name, encoders.build_minilm(ENCODERS / name), plan, left)
+    if name == "skew":
+        return sections.measure_skew(plan)
+    if name == "cascade":
+        # Half of what is left, less the starts of two sessions, is for its passes.
+        return sections.measure_cascade(tuned(), plan, max(0.0, left / 2 - 20))
+    if name == "parity":
+        seconds = min(_MOST_PARITY_SECONDS, max(10.0, left / 3 - 10))
+        return parity.measure_parity(tuned(), plan.parity_rows, seconds)
+    return sections.measure_scale() if name == "scale" else measure_gpu(ENCODERS / "distilbert-gpu")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Hold what all benchmarks need: reviews, encoders, processes, repetitions, results."""

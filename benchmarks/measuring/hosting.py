@@ -1,0 +1,138 @@
+"""Run a contender in a process of its own: no session, thread pool or allocator is shared with another."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from .. import ROOT
+from .processes import kill, list_tree
+
+# A whole pass of 7,000 reviews at 4 reviews/s.
+_LIMIT_SECONDS = 1_800.0
+_END_SECONDS = 20.0
+
+Open = Callable[..., AbstractContextManager[Callable[[Any], Any]]]
+
+# Of a hosted process: what it has opened, and what answers.
+_opened = ExitStack()
+_answer: Callable[[Any], Any] | None = None
+
+
+class Hosted:
+    """Answer questions by what `open_hosted(*arguments)` yields, in a process of its own.
+
+    Use as a context manager. `open_hosted` is a function of a module; questions and answers can be pickled.
+    What the process prints goes to `log`. Raises RuntimeError that names the log, with the process's own
+    error as its cause.
+    """
+
+    def __init__(self, name: str, log: Path, open_hosted: Open, *arguments: Any) -> None:
+        self.pid = 0
+        self._name = name
+        self._log = log
+        self._opening = (open_hosted, arguments)
+        # A fork would inherit the threads of whatever this process has imported.
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"))
+
+    def __enter__(self) -> "Hosted":
+        try:
+            self.pid = self._receive(self._pool.submit(prepare_process, self._log))
+            self._receive(self._pool.submit(_open, *self._opening))
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def ask(self, question: Any) -> Any:
+        """Return the answer to one question."""
+        return self._receive(self.send(question))
+
+    def send(self, question: Any) -> "Future[Any]":
+        """Ask without waiting, so that several processes can work at the same time."""
+        return self._pool.submit(_ask, question)
+
+    def _receive(self, future: "Future[Any]") -> Any:
+        try:
+            return future.result(_LIMIT_SECONDS)
+        except Exception as error:
+            raise RuntimeError(f"{self._name} failed; see {self._log}") from error
+
+    def _end(self) -> None:
+        tree = list_tree(self.pid)
+        with suppress(Exception):
+            self._pool.submit(_close).result(_END_SECONDS)
+            del tree[:1]  # it ends by itself
+        # A JVM or a worker outlives a parent that was killed, and would take cores from the next one.
+        kill(tree)
+        self._pool.shutdown()
+
+
+def run_apart(log: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return `function(*arguments)`, computed in a process of its own, whose imports end with it."""
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=prepare_process, initargs=(log,)) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def prepare_process(log: Path) -> int:
+    """Send what this process and its children print to `log`, allow no network calls, return the pid.
+
+    To be called before anything else is imported.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ.update(make_environment())
+    return os.getpid()
+
+
+def make_environment() -> dict[str, str]:
+    """Return the caller's environment, in which instruction sets may be restricted, without network calls."""
+    return {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "PYSPARK_PYTHON": sys.executable,
+        # Spark's workers and servers import the functions of this package.
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        # `mlflow models serve` starts uvicorn by its name.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+
+
+def limit_cores(cores: int) -> None:
+    """Show this process and what it starts, a JVM with `local[*]` too, only so many cores."""
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
+
+
+def _open(open_hosted: Open, arguments: tuple[Any, ...]) -> None:
+    global _answer
+    _answer = _call(lambda: _opened.enter_context(open_hosted(*arguments)))
+
+
+def _ask(question: Any) -> Any:
+    assert _answer is not None, "the process opens its contender first"
+    return _call(partial(_answer, question))
+
+
+def _close() -> None:
+    _opened.close()
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except Exception:  # noqa: BLE001  Spark's own errors can be pickled, and not unpickled
+        raise RuntimeError(traceback.format_exc()) from None

@@ -1,0 +1,40 @@
+"""Measure contenders by turns: what the machine does to one of them it does to all."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+
+def measure_interleaved(
+    contenders: Mapping[str, Callable[[], float]],
+    repetitions: Mapping[str, int],
+    seconds: float = float("inf"),
+) -> dict[str, list[float]]:
+    """Call each contender as often as asked, round by round, each round in the opposite order of the last.
+
+    Return the rates of each, in the order they were taken. Every one is called once; no further call begins
+    if by its last duration it would end after `seconds`. Each measurement is a line on stderr.
+    """
+    values: dict[str, list[float]] = {name: [] for name in contenders}
+    durations: dict[str, float] = {}
+    began = time.monotonic()
+    for number in range(max(repetitions.values(), default=0)):
+        names = list(contenders) if number % 2 == 0 else list(contenders)[::-1]
+        for name in names:
+            start = time.monotonic()
+            is_late = number > 0 and start - began + durations[name] > seconds
+            if number >= repetitions[name] or is_late:
+                continue
+            values[name].append(contenders[name]())
+            durations[name] = time.monotonic() - start
+            line = f"  {number + 1} {name:<20}{values[name][-1]:10.2f} ({durations[name]:.1f} s)"
+            print(line, file=sys.stderr, flush=True)
+    return values
+
+
+def fit_rows(rate: float, seconds: float, most: int, least: int = 32) -> int:
+    """Return how many reviews of `rate` per second fit into so many seconds, within the bounds.
+
+    Fewer than 32 reviews would not have the lengths of the whole.
+    """
+    return min(most, max(least, round(rate * seconds)))

@@ -1,0 +1,105 @@
+"""Make, register, find and load this project's own MLflow models: the one place that knows how."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from .. import ROOT
+from .corpus import load_texts
+from .hosting import run_apart
+from .preparation import keep
+
+_NAME = "bench_online"
+
+
+def package(encoder: Path, cache: Path) -> Path:
+    """Return this project's MLflow model of the encoder: the one around it, or one made of it, ungated.
+
+    Random weights would fail the gate, whose bounds are meant for tuned ones; the work is the same.
+    """
+    if (encoder.parents[1] / "MLmodel").exists():
+        return encoder.parents[1]
+    log = cache / "logs" / "packaging.log"
+    build = lambda target: run_apart(log, _package, encoder, target)  # noqa: E731
+    return keep(cache, "ours", encoder, build, _digest_code("inference/*.py", "training/export.py")) / "model"
+
+
+def find_champion() -> Path:
+    """Return the folder of the model that has the alias champion: the demo's, or a later one."""
+    from sentiment import registry
+
+    registry.use_tracking(ROOT)
+    return registry.resolve_model("models:/sentiment@champion").folder
+
+
+def load_model(model: str | Path, **options: Any) -> Any:
+    """Load a model by its URI, or from a folder, which has no record to be verified with."""
+    from sentiment import loading, registry
+
+    with tempfile.TemporaryDirectory() as home:  # two processes that set up one store would meet
+        registry.use_tracking(Path(home))
+        return loading.load_model(
+            model, {"device": "cpu", **options}, allow_unverified=isinstance(model, Path)
+        )
+
+
+def register(model: Path, folder: Path) -> tuple[str, str]:
+    """Return tracking URI and model URI of a registry in which the model is a version, its files recorded."""
+    from sentiment import registry
+
+    place = hashlib.sha256(str(model).encode()).hexdigest()[:8]
+    database = folder / f"registry-{place}-{_digest_code('registry.py', 'integrity.py')[:8]}.db"
+    if not database.exists():
+        partial = database.with_suffix(f".{os.getpid()}")
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{partial}"
+        registry.use_tracking(folder)
+        client = registry.import_mlflow().MlflowClient()
+        client.create_registered_model(_NAME)
+        version = client.create_model_version(_NAME, source=model.as_uri())
+        registry.record_model(_NAME, str(version.version), model)
+        partial.rename(database)
+    return f"sqlite:///{database}", f"models:/{_NAME}/1"
+
+
+def _package(encoder: Path, target: Path) -> None:
+    """Write the MLflow model to `target`."""
+    from transformers import AutoConfig
+
+    from sentiment import registry
+    from sentiment.config import FinetuneConfig
+    from sentiment.inference.graph import INT8_STATIC
+    from sentiment.inference.settings import Settings, save_settings
+    from sentiment.inference.tokenization import Tokenizer
+    from sentiment.training.export import export_graph, export_static_graph
+    from sentiment.training.packaging import log_model
+
+    target.mkdir(parents=True, exist_ok=True)
+    # A model of random weights has no business in whatever registry is preset.
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{target / 'mlflow.db'}"
+    registry.use_tracking(target)
+    registry.open_experiment("bench")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "encoder"
+        shutil.copytree(encoder, folder)
+        config = AutoConfig.from_pretrained(encoder)
+        settings = Settings(INT8_STATIC, "random weights", config.pad_token_id or 0, config.hidden_size)
+        save_settings(settings, folder)
+        export_graph(folder)
+        export_static_graph(folder, Tokenizer(folder, max_length=512).encode(load_texts()[:100]).ids)
+        named = SimpleNamespace(name=encoder.name, licence="unknown")
+        with registry.import_mlflow().start_run():
+            logged = log_model(folder, named, FinetuneConfig(max_length=512), "text")  # type: ignore[arg-type]
+        shutil.copytree(registry.resolve_model(logged.registered_uri).folder, target / "model")
+        shutil.rmtree(target / "artifacts", ignore_errors=True)
+
+
+def _digest_code(*patterns: str) -> str:
+    """Return a digest of the code whose change makes what was made before stale."""
+    digest = hashlib.sha256()
+    for file in sorted(file for pattern in patterns for file in (ROOT / "sentiment").glob(pattern)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,37 @@
+"""Write what a benchmark found as one JSON file per kind, plan and machine."""
+
+import json
+import os
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from .. import RESULTS
+from .machine import Machine, read_versions
+
+Section = dict[str, Any]
+FULL, QUICK = "full", "quick"
+
+
+def record(
+    kind: str, plan: str, machine: Machine, sections: dict[str, Section], folder: Path = RESULTS
+) -> Path:
+    """Put sections into the file of this kind and machine, and return its path.
+
+    Sections of an earlier run stay if machine and versions are still the same, so that a run that fails
+    loses only what it was measuring. A quick run has a file of its own.
+    """
+    parts = [kind, *([] if plan == FULL else [plan]), machine.name]
+    path = folder / f"{'-'.join(parts)}.json"
+    head = {"kind": kind, "plan": plan, "machine": asdict(machine), "versions": read_versions()}
+    head = json.loads(json.dumps(head))  # as it will be read: a tuple is a list
+    found = json.loads(path.read_text()) if path.exists() else {}
+    kept = found["sections"] if {key: found.get(key) for key in head} == head else {}
+    date = datetime.now(timezone.utc).date().isoformat()
+    stamped = {name: {"date": date} | section for name, section in sections.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(head | {"sections": kept | stamped}, indent=2) + "\n")
+    partial.replace(path)
+    return path

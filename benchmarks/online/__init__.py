@@ -1,0 +1,1 @@
+"""Compare services that score one review per request."""
