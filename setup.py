@@ -70,7 +70,7 @@ DEV = [
 
 setup(
     name="sentiment",
-    version="0.1.0",
+    version="0.2.0",
     description="Bulk sentiment scoring of product reviews: one model, the same answer in batch and online",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -46,7 +46,7 @@ def _read_day(value: object) -> object:
 
 
 _Engine = Annotated[
-    Literal["auto", "gpu", "int8_static", "int8", "bf16", "reference"],
+    Literal["auto", "gpu", "int8_static", "int8", "bf16", "f32", "reference"],
     Field(description="what runs the encoder; auto: the GPU, else what the model carries for a CPU"),
 ]
 _Cascade = Annotated[

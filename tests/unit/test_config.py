@@ -86,3 +86,10 @@ def test_a_file_in_conf_repeats_no_default(name):
     config = load_config(CONF[name], ROOT / "conf" / name, needed)
     defaults = {field.name: field.default for field in config_fields(CONF[name])}
     assert [key for key in given if getattr(config, key) == defaults[key]] == []
+
+
+def test_every_engine_that_a_model_knows_can_be_asked_for():
+    from sentiment.inference.engines import ENGINES
+
+    for engine in ENGINES:
+        assert ScoreConfig(input="a", output="b", engine=engine).engine == engine
