@@ -26,7 +26,7 @@ from sentiment.errors import (
 from sentiment.tables import chunks, runs, selection
 from sentiment.tables.runs import run_scoring
 from sentiment.tables.store import open_store
-from tests.conftest import make_reviews
+from tests.factories import make_reviews
 
 NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
 

@@ -21,7 +21,7 @@ from sentiment.errors import (
 )
 from sentiment.predictions import predict
 from tests import hostile
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 
 def test_a_preset_tracking_server_wins(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 import score
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 LOADED = "import sys; sys.path.insert(0, {root!r}); import score; {then}; print(' '.join(sys.modules))"
 

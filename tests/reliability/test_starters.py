@@ -1,7 +1,7 @@
-"""F4: several runs started at once over one store: one scores, the others leave at once and say why.
+"""Several runs started at once over one store: one scores, the others leave at once and say why.
 
-Every fifth round the one that runs is let to its end; in the others it is killed when the rest have left:
-what is asked is who gets the lock, and a run to its end takes a quarter of a minute.
+Every fifth round the one that runs may run to its end; in the others it is killed when the rest have left:
+the question is who gets the lock, and a run to its end takes a quarter of a minute.
 """
 
 import os
@@ -9,18 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from sentiment.errors import StoreLockedError
-from tests.conftest import ROOT, make_reviews
-from tests.matrix import Case
+from tests.factories import ROOT, TinyModel, make_reviews
 
-from .cells import World
+pytestmark = [
+    pytest.mark.reliability,
+    pytest.mark.promise("F4", "eight runs started at once over one store"),
+]
 
 ROUNDS = 20
 STARTERS = 8
@@ -35,7 +37,7 @@ _MAX_CPU_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Start:
-    """What became of one process; `seconds` by the clock, `cpu_seconds` of its processors."""
+    """The end of one process; `seconds` by the clock, `cpu_seconds` of its processors."""
 
     code: int
     said: str
@@ -58,51 +60,51 @@ class Round:
     """What lies about in the store, and beside it, that is no batch."""
 
 
-def list_cases() -> list[Case]:
-    """F4: 20 rounds of 8 starts, a case each; a round is run when the first of its cases is checked."""
-    return [
-        Case(f"round {number}, start {start}", _make_check(number, start), is_quick=number == start == 1)
+@pytest.fixture(scope="module")
+def round_(
+    request: pytest.FixtureRequest, model: TinyModel, tmp_path_factory: pytest.TempPathFactory
+) -> Round:
+    """Run the round of this number for the first of its tests."""
+    return _run_round(model, tmp_path_factory.mktemp("round"), is_full=request.param % _FULL_EVERY == 1)
+
+
+@pytest.mark.parametrize(
+    ("round_", "start"),
+    [
+        pytest.param(number, start, id=f"round {number}, start {start}", marks=[pytest.mark.quick] * is_first)
         for number in range(1, ROUNDS + 1)
         for start in range(1, STARTERS + 1)
-    ]
-
-
-def _make_check(number: int, start: int) -> Callable[[World, Path], None]:
-    def check(world: World, folder: Path) -> None:
-        key = f"starters {number}"
-        if key not in world.kept:
-            world.kept[key] = _run_round(world, folder, is_full=number % _FULL_EVERY == 1)
-        _check_start(world.kept[key], start - 1)
-
-    return check
-
-
-def _check_start(found: Round, index: int) -> None:
-    start = found.starts[index]
-    others = found.starts[:index] + found.starts[index + 1 :]
-    if start.is_refused:
-        assert start.said.count("\n") == 1, f"not one line: {start.said}"
-        assert REFUSAL in start.said, start.said
-        assert start.cpu_seconds < _MAX_CPU_SECONDS, start
+        for is_first in [number == start == 1]
+    ],
+    indirect=["round_"],
+)
+def test_one_runs_and_the_others_leave_at_once_with_a_clear_word(round_: Round, start: int) -> None:
+    found = round_.starts[start - 1]
+    others = round_.starts[: start - 1] + round_.starts[start:]
+    if found.is_refused:
+        assert found.said.count("\n") == 1, f"not one line: {found.said}"
+        assert REFUSAL in found.said, found.said
+        assert found.cpu_seconds < _MAX_CPU_SECONDS, found
     else:
-        assert start.code == (0 if found.is_full else -signal.SIGKILL), f"ended in {start.code}: {start.said}"
-        assert RUNNING in start.said, start.said
+        assert found.code == (0 if round_.is_full else -signal.SIGKILL), (
+            f"ended in {found.code}: {found.said}"
+        )
+        assert RUNNING in found.said, found.said
         assert all(other.is_refused for other in others), [other.code for other in others]
-    assert sum(not other.is_refused for other in found.starts) == 1, [other.code for other in found.starts]
-    if found.is_full:
-        assert sorted(found.review_ids) == sorted(make_reviews(ROWS)["review_id"])
-        assert not found.left, f"left behind: {found.left}"
+    assert sum(not other.is_refused for other in round_.starts) == 1, [other.code for other in round_.starts]
+    if round_.is_full:
+        assert sorted(round_.review_ids) == sorted(make_reviews(ROWS)["review_id"])
+        assert not round_.left, f"left behind: {round_.left}"
 
 
-def _run_round(world: World, folder: Path, is_full: bool) -> Round:
+def _run_round(model: TinyModel, folder: Path, is_full: bool) -> Round:
     make_reviews(ROWS).to_parquet(folder / "reviews.parquet", index=False)
     store = folder / "scores"
     command = [
         *(sys.executable, "jobs/score_reviews.py", "--input", str(folder / "reviews.parquet")),
-        *("--output", str(store), "--model_uri", world.model_uri),
+        *("--output", str(store), "--model_uri", model.uri),
     ]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": world.tracking_uri}
-    starts = _start_all(command, environment, folder, is_full)
+    starts = _start_all(command, folder, is_full)
     if not is_full:
         return Round(tuple(starts), is_full)
     left = [p.name for p in folder.iterdir() if p.name not in ("reviews.parquet", "scores")]
@@ -110,11 +112,11 @@ def _run_round(world: World, folder: Path, is_full: bool) -> Round:
     return Round(tuple(starts), is_full, tuple(pd.read_parquet(store)["review_id"]), tuple(left))
 
 
-def _start_all(command: list[str], environment: dict[str, str], folder: Path, is_full: bool) -> list[Start]:
+def _start_all(command: list[str], folder: Path, is_full: bool) -> list[Start]:
     """Start all before waiting for any."""
     with ThreadPoolExecutor(STARTERS) as threads:
         outputs = [folder / f"said-{number}" for number in range(STARTERS)]
-        processes = [_start(command, environment, output) for output in outputs]
+        processes = [_start(command, output) for output in outputs]
         ends = [
             threads.submit(_await, process, output, time.monotonic())
             for process, output in zip(processes, outputs, strict=True)
@@ -127,7 +129,7 @@ def _start_all(command: list[str], environment: dict[str, str], folder: Path, is
 def _kill_last(
     processes: "list[subprocess.Popen[bytes]]", outputs: list[Path], ends: "list[Future[Start]]"
 ) -> None:
-    """When all have left but one, and that one is at work, end it with all that it started."""
+    """Kill the last one left, once it is at work, with all that it started."""
     while sum(not end.done() for end in ends) > 1:
         time.sleep(0.02)
     for process, output, end in zip(processes, outputs, ends, strict=True):
@@ -137,15 +139,15 @@ def _kill_last(
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _start(command: list[str], environment: dict[str, str], output: Path) -> "subprocess.Popen[bytes]":
+def _start(command: list[str], output: Path) -> "subprocess.Popen[bytes]":
     with output.open("wb") as file:
         return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True
         )
 
 
 def _await(process: "subprocess.Popen[bytes]", output: Path, began: float) -> Start:
-    """Wait by its number, which tells what this process alone has used."""
+    """Wait for a process by its id, which gives the time that only this process used."""
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - began
