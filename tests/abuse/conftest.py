@@ -20,9 +20,9 @@ LIMITS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="package")
 def model(tiny_model: TinyModel) -> Iterator[TinyModel]:
-    """Point MLflow at the tiny model while these tests run."""
+    """Point MLflow at the tiny model while the tests of this folder run."""
     with using_store(tiny_model.tracking_uri):
         yield tiny_model
 

@@ -220,7 +220,9 @@ def test_the_canary_of_a_caller_who_hangs_up_is_seen_nowhere(server: Server) -> 
     _check_unseen(server)
 
 
-def test_the_canary_in_a_file_that_score_py_cannot_read_is_seen_nowhere(tmp_path: Path) -> None:
+def test_the_canary_in_a_file_that_score_py_cannot_read_is_seen_nowhere(
+    model: TinyModel, tmp_path: Path
+) -> None:
     path = tmp_path / "reviews.txt"
     path.write_bytes(CANARY.encode() + b"\xff\n")
     _check_program([sys.executable, "score.py", "--eval_path", str(path)], exit_code=3)

@@ -22,9 +22,9 @@ NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
 _SHORT_RUNS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="package")
 def model(tiny_model: TinyModel) -> Iterator[TinyModel]:
-    """Point MLflow at the tiny model while these tests run."""
+    """Point MLflow at the tiny model while the tests of this folder run."""
     options = os.environ.get("JDK_JAVA_OPTIONS", _SHORT_RUNS)
     with using_store(tiny_model.tracking_uri, JDK_JAVA_OPTIONS=options):
         yield tiny_model
