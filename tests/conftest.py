@@ -64,6 +64,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if target is None or not reports:
         return
     counted = json.loads(target.read_text()) if target.exists() else {}
+    names_tests = any("::" in argument for argument in config.args)  # so what is collected may be a part
     terminalreporter.section(f"promises: {config.option.markexpr}")
     for code, title in config.stash[_titles].items():
         if code not in reports:
@@ -75,7 +76,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         notes = [text for report in reports[code] for name, text in report.user_properties if name == "note"]
         for note in dict.fromkeys(notes):
             terminalreporter.line(f"  {note}")
-        if n_run == n_all:
+        if n_run == n_all and not names_tests:
             counted[code] = count
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(counted, indent=2) + "\n")

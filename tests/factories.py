@@ -18,6 +18,8 @@ from sentiment.tables.manifests import Consumption, Manifest
 ROOT = Path(__file__).resolve().parents[1]
 CANARY = "Zanzibar-Quince-Canary"  # a text that must not be seen in logs, answers or consoles
 TOKEN = "a-token-of-many-characters"
+# Options of JVMs that live for seconds: the second compiler costs them more than it gives.
+SHORT_RUNS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 ID_TYPES = {"review_id": "string"}
 _GOOD = ("great", "good", "love", "perfect", "happy")
 _BAD = ("bad", "awful", "hate", "broken", "poor")

@@ -25,7 +25,7 @@ from rich.console import Console
 from sentiment import schema
 from sentiment.cli import make_table
 from sentiment.tables.scores import load_scores
-from tests.factories import ROOT, make_reviews, make_tiny_model
+from tests.factories import ROOT, SHORT_RUNS, make_reviews, make_tiny_model
 
 from .standalone import HOST, Cluster, start_cluster
 
@@ -38,8 +38,6 @@ WORKERS = 2
 CORES = 2
 """Of each worker: two Python processes that share one fetched model."""
 MAX_SECONDS = 600
-# The JVMs live for seconds: the second compiler costs them more than it gives.
-SHORT_RUNS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`python score.py --serve` as a process: started, asked, stopped; and `score.py` as a platform has it."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -20,6 +21,15 @@ from tests.hostile import damage_version, register_copy
 from tests.servers import start_server
 
 
+@contextlib.contextmanager
+def serve(tracking_uri, folder, **options):
+    """Serve until the block ends, and check that each line of the log is JSON."""
+    with start_server(tracking_uri, folder, **options) as found:
+        yield found
+    for line in found.read_log().splitlines():
+        assert json.loads(line)["event"]
+
+
 def check_equal(found, expected):
     """Equal but for the last digits of a score, which a mini-batch's company may change."""
     assert len(found) == len(expected)
@@ -37,8 +47,7 @@ def wait_for(found, seconds=20):
 
 @pytest.fixture(scope="module")
 def served(tiny_model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served")
-    with start_server(tiny_model.tracking_uri, folder, reload_seconds=0) as found:
+    with serve(tiny_model.tracking_uri, tmp_path_factory.mktemp("served"), reload_seconds=0) as found:
         yield found
 
 
@@ -97,7 +106,7 @@ def test_it_needs_neither_torch_nor_spark(served):
 
 
 def test_told_to_stop_it_ends_what_runs_and_says_that_it_is_not_ready(tiny_model, tmp_path):
-    with start_server(tiny_model.tracking_uri, tmp_path, reload_seconds=0) as served:
+    with serve(tiny_model.tracking_uri, tmp_path, reload_seconds=0) as served:
         answers = []
 
         def ask():
@@ -273,7 +282,7 @@ def test_a_champion_changed_under_load_fails_no_request(tiny_model, use_tiny_mod
     damage_version(uris[2], "changed_byte", tmp_path / "canary")
     text = make_reviews(1)["text"].tolist()
     options = {"model_uri": "models:/changing@champion", "reload_seconds": 0.1}
-    with start_server(tiny_model.tracking_uri, tmp_path / "server", **options) as served:
+    with serve(tiny_model.tracking_uri, tmp_path / "server", **options) as served:
         answers, is_over = [], threading.Event()
 
         def ask():

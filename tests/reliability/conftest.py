@@ -13,19 +13,17 @@ from sentiment.config import ScoreConfig
 from sentiment.errors import SentimentError
 from sentiment.tables.runs import run_scoring
 from sentiment.tables.store import open_store
-from tests.factories import TinyModel, using_store
+from tests.factories import SHORT_RUNS, TinyModel, using_store
 
 from .tables import Ended
 
 NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
-# The JVMs of these tests live for seconds: the second compiler costs them more than it gives.
-_SHORT_RUNS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @pytest.fixture(scope="package")
 def model(tiny_model: TinyModel) -> Iterator[TinyModel]:
     """Point MLflow at the tiny model while the tests of this folder run."""
-    options = os.environ.get("JDK_JAVA_OPTIONS", _SHORT_RUNS)
+    options = os.environ.get("JDK_JAVA_OPTIONS", SHORT_RUNS)
     with using_store(tiny_model.tracking_uri, JDK_JAVA_OPTIONS=options):
         yield tiny_model
 
