@@ -21,11 +21,11 @@ import aiohttp
 from tests.factories import ROOT
 from tests.servers import Server
 
+# The status of a request that no answer came to.
 BROKEN = 0
-"""The status of a request that no answer came to."""
 _TIMEOUT_SECONDS = 60.0
+# By default a refused caller asks again after this pause, ten times sooner than Retry-After says.
 _REFUSED_SECONDS = 0.1
-"""Until one that was refused asks again, unless told otherwise: ten times sooner than Retry-After says."""
 
 
 @dataclass(frozen=True)

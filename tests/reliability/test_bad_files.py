@@ -24,8 +24,8 @@ _FLIPPED_FILES = 40
 _CODECS = ("none", "snappy", "zstd")
 
 Run = Callable[..., Ended]
+# Puts a bad file at this path.
 _Spoil = Callable[[Path], object]
-"""Puts a bad file at this path."""
 
 
 def _write_input(folder: Path, spoil: _Spoil) -> Path:

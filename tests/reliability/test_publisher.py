@@ -32,16 +32,16 @@ pytestmark = [
 
 _KILL, _UNKNOWN = "SIGKILL", "EIO though done"
 _KINDS = {_KILL: 0, "EIO": errno.EIO, "ENOSPC": errno.ENOSPC, _UNKNOWN: errno.EIO}
+# Operations that may be done although the caller gets an error.
 _CHANGING = ("os.mkdir", "os.rename", "os.rmdir", "os.remove", "fsync")
-"""Operations that may have been done though the caller was told that they failed."""
+# Of https://docs.python.org/3/library/audit_events.html; reads of metadata are counted, too.
 _AUDITED = {"open", "fcntl.flock", "os.listdir", "os.scandir", *_CHANGING}
-"""Of https://docs.python.org/3/library/audit_events.html; reads of metadata are counted beside these."""
+# Scored and rejected rows of the batch that is there, and of the one that is published.
 _BATCHES = {1: (40, 4), 2: (90, 9)}
-"""Scored and rejected rows of the batch that is there, and of the one that is published."""
 _PARTS = 3
 _QUICK_STEP = 12
+# Exit codes of the child; the last is for an error that is not one of the library's.
 _PUBLISHED, _REFUSED, _BROKEN = 0, 10, 11
-"""What the child ends in; the last for an error that is not one of the library's."""
 _CHILD_SECONDS = 60
 
 

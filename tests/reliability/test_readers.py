@@ -22,13 +22,13 @@ pytestmark = [
 ]
 
 PUBLISHES = 50
+# Rows after each publish: batch n has n rows, and the first is there before anyone reads.
 SNAPSHOTS = tuple(accumulate(range(1, PUBLISHES + 2)))
-"""Rows after each publish: batch n has n rows, and the first is there before anyone reads."""
 _FEW = {"duckdb": 20, "polars": 20, "pandas": 20}
+# Reads of the two runs by reader, 1,000 in all; each run has its 50 publishes.
 _MANY = {"duckdb": 280, "polars": 280, "pandas": 280, "spark": 100}
-"""Reads of the two runs by reader, 1,000 in all; each run has its 50 publishes."""
+# By how many publishes a reader may be ahead of its share: it neither waits for one nor outruns them all.
 _LEAD = 5
-"""By how many publishes a reader may be ahead of its share: it neither waits for one nor outruns them all."""
 _WAIT_SECONDS = 900
 
 

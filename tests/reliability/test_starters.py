@@ -26,13 +26,13 @@ pytestmark = [
 
 ROUNDS = 20
 STARTERS = 8
+# In every fifth round the run may end; in the others it is killed once the rest have left.
 _FULL_EVERY = 5
-"""Rounds from one whose run may end to the next; in the others it is killed once the rest have left."""
 ROWS = 60
 REFUSAL = "another run is writing this store"
 RUNNING = "starting Spark"
+# Processor time of a refused run: eight interpreters on two cores take longer by the clock.
 _MAX_CPU_SECONDS = 2.0
-"""Of a refused run. Its own processor time: eight interpreters on two cores take longer by the clock."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Start:
 @dataclass(frozen=True)
 class Round:
     starts: tuple[Start, ...]
+    # Whether the one that ran could run to its end.
     is_full: bool
-    """Whether the one that ran was let to its end."""
+    # The ids of the table afterwards, in order.
     review_ids: tuple[str, ...] = ()
-    """Of the table afterwards, in order."""
+    # Files in the store, and next to it, that are no batch.
     left: tuple[str, ...] = ()
-    """What lies about in the store, and beside it, that is no batch."""
 
 
 @pytest.fixture(scope="module")
