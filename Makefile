@@ -32,6 +32,7 @@ help:
 	@echo "             is one, bench-online for the service beside its alternatives (under 15 minutes)"
 	@echo "make faults  kills, damaged input, concurrent runs and readers: what the job promises (about 20 minutes)"
 	@echo "make abuse   floods, forged requests, hostile models: what the service promises (under 10 minutes)"
+	@echo "             ARGS is passed to pytest: make faults ARGS='-k F1', make abuse ARGS='-k R3 --long'"
 	@echo "make cluster-demo   score on a Spark cluster of three processes, kill an executor"
 	@echo "make clean   remove .venv and var"
 
@@ -85,10 +86,12 @@ bench-gpu: .venv/bench.installed
 	@$(BIN)/python -m benchmarks.batch --sections gpu
 
 faults: .venv/test.installed java
-	@$(BIN)/python -m tests.faults
+	@mkdir -p var
+	@$(BIN)/python -m pytest tests/reliability -m reliability --junitxml=var/faults.xml $(ARGS)
 
 abuse: .venv/test.installed
-	@$(BIN)/python -m tests.abuse
+	@mkdir -p var
+	@$(BIN)/python -m pytest tests/abuse -m abuse --junitxml=var/abuse.xml $(ARGS)
 
 # Each set of extras in steps, so that something moves while pip works.
 .venv/base.installed: setup.py

@@ -1,162 +1,138 @@
-"""Factories shared by all tiers: reviews, a tiny encoder made here, a model registered from it."""
+"""Fixtures shared by all tests, and the counts of the reliability and abuse suites.
 
+A test of these suites carries `pytest.mark.promise(code, title)`. Its code (F1, B2, R4 …) begins its id, so
+`-k F1` selects it. After `pytest -m reliability` or `-m abuse` a line is printed per code, and the counts are
+written to var/faults.json or var/abuse.json; codes that were not run, or only in part, keep their entries.
+"""
+
+import itertools
+import json
 import os
-from collections.abc import Callable
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from sentiment import registry
+from tests.factories import ROOT, TinyModel, make_tiny_encoder, make_tiny_model, using_store
+
 SHARED_DATA = ROOT.parent / "shared" / "data"
-_GOOD = ("great", "good", "love", "perfect", "happy")
-_BAD = ("bad", "awful", "hate", "broken", "poor")
-_NEUTRAL = ("the", "battery", "screen", "it", "works", "is", "and", "very", "phone", "not", "a", "i")
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-VOCABULARY = (*_SPECIAL, *_GOOD, *_BAD, *_NEUTRAL, "!", ".", ",")
+SUMMARIES = {"reliability": ROOT / "var" / "faults.json", "abuse": ROOT / "var" / "abuse.json"}
 
 # Nothing that a test starts reports to anyone, or asks a hub.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-
-def make_reviews(n: int, **overrides: object) -> pd.DataFrame:
-    """n distinct labelled reviews of growing length, half of them positive; columns can be replaced."""
-    rows = []
-    for i in range(n):
-        word = (_GOOD if i % 2 else _BAD)[i // 2 % 5]
-        filler = " ".join(_NEUTRAL[(i * 7 + j) % len(_NEUTRAL)] for j in range(1 + i % 23))
-        rows.append({"review_id": f"r{i}", "text": f"{filler} {word} {i}", "label": i % 2})
-    return pd.DataFrame(rows).assign(**overrides)
+_titles = pytest.StashKey[dict[str, str]]()
+_sizes = pytest.StashKey[Counter[str]]()
 
 
-def make_tiny_encoder(
-    folder: Path, seed: int = 0, max_length: int | None = None, initializer_range: float = 0.5
-) -> Path:
-    """A BERT of two layers, 32 wide, with random weights and a word-level vocabulary; untuned.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="R3: a minute of overload and a soak of ten minutes")
 
-    With `max_length` its tokenizer truncates, as a packaged encoder's does. Weights as wide as the
-    default make random scores differ from review to review; one that is to learn wants 0.05.
-    """
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-    from sentiment.inference.engines import REFERENCE
-    from sentiment.inference.settings import Settings, save_settings
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Begin the id of a promise's tests with its code."""
+    promise = metafunc.definition.get_closest_marker("promise")
+    if promise is not None:
+        metafunc.fixturenames.append("promise")
+        metafunc.parametrize("promise", promise.args[:1])
 
-    folder.mkdir(parents=True, exist_ok=True)
-    ids = {token: i for i, token in enumerate(VOCABULARY)}
-    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
-    )
-    BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    if max_length is not None:
-        tokenizer.enable_truncation(max_length)
-        tokenizer.save(str(folder / "tokenizer.json"))
-        save_settings(Settings(REFERENCE, "made by a test", pad_id=0, hidden_size=32), folder)
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        initializer_range=initializer_range,
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    return folder
+
+@pytest.hookimpl(tryfirst=True)  # before -k and -m deselect
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    promises = []
+    for item in items:
+        promise = item.get_closest_marker("promise")
+        if promise is not None:
+            item.user_properties.append(("promise", promise.args[0]))
+            promises.append(promise.args)
+    config.stash[_titles] = dict(promises)
+    config.stash[_sizes] = Counter(code for code, _ in promises)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the counts of the suite that `-m` names, and write them."""
+    target = SUMMARIES.get(config.option.markexpr)
+    reports: dict[str, list[pytest.TestReport]] = {}
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport) and "promise" in dict(report.user_properties):
+            reports.setdefault(dict(report.user_properties)["promise"], []).append(report)
+    if target is None or not reports:
+        return
+    counted = json.loads(target.read_text()) if target.exists() else {}
+    names_tests = any("::" in argument for argument in config.args)  # so what is collected may be a part
+    terminalreporter.section(f"promises: {config.option.markexpr}")
+    for code, title in config.stash[_titles].items():
+        if code not in reports:
+            continue
+        count = _count(reports[code])
+        n_run, n_all = count["passed"] + count["failed"], config.stash[_sizes][code]
+        part = "" if n_run == n_all else f" (of {n_all})"
+        terminalreporter.line(f"{code} {count['passed']}/{n_run}{part}   {count['seconds']:.0f} s   {title}")
+        notes = [text for report in reports[code] for name, text in report.user_properties if name == "note"]
+        for note in dict.fromkeys(notes):
+            terminalreporter.line(f"  {note}")
+        if n_run == n_all and not names_tests:
+            counted[code] = count
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(counted, indent=2) + "\n")
+
+
+def _count(reports: list[pytest.TestReport]) -> dict[str, float]:
+    """Count the tests of these reports; one that fails in its set-up or tear-down has failed."""
+    ran = {report.nodeid for report in reports if report.when == "call" and not report.skipped}
+    failed = {report.nodeid for report in reports if report.failed}
+    seconds = round(sum(report.duration for report in reports), 1)
+    return {"passed": len(ran - failed), "failed": len(failed), "seconds": seconds}
 
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A packaged tiny encoder that reads at most 16 tokens."""
+    """Make a packaged tiny encoder that reads at most 16 tokens."""
     return make_tiny_encoder(tmp_path_factory.mktemp("encoder"), max_length=16)
 
 
 @pytest.fixture
 def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An MLflow store of the test's own, set as a user would."""
+    """Point MLflow at a store of the test's own, as a user does."""
     uri = f"sqlite:///{tmp_path / 'tracking' / 'mlflow.db'}"
     (tmp_path / "tracking").mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    from sentiment import registry
-
     registry.use_tracking(tmp_path)
     return uri
 
 
-class TinyModel:
-    """A registered tiny model: its tracking store and its registered URI."""
-
-    def __init__(self, tracking_uri: str, uri: str) -> None:
-        self.tracking_uri = tracking_uri
-        self.uri = uri
-
-
-def tune_tiny_model(folder: Path) -> str:
-    """Fine-tune and register a tiny model, alias champion, in the tracking store in use; its URI."""
-    from sentiment.config import FinetuneConfig
-    from sentiment.training.finetuning import finetune
-
-    encoder = make_tiny_encoder(folder / "encoder", initializer_range=0.05)
-    make_reviews(400).to_parquet(folder / "train.parquet")
-    config = FinetuneConfig(
-        dataset_name=str(folder / "train.parquet"),
-        distilbert_model=str(encoder),
-        lr=3e-3,
-        epochs=4,
-        max_length=32,
-        alias="champion",
-    )
-    return finetune(config, lambda *_: None).model_uri
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    """`models:/sentiment/1`, alias champion, fine-tuned by the library from the tiny encoder."""
-    from sentiment import registry
-
-    folder = tmp_path_factory.mktemp("tiny-model")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    with Environment(MLFLOW_TRACKING_URI=uri):
-        registry.use_tracking(folder)
-        return TinyModel(uri, tune_tiny_model(folder))
+    """Fine-tune and register `models:/sentiment/1`, alias champion, from the tiny encoder."""
+    return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))
 
 
 @pytest.fixture
-def use_tiny_model(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> TinyModel:
-    """`tiny_model`, with MLflow pointed at it for the test."""
-    from sentiment import registry
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tiny_model.tracking_uri)
-    registry.use_tracking(ROOT)
-    return tiny_model
+def use_tiny_model(tiny_model: TinyModel) -> Iterator[TinyModel]:
+    """Point MLflow at `tiny_model` for the test."""
+    with using_store(tiny_model.tracking_uri):
+        yield tiny_model
 
 
-class Environment:
-    def __init__(self, **values: str) -> None:
-        self._values = values
+@pytest.fixture(scope="session")
+def spark() -> Iterator[object]:
+    """Build the session as the jobs do, for all Spark tests."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    from sentiment.tables.session import build_session
 
-    def __enter__(self) -> None:
-        self._before = {name: os.environ.get(name) for name in self._values}
-        os.environ.update(self._values)
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
+    session = build_session("tests")
+    yield session
+    session.stop()
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real reviews; the test is skipped, and says so, where it is absent."""
+    """Return the folder of real reviews; skip the test, and report it, where there is none."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"NOT RUN: no real reviews at {SHARED_DATA}")
     return SHARED_DATA
@@ -164,7 +140,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def write_parquet(tmp_path: Path) -> Callable[..., str]:
-    """Writes columns (or a frame) to a Parquet file under the test's folder and returns its path."""
+    """Return a function that writes columns (or a frame) to a Parquet file and returns its path."""
 
     def write(data: object, name: str = "reviews.parquet") -> str:
         path = tmp_path / name

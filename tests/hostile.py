@@ -1,7 +1,7 @@
 """Models that somebody has tampered with: each leaves a canary file if anything of it is run.
 
 A test copies a model that is whole, damages the copy, and expects that it is refused while the canary is
-not there. Where nothing can be run of a damage (a missing file), `list_imported` tells that nothing was.
+not there. Where a damage has nothing to run (a missing file), `list_imported` shows that nothing came in.
 """
 
 import pickle
@@ -27,7 +27,7 @@ class Bomb:
 
 
 def put_pickle(folder: Path, canary: Path) -> None:
-    """The model is a pickle, as MLflow logs one from an object."""
+    """Make the model a pickle, as MLflow logs one from an object."""
     (folder / "python_model.pkl").write_bytes(pickle.dumps(Bomb(canary)))
 
     def change(pyfunc: dict[str, object]) -> None:
@@ -39,19 +39,19 @@ def put_pickle(folder: Path, canary: Path) -> None:
 
 
 def put_loader_module(folder: Path, canary: Path) -> None:
-    """MLflow is told to load it with a module that the model brings."""
+    """Make MLflow load the model with a module that the model brings."""
     _write_canary(folder / "code" / "hostile_loader.py", canary)
     _change_pyfunc(folder, lambda pyfunc: pyfunc.update(loader_module="hostile_loader"))
 
 
 def put_custom_code(folder: Path, canary: Path) -> None:
-    """The entry point does something before it does its work."""
+    """Make the entry point do something before its work."""
     entry_point = folder / "sentiment_model.py"
     _write_canary(entry_point, canary, entry_point.read_text())
 
 
 def put_path_outside(folder: Path, canary: Path) -> None:
-    """Its code is elsewhere: `../`."""
+    """Point to code outside the model: `../`."""
     elsewhere = folder.parent / f"{folder.name}-elsewhere"
     shutil.copytree(folder / "code", elsewhere)
     [package] = (path for path in elsewhere.iterdir() if path.is_dir())
@@ -60,7 +60,7 @@ def put_path_outside(folder: Path, canary: Path) -> None:
 
 
 def put_symlink(folder: Path, canary: Path) -> None:
-    """A module is a link to one that can be changed at any time."""
+    """Replace a module by a link to one that can be changed at any time."""
     module = _find_package(folder) / "inference" / "__init__.py"
     elsewhere = folder.parent / f"{folder.name}-linked.py"
     _write_canary(elsewhere, canary, module.read_text())
@@ -69,7 +69,7 @@ def put_symlink(folder: Path, canary: Path) -> None:
 
 
 def change_byte(folder: Path, canary: Path) -> None:
-    """One bit of the weights, in their midst."""
+    """Flip one bit in the middle of the weights."""
     weights = folder / "artifacts" / "encoder" / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
@@ -77,13 +77,13 @@ def change_byte(folder: Path, canary: Path) -> None:
 
 
 def add_file(folder: Path, canary: Path) -> None:
-    """A module in the place where Python looks first: it would be loaded for the library of that name."""
+    """Add modules where Python looks first, which would be loaded for the libraries of their names."""
     _write_canary(folder / "code" / "tokenizers.py", canary)
     _write_canary(folder / "code" / "openvino.py", canary)
 
 
 def remove_file(folder: Path, canary: Path) -> None:
-    """The linear stage or a setting is gone: what is left would predict, and otherwise."""
+    """Remove a setting: the rest would still predict, and otherwise."""
     (folder / "artifacts" / "encoder" / "inference.json").unlink()
 
 
@@ -99,6 +99,7 @@ def damage_graph(graph: Path) -> None:
     weights.write_bytes(content)
 
 
+# Functions that damage the copy of a model (first argument) so that it would write the canary (second).
 HOSTILE: dict[str, Callable[[Path, Path], None]] = {
     "pickle": put_pickle,
     "loader_module": put_loader_module,
@@ -109,10 +110,9 @@ HOSTILE: dict[str, Callable[[Path, Path], None]] = {
     "extra_file": add_file,
     "missing_file": remove_file,
 }
-"""Each damages the copy of a model (first argument) so that it would write the canary (second)."""
 
+# Kinds that are refused by their shape, with or without a record.
 SHAPELESS = ("pickle", "loader_module", "path_outside", "symlink")
-"""What is refused by its shape alone, whether there is a record or not."""
 
 
 def register_copy(
@@ -142,7 +142,7 @@ def damage_version(uri: str, kind: str, canary: Path) -> None:
 
 
 def list_imported(folder: Path) -> list[str]:
-    """The modules of this process that came from a folder."""
+    """Return the modules of this process that came from a folder."""
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     return sorted(
         name for name, file in files.items() if file and Path(file).is_relative_to(folder.resolve())

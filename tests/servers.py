@@ -1,17 +1,19 @@
-"""A service in a process of its own, as an operator starts it, and what it says."""
+"""A service in a process of its own, as an operator starts it: the only place where tests start one."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 30.0
@@ -19,7 +21,7 @@ HOST = "127.0.0.1"
 
 
 class StartError(Exception):
-    """The service ended before it was ready: its exit code, and what it said."""
+    """The service ended before it was ready: its exit code and its output."""
 
     def __init__(self, code: int, said: str) -> None:
         super().__init__(f"ended in {code}: {said[-2000:]}")
@@ -29,12 +31,18 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A process that serves; `log` is what it writes to stdout and stderr."""
+    """A process that serves, stopped by `stop` or by the end of a `with`; `log` has its stdout and stderr."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
     port: int
     token: str | None
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def url(self) -> str:
@@ -48,15 +56,32 @@ class Server:
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
+    def ask(self, path: str, body: Any = None, timeout: float = 20, **headers: str) -> tuple[int, Any]:
+        """Return the status and the parsed JSON of an answer, to a POST of JSON if there is a body."""
+        data = None if body is None else json.dumps(body).encode()
+        json_type = {} if body is None else {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, data, {**self.headers, **json_type, **headers})
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
     def read_log(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def list_events(self, event: str) -> list[dict[str, Any]]:
-        """The lines of the log of this event."""
-        return [line for line in _parse(self.read_log()) if line.get("event") == event]
+        """Return the log's lines of this event."""
+        found = []
+        for line in self.read_log().splitlines():
+            with contextlib.suppress(ValueError):
+                fields = json.loads(line)
+                if isinstance(fields, dict) and fields.get("event") == event:
+                    found.append(fields)
+        return found
 
     def wait_for_event(self, event: str, seconds: float, **fields: Any) -> dict[str, Any]:
-        """The first line of the event with these fields; AssertionError if it does not come."""
+        """Return the first line of the event with these fields; AssertionError if it does not come."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for line in self.list_events(event):
@@ -67,14 +92,14 @@ class Server:
         raise AssertionError(f"no {event} with {fields} in {seconds} s: {self.read_log()[-2000:]}")
 
     def read_memory_bytes(self) -> int:
-        """Resident memory of the process."""
+        """Return the resident memory of the process."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("the service has ended")
 
     def stop(self) -> int:
-        """Tell it to stop and wait until it has, kill it if it has not; its exit code."""
+        """Send SIGTERM, kill the process if it does not end, and return its exit code."""
         if self.is_alive:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -100,7 +125,7 @@ def start_server(tracking_uri: str, folder: Path, token: str | None = None, **op
         process = subprocess.Popen(
             [sys.executable, "score.py", "--serve", "--port", "0", *arguments],
             cwd=ROOT,
-            env=make_environment(tracking_uri),
+            env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -113,12 +138,8 @@ def start_server(tracking_uri: str, folder: Path, token: str | None = None, **op
         raise
 
 
-def make_environment(tracking_uri: str) -> Mapping[str, str]:
-    return {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
-
-
 def _wait_until_ready(server: Server) -> int:
-    """The port, once it is asked by name."""
+    """Wait for the log to say that the service is ready; return its port."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         ready = server.list_events("ready")
@@ -128,15 +149,3 @@ def _wait_until_ready(server: Server) -> int:
             raise StartError(server.process.returncode, server.read_log())
         time.sleep(0.05)
     raise AssertionError(f"not ready in {_START_SECONDS} s: {server.read_log()[-2000:]}")
-
-
-def _parse(log: str) -> list[dict[str, Any]]:
-    lines = []
-    for line in log.splitlines():
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            lines.append(found)
-    return lines

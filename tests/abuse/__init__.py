@@ -1,1 +1,1 @@
-"""What the service promises under abuse: each cell of the matrix counted, against real processes."""
+"""Tests of the promises of the service under abuse, on real processes: `pytest -m abuse`, `make abuse`."""

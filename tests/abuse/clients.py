@@ -18,14 +18,14 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.conftest import ROOT
+from tests.factories import ROOT
 from tests.servers import Server
 
+# The status of a request that no answer came to.
 BROKEN = 0
-"""The status of a request that no answer came to."""
 _TIMEOUT_SECONDS = 60.0
+# By default a refused caller asks again after this pause, ten times sooner than Retry-After says.
 _REFUSED_SECONDS = 0.1
-"""Until one that was refused asks again, unless told otherwise: ten times sooner than Retry-After says."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Answers:
     all: tuple[Answer, ...]
 
     def between(self, first: float, last: float = math.inf) -> "Answers":
-        """Those of requests that began between two moments."""
+        """Return the answers to requests that began between two moments."""
         return Answers(tuple(answer for answer in self.all if first <= answer.started < last))
 
     @property
@@ -72,7 +72,7 @@ class Answers:
         return Answers(tuple(answer for answer in self.all if answer.status == 200))
 
     def percentile(self, share: float) -> float:
-        """Seconds that this share of the answers took at most."""
+        """Return the seconds that this share of the answers took at most."""
         seconds = sorted(answer.seconds for answer in self.all)
         assert seconds, "no answer at all"
         return seconds[max(0, math.ceil(share * len(seconds)) - 1)]
@@ -85,7 +85,7 @@ def ask(
     seconds: float,
     refused_seconds: float = _REFUSED_SECONDS,
 ) -> Answers:
-    """Let callers ask for so long; what they got."""
+    """Let callers ask for so long; return their answers."""
     with asking(server, texts, n_clients, seconds, refused_seconds=refused_seconds) as run:
         run.process.wait()
     return run.read()
@@ -97,12 +97,12 @@ class Run:
     output: Path
 
     def read(self) -> Answers:
-        """What came so far."""
+        """Return the answers so far."""
         lines = self.output.read_text().splitlines(keepends=True)
         return Answers(tuple(Answer(**json.loads(line)) for line in lines if line.endswith("\n")))
 
     def wait_for_answers(self, n: int = 5) -> None:
-        """Until so many more have come to requests that begin from now on."""
+        """Wait for so many answers to requests that begin from now on."""
         began = time.monotonic()
         while len(self.read().between(began).all) < n:
             assert time.monotonic() < began + _TIMEOUT_SECONDS, "no answers come"

@@ -25,8 +25,7 @@ from rich.console import Console
 from sentiment import schema
 from sentiment.cli import make_table
 from sentiment.tables.scores import load_scores
-from tests.conftest import ROOT, make_reviews
-from tests.faults.worlds import make_world
+from tests.factories import ROOT, SHORT_RUNS, make_reviews, make_tiny_model
 
 from .standalone import HOST, Cluster, start_cluster
 
@@ -64,8 +63,9 @@ def main() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     say("Fine-tuning a tiny model")
     FOLDER.mkdir(parents=True)
+    os.environ.setdefault("JDK_JAVA_OPTIONS", SHORT_RUNS)
     with (FOLDER / "world.log").open("w") as log, contextlib.redirect_stderr(log):
-        make_world(FOLDER / "world")
+        os.environ["MLFLOW_TRACKING_URI"] = make_tiny_model(FOLDER / "world").tracking_uri
     write_reviews()
     say(f"Scoring {ROWS:,} reviews here")
     local = score("local", ())

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 BIN = Path(sys.executable).parent
 

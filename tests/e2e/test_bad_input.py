@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, make_reviews
 from tests.e2e.conftest import BIN, run_command
+from tests.factories import ROOT, make_reviews
 
 
 @pytest.fixture

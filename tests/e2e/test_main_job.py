@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import make_reviews
 from tests.e2e.conftest import BIN, run_command, run_python
+from tests.factories import make_reviews
 
 
 def assert_same_answers(found, expected):

@@ -9,71 +9,25 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from sentiment import registry
-from tests.conftest import ROOT, make_reviews
+from tests.e2e.conftest import run_python
+from tests.factories import CANARY, ROOT, make_reviews
 from tests.hostile import damage_version, register_copy
-
-CANARY = "zebra quince canary"
-
-
-@dataclass
-class Served:
-    """A running service: its address, and the lines it has logged so far."""
-
-    process: "subprocess.Popen[str]"
-    url: str = ""
-    lines: list = field(default_factory=list)
-
-    def ask(self, path, body=None, timeout=20, **headers):
-        """The status and the answer, as JSON where it is some."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"content-type": "application/json", **headers} if body is not None else headers
-        request = urllib.request.Request(f"{self.url}{path}", data, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-
-    def events(self, name):
-        return [line for line in self.lines if line["event"] == name]
+from tests.servers import start_server
 
 
 @contextlib.contextmanager
-def serve(tracking_uri, *arguments, **environment):
-    process = subprocess.Popen(
-        [sys.executable, "score.py", "--serve", "--port", "0", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri, **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    served = Served(process)
-
-    def read():
-        for line in process.stderr:
-            served.lines.append(json.loads(line))
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
-        wait_for(lambda: served.events("ready") or process.poll() is not None, 60)
-        assert served.events("ready"), served.lines
-        served.url = f"http://127.0.0.1:{served.events('ready')[0]['port']}"
-        yield served
-    finally:
-        process.kill()
-        process.wait()
-        reader.join(5)
-        process.stderr.close()
+def serve(tracking_uri, folder, **options):
+    """Serve until the block ends, and check that each line of the log is JSON."""
+    with start_server(tracking_uri, folder, **options) as found:
+        yield found
+    for line in found.read_log().splitlines():
+        assert json.loads(line)["event"]
 
 
 def check_equal(found, expected):
@@ -92,8 +46,8 @@ def wait_for(found, seconds=20):
 
 
 @pytest.fixture(scope="module")
-def served(tiny_model):
-    with serve(tiny_model.tracking_uri, "--reload_seconds", 0) as found:
+def served(tiny_model, tmp_path_factory):
+    with serve(tiny_model.tracking_uri, tmp_path_factory.mktemp("served"), reload_seconds=0) as found:
         yield found
 
 
@@ -151,8 +105,8 @@ def test_it_needs_neither_torch_nor_spark(served):
     assert "openvino" in maps
 
 
-def test_told_to_stop_it_ends_what_runs_and_says_that_it_is_not_ready(tiny_model):
-    with serve(tiny_model.tracking_uri, "--reload_seconds", 0) as served:
+def test_told_to_stop_it_ends_what_runs_and_says_that_it_is_not_ready(tiny_model, tmp_path):
+    with serve(tiny_model.tracking_uri, tmp_path, reload_seconds=0) as served:
         answers = []
 
         def ask():
@@ -167,7 +121,7 @@ def test_told_to_stop_it_ends_what_runs_and_says_that_it_is_not_ready(tiny_model
         assert answers[0][0] == 200
         assert len(answers[0][1]["predictions"]) == 200
         assert served.process.wait(30) in (0, -signal.SIGTERM)
-        assert served.events("draining")
+        assert served.list_events("draining")
 
 
 def test_a_client_that_goes_takes_its_texts_along(served):
@@ -179,8 +133,8 @@ def test_a_client_that_goes_takes_its_texts_along(served):
     connection.request("POST", "/v1/sentiment", body, {"content-type": "application/json"})
     time.sleep(0.05)
     connection.close()
-    wait_for(lambda: any(line["problem"] == "client_gone" for line in served.events("request")))
-    assert CANARY not in json.dumps(served.lines)
+    wait_for(lambda: any(line["problem"] == "client_gone" for line in served.list_events("request")))
+    assert CANARY not in served.read_log()
 
 
 @pytest.mark.parametrize(
@@ -194,14 +148,8 @@ def test_a_client_that_goes_takes_its_texts_along(served):
     ],
 )
 def test_what_it_cannot_start_with_is_one_line_and_a_code(tiny_model, arguments, code, words):
-    ended = subprocess.run(
-        [sys.executable, "score.py", "--serve", "--port", "0", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "MLFLOW_TRACKING_URI": tiny_model.tracking_uri},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ("score.py", "--serve", "--port", "0", *arguments)
+    ended = run_python(*command, MLFLOW_TRACKING_URI=tiny_model.tracking_uri)
     assert ended.returncode == code, ended.stderr
     assert ended.stderr.count("\n") == 1
     assert words in ended.stderr
@@ -209,15 +157,8 @@ def test_what_it_cannot_start_with_is_one_line_and_a_code(tiny_model, arguments,
 
 
 def test_a_port_that_is_taken_is_said(served, tiny_model):
-    port = served.url.rpartition(":")[2]
-    ended = subprocess.run(
-        [sys.executable, "score.py", "--serve", "--port", port],
-        cwd=ROOT,
-        env={**os.environ, "MLFLOW_TRACKING_URI": tiny_model.tracking_uri},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ("score.py", "--serve", "--port", served.port)
+    ended = run_python(*command, MLFLOW_TRACKING_URI=tiny_model.tracking_uri)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "cannot listen" in ended.stderr
 
@@ -290,18 +231,11 @@ def test_predictions_are_captured_where_dominos_client_is_without_their_text(tin
         "        with open(os.environ['CAPTURED'], 'a') as file:\n"
         "            print(json.dumps([self.names, features, predictions]), file=file)\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", f"import score; score.predict_sentiment(['great {CANARY}', None])"],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "MLFLOW_TRACKING_URI": tiny_model.tracking_uri,
-            "PYTHONPATH": str(tmp_path),
-            "CAPTURED": str(tmp_path / "captured"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+    ended = run_python(
+        *("-c", f"import score; score.predict_sentiment(['great {CANARY}', None])"),
+        MLFLOW_TRACKING_URI=tiny_model.tracking_uri,
+        PYTHONPATH=str(tmp_path),
+        CAPTURED=str(tmp_path / "captured"),
     )
     assert ended.returncode == 0, ended.stderr
     (line,) = (tmp_path / "captured").read_text().splitlines()
@@ -350,9 +284,8 @@ def test_a_champion_changed_under_load_fails_no_request(tiny_model, use_tiny_mod
     registry.set_alias("changing", "champion", "1")
     damage_version(uris[2], "changed_byte", tmp_path / "canary")
     text = make_reviews(1)["text"].tolist()
-    with serve(
-        tiny_model.tracking_uri, "--model_uri", "models:/changing@champion", "--reload_seconds", 0.1
-    ) as served:
+    options = {"model_uri": "models:/changing@champion", "reload_seconds": 0.1}
+    with serve(tiny_model.tracking_uri, tmp_path / "server", **options) as served:
         answers, is_over = [], threading.Event()
 
         def ask():
@@ -366,7 +299,7 @@ def test_a_champion_changed_under_load_fails_no_request(tiny_model, use_tiny_mod
         registry.set_alias("changing", "champion", "2")
         wait_for(lambda: answers[-1][1].get("model_version") == "2", 60)
         registry.set_alias("changing", "champion", "3")
-        wait_for(lambda: served.events("champion_refused"), 60)
+        wait_for(lambda: served.list_events("champion_refused"), 60)
         seen = len(answers)
         wait_for(lambda: len(answers) > seen + 40)
         is_over.set()

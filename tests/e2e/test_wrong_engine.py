@@ -11,8 +11,8 @@ import pytest
 from sentiment import loading, registry
 from sentiment.inference.processor import find_processor
 from sentiment.serving.champion import load_served_model
-from tests.conftest import ROOT, make_reviews
 from tests.e2e.conftest import BIN, run_command, run_python
+from tests.factories import ROOT, make_reviews
 from tests.hostile import damage_graph, register_copy
 
 WARNING = "engine reference runs"

@@ -12,7 +12,7 @@ from sentiment.tables.inspection import check_columns, inspect_reviews
 from sentiment.tables.planning import Slice
 from sentiment.tables.reviews import IS_OUTSIDE, read_reviews
 from sentiment.tables.selection import Past, identify, spread_rows
-from tests.conftest import make_reviews
+from tests.factories import make_reviews
 
 
 def read(spark, path, id_col="review_id", text_col="text", bounds=None):

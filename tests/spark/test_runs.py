@@ -29,7 +29,7 @@ from sentiment.predictions import predict_each
 from sentiment.tables import chunks, runs, selection
 from sentiment.tables.runs import run_scoring
 from sentiment.tables.store import open_store
-from tests.conftest import make_reviews
+from tests.factories import make_reviews
 
 NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
 # Before the session of Spark, and so before any of its workers.

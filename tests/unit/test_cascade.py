@@ -11,7 +11,7 @@ from sentiment.inference.linear import LINEAR_FILE, MIN_TOKENS
 from sentiment.inference.predictor import Predictor
 from sentiment.training.cascade import MIN_VALIDATION_ROWS, THRESHOLDS, choose_threshold, train_linear
 from sentiment.training.figures import draw_cascade_curve
-from tests.conftest import make_reviews, make_tiny_encoder
+from tests.factories import make_reviews, make_tiny_encoder
 
 
 def make_validation(n, linear_errors, encoder_errors, confidence=0.95):

@@ -7,7 +7,7 @@ import pytest
 from sentiment import errors
 from sentiment.cli import INTERRUPTED, make_table, run_job
 from sentiment.config import ScoreConfig
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 ARGUMENTS = ["--input", "reviews", "--output", "scores"]
 

@@ -3,7 +3,7 @@ import yaml
 
 from sentiment.config import FinetuneConfig, ScoreConfig, ServeConfig, config_fields, load_config
 from sentiment.errors import ConfigError
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 CONF = {
     "demo.yaml": FinetuneConfig,

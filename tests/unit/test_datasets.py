@@ -11,7 +11,7 @@ from sentiment.errors import (
     UnusableLabelsError,
 )
 from sentiment.training.datasets import load_labelled_reviews
-from tests.conftest import make_reviews
+from tests.factories import make_reviews
 
 
 def load(name, **options):

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from sentiment import config, errors, schema
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")])
 GUIDES = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]

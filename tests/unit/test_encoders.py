@@ -3,7 +3,7 @@ import pytest
 from sentiment.errors import ConfigError, EncoderUnavailableError
 from sentiment.training import encoders
 from sentiment.training.encoders import load_encoder
-from tests.conftest import make_tiny_encoder
+from tests.factories import make_tiny_encoder
 
 
 def test_minilm_comes_with_its_package():

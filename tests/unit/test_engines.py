@@ -30,7 +30,7 @@ from sentiment.inference.selfcheck import make_self_check, save_self_check
 from sentiment.inference.settings import Settings, load_settings, save_settings
 from sentiment.inference.tokenization import Tokenizer
 from sentiment.training.export import export_graph, export_static_graph, remove_graph
-from tests.conftest import make_reviews, make_tiny_encoder
+from tests.factories import make_reviews, make_tiny_encoder
 from tests.hostile import damage_graph
 from tests.unit.test_mapping import read_resident_bytes
 

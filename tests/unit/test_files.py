@@ -8,7 +8,7 @@ import pytest
 
 from sentiment.errors import SchemaMismatchError, UnreadableFileError
 from sentiment.tables.files import Columns, check_contents, inspect_file, partition_values
-from tests.conftest import make_reviews
+from tests.factories import make_reviews
 
 COLUMNS = Columns(("review_id",), ("text",))
 DATED = Columns(("review_id",), ("text",), "day")

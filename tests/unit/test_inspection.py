@@ -14,7 +14,7 @@ from sentiment.errors import (
     UnreadableFileError,
 )
 from sentiment.tables.inspection import check_columns, inspect_reviews
-from tests.conftest import make_reviews
+from tests.factories import make_reviews
 
 
 def inspect(path, id_col="review_id", text_col="text"):

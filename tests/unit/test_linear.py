@@ -22,7 +22,7 @@ from sentiment.inference.linear import (
     weigh,
 )
 from sentiment.training.cascade import train_linear
-from tests.conftest import make_reviews
+from tests.factories import make_reviews
 
 TEXTS = ["Good phone, GOOD screen!", "it's bad... very bad?", "", "!!!", "émile\u2019s naïve café"]
 TEXTS += [

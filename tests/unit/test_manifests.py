@@ -11,7 +11,7 @@ from sentiment.tables.manifests import (
     Window,
     load_manifest,
 )
-from tests.faults.stores import make_manifest
+from tests.factories import make_manifest
 
 INPUT = {"path": "/in/é.parquet", "size_bytes": 2**40, "start_row": 0, "stop_row": 3}
 FULL = make_manifest(

@@ -23,7 +23,7 @@ from sentiment.tables.planning import (
     name_batch,
     skip_rows,
 )
-from tests.faults.stores import make_manifest
+from tests.factories import make_manifest
 
 REQUEST = Request("review_id", "text", "m-1", None, False)
 RESCORE = Request("review_id", "text", "m-2", None, True)

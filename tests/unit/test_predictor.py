@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sentiment import schema
 from sentiment.inference.predictor import Predictor
 from sentiment.inference.tokenization import Tokenizer
-from tests.conftest import make_reviews, make_tiny_encoder
+from tests.factories import make_reviews, make_tiny_encoder
 
 
 @pytest.fixture(scope="module")

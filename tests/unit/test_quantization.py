@@ -14,7 +14,7 @@ from sentiment.inference.settings import load_settings
 from sentiment.training import lengths, quantization
 from sentiment.training.figures import draw_length_curve
 from sentiment.training.quantization import EngineComparison, compare_engines, pick_gate_reviews, quantize
-from tests.conftest import make_reviews, make_tiny_encoder
+from tests.factories import make_reviews, make_tiny_encoder
 
 TEXTS = make_reviews(40)["text"].tolist()
 AMX = Processor("amx", (), has_bf16=True)

@@ -20,7 +20,7 @@ from sentiment.errors import (
 )
 from sentiment.predictions import predict_columns, predict_each
 from tests import hostile
-from tests.conftest import ROOT
+from tests.factories import ROOT
 from tests.standins import StandIn
 
 

@@ -7,7 +7,7 @@ import pytest
 import score
 from sentiment import schema
 from sentiment.errors import ModelNotFoundError
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 IMPORTED = """
 import json, os, sys

@@ -9,7 +9,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 import sentiment
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 SETUP = (ROOT / "setup.py").read_text()
 

@@ -3,7 +3,7 @@ import pytest
 
 from sentiment.errors import UnusableLabelsError
 from sentiment.training.splits import Splits, cut_splits, sample_rows, without_leaks
-from tests.conftest import make_reviews
+from tests.factories import make_reviews
 
 FRAMES = {"train": make_reviews(400), "validation": make_reviews(40), "test": make_reviews(60)}
 

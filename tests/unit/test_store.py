@@ -8,7 +8,7 @@ import pytest
 from sentiment.errors import ConfigError, StoreError, StoreLockedError
 from sentiment.tables.manifests import MANIFEST
 from sentiment.tables.store import STAGING, BatchId, open_store
-from tests.faults.stores import make_manifest, write_part
+from tests.factories import make_manifest, write_part
 
 BATCH = BatchId("3", "2026-01-31", "abc")
 

@@ -11,7 +11,7 @@ from sentiment.tables import store as store_module
 from sentiment.tables.__main__ import main
 from sentiment.tables.manifests import MANIFEST
 from sentiment.tables.store import BatchId, open_store
-from tests.faults.stores import make_manifest, write_part, write_rejects
+from tests.factories import make_manifest, write_part, write_rejects
 
 
 @pytest.fixture

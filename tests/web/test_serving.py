@@ -15,6 +15,7 @@ from sentiment.serving.champion import Champion
 from sentiment.serving.logs import LOGGER
 from sentiment.serving.problems import KINDS
 from sentiment.serving.server import _make_loader
+from tests.factories import CANARY, TOKEN
 
 from .conftest import WordModel, make_served_model
 
@@ -26,8 +27,6 @@ GOOD = {
     "stage": "encoder",
     "reject_reason": None,
 }
-CANARY = "zebra quince canary"
-TOKEN = "a-token-of-many-characters"
 
 
 def post(client, texts, **more):
@@ -541,7 +540,7 @@ def test_a_request_is_one_line_of_ids_lengths_and_codes(start_service, tokens_fi
     with caplog.at_level(logging.INFO, LOGGER):
         headers = bearer(TOKEN) | {"x-request-id": "mine-1"}
         client.post("/v1/sentiment", json={"texts": [CANARY, None]}, headers=headers)
-        client.get(f"/{CANARY}?{CANARY}", headers=headers | {"x-request-id": CANARY})
+        client.get(f"/{CANARY}?{CANARY}", headers=headers | {"x-request-id": f"{CANARY} {CANARY}"})
     fields = [record.fields for record in caplog.records if record.msg == "request"]
     assert len(fields) == 2
     told = {name: fields[0][name] for name in ("request_id", "route", "code", "texts", "chars", "token")}

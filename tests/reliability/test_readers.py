@@ -1,4 +1,4 @@
-"""F5: plain readers of a store into which another process is publishing."""
+"""Plain readers of a store into which another process is publishing."""
 
 import multiprocessing
 import time
@@ -8,61 +8,68 @@ from dataclasses import dataclass
 from itertools import accumulate
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pytest
 
 from sentiment.tables.store import REJECTED, BatchId, open_store
-from tests.matrix import Case
+from tests.factories import make_manifest, write_part, write_rejects
 
-from .cells import World
-from .stores import make_manifest, write_part, write_rejects
+pytestmark = [
+    pytest.mark.reliability,
+    pytest.mark.promise("F5", "plain readers during fifty publishes"),
+]
 
 PUBLISHES = 50
+# Rows after each publish: batch n has n rows, and the first is there before anyone reads.
 SNAPSHOTS = tuple(accumulate(range(1, PUBLISHES + 2)))
-"""Rows after each publish: batch n has n rows, and the first is there before anyone reads."""
 _FEW = {"duckdb": 20, "polars": 20, "pandas": 20}
+# Reads of the two runs by reader, 1,000 in all; each run has its 50 publishes.
 _MANY = {"duckdb": 280, "polars": 280, "pandas": 280, "spark": 100}
-"""Reads of the two runs by reader, 1,000 in all; each run has its 50 publishes."""
+# By how many publishes a reader may be ahead of its share: it neither waits for one nor outruns them all.
 _LEAD = 5
-"""By how many publishes a reader may be ahead of its share: it neither waits for one nor outruns them all."""
 _WAIT_SECONDS = 900
 
 
 @dataclass(frozen=True)
 class Read:
-    """What one read counted; None with an error. `rows_before` is what its reader counted last."""
+    """The count of one read, None with an error, and the count of the same reader before it."""
 
     rows: int | None
     rows_before: int
     error: str = ""
 
 
-def list_cases() -> list[Case]:
-    """F5: 1,000 reads, a case each; those of a run are made when the first of them is checked."""
-    return [
-        Case(f"{reader} {number + 1} of {n}", _make_check(reads, reader, number), is_quick=reads is _FEW)
-        for reads in (_FEW, _MANY)
-        for reader, n in reads.items()
+@pytest.fixture(scope="module")
+def reads(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Read]]:
+    """Make all reads of a run, by reader, for the first of its tests."""
+    spark = request.getfixturevalue("spark") if "spark" in request.param else None
+    return _read_while_publishing(spark, tmp_path_factory.mktemp("reads") / "scores", request.param)
+
+
+@pytest.mark.parametrize(
+    ("reads", "reader", "number"),
+    [
+        pytest.param(run, reader, number, id=f"{reader} {number + 1} of {n}", marks=marks)
+        for run, marks in ((_FEW, pytest.mark.quick), (_MANY, ()))
+        for reader, n in run.items()
         for number in range(n)
-    ]
+    ],
+    indirect=["reads"],
+)
+def test_each_read_counts_a_published_snapshot(
+    reads: dict[str, list[Read]], reader: str, number: int
+) -> None:
+    read = reads[reader][number]
+    assert read.rows is not None, read.error
+    assert read.rows in SNAPSHOTS, f"{read.rows} rows are of no snapshot"
+    assert read.rows >= read.rows_before, f"{read.rows} rows, and {read.rows_before} before"
 
 
-def _make_check(reads: dict[str, int], reader: str, number: int) -> Callable[[World, Path], None]:
-    def check(world: World, folder: Path) -> None:
-        key = f"{sum(reads.values())} reads"
-        if key not in world.kept:
-            world.kept[key] = _read_while_publishing(world, folder / "scores", reads)
-        read = world.kept[key][reader][number]
-        assert read.rows is not None, read.error
-        assert read.rows in SNAPSHOTS, f"{read.rows} rows are of no snapshot"
-        assert read.rows >= read.rows_before, f"{read.rows} rows, and {read.rows_before} before"
-
-    return check
-
-
-def _read_while_publishing(world: World, root: Path, reads: dict[str, int]) -> dict[str, list[Read]]:
-    """All the reads, by reader and in their order. Publishes are spread over them, and wait for none."""
-    counts = _make_readers(world, str(root), reads)
+def _read_while_publishing(spark: Any, root: Path, reads: dict[str, int]) -> dict[str, list[Read]]:
+    """Return all reads by reader, in order. Publishes are spread over them, and wait for none."""
+    counts = _make_readers(spark, str(root), reads)
     _publish(root, 1)
     for count in counts.values():
         assert count() == SNAPSHOTS[0]  # and what takes long the first time is done
@@ -84,7 +91,7 @@ def _read_while_publishing(world: World, root: Path, reads: dict[str, int]) -> d
     return found
 
 
-def _make_readers(world: World, root: str, reads: dict[str, int]) -> dict[str, Callable[[], int]]:
+def _make_readers(spark: Any, root: str, reads: dict[str, int]) -> dict[str, Callable[[], int]]:
     """Count the rows of the folder as someone would who knows nothing of stores."""
     import duckdb
     import polars
@@ -94,7 +101,7 @@ def _make_readers(world: World, root: str, reads: dict[str, int]) -> dict[str, C
         "duckdb": lambda: len(duckdb.connect().sql(f"select * from read_parquet('{everything}')").fetchall()),
         "polars": lambda: len(polars.read_parquet(everything)),
         "pandas": lambda: len(pd.read_parquet(root)),
-        "spark": lambda: len(world.spark.read.parquet(root).collect()),
+        "spark": lambda: len(spark.read.parquet(root).collect()),
     }
     return {reader: readers[reader] for reader in reads}
 
@@ -120,7 +127,7 @@ def _read_repeatedly(
 def _publish_all(
     root: str, n_reads: int, n_read: "Synchronized[int]", n_published: "Synchronized[int]"
 ) -> None:
-    """In a process of its own: 50 runs, each when its share of the reads was made."""
+    """Publish 50 times, in a process of its own, each time when its share of the reads was made."""
     for number in range(PUBLISHES):
         _wait_until(lambda share=number / PUBLISHES: n_read.value >= share * n_reads)
         _publish(Path(root), number + 2)
@@ -136,7 +143,7 @@ def _wait_until(is_so: Callable[[], bool]) -> None:
 
 
 def _publish(root: Path, n: int) -> None:
-    """Batch n, of n rows and a reject."""
+    """Publish batch n, of n rows and a reject."""
     with open_store(str(root)) as store:
         staged = store.stage() / "chunk-0"
         write_part(staged / "part-0.parquet", n, sequence=n, first_id=1000 * n)

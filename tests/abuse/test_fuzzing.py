@@ -1,17 +1,20 @@
-"""R1: schemathesis against the service's own description of itself, all phases, all checks."""
+"""Schemathesis against the service's own description of itself, all phases, all checks."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import ROOT
-from tests.matrix import Case
+import pytest
+
+from tests.factories import ROOT
 from tests.servers import Server
 
-from .cells import LIMITS, World
+pytestmark = [
+    pytest.mark.abuse,
+    pytest.mark.promise("R1", "OpenAPI fuzzing, all phases and checks"),
+]
 
 EXAMPLES, QUICK_EXAMPLES = 500, 5
 N_OPERATIONS = 8
@@ -20,31 +23,24 @@ _HOOKS = "tests.abuse.bodies"
 _TOOL = Path(sys.executable).with_name("schemathesis")
 
 
-def list_cases() -> list[Case]:
-    """R1: a short run, which is one of all tests, and the whole one."""
-    return [
-        Case(f"schemathesis finds no failure with {n} examples an operation", _make_check(n), n < EXAMPLES)
-        for n in (QUICK_EXAMPLES, EXAMPLES)
-    ]
-
-
-def _make_check(n_examples: int) -> Callable[[World, Path], None]:
-    def check(world: World, folder: Path) -> None:
-        server = world.serve(**LIMITS)
-        report = folder / "events.ndjson"
-        ended = subprocess.run(
-            _make_command(server, n_examples, report),
-            cwd=folder,
-            env={**os.environ, "SCHEMATHESIS_HOOKS": _HOOKS, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert ended.returncode == 0, f"{ended.stdout[-12_000:]}\n{ended.stderr[-2_000:]}"
-        _check_whole(report)
-        assert server.is_alive
-        assert not server.list_events("failed"), server.list_events("failed")[:3]
-
-    return check
+@pytest.mark.parametrize(
+    "n_examples",
+    [pytest.param(QUICK_EXAMPLES, marks=pytest.mark.quick), EXAMPLES],
+    ids="{} examples per operation".format,
+)
+def test_schemathesis_finds_no_failure(n_examples: int, server: Server, tmp_path: Path, note) -> None:
+    report = tmp_path / "events.ndjson"
+    ended = subprocess.run(
+        _make_command(server, n_examples, report),
+        cwd=tmp_path,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": _HOOKS, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, f"{ended.stdout[-12_000:]}\n{ended.stderr[-2_000:]}"
+    note(f"{_check_whole(report):,} requests with {n_examples} examples per operation")
+    assert server.is_alive
+    assert not server.list_events("failed"), server.list_events("failed")[:3]
 
 
 def _make_command(server: Server, n_examples: int, report: Path) -> list[str]:
@@ -58,8 +54,8 @@ def _make_command(server: Server, n_examples: int, report: Path) -> list[str]:
     ]
 
 
-def _check_whole(report: Path) -> None:
-    """It did what was asked: an exit code of 0 may also mean that there was little to do."""
+def _check_whole(report: Path) -> int:
+    """Check that nothing was left out, which an exit code of 0 may also mean; return the requests made."""
     events = [json.loads(line) for line in report.read_text().splitlines()]
     finished = [event["PhaseFinished"] for event in events if "PhaseFinished" in event]
     statuses = {phase["phase"]["name"]: phase["status"] for phase in finished}
@@ -70,5 +66,5 @@ def _check_whole(report: Path) -> None:
     assert operations["selected"] == operations["total"] == N_OPERATIONS, operations
     ended = [event["ScenarioFinished"] for event in events if "ScenarioFinished" in event]
     n_cases = sum(len(scenario.get("recorder", {}).get("cases", ())) for scenario in ended)
-    print(f"  {n_cases:,} requests", flush=True)
     assert n_cases >= N_OPERATIONS, n_cases
+    return n_cases

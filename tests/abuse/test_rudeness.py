@@ -1,4 +1,4 @@
-"""R4: what the rude do to a service, and a well-behaved caller beside them who goes on being answered."""
+"""Abuse of the service by single clients, during which a well-behaved caller goes on being answered."""
 
 import base64
 import contextlib
@@ -6,88 +6,58 @@ import gzip
 import json
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 
-from tests.conftest import make_reviews
-from tests.matrix import Case
+import pytest
+
+from tests.factories import TOKEN, make_reviews
 from tests.servers import HOST, Server
 
-from .cells import LIMITS, TOKEN, World
 from .clients import asking
+from .conftest import LIMITS
 
-CLOSED = 0
-"""Of a connection that ended without an answer."""
-OPEN = -1
-"""Of one that has neither ended nor been answered."""
+pytestmark = [
+    pytest.mark.abuse,
+    pytest.mark.promise("R4", "what the rude send, while another caller is answered"),
+]
+
+CLOSED = 0  # the status of a connection that ended without an answer
+OPEN = -1  # the status of one that has neither ended nor been answered
 _BEFORE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.02
 _MAX_TIMES_P95, _MAX_ADDED_SECONDS = 5.0, 0.25
 _MAX_WORST_SECONDS = 2.0
 _N_SLOW, _N_CONNECTIONS = 200, 600
-_GRACE_SECONDS = 3.0
-"""Beyond the limit of the service, for two cores that others use too."""
-
-Attack = Callable[[Server], None]
+_GRACE_SECONDS = 3.0  # beyond the limit of the service, for two cores that others use too
 
 
-def list_cases() -> list[Case]:
-    """R4: each abuse of its own; the quick ones take no waiting."""
-    quick = {
-        "a body over the limit is 413, stated and in chunks": _send_large_bodies,
-        "a gzip bomb is 415, and is not opened": _send_gzip_bomb,
-        "JSON nested ten thousand deep is 400": _send_deep_json,
-        "without the right token everything is 401": _try_tokens,
-        "what is no HTTP, UTF-8 or JSON is 400": _send_malformed,
-    }
-    slow = {
-        "two hundred sockets with a byte of head at a time are closed": _drip_heads,
-        "a body that never ends is 408 or closed": _drip_body,
-        "of six hundred connections some are closed at once and the rest soon": _open_connections,
-        "a header of 1 MB is 4xx or closed": _send_large_header,
-        "too many texts are 422, one too long for the body is 413": _send_too_much,
-        "a name that is not ours in Host is 400": _send_hosts,
-        "hundreds of thousands of wrong keys, rows and columns hold nobody up": _send_many_mistakes,
-        "two Content-Types do not get around the limits": _send_two_media_types,
-        "long texts to explain hold nobody up": _explain_long_texts,
-    }
-    return [
-        *(Case(name, _make_check(attack), is_quick=True) for name, attack in quick.items()),
-        *(Case(name, _make_check(attack)) for name, attack in slow.items()),
-    ]
+@pytest.fixture(autouse=True)
+def bystander(server: Server) -> Iterator[None]:
+    """Check that the abuse of a test harms neither another caller nor the service."""
+    texts = make_reviews(50)["text"].tolist()
+    with asking(server, texts, pause_seconds=_PAUSE_SECONDS) as run:
+        run.wait_for_answers()
+        time.sleep(_BEFORE_SECONDS)
+        began = time.monotonic()
+        yield
+        ended = time.monotonic()
+        time.sleep(0.3)
+    answers = run.read()
+    assert server.is_alive, server.read_log()[-2_000:]
+    assert answers.statuses == {200}, f"the bystander got {answers.statuses}"
+    before, during = answers.between(0, began), answers.between(began, max(ended, began + 0.2))
+    limit = before.percentile(0.95) * _MAX_TIMES_P95 + _MAX_ADDED_SECONDS
+    said = (
+        f"the bystander waited: p95 {before.percentile(0.95):.3f} s before, "
+        f"{during.percentile(0.95):.3f} s during, {during.percentile(1):.3f} s at worst"
+    )
+    assert during.percentile(0.95) <= limit, said
+    assert during.percentile(1) <= _MAX_WORST_SECONDS, said
+    assert not server.list_events("failed"), server.list_events("failed")[:3]
 
 
-def _make_check(attack: Attack) -> Callable[[World, Path], None]:
-    def check(world: World, folder: Path) -> None:
-        server = world.serve(**LIMITS)
-        texts = make_reviews(50)["text"].tolist()
-        with asking(server, texts, pause_seconds=_PAUSE_SECONDS) as bystander:
-            bystander.wait_for_answers()
-            time.sleep(_BEFORE_SECONDS)
-            began = time.monotonic()
-            attack(server)
-            ended = time.monotonic()
-            time.sleep(0.3)
-        answers = bystander.read()
-        assert server.is_alive, server.read_log()[-2_000:]
-        assert answers.statuses == {200}, f"the bystander got {answers.statuses}"
-        before, during = answers.between(0, began), answers.between(began, max(ended, began + 0.2))
-        limit = before.percentile(0.95) * _MAX_TIMES_P95 + _MAX_ADDED_SECONDS
-        said = (
-            f"the bystander waited: p95 {before.percentile(0.95):.3f} s before, "
-            f"{during.percentile(0.95):.3f} s during, {during.percentile(1):.3f} s at worst"
-        )
-        assert during.percentile(0.95) <= limit, said
-        assert during.percentile(1) <= _MAX_WORST_SECONDS, said
-        assert not server.list_events("failed"), server.list_events("failed")[:3]
-
-    return check
-
-
-# The abuses.
-
-
-def _send_large_bodies(server: Server) -> None:
+@pytest.mark.quick
+def test_a_body_over_the_limit_is_413_stated_and_in_chunks(server: Server) -> None:
     size = LIMITS["max_body_bytes"] + 1
     assert _post(server, b"x" * size) == 413
     assert _post(server, b"", {"Content-Length": str(10**12)}) in (413, CLOSED)
@@ -97,7 +67,8 @@ def _send_large_bodies(server: Server) -> None:
     assert _send(server, endless) in (413, CLOSED)
 
 
-def _send_gzip_bomb(server: Server) -> None:
+@pytest.mark.quick
+def test_a_gzip_bomb_is_415_and_is_not_opened(server: Server) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     assert len(bomb) < LIMITS["max_body_bytes"]
     before = server.read_memory_bytes()
@@ -108,7 +79,8 @@ def _send_gzip_bomb(server: Server) -> None:
     assert server.read_memory_bytes() - before < 20_000_000
 
 
-def _send_deep_json(server: Server) -> None:
+@pytest.mark.quick
+def test_json_nested_ten_thousand_deep_is_400(server: Server) -> None:
     n = 10_000
     for body in (
         b"[" * n,
@@ -124,13 +96,13 @@ def _send_deep_json(server: Server) -> None:
         assert _post(server, line + b'\n"the battery"\n', lines) == 200
 
 
-def _drip_heads(server: Server) -> None:
+def test_two_hundred_sockets_with_a_byte_of_head_at_a_time_are_closed(server: Server) -> None:
     sockets = [_connect(server) for _ in range(_N_SLOW)]
     head = iter(b"POST /v1/sentiment HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"x" * 10_000)
     _drip(sockets, head, LIMITS["header_seconds"])
 
 
-def _drip_body(server: Server) -> None:
+def test_a_body_that_never_ends_is_408_or_closed(server: Server) -> None:
     sockets = []
     for headers in ({"Content-Length": "100000"}, {"Transfer-Encoding": "chunked"}):
         found = _connect(server)
@@ -145,7 +117,8 @@ def _drip_body(server: Server) -> None:
         _wait_until_closed([stalled], LIMITS["body_seconds"])
 
 
-def _try_tokens(server: Server) -> None:
+@pytest.mark.quick
+def test_without_the_right_token_everything_is_401(server: Server) -> None:
     wrong = [
         {},
         {"Authorization": "Bearer wrong-token-of-many-chars"},
@@ -166,7 +139,7 @@ def _try_tokens(server: Server) -> None:
         assert _ask(server, "GET", path, {}) == 200, path
 
 
-def _open_connections(server: Server) -> None:
+def test_of_six_hundred_connections_some_are_closed_at_once_and_the_rest_soon(server: Server) -> None:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(_connect(server)) for _ in range(_N_CONNECTIONS)]
         time.sleep(0.5)
@@ -177,7 +150,7 @@ def _open_connections(server: Server) -> None:
     assert _ask(server, "GET", "/version", server.headers) == 200
 
 
-def _send_large_header(server: Server) -> None:
+def test_a_header_of_1_mb_is_4xx_or_closed(server: Server) -> None:
     headers = dict(server.headers)
     assert _ask(server, "GET", "/version", headers | {"X-Long": "x" * 1_000_000}) in (400, 431, CLOSED)
     many = headers | {f"X-{i}": "x" for i in range(50_000)}
@@ -192,7 +165,8 @@ def _send_large_header(server: Server) -> None:
         assert server.read_memory_bytes() - before < 20_000_000
 
 
-def _send_malformed(server: Server) -> None:
+@pytest.mark.quick
+def test_what_is_no_http_utf8_or_json_is_400(server: Server) -> None:
     for data in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200,
         b"GET\r\n\r\n",
@@ -229,7 +203,7 @@ def _send_malformed(server: Server) -> None:
     assert _post(server, b'{"texts": ["\\ud800 great"], "explain": true}') == 200
 
 
-def _send_too_much(server: Server) -> None:
+def test_too_many_texts_are_422_and_one_too_long_for_the_body_is_413(server: Server) -> None:
     many = json.dumps({"texts": ["great"] * (LIMITS["max_texts"] + 1)}).encode()
     assert _post(server, many) == 422
     assert _post(server, json.dumps({"instances": ["great"] * 10_000}).encode(), path="/invocations") == 422
@@ -242,14 +216,14 @@ def _send_too_much(server: Server) -> None:
     assert _post(server, longest) == 200
 
 
-def _send_hosts(server: Server) -> None:
+def test_a_name_that_is_not_ours_in_host_is_400(server: Server) -> None:
     for host in ("evil.example.org", "localhost.evil.example.org", "127.0.0.1.nip.io", "", "[::]", "0.0.0.0"):
         for path in ("/version", "/ping", "/docs"):
             assert _ask(server, "GET", path, server.headers, host=host) == 400, (host, path)
     assert _ask(server, "GET", "/version", server.headers, host=f"localhost:{server.port}") == 200
 
 
-def _send_many_mistakes(server: Server) -> None:
+def test_hundreds_of_thousands_of_wrong_keys_rows_and_columns_hold_nobody_up(server: Server) -> None:
     keys = ("{" + ",".join(f'"{i}":1' for i in range(18_000)) + "}").encode()
     records = json.dumps({"dataframe_records": [{}] * 45_000}).encode()
     wide = b"text" + b"," * 190_000 + b"\n"
@@ -270,7 +244,7 @@ def _send_many_mistakes(server: Server) -> None:
     assert _post(server, b"{\n" * 20_000, lines) == 200
 
 
-def _send_two_media_types(server: Server) -> None:
+def test_two_content_types_do_not_get_around_the_limits(server: Server) -> None:
     size = LIMITS["max_body_bytes"]
     first = _head(server, {"Content-Length": str(size * 20)}).rstrip(b"\r\n")
     both = first + b"\r\nContent-Type: application/x-ndjson\r\n\r\n"
@@ -280,7 +254,7 @@ def _send_two_media_types(server: Server) -> None:
     assert _send(server, [head + b"\r\nContent-Type: text/plain\r\n\r\n" + deep]) in (400, 415)
 
 
-def _explain_long_texts(server: Server) -> None:
+def test_long_texts_to_explain_hold_nobody_up(server: Server) -> None:
     text = "the battery is great " * 2_300  # as long as the limit lets it be
     body = json.dumps({"texts": [text], "explain": True}).encode()
     with contextlib.ExitStack() as stack:
@@ -307,7 +281,7 @@ def _ask(server: Server, method: str, path: str, headers: Mapping[str, str], hos
 
 
 def _head(server: Server, headers: Mapping[str, str], path: str = "/v1/sentiment") -> bytes:
-    """Of a POST of JSON, unless the headers say otherwise."""
+    """Return the head of a POST of JSON, unless the headers replace that."""
     fields = {"Host": "localhost", "Content-Type": "application/json", **server.headers, **headers}
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
@@ -322,7 +296,7 @@ def _connect(server: Server) -> socket.socket:
 
 
 def _send(server: Server, parts: Iterable[bytes]) -> int:
-    """The status of the answer; what is refused while it is being sent may be answered or cut off."""
+    """Return the status; a request refused while it is being sent may be answered or cut off."""
     with _connect(server) as found:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for part in parts:
@@ -331,7 +305,7 @@ def _send(server: Server, parts: Iterable[bytes]) -> int:
 
 
 def _read_status(found: socket.socket, seconds: float = 20) -> int:
-    """The status of the answer, once all of it has come or a moment has passed; CLOSED, OPEN."""
+    """Return the status of the answer, CLOSED if there is none, OPEN after so many seconds."""
     found.settimeout(seconds)
     try:
         data = b""
@@ -348,7 +322,7 @@ def _read_status(found: socket.socket, seconds: float = 20) -> int:
 
 
 def _peek(found: socket.socket) -> int:
-    """CLOSED or OPEN, without waiting; an answer that closes the connection is CLOSED."""
+    """Return CLOSED or OPEN, without waiting; an answer that closes the connection is CLOSED."""
     found.setblocking(False)
     try:
         while True:

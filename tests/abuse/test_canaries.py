@@ -1,31 +1,31 @@
-"""S2: a text that must not be seen goes down every path that ends in an error, and is then looked for.
+"""A text that must not be seen goes down every path that ends in an error, and is seen nowhere.
 
-Looked for in the log, in the answer with its headers, on /metrics, on the consoles of the programs. The model
-is a stub that fails, or sleeps, over a text that says so, with the text in its message.
+The tests look for it in the log, in the answer with its headers, on /metrics, on the consoles of programs.
 """
 
 import base64
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 import urllib.parse
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import ROOT
-from tests.matrix import Case
-from tests.servers import HOST, Server, make_environment
+import pytest
 
-from .cells import TOKEN, World
+from tests.factories import CANARY, ROOT, TOKEN, TinyModel, save_stub_model
+from tests.servers import HOST, Server, start_server
 
-CANARY = "Zanzibar-Quince-Canary"
+pytestmark = [
+    pytest.mark.abuse,
+    pytest.mark.promise("S2", "a canary text down every path of an error"),
+]
 _TRACES = (
     CANARY,
     CANARY.lower(),
@@ -33,76 +33,54 @@ _TRACES = (
     base64.b64encode(CANARY.encode()).decode()[:20],
     urllib.parse.quote(CANARY),
 )
-_STUB = '''
-"""Fails over FAILS and sleeps over SLEEPS."""
-import time
-
-import mlflow
-import pandas as pd
-
-
-class Stub(mlflow.pyfunc.PythonModel):
-    engine = "none"
-    budget_tokens = 512
-    instruction_set = "avx512_vnni"
-    engine_warning = None
-
-    def row_cost(self, n_tokens):
-        return n_tokens
-
-    def predict(self, context, model_input, params=None):
-        return pd.DataFrame(self.predict_columns(model_input["text"].tolist()))
-
-    def predict_columns(self, texts):
-        if any(isinstance(text, str) and "SLEEPS" in text for text in texts):
-            time.sleep(2)
-        for text in texts:
-            if isinstance(text, str) and "FAILS" in text:
-                raise ValueError("cannot read " + text)
-        is_text = [isinstance(text, str) for text in texts]
-        return {
-            "label": ["positive" if found else None for found in is_text],
-            "score": [0.75 if found else None for found in is_text],
-            "n_tokens": [2 + len(str(text)) // 4 for text in texts],
-            "truncated": [False for found in is_text],
-            "stage": ["encoder" if found else None for found in is_text],
-            "reject_reason": [None if found else "not_text" for found in is_text],
-        }
-
-
-mlflow.models.set_model(Stub())
-'''
+_CODE = """
+def meet(texts):
+    if any("SLEEPS" in text for text in texts):
+        time.sleep(2)
+    for text in texts:
+        if "FAILS" in text:
+            raise ValueError("cannot read " + text)
+"""
 _CSV, _LINES, _JSON = "text/csv", "application/x-ndjson", "application/json"
 
 
 class Answer:
-    """All that came back, as it was sent."""
+    """An answer with its headers, as it was sent."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.status = int(raw.split(b" ", 2)[1]) if raw.startswith(b"HTTP/") else 0
 
 
-def list_cases() -> list[Case]:
-    """S2: requests one by one, the paths that need a plight of the service, and programs."""
-    requests = [
-        Case(f"the canary in {name} is seen nowhere", _make_check(name), is_quick=True)
-        for name in _list_requests()
-    ]
-    return [
-        *requests,
-        Case("the canary over which the model fails is seen nowhere", _check_failing_model, is_quick=True),
-        Case("the canary that waits past its deadline is seen nowhere", _check_deadline),
-        Case("the canary that is refused in an overload is seen nowhere", _check_overload),
-        Case("the canary of a caller who hangs up is seen nowhere", _check_hanging_up),
-        Case("the canary in a file that score.py cannot read is seen nowhere", _check_eval_path),
-        Case("the canary over which predict_sentiment fails is seen nowhere", _check_function),
-        Case("the canary with --debug is seen nowhere", _check_debug),
-    ]
+def _post(
+    body: Any,
+    status: int,
+    media_type: str = _JSON,
+    path: str = "/v1/sentiment",
+    headers: Mapping[str, str] | None = None,
+) -> tuple[bytes, int]:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return _ask("POST", path, status, content, {"Content-Type": media_type, **(headers or {})})
+
+
+def _get(path: str, status: int, headers: Mapping[str, str] | None = None) -> tuple[bytes, int]:
+    return _ask("GET", path, status, b"", headers or {})
+
+
+def _ask(method: str, path: str, status: int, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, int]:
+    fields = {
+        "Host": "localhost",
+        "Authorization": f"Bearer {TOKEN}",
+        "Connection": "close",
+        "Content-Length": str(len(body)),
+        **headers,
+    }
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body, status
 
 
 def _list_requests() -> dict[str, tuple[bytes, int]]:
-    """Requests that hold the canary, and the status of their answers."""
+    """Return requests that hold the canary, and the status of their answers."""
     texts = {"texts": [CANARY]}
     return {
         "JSON that breaks off": _post(f'{{"texts": ["{CANARY}'.encode(), 400),
@@ -162,19 +140,43 @@ def _list_requests() -> dict[str, tuple[bytes, int]]:
     }
 
 
-def _make_check(name: str) -> Callable[[World, Path], None]:
-    def check(world: World, folder: Path) -> None:
-        request, status = _list_requests()[name]
-        server = _serve(world)
-        answer = _send(server, request)
-        assert answer.status == status, answer.raw[:500]
-        _check_unseen(server, answer)
-
-    return check
+@pytest.fixture(scope="module")
+def stub(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Save a model that fails over FAILS, with the text in its message, and sleeps over SLEEPS."""
+    return save_stub_model(tmp_path_factory.mktemp("stub"), _CODE)
 
 
-def _check_failing_model(world: World, folder: Path) -> None:
-    server = _serve(world)
+@pytest.fixture(scope="module")
+def server(model: TinyModel, stub: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with _serve(model, stub, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+def _serve(model: TinyModel, stub: str, folder: Path, **options: Any) -> Server:
+    return start_server(
+        model.tracking_uri,
+        folder,
+        TOKEN,
+        model_uri=stub,
+        allow_unverified=True,
+        reload_seconds=0,
+        request_seconds=1,
+        max_wait_seconds=0.02,
+        **options,
+    )
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", _list_requests())
+def test_the_canary_in_a_request_is_seen_nowhere(name: str, server: Server) -> None:
+    request, status = _list_requests()[name]
+    answer = _send(server, request)
+    assert answer.status == status, answer.raw[:500]
+    _check_unseen(server, answer)
+
+
+@pytest.mark.quick
+def test_the_canary_over_which_the_model_fails_is_seen_nowhere(server: Server) -> None:
     request, status = _post({"texts": [f"{CANARY} FAILS {i}" for i in range(30)]}, 500)
     answer = _send(server, request)
     assert answer.status == status, answer.raw[:500]
@@ -187,16 +189,14 @@ def _check_failing_model(world: World, folder: Path) -> None:
     _check_unseen(server, answer)
 
 
-def _check_deadline(world: World, folder: Path) -> None:
-    server = _serve(world)
+def test_the_canary_that_waits_past_its_deadline_is_seen_nowhere(server: Server) -> None:
     answer = _send(server, _post({"texts": [f"{CANARY} SLEEPS"]}, 504)[0])
     assert answer.status == 504, answer.raw[:500]
     _check_unseen(server, answer)
     time.sleep(2)  # what sleeps holds a thread
 
 
-def _check_overload(world: World, folder: Path) -> None:
-    server = _serve(world)
+def test_the_canary_that_is_refused_in_an_overload_is_seen_nowhere(server: Server) -> None:
     request = _post({"texts": [f"{CANARY} SLEEPS {'on ' * 200}"] * 60}, 504)[0]
     sleepers = [threading.Thread(target=_send, args=(server, request)) for _ in range(4)]
     for sleeper in sleepers:
@@ -210,8 +210,7 @@ def _check_overload(world: World, folder: Path) -> None:
     time.sleep(2)
 
 
-def _check_hanging_up(world: World, folder: Path) -> None:
-    server = _serve(world)
+def test_the_canary_of_a_caller_who_hangs_up_is_seen_nowhere(server: Server) -> None:
     request, _ = _post({"texts": [f"{CANARY} SLEEPS"]}, 200)
     for part in (request, request[: len(request) - 5]):
         with socket.create_connection((HOST, server.port)) as found:
@@ -221,13 +220,15 @@ def _check_hanging_up(world: World, folder: Path) -> None:
     _check_unseen(server)
 
 
-def _check_eval_path(world: World, folder: Path) -> None:
-    path = folder / "reviews.txt"
+def test_the_canary_in_a_file_that_score_py_cannot_read_is_seen_nowhere(
+    model: TinyModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "reviews.txt"
     path.write_bytes(CANARY.encode() + b"\xff\n")
-    _check_program([sys.executable, "score.py", "--eval_path", str(path)], world, exit_code=3)
+    _check_program([sys.executable, "score.py", "--eval_path", str(path)], exit_code=3)
 
 
-def _check_function(world: World, folder: Path) -> None:
+def test_the_canary_over_which_predict_sentiment_fails_is_seen_nowhere(stub: str) -> None:
     code = f"""
 import sys, decimal
 import score
@@ -244,27 +245,23 @@ except Exception as error:
     print(type(error).__name__, error)
     sys.exit(7)
 """
-    environment = {"SENTIMENT_MODEL_URI": _make_stub(world), "SENTIMENT_ALLOW_UNVERIFIED": "1"}
-    _check_program([sys.executable, "-c", code], world, exit_code=7, environment=environment)
+    environment = {"SENTIMENT_MODEL_URI": stub, "SENTIMENT_ALLOW_UNVERIFIED": "1"}
+    _check_program([sys.executable, "-c", code], exit_code=7, environment=environment)
 
 
-def _check_debug(world: World, folder: Path) -> None:
-    """The last one: libraries say more then."""
-    server = _serve(world, debug=True)
-    answers = []
-    for request, _ in _list_requests().values():
-        answers.append(_send(server, request))
-    answers.append(_send(server, _post({"texts": [f"{CANARY} FAILS {i}" for i in range(30)]}, 500)[0]))
-    _check_unseen(server, *answers)
+def test_the_canary_with_debug_is_seen_nowhere(model: TinyModel, stub: str, tmp_path: Path) -> None:
+    """Send all requests to a service whose libraries log more."""
+    requests = [request for request, _ in _list_requests().values()]
+    requests.append(_post({"texts": [f"{CANARY} FAILS {i}" for i in range(30)]}, 500)[0])
+    with _serve(model, stub, tmp_path, debug=True) as server:
+        _check_unseen(server, *[_send(server, request) for request in requests])
 
 
-def _check_program(
-    command: list[str], world: World, exit_code: int, environment: Mapping[str, str] | None = None
-) -> None:
+def _check_program(command: list[str], exit_code: int, environment: Mapping[str, str] | None = None) -> None:
     found = subprocess.run(
         command,
         cwd=ROOT,
-        env={**make_environment(world.tracking_uri), **(environment or {})},
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
     )
@@ -287,64 +284,6 @@ def _check_unseen(server: Server, *answers: Answer) -> None:
 def _find_traces(found: str) -> list[int]:
     folded = found.lower()
     return [folded.find(trace.lower()) for trace in _TRACES if trace.lower() in folded]
-
-
-def _serve(world: World, **options: Any) -> Server:
-    return world.serve(
-        token=TOKEN,
-        model_uri=_make_stub(world),
-        allow_unverified=True,
-        reload_seconds=0,
-        request_seconds=1,
-        max_wait_seconds=0.02,
-        **options,
-    )
-
-
-def _make_stub(world: World) -> str:
-    folder = world.folder / "stub"
-    if "stub" not in world.kept:
-        from sentiment import registry
-
-        folder.mkdir(parents=True)
-        (folder / "stub.py").write_text(textwrap.dedent(_STUB))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MLflow would rather have type hints, which check every element
-            registry.import_mlflow().pyfunc.save_model(
-                folder / "model",
-                python_model=str(folder / "stub.py"),
-                pip_requirements=["pandas"],
-                model_config={"engine": "none", "threads": 1, "device": "cpu", "cascade": "off"},
-            )
-        world.kept["stub"] = str(folder / "model")
-    return str(world.kept["stub"])
-
-
-def _post(
-    body: Any,
-    status: int,
-    media_type: str = _JSON,
-    path: str = "/v1/sentiment",
-    headers: Mapping[str, str] | None = None,
-) -> tuple[bytes, int]:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return _ask("POST", path, status, content, {"Content-Type": media_type, **(headers or {})})
-
-
-def _get(path: str, status: int, headers: Mapping[str, str] | None = None) -> tuple[bytes, int]:
-    return _ask("GET", path, status, b"", headers or {})
-
-
-def _ask(method: str, path: str, status: int, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, int]:
-    fields = {
-        "Host": "localhost",
-        "Authorization": f"Bearer {TOKEN}",
-        "Connection": "close",
-        "Content-Length": str(len(body)),
-        **headers,
-    }
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body, status
 
 
 def _send(server: Server, request: bytes) -> Answer:

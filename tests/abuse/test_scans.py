@@ -1,16 +1,19 @@
-"""S3: what static tools find in the code, and known vulnerabilities in what it stands on."""
+"""Findings of static tools in the code, and known vulnerabilities in what it stands on."""
 
 import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-from tests.conftest import ROOT
-from tests.matrix import Case
+import pytest
 
-from .cells import World
+from tests.factories import ROOT
+
+pytestmark = [
+    pytest.mark.abuse,
+    pytest.mark.promise("S3", "static scans and an audit of the packages"),
+]
 
 SCANNED = ("sentiment", "jobs", "score.py")
 FORBIDDEN = {
@@ -26,20 +29,12 @@ _NO_DATABASE = re.compile(
     r"ConnectionError|ConnectTimeout|ReadTimeout|ServiceError|NameResolutionError|Max retries|ProxyError",
     re.I,
 )
+# Of the packages that must have been looked up; a few are on no index, such as torch's builds.
 _MIN_SHARE = 0.9
-"""Of the packages that must have been looked up; a few are on no index, such as torch's builds."""
 
 
-def list_cases() -> list[Case]:
-    """S3: a scan of the code, a search of it, and an audit of the packages."""
-    return [
-        Case("bandit finds nothing of high severity", _run_bandit, is_quick=True),
-        Case("the code reads no pickle or unsafe YAML, and runs no shell or eval", _search, is_quick=True),
-        Case("no package is known to be vulnerable, or nobody could be asked", _audit),
-    ]
-
-
-def _run_bandit(world: World, folder: Path) -> None:
+@pytest.mark.quick
+def test_bandit_finds_nothing_of_high_severity() -> None:
     found = _run("bandit", "-r", *SCANNED, "-f", "json", "-q")
     report = json.loads(found.stdout)
     assert not report["errors"], report["errors"]
@@ -52,7 +47,8 @@ def _run_bandit(world: World, folder: Path) -> None:
     assert not high, high
 
 
-def _search(world: World, folder: Path) -> None:
+@pytest.mark.quick
+def test_the_code_reads_no_pickle_or_unsafe_yaml_and_runs_no_shell_or_eval() -> None:
     files = [file for name in SCANNED for file in sorted(ROOT.joinpath(name).rglob("*.py"))] + [
         ROOT / "score.py"
     ]
@@ -67,36 +63,24 @@ def _search(world: World, folder: Path) -> None:
     assert not found, found
 
 
-def _audit(world: World, folder: Path) -> None:
-    """Of what is installed here, which is what setup.py asks for; this project itself is in no index."""
-    found = _run(
-        "pip_audit",
-        "--local",
-        "--skip-editable",
-        "-f",
-        "json",
-        "--progress-spinner",
-        "off",
-        "--timeout",
-        "20",
-    )
+def test_no_package_is_known_to_be_vulnerable_or_nobody_could_be_asked(note) -> None:
+    """Audit what is installed here, which is what setup.py asks for; this project itself is in no index."""
+    options = ("--local", "--skip-editable", "-f", "json", "--progress-spinner", "off", "--timeout", "20")
+    found = _run("pip_audit", *options)
     if not found.stdout.strip().startswith("{"):
         assert _NO_DATABASE.search(found.stderr), found.stderr[-2_000:]
-        return _tell_unaudited("the database of vulnerabilities cannot be reached from here")
+        note("not audited: the database of vulnerabilities cannot be reached from here")
+        return
     packages: list[dict[str, Any]] = json.loads(found.stdout)["dependencies"]
     known = [one for one in packages if "skip_reason" not in one]
     if len(known) < len(packages) * _MIN_SHARE:
         # A mirror without the index's JSON makes it skip each package and end in 0.
-        return _tell_unaudited(f"the index knows {len(known)} of {len(packages)} packages")
+        note(f"not audited: the index knows {len(known)} of {len(packages)} packages")
+        return
     vulnerable = {f"{one['name']} {one['version']}": [v["id"] for v in one["vulns"]] for one in known}
     vulnerable = {name: ids for name, ids in vulnerable.items() if ids}
-    print(f"  {len(known)} of {len(packages)} packages audited", flush=True)
+    note(f"{len(known)} of {len(packages)} packages audited")
     assert not vulnerable, vulnerable
-    return None
-
-
-def _tell_unaudited(reason: str) -> None:
-    print(f"  not audited: {reason}", flush=True)
 
 
 def _run(tool: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

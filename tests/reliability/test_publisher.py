@@ -1,4 +1,4 @@
-"""F1: a publish in which each file operation in turn fails or kills the process.
+"""A publish in which each file operation in turn fails or kills the process.
 
 The method of SQLite's tests (https://www.sqlite.org/testing.html, "I/O Error Testing"): count the
 operations of an undisturbed publish, then for each n disturb the n-th, and look at what is left.
@@ -19,32 +19,35 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 
 from sentiment.errors import SentimentError, StoreError
 from sentiment.tables.store import REJECTED, BatchId, Store, digest_file, open_store
-from tests.matrix import Case
+from tests.factories import make_manifest, write_part, write_rejects
 
-from .cells import World
-from .stores import make_manifest, write_part, write_rejects
+pytestmark = [
+    pytest.mark.reliability,
+    pytest.mark.promise("F1", "a publish whose file operations fail, one after another"),
+]
 
 _KILL, _UNKNOWN = "SIGKILL", "EIO though done"
 _KINDS = {_KILL: 0, "EIO": errno.EIO, "ENOSPC": errno.ENOSPC, _UNKNOWN: errno.EIO}
+# Operations that may be done although the caller gets an error.
 _CHANGING = ("os.mkdir", "os.rename", "os.rmdir", "os.remove", "fsync")
-"""Operations that may have been done though the caller was told that they failed."""
+# Of https://docs.python.org/3/library/audit_events.html; reads of metadata are counted, too.
 _AUDITED = {"open", "fcntl.flock", "os.listdir", "os.scandir", *_CHANGING}
-"""Of https://docs.python.org/3/library/audit_events.html; reads of metadata are counted beside these."""
+# Scored and rejected rows of the batch that is there, and of the one that is published.
 _BATCHES = {1: (40, 4), 2: (90, 9)}
-"""Scored and rejected rows of the batch that is there, and of the one that is published."""
 _PARTS = 3
 _QUICK_STEP = 12
+# Exit codes of the child; the last is for an error that is not one of the library's.
 _PUBLISHED, _REFUSED, _BROKEN = 0, 10, 11
-"""What the child ends in; the last for an error that is not one of the library's."""
 _CHILD_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What becomes of the operation number `at`, counted from 0."""
+    """A failure of the operation number `at`, counted from 0."""
 
     kind: str
     at: int
@@ -52,50 +55,29 @@ class Fault:
 
 @dataclass(frozen=True)
 class Attempt:
-    """How a disturbed publish ended, and the operations that it came to (none are known if it was killed)."""
+    """The exit code of a disturbed publish, and the operations it came to (unknown if it was killed)."""
 
     code: int
     operations: tuple[str, ...]
 
 
-def list_cases() -> list[Case]:
-    """F1: every operation killed, failed with EIO and with ENOSPC; what changes something, done and EIO."""
+def list_faults() -> list[Any]:
+    """Return a fault per operation and kind; what changes something also fails though it was done."""
     faults = [
-        (Fault(kind, at), name)
+        (Fault(kind, at), f"{kind} at {at}: {name}")
         for at, name in enumerate(_undisturbed()[0])
         for kind in _KINDS
         if kind != _UNKNOWN or name in _CHANGING
     ]
     return [
-        Case(f"{fault.kind} at {fault.at}: {name}", _make_check(fault), is_quick=number % _QUICK_STEP == 0)
+        pytest.param(fault, id=name, marks=() if number % _QUICK_STEP else pytest.mark.quick)
         for number, (fault, name) in enumerate(faults)
     ]
 
 
-def _make_check(fault: Fault) -> Callable[[World, Path], None]:
-    def check(_: World, folder: Path) -> None:
-        old = _BATCHES[1]
-        new = (old[0] + _BATCHES[2][0], old[1] + _BATCHES[2][1])
-        root = _make_store(folder)
-        attempt = _attempt(root, fault)
-        if fault.kind == _KILL:
-            assert attempt.code == -signal.SIGKILL, attempt.code
-        else:
-            assert attempt.code in (_PUBLISHED, _REFUSED), f"ended in {attempt.code}"
-            assert len(attempt.operations) > fault.at, "the operation never came"
-        rows = _read_rows(root)
-        assert rows in (old, new), f"a reader sees {rows}"
-        assert attempt.code != _PUBLISHED or rows == new, "said to be published, and is not"
-        _publish(root, 2)
-        assert _read_rows(root) == new
-        assert _digest_tree(folder) == _undisturbed()[1]
-
-    return check
-
-
 @cache
 def _undisturbed() -> tuple[tuple[str, ...], dict[str, str]]:
-    """The operations of a publish to which nothing happens, and what it leaves."""
+    """Return the operations of a publish to which nothing happens, and the tree that it leaves."""
     with tempfile.TemporaryDirectory() as scratch:
         root = _make_store(Path(scratch))
         attempt = _attempt(root, None)
@@ -111,7 +93,7 @@ def _make_store(folder: Path) -> Path:
 
 
 def _publish(root: Path, sequence: int) -> None:
-    """What a run does with the files, unless the batch is there already."""
+    """Stage and publish a batch as a run does, unless it is there already."""
     scored, rejected = _BATCHES[sequence]
     manifest = make_manifest(sequence, scored, rejected)
     batch_id = BatchId("3", "2026-01-31", f"{sequence:012d}")
@@ -130,7 +112,7 @@ def _publish(root: Path, sequence: int) -> None:
 
 @cache
 def _make_files(sequence: int) -> dict[str, bytes]:
-    """The files of a batch as Spark leaves them, by name."""
+    """Return the files of a batch by name, as Spark leaves them."""
     scored, rejected = _BATCHES[sequence]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -146,12 +128,12 @@ def _make_files(sequence: int) -> dict[str, bytes]:
 
 
 def _share(n: int, part: int) -> int:
-    """The parts together are n."""
+    """Return the share of one part; all parts together are n."""
     return n // _PARTS + (part < n % _PARTS)
 
 
 def _read_rows(root: Path) -> tuple[int, int]:
-    """Scored and rejected rows, on which the store, its manifests and plain readers have to agree."""
+    """Count scored and rejected rows, on which the store, its manifests and plain readers have to agree."""
     batches = Store(root).list_batches()
     for batch in batches:
         for file in batch.manifest.files:
@@ -166,7 +148,7 @@ def _read_rows(root: Path) -> tuple[int, int]:
 
 
 def _digest_tree(folder: Path) -> dict[str, str]:
-    """Everything below the folder, so the store and what lies beside it."""
+    """Return the digest of everything below the folder: the store and its neighbours."""
     return {
         str(path.relative_to(folder)): digest_file(path) if path.is_file() else "folder"
         for path in folder.rglob("*")
@@ -186,7 +168,7 @@ def _attempt(root: Path, fault: Fault | None) -> Attempt:
 
 
 def _run_child(root: Path, fault: Fault | None, writing: int) -> None:
-    """Never returns: the parent's clean-up, its tests and its output are not the child's to end."""
+    """Publish and exit, never return: clean-up, tests and output belong to the parent."""
     code = _BROKEN
     try:
         signal.alarm(_CHILD_SECONDS)
@@ -198,7 +180,7 @@ def _run_child(root: Path, fault: Fault | None, writing: int) -> None:
         except SentimentError:
             code = _REFUSED
         os.write(writing, "\n".join(disturber.operations).encode())
-    except BaseException:  # noqa: BLE001 told to the parent by the code
+    except BaseException:  # noqa: BLE001 the exit code passes it to the parent
         os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(code)
@@ -206,7 +188,7 @@ def _run_child(root: Path, fault: Fault | None, writing: int) -> None:
 
 @dataclass
 class _Disturber:
-    """Counts the file operations of this process below a folder, and lets one of them fail."""
+    """A counter of the file operations of this process below a folder, one of which it lets fail."""
 
     folder: Path
     fault: Fault | None
@@ -214,7 +196,7 @@ class _Disturber:
     is_done: bool = False
 
     def install(self) -> None:
-        """For good: an audit hook cannot be taken away."""
+        """Hook in for good: an audit hook cannot be taken away."""
         # What changes something goes through the hook first, and through its wrapper after it was done.
         for name in ("mkdir", "rename", "rmdir", "remove", "unlink"):
             setattr(os, name, self._wrap(getattr(os, name)))
@@ -225,7 +207,7 @@ class _Disturber:
         sys.addaudithook(self._hear)
 
     def meet(self, name: str, place: Any, do_half: Callable[[], object] = lambda: None) -> None:
-        """An operation is about to be done; if it is the one, it is half done and then fails."""
+        """Count an operation that is about to be done; the chosen one is half done and then fails."""
         if not self._is_ours(place):
             return
         self.operations.append(name)
@@ -261,12 +243,12 @@ class _Disturber:
         if isinstance(place, int):
             place = os.readlink(f"/proc/self/fd/{place}")
         path = os.fsdecode(place)
-        # A name alone is relative to an open folder: `rmtree` goes down that way.
+        # A bare name is relative to an open folder: `rmtree` goes down that way.
         return not os.path.isabs(path) or path.startswith(f"{self.folder}/")
 
 
 def _make_open(plain_open: Callable[..., Any], disturber: _Disturber) -> Callable[..., Any]:
-    """An `io.open` whose files to be written count each write, half of which may be done."""
+    """Return an `io.open` whose files count each write, half of which may be done."""
 
     class HalfWritten(io.FileIO):
         def write(self, content: Any) -> int:
@@ -281,3 +263,22 @@ def _make_open(plain_open: Callable[..., Any], disturber: _Disturber) -> Callabl
         return file if "b" in mode else io.TextIOWrapper(file, encoding=encoding)
 
     return open_file
+
+
+@pytest.mark.parametrize("fault", list_faults())
+def test_readers_see_the_old_or_the_new_table_and_a_rerun_completes_it(fault: Fault, tmp_path: Path) -> None:
+    old = _BATCHES[1]
+    new = (old[0] + _BATCHES[2][0], old[1] + _BATCHES[2][1])
+    root = _make_store(tmp_path)
+    attempt = _attempt(root, fault)
+    if fault.kind == _KILL:
+        assert attempt.code == -signal.SIGKILL, attempt.code
+    else:
+        assert attempt.code in (_PUBLISHED, _REFUSED), f"ended in {attempt.code}"
+        assert len(attempt.operations) > fault.at, "the operation never came"
+    rows = _read_rows(root)
+    assert rows in (old, new), f"a reader sees {rows}"
+    assert attempt.code != _PUBLISHED or rows == new, "said to be published, and is not"
+    _publish(root, 2)
+    assert _read_rows(root) == new
+    assert _digest_tree(tmp_path) == _undisturbed()[1]

@@ -1,0 +1,237 @@
+"""Things that tests make: reviews, tiny models, stubs, batches of a store; and the texts they look for."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sentiment import registry, schema
+from sentiment.tables.manifests import Consumption, Manifest
+
+ROOT = Path(__file__).resolve().parents[1]
+CANARY = "Zanzibar-Quince-Canary"  # a text that must not be seen in logs, answers or consoles
+TOKEN = "a-token-of-many-characters"
+# Options of JVMs that live for seconds: the second compiler costs them more than it gives.
+SHORT_RUNS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+ID_TYPES = {"review_id": "string"}
+_GOOD = ("great", "good", "love", "perfect", "happy")
+_BAD = ("bad", "awful", "hate", "broken", "poor")
+_NEUTRAL = ("the", "battery", "screen", "it", "works", "is", "and", "very", "phone", "not", "a", "i")
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+VOCABULARY = (*_SPECIAL, *_GOOD, *_BAD, *_NEUTRAL, "!", ".", ",")
+
+
+def make_reviews(n: int, **overrides: object) -> pd.DataFrame:
+    """Return n distinct labelled reviews of growing length, half of them positive, with columns replaced."""
+    rows = []
+    for i in range(n):
+        word = (_GOOD if i % 2 else _BAD)[i // 2 % 5]
+        filler = " ".join(_NEUTRAL[(i * 7 + j) % len(_NEUTRAL)] for j in range(1 + i % 23))
+        rows.append({"review_id": f"r{i}", "text": f"{filler} {word} {i}", "label": i % 2})
+    return pd.DataFrame(rows).assign(**overrides)
+
+
+def make_tiny_encoder(
+    folder: Path, seed: int = 0, max_length: int | None = None, initializer_range: float = 0.5
+) -> Path:
+    """Save an untuned BERT of two layers, 32 wide, with random weights and a word-level vocabulary.
+
+    With `max_length` its tokenizer truncates, as a packaged encoder's does. Weights as wide as the
+    default make random scores differ from review to review; one that is to learn wants 0.05.
+    """
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    from sentiment.inference.engines import REFERENCE
+    from sentiment.inference.settings import Settings, save_settings
+
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = {token: i for i, token in enumerate(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
+    )
+    BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    if max_length is not None:
+        tokenizer.enable_truncation(max_length)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        save_settings(Settings(REFERENCE, "made by a test", pad_id=0, hidden_size=32), folder)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=initializer_range,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def tune_tiny_model(folder: Path) -> str:
+    """Fine-tune and register a tiny model, alias champion, in the tracking store in use; return its URI."""
+    from sentiment.config import FinetuneConfig
+    from sentiment.training.finetuning import finetune
+
+    encoder = make_tiny_encoder(folder / "encoder", initializer_range=0.05)
+    make_reviews(400).to_parquet(folder / "train.parquet")
+    config = FinetuneConfig(
+        dataset_name=str(folder / "train.parquet"),
+        distilbert_model=str(encoder),
+        lr=3e-3,
+        epochs=4,
+        max_length=32,
+        alias="champion",
+    )
+    return finetune(config, lambda *_: None).model_uri
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """A registered tiny model: its tracking store and its registered URI."""
+
+    tracking_uri: str
+    uri: str
+
+
+def make_tiny_model(folder: Path) -> TinyModel:
+    """Fine-tune and register `models:/sentiment/1`, alias champion, in a tracking store under `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with using_store(uri):
+        return TinyModel(uri, tune_tiny_model(folder))
+
+
+@contextlib.contextmanager
+def using_store(tracking_uri: str, **environment: str) -> Iterator[None]:
+    """Point MLflow at a tracking store, and set environment variables, until the block ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"MLFLOW_TRACKING_URI": tracking_uri, **environment}.items():
+            patch.setenv(name, value)
+        registry.use_tracking(ROOT)
+        yield
+
+
+_STUB = """
+import ctypes, os, signal, time
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+
+
+{code}
+
+
+class Stub(mlflow.pyfunc.PythonModel):
+    engine = "none"
+    instruction_set = "none"
+    engine_warning = None
+    budget_tokens = 512
+
+    def row_cost(self, n_tokens):
+        return n_tokens
+
+    def predict(self, context, model_input, params=None):
+        return pd.DataFrame(self.predict_columns(model_input["text"].tolist()))
+
+    def predict_columns(self, texts):
+        meet([text for text in texts if isinstance(text, str)])
+        is_text = [isinstance(text, str) for text in texts]
+        return {{
+            "label": ["positive" if found else None for found in is_text],
+            "score": [0.75 if found else None for found in is_text],
+            "n_tokens": [2 + len(str(text)) // 4 for text in texts],
+            "truncated": [False for found in is_text],
+            "stage": ["encoder" if found else None for found in is_text],
+            "reject_reason": [None if found else "not_text" for found in is_text],
+        }}
+
+
+mlflow.models.set_model(Stub())
+"""
+
+
+def save_stub_model(folder: Path, code: str) -> str:
+    """Save an unregistered model that labels every text positive, and return its path.
+
+    `code` defines `meet(texts)`, which is called before each answer and may fail, sleep or end the process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stub.py").write_text(_STUB.format(code=code))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow prefers type hints, which check every element
+        registry.import_mlflow().pyfunc.save_model(
+            folder / "model",
+            python_model=str(folder / "stub.py"),
+            pip_requirements=["pandas"],
+            model_config={"engine": "none", "threads": 1, "device": "cpu", "cascade": "off"},
+        )
+    return str(folder / "model")
+
+
+def make_manifest(sequence: int, scored_rows: int = 1, rejected_rows: int = 1, **overrides: Any) -> Manifest:
+    """Return a manifest of a batch that took a file of its own."""
+    taken = {
+        **{"path": f"/in/{sequence}.parquet", "size_bytes": 1, "modified_ns": 1, "footer_digest": "x"},
+        **{"rows": scored_rows + rejected_rows, "start_row": 0, "stop_row": scored_rows + rejected_rows},
+    }
+    values: dict[str, Any] = {
+        "sequence": sequence,
+        "consumption": Consumption((taken,), "review_id", "text", "m-1"),
+        "model_uri": "models:/sentiment/3",
+        "model_version": "3",
+        "scored_at": "2026-01-31T02:00:00+00:00",
+        "input_rows": scored_rows + rejected_rows,
+        "scored_rows": scored_rows,
+        "rejected_rows": rejected_rows,
+        "skipped_rows": {},
+        "rejected_by_reason": {schema.NULL_TEXT: rejected_rows} if rejected_rows else {},
+        "labels": {schema.POSITIVE: scored_rows},
+        "stages": {schema.ENCODER: scored_rows},
+        "id_types": ID_TYPES,
+    }
+    return Manifest(**{**values, **overrides})
+
+
+def write_part(path: Path, n: int, sequence: int = 1, first_id: int = 0) -> None:
+    """Write a Parquet file of n scored rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(
+        {
+            "review_id": [f"r{first_id + i}" for i in range(n)],
+            schema.LABEL: [schema.POSITIVE] * n,
+            schema.SCORE: [0.9] * n,
+            schema.TEXT_DIGEST: pa.array(range(n), pa.int64()),
+            schema.MODEL_VERSION: ["3"] * n,
+            schema.SEQUENCE: pa.array([sequence] * n, pa.int64()),
+        }
+    )
+    pq.write_table(table, path)
+
+
+def write_rejects(path: Path, n: int, sequence: int = 1, first_id: int = 0) -> None:
+    """Write a Parquet file of n rejected rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(
+        {
+            "review_id": [f"x{first_id + i}" for i in range(n)],
+            schema.REJECT_REASON: [schema.NULL_TEXT] * n,
+            schema.TEXT_DIGEST: pa.array(range(n), pa.int64()),
+            schema.MODEL_VERSION: ["3"] * n,
+            schema.SEQUENCE: pa.array([sequence] * n, pa.int64()),
+        }
+    )
+    pq.write_table(table, path)

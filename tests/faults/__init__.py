@@ -1,1 +1,0 @@
-"""What the store and the job promise, tried under faults: `python -m tests.faults`."""
