@@ -15,6 +15,9 @@ HOME = Path(__file__).resolve().parents[1]
 
 def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     """Set tracking, fine-tune, and give the summary."""
+    from sentiment.training.threads import share_cores
+
+    share_cores()  # what follows imports torch
     from sentiment import registry
     from sentiment.training.finetuning import finetune
 

@@ -91,6 +91,13 @@ class FinetuneConfig:
         Literal["head", "head_tail"],
         Field(description="what is kept of a longer review: its beginning, or a quarter of it and its end"),
     ] = "head"
+    augment: Annotated[
+        bool,
+        Field(description="vary some training texts: a slip in a word, a number of stars at the end"),
+    ] = False
+    freeze_embeddings: Annotated[
+        bool, Field(description="train no word embeddings: half of a small encoder, and dear on a CPU")
+    ] = False
     cascade: Annotated[
         Literal["off", "auto"],
         Field(description="auto: a linear stage decides the reviews it is sure of, if validation allows"),

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,12 +13,14 @@ from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..signatures import check_signing_key
 from .acceleration import accelerate
+from .augmentation import augment
 from .cascade import CascadeChoice
 from .datasets import DataReport, LabelledReviews, load_labelled_reviews
 from .encoders import find_max_length, load_encoder
 from .evaluation import Baseline, Evaluation, evaluate_model, measure_baselines
 from .figures import draw_confusion_matrix, draw_learning_curve
 from .packaging import log_model, save_encoder
+from .splits import Splits
 
 Progress = Callable[[str, int, int, str], None]
 """Called with (what is being done, done, all, what is known)."""
@@ -72,7 +74,7 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
         train_started = time.monotonic()
         history = finetune_encoder(
             encoder,
-            reviews.splits,
+            _vary_train(reviews.splits, config),
             config,
             lambda done, total, note: progress("fine-tuning", done, total, note),
             lambda metrics, step: mlflow.log_metrics(dict(metrics), step=step),
@@ -111,6 +113,11 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
         train_samples_per_second=_rows_trained(history, reviews) / train_seconds,
         seconds=time.monotonic() - started,
     )
+
+
+def _vary_train(splits: Splits, config: FinetuneConfig) -> Splits:
+    """Return what the encoder trains on: scales and the linear stage come from the texts as they are."""
+    return replace(splits, train=augment(splits.train, config.seed)) if config.augment else splits
 
 
 def log_data(config: FinetuneConfig, reviews: LabelledReviews) -> None:

@@ -21,9 +21,9 @@ Progress = Callable[[int, int, str], None]
 MetricLog = Callable[[Mapping[str, float], int], None]
 """Called with metrics by name and the step they belong to."""
 
-EVALUATIONS = 8
+EVALUATIONS = 4
 """Times that a run looks at the validation set, evenly spread over its steps."""
-PATIENCE = 3
+PATIENCE = 2
 """Evaluations without a better F1 after which a run stops. More than one: the first cannot stop it."""
 _WARMUP_SHARE = 0.1
 _WEIGHT_DECAY = 0.01
@@ -41,6 +41,8 @@ def finetune_encoder(
     Returns the Trainer's log: one dict per step that it reported on, with `step` and any of `loss`,
     `eval_loss`, `eval_f1`, `eval_accuracy`. Batches are grouped by length and padded to their longest.
     """
+    if config.freeze_embeddings:
+        encoder.model.get_input_embeddings().requires_grad_(False)
     disable_progress_bars()  # the progress shown is ours
     arguments_folder = tempfile.TemporaryDirectory(prefix="sentiment-finetune-")
     with arguments_folder as folder:

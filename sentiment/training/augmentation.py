@@ -1,0 +1,58 @@
+"""Vary the training texts as people write: with misspelled words, and with a number of stars at the end."""
+
+import numpy as np
+import pandas as pd
+
+# Shares of the texts: docs/decisions/demo-recipe.md has what they bring and cost.
+MISSPELLED_SHARE = 0.2
+STARS_SHARE = 0.1
+# A shorter word becomes another word by one slip more often than a misspelled one.
+_MIN_LETTERS = 4
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# By label, 0 negative. Three stars are left out: people mean either by them.
+_STARS = (("1 star", "2 stars"), ("4 stars", "5 stars"))
+
+
+def augment(train: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return `train` (`text`, `label` 0/1) with some texts varied in place: no row comes or goes.
+
+    A text gets a slip in one word, stars that agree with its label, both or neither. A small sample has few
+    misspelled words and few stars, and an encoder trained on it takes "1 star" for praise, as "5 stars" is.
+    """
+    random = np.random.default_rng(seed)
+    texts = []
+    for text, label in zip(train["text"], train["label"], strict=True):
+        if random.random() < MISSPELLED_SHARE:
+            text = misspell(text, random)
+        if random.random() < STARS_SHARE:
+            text = add_stars(text, label, random)
+        texts.append(text)
+    return train.assign(text=texts)
+
+
+def misspell(text: str, random: np.random.Generator) -> str:
+    """Return the text with a slip in one word: a letter dropped, doubled, swapped with another, or added."""
+    words = text.split(" ")
+    candidates = [i for i, word in enumerate(words) if len(word) >= _MIN_LETTERS and word.isalpha()]
+    if not candidates:
+        return text
+    chosen = int(random.choice(candidates))
+    words[chosen] = _slip(words[chosen], random)
+    return " ".join(words)
+
+
+def add_stars(text: str, label: int, random: np.random.Generator) -> str:
+    """Return the text with 1 or 2 stars at its end if it is negative, else with 4 or 5."""
+    stars = str(random.choice(_STARS[label]))
+    if random.random() < 0.5:
+        return f"{text.rstrip(' .')}, {stars}."
+    return f"{text.rstrip()} {stars}."
+
+
+def _slip(word: str, random: np.random.Generator) -> str:
+    at = int(random.integers(1, len(word) - 1))
+    before, letter, after = word[:at], word[at], word[at + 1 :]
+    extra = str(random.choice(list(_LETTERS)))
+    swapped = before[:-1] + letter + before[-1] + after
+    slips = (before + after, before + letter + letter + after, swapped, before + extra + letter + after)
+    return slips[int(random.integers(len(slips)))]
