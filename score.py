@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sentiment import loading, registry, schema
+from sentiment import schema
 from sentiment.config import DEFAULT_MODEL_URI, ServeConfig
 from sentiment.errors import MissingInputError, SentimentError
-from sentiment.predictions import Prediction, list_predictions
+from sentiment.models import loading, registry
+from sentiment.models.predictions import Prediction, list_predictions
 
 DEFAULT_SENTENCE = "The battery lasts all week, and the screen is a joy to read on."
 
@@ -68,7 +69,7 @@ def _get_model() -> loading.LoadedModel:
 
 
 def _predict(texts: list[Any]) -> list[Prediction]:
-    from sentiment.monitoring.capture import capture_predictions
+    from sentiment.domino.capture import capture_predictions
 
     model = _get_model()
     predictions = list_predictions(model, texts)

@@ -18,7 +18,7 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     from sentiment.training.threads import share_cores
 
     share_cores()  # what follows imports torch
-    from sentiment import registry
+    from sentiment.models import registry
     from sentiment.training.finetuning import finetune
 
     registry.use_tracking(HOME)

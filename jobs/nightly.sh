@@ -48,5 +48,5 @@ export SPARK_SUBMIT_OPTS="$jvm_options${SPARK_SUBMIT_OPTS:+ $SPARK_SUBMIT_OPTS}"
 spark-submit jobs/score_reviews.py --input "$input" --output "$output" "$@" --summary "$summary"
 
 # The scores are published by now: a dashboard without figures is no reason to call the run failed.
-python3 -m sentiment.monitoring.dominostats "$summary" "$stats" ||
+python3 -m sentiment.domino.job_statistics "$summary" "$stats" ||
   echo "warning: the reviews are scored, but $stats could not be written" >&2

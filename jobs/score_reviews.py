@@ -26,15 +26,16 @@ HOME = Path(__file__).resolve().parents[1]
 
 def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
     """Set tracking, score, and give the summary."""
-    from sentiment.tables.paths import check_apart
-    from sentiment.tables.store import open_store, peek_store
+    from sentiment.tables.input.paths import check_apart
+    from sentiment.tables.store.folder import open_store, peek_store
 
     check_apart(config.input, config.output)
     with (peek_store if config.dry_run else open_store)(config.output) as store:
         # Behind the lock: who is refused leaves at once, without the second that these take to import.
-        from sentiment import registry, sample
+        from sentiment.models import registry
         from sentiment.tables.runs import run_scoring
         from sentiment.tables.session import build_session
+        from sentiment.training.data import sample
 
         registry.use_tracking(HOME)
         if config.input == sample.SAMPLE:

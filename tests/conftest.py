@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sentiment import registry
+from sentiment.models import registry
 from tests.factories import ROOT, TinyModel, make_tiny_encoder, make_tiny_model, using_store
 
 SHARED_DATA = ROOT.parent / "shared" / "data"

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment import registry, schema
-from sentiment.tables.manifests import Consumption, Manifest
+from sentiment import schema
+from sentiment.models import registry
+from sentiment.tables.store.manifests import Consumption, Manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 CANARY = "Zanzibar-Quince-Canary"  # a text that must not be seen in logs, answers or consoles

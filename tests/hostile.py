@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import yaml
 
-from sentiment import registry
+from sentiment.models import registry
 
 
 class Bomb:

@@ -50,11 +50,11 @@ def open_spark(trial: Trial, cascade: str = "off") -> Iterator[Pass]:
     The first run, over a few reviews, belongs to the start and leaves its summary in the cache, the last
     pass its own and the seconds of its tasks.
     """
-    from sentiment import registry
     from sentiment.config import ScoreConfig
+    from sentiment.models import registry
     from sentiment.tables.runs import run_scoring
     from sentiment.tables.session import build_session
-    from sentiment.tables.store import open_store
+    from sentiment.tables.store.folder import open_store
 
     registry.use_tracking(trial.cache)
     limit_cores(CORES)

@@ -60,7 +60,7 @@ def _score_all(model: Path, texts: list[str], engine: str, rows_per_call: int, s
 
 def _score(model: Path, texts: list[str], engine: str, rows_per_call: int, seconds: float) -> np.ndarray:
     """Score by the encoder of the MLflow model as it is packaged, until the time is over."""
-    from sentiment.predictions import predict_each
+    from sentiment.models.predictions import predict_each
     from sentiment.training.evaluation import positive_probabilities
 
     loaded = load_model(model, engine=engine, threads=1, cascade="off")

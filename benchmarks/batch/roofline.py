@@ -132,7 +132,7 @@ def _load_onnxruntime(shape: EncoderShape) -> Iterator[Product]:
 
 def _load_openvino(shape: EncoderShape) -> Iterator[Product]:
     """Yield a chain of all products by OpenVINO: uint8 by int8 weights, requantised to uint8."""
-    from sentiment.inference.graph import import_openvino
+    from sentiment.inference.engines.openvino import import_openvino
 
     openvino = import_openvino()
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}

@@ -39,7 +39,7 @@ def load_texts() -> list[str]:
     if dated.exists():
         texts = pq.read_table(dated, columns=["text"])["text"].to_pylist()
     else:
-        from sentiment.sample import load_sample
+        from sentiment.training.data.sample import load_sample
 
         texts = load_sample()["text"].tolist()
     return list(dict.fromkeys(text for text in texts if text and not text.isspace()))
@@ -48,7 +48,7 @@ def load_texts() -> list[str]:
 def load_labelled(name: str) -> pd.DataFrame:
     """Return `review_id`, `text` (title and text) and `label` of a set, or of the sample without it."""
     if not (_DATA / f"{name}.parquet").exists():
-        from sentiment.sample import load_sample
+        from sentiment.training.data.sample import load_sample
 
         sample = load_sample()
         return sample[sample["label"].notna()][["review_id", "text", "label"]].reset_index(drop=True)

@@ -25,12 +25,14 @@ def package(encoder: Path, cache: Path) -> Path:
         return encoder.parents[1]
     log = cache / "logs" / "packaging.log"
     build = lambda target: run_apart(log, _package, encoder, target)  # noqa: E731
-    return keep(cache, "ours", encoder, build, _digest_code("inference/*.py", "training/export.py")) / "model"
+    return (
+        keep(cache, "ours", encoder, build, _digest_code("inference/**/*.py", "training/export.py")) / "model"
+    )
 
 
 def find_champion() -> Path:
     """Return the folder of the model that has the alias champion: the demo's, or a later one."""
-    from sentiment import registry
+    from sentiment.models import registry
 
     registry.use_tracking(ROOT)
     return registry.resolve_model("models:/sentiment@champion").folder
@@ -38,7 +40,7 @@ def find_champion() -> Path:
 
 def load_model(model: str | Path, **options: Any) -> Any:
     """Load a model by its URI, or from a folder, which has no record to be verified with."""
-    from sentiment import loading, registry
+    from sentiment.models import loading, registry
 
     with tempfile.TemporaryDirectory() as home:  # two processes that set up one store would meet
         registry.use_tracking(Path(home))
@@ -49,10 +51,10 @@ def load_model(model: str | Path, **options: Any) -> Any:
 
 def register(model: Path, folder: Path) -> tuple[str, str]:
     """Return tracking URI and model URI of a registry in which the model is a version, its files recorded."""
-    from sentiment import registry
+    from sentiment.models import registry
 
     place = hashlib.sha256(str(model).encode()).hexdigest()[:8]
-    database = folder / f"registry-{place}-{_digest_code('registry.py', 'integrity.py')[:8]}.db"
+    database = folder / f"registry-{place}-{_digest_code('models/registry.py', 'models/integrity.py')[:8]}.db"
     if not database.exists():
         partial = database.with_suffix(f".{os.getpid()}")
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{partial}"
@@ -69,11 +71,11 @@ def _package(encoder: Path, target: Path) -> None:
     """Write the MLflow model to `target`."""
     from transformers import AutoConfig
 
-    from sentiment import registry
     from sentiment.config import FinetuneConfig
-    from sentiment.inference.graph import INT8_STATIC
+    from sentiment.inference.engines.openvino import INT8_STATIC
     from sentiment.inference.settings import Settings, save_settings
     from sentiment.inference.tokenization import Tokenizer
+    from sentiment.models import registry
     from sentiment.training.export import export_graph, export_static_graph
     from sentiment.training.packaging import log_model
 
@@ -100,6 +102,10 @@ def _package(encoder: Path, target: Path) -> None:
 def _digest_code(*patterns: str) -> str:
     """Return a digest of the code whose change makes what was made before stale."""
     digest = hashlib.sha256()
-    for file in sorted(file for pattern in patterns for file in (ROOT / "sentiment").glob(pattern)):
-        digest.update(file.read_bytes())
+    for pattern in patterns:
+        files = sorted((ROOT / "sentiment").glob(pattern))
+        if not files:
+            raise FileNotFoundError(f"no file sentiment/{pattern}: name the code that makes the model")
+        for file in files:
+            digest.update(file.read_bytes())
     return digest.hexdigest()

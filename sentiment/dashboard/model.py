@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import loading, predictions, registry
+from ..models import loading, predictions, registry
 
 CHUNK_ROWS = 128
 """Reviews per call of the model: after each one, the page moves its progress bar."""

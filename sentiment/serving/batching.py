@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from .. import schema
-from ..predictions import Prediction
+from ..models.predictions import Prediction
 from .fairness import FairQueue, Item
 
 Model = TypeVar("Model")

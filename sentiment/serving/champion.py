@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import loading, registry, schema
+from .. import schema
 from ..errors import ModelError, ModelLoadError
-from ..predictions import list_predictions
+from ..models import loading, registry
+from ..models.predictions import list_predictions
 from .payloads import InvocationsBody
 
 _EXAMPLE_FILE = "serving_input_example.json"

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 import sentiment
 
 from .. import schema
-from ..registry import import_mlflow
+from ..models.registry import import_mlflow
 from . import payloads
 from .batching import Answer
 from .champion import ServedModel

@@ -14,9 +14,9 @@ import limits
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .. import loading, registry
 from ..config import ServeConfig
 from ..errors import ConfigError
+from ..models import loading, registry
 from .champion import Champion, ServedModel, load_served_model
 from .guard import Guard
 from .logs import log_event, start_logging

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config import ServeConfig
 from ..errors import SentimentError
-from ..predictions import Prediction, list_predictions
+from ..models.predictions import Prediction, list_predictions
 from .batching import Answer, MicroBatcher, OverloadedError
 from .champion import Champion, ServedModel
 from .logs import describe, log_event

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import MissingInputError, SentimentError
-from .compaction import compact
-from .store import Batch, Store, find_folder, open_store
-from .verification import find_damage
+from .store.compaction import compact
+from .store.folder import Batch, Store, find_folder, open_store
+from .store.verification import find_damage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

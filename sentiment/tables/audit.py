@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from .. import schema
 from ..errors import HeldBatchError, StoreError
 from .selection import SKIP_REASON
-from .store import REJECTED
+from .store.folder import REJECTED
 
 # Columns of the published files, after the id columns.
 SCORED_COLUMNS = (

@@ -8,11 +8,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from .. import schema
 from .history import KEY, find_outcomes
-from .manifests import Consumption
+from .input.reviews import read_reviews
 from .planning import Slice, count_rows, cut_chunks, describe, find_left_repeats
 from .plans import Plan
-from .reviews import read_reviews
 from .selection import Past, find_repeated, identify, keep_repeated, leave_repeated
+from .store.manifests import Consumption
 
 
 @dataclass(frozen=True)

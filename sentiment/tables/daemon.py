@@ -9,7 +9,7 @@ import contextlib
 
 from pyspark.daemon import manager
 
-from .. import registry
+from ..models import registry
 from . import worker  # noqa: F401  imports pandas
 
 
@@ -20,7 +20,8 @@ def preload() -> None:
     """
     registry.import_mlflow().pyfunc.PyFuncModel  # noqa: B018
     with contextlib.suppress(ModuleNotFoundError):
-        from ..inference import graph, tokenization  # noqa: F401  tokenizers
+        from ..inference import tokenization  # noqa: F401  tokenizers
+        from ..inference.engines import openvino as graph
 
         graph.import_openvino()
 

@@ -7,10 +7,10 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from .. import schema
-from .manifests import Manifest
-from .reviews import column
-from .scores import ALL, LATEST, choose_batches, has_no_scores
-from .store import REJECTED, Batch, Store, find_folder
+from .input.reviews import column
+from .store.folder import REJECTED, Batch, Store, find_folder
+from .store.manifests import Manifest
+from .store.scores import ALL, LATEST, choose_batches, has_no_scores
 
 KEY = "_key"
 _PAIR = (KEY, schema.TEXT_DIGEST)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from ..errors import SchemaMismatchError
-from .files import FileIdentity, InputFile
-from .inspection import ReviewTable
-from .manifests import Consumption, Manifest, Window
-from .store import BatchId
+from .input.files import FileIdentity, InputFile
+from .input.inspection import ReviewTable
+from .store.folder import BatchId
+from .store.manifests import Consumption, Manifest, Window
 
 # The store's newest text for this id is identical.
 KNOWN = "known"

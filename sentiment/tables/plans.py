@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from .. import loading, registry
 from ..config import ScoreConfig
-from .files import BadFile
-from .inspection import ReviewTable, check_columns, find_damaged, inspect_reviews
-from .manifests import Window
+from ..models import loading, registry
+from .input.files import BadFile
+from .input.inspection import ReviewTable, check_columns, find_damaged, inspect_reviews
 from .planning import Request, Slice, check_id_types, find_pending, limit_rows
 from .scoring import Progress
-from .store import Batch, Store
+from .store.folder import Batch, Store
+from .store.manifests import Window
 
 
 @dataclass(frozen=True)

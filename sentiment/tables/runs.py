@@ -13,7 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from .. import registry, schema
+from .. import schema
 from ..config import ScoreConfig
 from ..errors import (
     ModelError,
@@ -23,25 +23,18 @@ from ..errors import (
     StoreError,
     UnreadableFileError,
 )
-from .audit import (
-    REJECTED_COLUMNS,
-    SCORED_COLUMNS,
-    Counts,
-    audit,
-    audit_files,
-    check_rejects,
-    count_rows,
-)
+from ..models import registry
+from .audit import REJECTED_COLUMNS, SCORED_COLUMNS, Counts, audit, audit_files, check_rejects, count_rows
 from .chunks import Chunk, make_chunks
-from .manifests import Manifest
-from .paths import check_apart
+from .input.paths import check_apart
+from .input.reviews import column, find_unreadable
 from .planning import count_rows as count_slices
 from .planning import name_batch, skip_rows
 from .plans import Plan, make_plan
-from .reviews import column, find_unreadable
 from .scoring import Progress, Stamp, score_reviews, show_rows
 from .selection import SKIP_REASON, settle_duplicates, spread_rows
-from .store import MAX_FILE_ROWS, REJECTED, Batch, Store
+from .store.folder import MAX_FILE_ROWS, REJECTED, Batch, Store
+from .store.manifests import Manifest
 from .summary import Outcome, RunSummary, check_bad_files, summarise
 from .worker import FetchFrom, ModelPlace, WorkerCensus
 

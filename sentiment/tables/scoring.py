@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 
 from .. import schema
-from .reviews import column
+from .input.reviews import column
 from .selection import EARLY_REASON, SKIP_REASON
 from .worker import PREDICTION_TYPE, ModelPlace, WorkerCensus, make_scorer
 

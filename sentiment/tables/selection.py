@@ -7,8 +7,8 @@ from pyspark.sql import functions as F
 
 from .. import schema
 from .history import KEY, make_key
+from .input.reviews import IS_OUTSIDE, column
 from .planning import ELSEWHERE, KNOWN, REPEATED, SUPERSEDED, WAITING
-from .reviews import IS_OUTSIDE, column
 
 SKIP_REASON = "_skip_reason"
 EARLY_REASON = "_early_reason"

@@ -9,7 +9,7 @@ from ..errors import BadFilesError
 from .audit import Counts
 from .planning import KNOWN, REPEATED, SUPERSEDED, WAITING, count_rows, find_pending
 from .plans import Plan
-from .store import Batch, find_folder
+from .store.folder import Batch, find_folder
 from .worker import ModelLoad, WorkerCensus, WorkerEngine
 
 

@@ -17,10 +17,10 @@ import pandas as pd
 from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles, TaskContext
 
 from .. import schema
-from ..integrity import Stamp, check_files, check_shape, dump_record
-from ..loading import LoadedModel, load_checked, silence_engine_warning
-from ..predictions import predict_each
-from ..registry import fetch_model
+from ..models.integrity import Stamp, check_files, check_shape, dump_record
+from ..models.loading import LoadedModel, load_checked, silence_engine_warning
+from ..models.predictions import predict_each
+from ..models.registry import fetch_model
 
 PREDICTION_TYPE = ", ".join(f"{name} {kind}" for name, kind in schema.PREDICTION_TYPES.items())
 

@@ -4,18 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import registry, schema
+from .. import schema
 from ..config import FinetuneConfig
 from ..inference.engines import AUTO
 from ..inference.linear import LINEAR_FILE
 from ..inference.predictor import OFF, Predictor
 from ..inference.settings import Settings, load_settings
+from ..models import registry
 from .cascade import CascadeChoice, choose_threshold, train_linear
+from .data.splits import Splits
 from .evaluation import positive_probabilities
 from .figures import draw_cascade_curve, draw_length_curve
 from .lengths import measure_lengths
 from .quantization import EngineComparison, pick_calibration, pick_gate_reviews, quantize
-from .splits import Splits
 
 Progress = Callable[[str, int, int, str], None]
 

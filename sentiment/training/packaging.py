@@ -17,15 +17,15 @@ from packaging.requirements import Requirement
 import sentiment
 
 from .. import schema
-from ..carried import PACKAGE_PREFIX
 from ..config import FinetuneConfig
 from ..inference.engines import AUTO, REFERENCE
 from ..inference.pyfunc import ENCODER_ARTIFACT, UNNAMED
 from ..inference.rejects import MAX_TEXT_CHARS
 from ..inference.settings import Settings, load_settings, save_settings
 from ..inference.tokenization import HEAD, cut_tokenizer
-from ..integrity import make_record
-from ..registry import TEXT_COL_KEY, import_mlflow, record_model
+from ..models.carried import PACKAGE_PREFIX
+from ..models.integrity import make_record
+from ..models.registry import TEXT_COL_KEY, import_mlflow, record_model
 from .encoders import Encoder
 
 MODEL_NAME = "model"

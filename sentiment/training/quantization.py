@@ -17,7 +17,7 @@ from ..inference.engines import (
     run_engine,
     run_minibatches,
 )
-from ..inference.graph import F32, GRAPH_FILE, INT8, INT8_STATIC, STATIC_GRAPH_FILE
+from ..inference.engines.openvino import F32, GRAPH_FILE, INT8, INT8_STATIC, STATIC_GRAPH_FILE
 from ..inference.processor import SATURATING, find_processor
 from ..inference.selfcheck import Deviation, make_self_check, save_self_check
 from ..inference.settings import load_settings, save_settings

@@ -13,8 +13,8 @@ from datasets import Dataset, Features, Sequence, Value, disable_progress_bars
 from sklearn.metrics import accuracy_score, f1_score
 
 from ..config import FinetuneConfig
+from .data.splits import Splits
 from .encoders import Encoder
-from .splits import Splits
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, all steps, what is known)."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment import registry
 from sentiment.errors import ModelError
+from sentiment.models import registry
 from tests.factories import TOKEN, TinyModel
 from tests.hostile import HOSTILE, damage_version, register_copy
 from tests.servers import Server, StartError, start_server

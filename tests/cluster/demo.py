@@ -24,7 +24,7 @@ from rich.console import Console
 
 from sentiment import schema
 from sentiment.cli import make_table
-from sentiment.tables.scores import load_scores
+from sentiment.tables.store.scores import load_scores
 from tests.factories import ROOT, SHORT_RUNS, make_reviews, make_tiny_model
 
 from .standalone import HOST, Cluster, start_cluster

@@ -49,7 +49,7 @@ class MainJob:
 @pytest.fixture(scope="session")
 def main_job(tmp_path_factory: pytest.TempPathFactory) -> MainJob:
     """minilm, fine-tuned on the sample as the demo does, has scored all of it in Spark."""
-    from sentiment.sample import load_sample
+    from sentiment.training.data.sample import load_sample
 
     folder = tmp_path_factory.mktemp("main-job")
     tracking_uri = f"sqlite:///{folder / 'mlflow.db'}"

@@ -103,7 +103,7 @@ def test_mlflows_own_udf_equals_the_job(main_job, tmp_path):
     script.write_text(
         "import sys, mlflow\n"
         "from pyspark.sql import SparkSession\n"
-        "from sentiment.sample import load_sample\n"
+        "from sentiment.training.data.sample import load_sample\n"
         "spark = SparkSession.builder.master('local[2]').config('spark.ui.enabled', 'false').getOrCreate()\n"
         "reviews = spark.createDataFrame(load_sample()[['review_id', 'text']].head(200))\n"
         "predict = mlflow.pyfunc.spark_udf(spark, 'models:/sentiment@champion', env_manager='local',\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sentiment import registry
+from sentiment.models import registry
 from tests.e2e.conftest import run_python
 from tests.factories import CANARY, ROOT, make_reviews
 from tests.hostile import damage_version, register_copy

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment import loading, registry
 from sentiment.inference.processor import find_processor
+from sentiment.models import loading, registry
 from sentiment.serving.champion import load_served_model
 from tests.e2e.conftest import BIN, run_command, run_python
 from tests.factories import ROOT, make_reviews

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment.tables.manifests import MANIFEST, load_manifest
+from sentiment.tables.store.manifests import MANIFEST, load_manifest
 from tests.factories import make_reviews
 
 from .tables import Ended, read_rejects

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment import registry
 from sentiment.config import FinetuneConfig
 from sentiment.errors import SentimentError
+from sentiment.models import registry
 from sentiment.tables.history import read_scores
-from sentiment.tables.scores import ALL, LATEST, load_scores
-from sentiment.tables.store import Store
+from sentiment.tables.store.folder import Store
+from sentiment.tables.store.scores import ALL, LATEST, load_scores
 from tests.factories import TinyModel, make_reviews, make_tiny_encoder
 
 from .conftest import NOW

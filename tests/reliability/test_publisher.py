@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentiment.errors import SentimentError, StoreError
-from sentiment.tables.store import REJECTED, BatchId, Store, digest_file, open_store
+from sentiment.tables.store.folder import REJECTED, BatchId, Store, digest_file, open_store
 from tests.factories import make_manifest, write_part, write_rejects
 
 pytestmark = [

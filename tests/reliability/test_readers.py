@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sentiment.tables.store import REJECTED, BatchId, open_store
+from sentiment.tables.store.folder import REJECTED, BatchId, open_store
 from tests.factories import make_manifest, write_part, write_rejects
 
 pytestmark = [

@@ -8,9 +8,9 @@ from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from sentiment.tables.inspection import check_columns, inspect_reviews
+from sentiment.tables.input.inspection import check_columns, inspect_reviews
+from sentiment.tables.input.reviews import IS_OUTSIDE, read_reviews
 from sentiment.tables.planning import Slice
-from sentiment.tables.reviews import IS_OUTSIDE, read_reviews
 from sentiment.tables.selection import Past, identify, spread_rows
 from tests.factories import make_reviews
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment import loading, registry, schema
+from sentiment import schema
 from sentiment.config import ScoreConfig
 from sentiment.errors import (
     ConfigError,
@@ -25,10 +25,11 @@ from sentiment.errors import (
     StoreLockedError,
 )
 from sentiment.inference.settings import load_settings
-from sentiment.predictions import predict_each
+from sentiment.models import loading, registry
+from sentiment.models.predictions import predict_each
 from sentiment.tables import chunks, runs, selection
 from sentiment.tables.runs import run_scoring
-from sentiment.tables.store import open_store
+from sentiment.tables.store.folder import open_store
 from tests.factories import make_reviews
 
 NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)

@@ -6,9 +6,10 @@ import mlflow
 import pytest
 
 import score
-from sentiment import registry, schema
+from sentiment import schema
 from sentiment.dashboard import model as dashboard
 from sentiment.inference.predictor import Predictor
+from sentiment.models import registry
 
 LONG = "good " * 200_001
 DOORS = {

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
 
+from sentiment.training.data.splits import Splits, describe_splits
 from sentiment.training.encoders import count_tokens, load_encoder
 from sentiment.training.evaluation import Evaluation, tabulate_labels
 from sentiment.training.figures import draw_text_lengths
-from sentiment.training.splits import Splits, describe_splits
 
 
 def make_frame(*texts: str, groups: list[str] | None = None) -> pd.DataFrame:

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment import loading, registry, schema
+from sentiment import schema
 from sentiment.dashboard import model
 from sentiment.dashboard.wording import escape_markdown
 from sentiment.errors import ModelError, ModelNotFoundError
+from sentiment.models import loading, registry
 from tests.standins import StandIn
 
 streamlit = pytest.importorskip("streamlit")
@@ -343,7 +344,7 @@ def test_the_dashboard_reaches_a_model_through_the_registry_alone():
     code = "import sys, sentiment.dashboard.file_tab, sentiment.dashboard.app; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "sentiment.registry" in loaded
+    assert "sentiment.models.registry" in loaded
     forbidden = {
         "torch",
         "pyspark",

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from sentiment import registry, schema
+from sentiment import schema
 from sentiment.config import ServeConfig
 from sentiment.errors import ConfigError, ModelLoadError
+from sentiment.models import registry
 from sentiment.serving.champion import Champion
 from sentiment.serving.logs import LOGGER
 from sentiment.serving.problems import KINDS

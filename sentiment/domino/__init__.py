@@ -1,0 +1,1 @@
+"""Write what only Domino needs: job statistics and captured predictions."""

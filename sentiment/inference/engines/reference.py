@@ -1,0 +1,69 @@
+"""The encoder as transformers defines it: what the other engines are measured against."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..minibatches import pad_rows
+
+
+class ReferenceEngine:
+    """The encoder in torch, float32: right by definition, slow on a CPU.
+
+    `threads` is the number of cores a CPU step may use; 0 leaves torch's own choice, which follows
+    OMP_NUM_THREADS. `device` is torch's name of where to compute.
+    """
+
+    name = "reference"
+    budget_tokens = 4096
+    is_packed = False
+    step_tokens = 1
+
+    def __init__(self, folder: Path, threads: int = 0, device: str = "cpu") -> None:
+        import torch
+
+        if threads > 0:
+            torch.set_num_threads(threads)
+        self._device = torch.device(device)
+        self._model = load_classifier(folder).to(self._device)
+        self._pad_id: int = self._model.config.pad_token_id or 0
+
+    def classify(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        import torch
+
+        ids, mask = pad_rows(rows, self._pad_id)
+        with torch.inference_mode():
+            logits = self._model(
+                input_ids=torch.from_numpy(ids).to(self._device),
+                attention_mask=torch.from_numpy(mask).to(self._device),
+            ).logits
+            probabilities: np.ndarray = torch.softmax(logits.double(), dim=-1).cpu().numpy()
+        return probabilities
+
+
+def load_classifier(folder: Path, **options: Any) -> Any:
+    """The fine-tuned classifier of a model folder as a float32 transformers model, for inference.
+
+    `options` are further ones of transformers' `from_pretrained`.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    had_progress_bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # every worker would draw one
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            **options,
+        )
+    finally:
+        if had_progress_bar:
+            logging.enable_progress_bar()
+    return model.eval()

@@ -1,0 +1,59 @@
+"""Models that earlier versions of this project logged: they load and score as ever."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import schema
+from .carried import PACKAGE_PREFIX
+from .registry import import_mlflow
+
+_BUDGET_TOKENS = 512
+_STEP_TOKENS = 32
+
+
+def is_earlier(folder: Path) -> bool:
+    """Return whether this project logged the model in `folder` before models took `max_text_chars`."""
+    flavor = import_mlflow().models.Model.load(str(folder)).flavors["python_function"]
+    is_ours = any((folder / "code").glob(f"{PACKAGE_PREFIX}*"))
+    return is_ours and "max_text_chars" not in (flavor.get("config") or {})
+
+
+class EarlierModel:
+    """Offer `loading.LoadedModel` for a model whose own code does not.
+
+    The only place that guesses: the oldest models do not say their mini-batch, padding or engine. The cost of
+    a row is then that of this version's engines, which changes who waits for whom and no prediction. A text
+    above `max_text_chars` (None: the default) is kept from the model, which does not know the rule.
+    """
+
+    def __init__(self, pyfunc: Any, python_model: object, max_text_chars: int | None) -> None:
+        # Imported here: a process whose model is of this version needs none of it.
+        from ..inference import minibatches, rejects
+
+        self.instruction_set = "unknown"
+        self.engine_warning = None
+        self.engine = str(getattr(python_model, "engine", "unknown"))
+        self.budget_tokens = int(getattr(python_model, "budget_tokens", _BUDGET_TOKENS))
+        self._step_tokens = int(getattr(python_model, "step_tokens", _STEP_TOKENS))
+        self._round_up = minibatches.round_up
+        self._max_text_chars = max_text_chars or rejects.MAX_TEXT_CHARS
+        self._find_reasons = rejects.find_reject_reasons
+        self._pyfunc = pyfunc
+
+    def row_cost(self, n_tokens: int) -> int:
+        """Return what a row of `n_tokens` tokens takes of the budget, about."""
+        return int(self._round_up(np.array(n_tokens), self._step_tokens))
+
+    def predict_columns(self, values: Sequence[Any]) -> Mapping[str, list[Any]]:
+        """Return the model's predictions of `values`, a list per column, too long texts rejected."""
+        reasons = self._find_reasons(values, self._max_text_chars)
+        is_too_long = [reason == schema.TOO_LONG_TEXT for reason in reasons]
+        # A null in its place keeps the rows in order and costs the model nothing.
+        shown = [None if is_hidden else v for v, is_hidden in zip(values, is_too_long, strict=True)]
+        found = self._pyfunc.predict(pd.DataFrame({schema.TEXT: pd.Series(shown, dtype=object)}))
+        found.loc[is_too_long, schema.REJECT_REASON] = schema.TOO_LONG_TEXT
+        return {str(name): found[name].tolist() for name in found.columns}

@@ -1,0 +1,173 @@
+"""From a model in the registry to one that answers: its files checked, its code imported as recorded."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from ..errors import ModelIntegrityError, ModelLoadError
+from . import earlier, integrity, signatures
+from .carried import importing_recorded
+from .registry import ModelReference, import_mlflow, resolve_model
+from .requirements import REQUIREMENTS_FILE, find_mismatches
+
+ALLOW_UNVERIFIED_VARIABLE = "SENTIMENT_ALLOW_UNVERIFIED"
+VERIFY_KEY_VARIABLE = "SENTIMENT_VERIFY_KEY"
+# Models log under this name (`inference.engines`), whatever the package is called that they carry.
+MODEL_LOGGER = "sentiment.model"
+
+_OFFERED = ("engine", "instruction_set", "engine_warning", "budget_tokens", "row_cost", "predict_columns")
+
+_log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class LoadedModel(Protocol):
+    """Offer what the table, the service, the app and a single call need of a model.
+
+    A model that this project logs offers it itself (`inference.pyfunc.SentimentModel`), one of an earlier
+    version through `earlier.EarlierModel`.
+    """
+
+    @property
+    def engine(self) -> str:
+        """Return the name of the engine that runs, such as `int8` or `gpu`."""
+        ...
+
+    @property
+    def instruction_set(self) -> str:
+        """Return the instruction set that the engine runs on, such as `amx`, `avx2` or `cuda`."""
+        ...
+
+    @property
+    def engine_warning(self) -> str | None:
+        """Return why a faster engine of the model does not run in this process; None if the best one does."""
+        ...
+
+    @property
+    def budget_tokens(self) -> int:
+        """Return the tokens of a mini-batch that suits the engine, padding included."""
+        ...
+
+    def row_cost(self, n_tokens: int) -> int:
+        """Return what a row of `n_tokens` tokens takes of the budget: with its padding, if it is padded."""
+        ...
+
+    def predict_columns(self, values: Sequence[Any]) -> Mapping[str, list[Any]]:
+        """Return `schema.PREDICTION_COLUMNS` of values of any type: a list per column, a row per value."""
+        ...
+
+
+def check_model(
+    reference: ModelReference, allow_unverified: bool = False, verify_key: str | Path | None = None
+) -> None:
+    """Raise ModelIntegrityError unless the model's files are safe to load; nothing of them is imported.
+
+    They must have the shape of every model (`integrity.check_shape`); be those that the registry recorded,
+    where only the absence of a record can be allowed; and be signed by `verify_key`, a public key's PEM
+    file, if there is one. Raises ConfigError for a key that cannot be used.
+    """
+    _check_unsigned(reference, allow_unverified)
+    if verify_key:
+        signatures.check_signature(reference.folder, reference.signature, Path(verify_key))
+
+
+def load_model(
+    model: str | Path | ModelReference,
+    options: Mapping[str, Any] | None = None,
+    allow_unverified: bool = False,
+    verify_key: str | Path | None = None,
+) -> LoadedModel:
+    """Check a pyfunc (`check_model`) and load it.
+
+    `options` override its model config (`engine`, `cascade`, `device`, `threads`, `max_text_chars`, …).
+    Raises ModelNotFoundError if there is none, ModelIntegrityError if it must not be loaded, ModelLoadError
+    if it cannot be loaded in this process or is no sentiment model.
+    """
+    reference = model if isinstance(model, ModelReference) else resolve_model(str(model))
+    check_model(reference, allow_unverified, verify_key)
+    return load_checked(reference.folder, reference.files, options)
+
+
+def load_checked(
+    folder: Path, files: Mapping[str, str] | None, options: Mapping[str, Any] | None = None
+) -> LoadedModel:
+    """Load a model whose files were checked just now; `files` is their record, None if there is none.
+
+    Each module of a recorded model is compared once more as it is imported. Libraries of other versions than
+    the model was logged with are a warning. Raises ModelLoadError or ModelIntegrityError.
+    """
+    mlflow = import_mlflow()
+    if mismatches := find_mismatches(folder):
+        _log.warning(
+            "the model at %s was logged with other versions than are installed here: %s", folder, mismatches
+        )
+    told = dict(options or {})
+    is_earlier = earlier.is_earlier(folder)
+    # MLflow would leave out what an earlier model does not know, with a warning.
+    max_text_chars = told.pop("max_text_chars", None) if is_earlier else None
+    guard = contextlib.nullcontext(folder) if files is None else importing_recorded(folder, files)
+    try:
+        with guard as place:
+            pyfunc = mlflow.pyfunc.load_model(str(place), suppress_warnings=True, model_config=told or None)
+            python_model = pyfunc.unwrap_python_model()
+    except ModelIntegrityError:
+        raise
+    # Loading runs the model's own code, which may raise anything; all of it means one thing here.
+    except Exception as error:
+        if refusal := _find_cause(error, ModelIntegrityError):
+            raise refusal from error
+        raise ModelLoadError(
+            f"the model at {str(folder)!r} could not be loaded: {type(error).__name__}: {error}; "
+            f"its requirements are in {REQUIREMENTS_FILE} beside it"
+        ) from error
+    if is_earlier:
+        return earlier.EarlierModel(pyfunc, python_model, max_text_chars)
+    return _require_offer(python_model, folder)
+
+
+def allows_unverified() -> bool:
+    """Whether the environment says so: SENTIMENT_ALLOW_UNVERIFIED is 1."""
+    return os.environ.get(ALLOW_UNVERIFIED_VARIABLE) == "1"
+
+
+def find_verify_key() -> str | None:
+    """The public key's file that the environment names, None if it names none."""
+    return os.environ.get(VERIFY_KEY_VARIABLE) or None
+
+
+def silence_engine_warning() -> None:
+    """Keep models from logging their `engine_warning`: the caller reports it."""
+    logging.getLogger(MODEL_LOGGER).setLevel(logging.ERROR)
+
+
+def _require_offer(python_model: object, folder: Path) -> LoadedModel:
+    if not isinstance(python_model, LoadedModel):
+        missing = sorted(name for name in _OFFERED if not hasattr(python_model, name))
+        raise ModelLoadError(
+            f"the model at {str(folder)!r} is no sentiment model: expected one that offers "
+            f"{', '.join(_OFFERED)}, found no {', '.join(missing)}; pass the URI of a model that "
+            "jobs/finetune.py registered"
+        )
+    return python_model
+
+
+def _check_unsigned(reference: ModelReference, allow_unverified: bool) -> None:
+    integrity.check_shape(reference.folder)
+    if reference.files is not None:
+        integrity.check_files(reference.folder, reference.files)
+    elif not allow_unverified:
+        raise ModelIntegrityError(
+            f"{reference.uri!r}: the registry has no record of this model's files, so they may be anyone's; "
+            "fine-tune and register it anew, look at its files and record them with "
+            "`sentiment.models.registry.record_model(name, version)`, or, if you trust them, pass "
+            f"--allow_unverified ({ALLOW_UNVERIFIED_VARIABLE}=1)"
+        )
+
+
+def _find_cause(error: BaseException | None, kind: type[ModelIntegrityError]) -> ModelIntegrityError | None:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error

@@ -1,0 +1,117 @@
+"""What a loaded model says of values, whoever asks: the table, the service, the app, a single call.
+
+A text that the model fails on is a reject of its own; its neighbours get their predictions.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from .. import schema
+from ..errors import ModelError
+from .loading import LoadedModel
+
+Prediction = dict[str, Any]
+"""`schema.PREDICTION_COLUMNS` of one value, as JSON has them: None where there is nothing."""
+Columns = Mapping[str, list[Any]]
+"""`schema.PREDICTION_COLUMNS` of many values: a list per column, a row per value."""
+
+_MAX_FAILING = 10
+"""Texts of those given on which a model may fail before it is the model that is broken."""
+
+
+class _FailedError(ModelError):
+    """The model raised an exception, for which one of the texts may be the reason."""
+
+
+def predict_each(model: LoadedModel, values: Sequence[Any]) -> pd.DataFrame:
+    """Return `schema.PREDICTION_COLUMNS` of `values`, one row each in order, whatever their types.
+
+    Values on which the model fails are rejects, found by halves. Raises ModelError, without any text in it,
+    if it fails on more than `_MAX_FAILING` of them, since then it is not the texts, or breaks its contract.
+    """
+    # A column of rejects only would otherwise have another type than one with a score.
+    return pd.DataFrame(_predict_columns_each(model, values)).astype({schema.SCORE: "float64"})
+
+
+def list_predictions(model: LoadedModel, values: Sequence[Any]) -> list[Prediction]:
+    """Return a prediction of each value, in order, whatever their types. Raises what `predict_each` does."""
+    if not values:
+        return []
+    found = _predict_columns_each(model, values)
+    # JSON has no NaN: a value without label has no score either.
+    return [
+        {
+            name: None if value is None or value != value else value
+            for name, value in zip(schema.PREDICTION_COLUMNS, row, strict=True)
+        }
+        for row in zip(*found.values(), strict=True)
+    ]
+
+
+def predict_columns(model: LoadedModel, values: Sequence[Any]) -> Columns:
+    """Ask the model once for the predictions of all values.
+
+    Raises ModelError, without any text in it, if the model fails or does not keep to its contract.
+    """
+    try:
+        found = model.predict_columns(values)
+    # The model is foreign code that may raise anything, with a review in its message.
+    except Exception as error:
+        failure = f"the model failed while it scored: {type(error).__name__}"
+        raise _FailedError(f"{failure}; try another version") from error
+    columns = found if isinstance(found, Mapping) else {}
+    missing = [name for name in schema.PREDICTION_COLUMNS if name not in columns]
+    n_rows = {len(columns[name]) for name in schema.PREDICTION_COLUMNS if name in columns}
+    if missing or n_rows != {len(values)}:
+        raise ModelError(
+            f"the model is no sentiment model: expected {len(values)} rows of "
+            f"{', '.join(schema.PREDICTION_COLUMNS)}, found {' or '.join(map(str, sorted(n_rows))) or 'no'} "
+            f"rows{' without ' if missing else ''}{', '.join(missing)}; try another one"
+        )
+    return {name: list(columns[name]) for name in schema.PREDICTION_COLUMNS}
+
+
+def make_reject(reason: str) -> Prediction:
+    """Return the prediction of a value that gets no label."""
+    empty: Prediction = {
+        **dict.fromkeys(schema.PREDICTION_COLUMNS),
+        schema.N_TOKENS: 0,
+        schema.TRUNCATED: False,
+    }
+    return empty | {schema.REJECT_REASON: reason}
+
+
+def _predict_columns_each(model: LoadedModel, values: Sequence[Any]) -> Columns:
+    try:
+        return predict_columns(model, values)
+    except _FailedError as error:
+        if len(values) == 1:
+            return _FAILED
+        found = _predict_halves(model, values)
+        if _count_failing(found) > min(_MAX_FAILING, len(values) // 2):
+            raise error
+        return found
+
+
+def _predict_halves(model: LoadedModel, values: Sequence[Any]) -> Columns:
+    middle = len(values) // 2
+    parts: list[Columns] = []
+    for part in (values[:middle], values[middle:]):
+        try:
+            found = predict_columns(model, part)
+        except _FailedError:
+            found = _FAILED if len(part) == 1 else _predict_halves(model, part)
+        parts.append(found)
+        if sum(map(_count_failing, parts)) > _MAX_FAILING:
+            raise ModelError(f"the model failed on more than {_MAX_FAILING} texts of {len(values):,}")
+    first, second = parts
+    return {name: [*first[name], *second[name]] for name in schema.PREDICTION_COLUMNS}
+
+
+def _count_failing(found: Columns) -> int:
+    return found[schema.REJECT_REASON].count(schema.MODEL_FAILED)
+
+
+_FAILED: Columns = {name: [value] for name, value in make_reject(schema.MODEL_FAILED).items()}

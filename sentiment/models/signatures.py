@@ -1,0 +1,92 @@
+"""OpenSSF signatures of a model's files: the one place that touches `model_signing` (the extra `signing`).
+
+A signature is a Sigstore bundle (DSSE, in-toto) over the sha256 of each file, by an elliptic curve key.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, ModelIntegrityError
+from .integrity import list_derived
+
+
+def check_signing_key(private_key: Path) -> None:
+    """Raise ConfigError if `sign_files` could not sign with this key: hours before it would."""
+    _make_signer(_import_signing(), private_key)
+
+
+def sign_files(folder: Path, private_key: Path) -> str:
+    """A signature over the files under `folder`, as ASCII text.
+
+    Raises ConfigError if the key cannot be used or the extra is not installed.
+    """
+    signing = _import_signing()
+    with tempfile.TemporaryDirectory(prefix="sentiment-signature-") as scratch:
+        signature = Path(scratch) / "signature"
+        signer = _make_signer(signing, private_key)
+        signer.set_hashing_config(_hashing(signing, folder)).sign(folder, signature)
+        # Sigstore's JSON has white space that a registry need not keep.
+        return json.dumps(json.loads(signature.read_text("utf-8")), separators=(",", ":"))
+
+
+def check_signature(folder: Path, signature: str | None, public_key: Path) -> None:
+    """Raise ModelIntegrityError unless `signature` is of exactly the files under `folder`, by this key.
+
+    Raises ConfigError as `sign_files` does.
+    """
+    signing = _import_signing()
+    with _key_errors("verify_key", public_key):
+        verifier = signing.verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+    if signature is None:
+        raise _refuse(folder, public_key, "it has no signature")
+    with tempfile.TemporaryDirectory(prefix="sentiment-signature-") as scratch:
+        path = Path(scratch) / "signature"
+        path.write_text(signature, "utf-8")
+        try:
+            verifier.set_hashing_config(_hashing(signing, folder)).verify(folder, path)
+        # Parsers of JSON, protobuf and keys raise their own, some with an empty message; all mean one thing.
+        except Exception as error:
+            raise _refuse(folder, public_key, "its signature is another key's, or of other files") from error
+
+
+def _make_signer(signing: Any, private_key: Path) -> Any:
+    with _key_errors("signing_key", private_key):
+        return signing.signing.Config().use_elliptic_key_signer(private_key=private_key)
+
+
+def _hashing(signing: Any, folder: Path) -> Any:
+    config = signing.hashing.Config().use_file_serialization(hashing_algorithm="sha256", allow_symlinks=False)
+    return config.set_ignored_paths(paths=list_derived(folder), ignore_git_paths=False)
+
+
+@contextmanager
+def _key_errors(name: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot read {path}: {error.strerror}") from error
+    # What cryptography raises depends on what it takes the file for.
+    except Exception as error:
+        raise ConfigError(
+            f"{name}: {path} is no key that can be used; expected PEM, elliptic curve P-256, P-384 or P-521, "
+            "without a password"
+        ) from error
+
+
+def _import_signing() -> Any:
+    try:
+        import model_signing
+    except ImportError as error:
+        raise ConfigError("signatures need the extra `signing`: pip install 'sentiment[signing]'") from error
+    return model_signing
+
+
+def _refuse(folder: Path, public_key: Path, problem: str) -> ModelIntegrityError:
+    return ModelIntegrityError(
+        f"{folder}: {problem}; expected one by the key of {public_key}; nothing of the model was loaded; "
+        "register it with --signing_key, or use another version"
+    )

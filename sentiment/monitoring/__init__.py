@@ -1,1 +1,0 @@
-"""What the nightly runs did, for those who watch them."""

@@ -1,0 +1,1 @@
+"""List, inspect and read tables of reviews: the rows that exist."""

@@ -1,0 +1,1 @@
+"""Keep the published table and its manifests: the rows that are done. No Spark."""

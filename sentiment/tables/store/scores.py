@@ -1,0 +1,62 @@
+"""Load published scores into memory, without Spark."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from ... import schema
+from ...errors import MissingInputError
+from .folder import REJECTED, Batch, Store, find_folder
+
+LATEST = "latest"
+ALL = "all"
+
+
+def load_scores(path: str, model: str = LATEST) -> pd.DataFrame:
+    """Load the published scores of a store, in no particular order.
+
+    `model` is `latest` (each id's newest row), a model version (each id's newest row from it) or `all` (every
+    row). An id whose newest row is a reject has no latest score; a row without an id has no score. Raises
+    StoreError if a manifest cannot be read, MissingInputError if there are no scores.
+    """
+    store = Store(find_folder(path))
+    batches = choose_batches(store, model)
+    scored, rejected = (_load_rows(batches, is_rejected) for is_rejected in (False, True))
+    if scored is None:
+        raise has_no_scores(store, model)
+    if model == ALL:
+        everything: pd.DataFrame = scored.to_pandas()
+        return everything
+    ids = list(batches[0].manifest.id_types)
+    rows = scored.append_column(schema.REJECT_REASON, pa.nulls(len(scored), pa.string()))
+    if rejected is not None:
+        rows = pa.concat_tables([rows, rejected], promote_options="default")
+    frame = rows.to_pandas().dropna(subset=ids)
+    newest = frame.sort_values(schema.SEQUENCE, kind="stable").drop_duplicates(ids, keep="last")
+    kept: pd.DataFrame = newest.loc[newest[schema.REJECT_REASON].isna(), scored.column_names]
+    return kept.reset_index(drop=True)
+
+
+def _load_rows(batches: Iterable[Batch], is_rejected: bool) -> pa.Table | None:
+    files = [
+        str(file)
+        for batch in batches
+        for file in sorted(Path(batch.folder, REJECTED if is_rejected else "").glob("part-*"))
+    ]
+    return ds.dataset(files, format="parquet").to_table() if files else None
+
+
+def choose_batches(store: Store, model: str) -> list[Batch]:
+    """Return the batches that `model` selects, in the order of publication."""
+    batches = store.list_batches()
+    if model in (LATEST, ALL):
+        return batches
+    return [batch for batch in batches if batch.manifest.model_version == model]
+
+
+def has_no_scores(store: Store, model: str) -> MissingInputError:
+    """Return the error for a store without scores of `model`."""
+    return MissingInputError(f"{store.root}: holds no scores of model {model!r}")

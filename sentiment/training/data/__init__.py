@@ -1,0 +1,1 @@
+"""Read labelled reviews: files, labels, splits, the sample."""

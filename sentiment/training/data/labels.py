@@ -1,0 +1,53 @@
+"""What the label column says, as class ids."""
+
+from typing import Any
+
+import pandas as pd
+
+from ...errors import UnusableLabelsError
+
+_NAMES = {"negative": 0, "neg": 0, "false": 0, "positive": 1, "pos": 1, "true": 1}
+
+
+def parse_labels(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Class ids (Int64: 0 negative, 1 positive, null where the label is null or blank) of raw labels.
+
+    Understands 0/1, 1/2, booleans, the same as text, and negative/positive or neg/pos in any case. The
+    numbering is decided over all values at once: 1/2 only where a 2 and no 0 occurs. Raises
+    UnusableLabelsError for anything else; its message shows no value, since a wrongly chosen column may
+    hold review text.
+    """
+    cleaned = values.map(_clean, na_action="ignore")
+    words = cleaned[cleaned.map(lambda value: isinstance(value, str)).astype(bool) & cleaned.notna()]
+    if not words.isin(list(_NAMES)).all():
+        raise UnusableLabelsError(
+            f"label column {values.name!r}: expected 0/1, 1/2 or negative/positive, found "
+            f"{words.nunique()} distinct values of other kinds; choose another --label_col"
+        )
+    numbers = pd.to_numeric(cleaned.map(lambda value: _NAMES.get(value, value), na_action="ignore"))
+    found = set(numbers.dropna().unique())
+    if found <= {0, 1}:
+        return numbers.astype("Int64")
+    if found <= {1, 2}:
+        return (numbers - 1).astype("Int64")
+    raise UnusableLabelsError(
+        f"label column {values.name!r}: expected the numbers 0/1 or 1/2, found {len(found)} distinct ones "
+        f"from {min(found):g} to {max(found):g}; map them to two classes first (null for no label)"
+    )
+
+
+def _clean(value: object) -> object:
+    """A number where the value is one or reads as one, a lower-case word, or None for a blank."""
+    if not isinstance(value, str):
+        return value if isinstance(value, int | float) or _is_number(value) else str(type(value))
+    text = value.strip().lower()
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _is_number(value: object) -> bool:
+    return bool(pd.api.types.is_number(value) or pd.api.types.is_bool(value))

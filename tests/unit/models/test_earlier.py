@@ -1,0 +1,86 @@
+"""Models that this project logged before they offered all that is asked of a model now."""
+
+import logging
+import shutil
+import warnings
+
+import pytest
+import yaml
+
+from sentiment import schema
+from sentiment.errors import ModelLoadError
+from sentiment.models import loading, registry
+from sentiment.models.earlier import is_earlier
+from sentiment.models.predictions import list_predictions, predict_each
+from sentiment.serving.champion import load_served_model
+
+TEXTS = ["great phone", None, "awful battery"]
+
+
+@pytest.fixture
+def earlier(use_tiny_model, tmp_path):
+    """The tiny model as an earlier version logged it: without the option, the costs and the columns."""
+    folder = tmp_path / "earlier"
+    shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, folder)
+    content = yaml.safe_load((folder / "MLmodel").read_text())
+    del content["flavors"]["python_function"]["config"]["max_text_chars"]
+    (folder / "MLmodel").write_text(yaml.safe_dump(content))
+    [package] = (folder / "code").glob("sentiment_model_*")
+    code = package / "inference" / "pyfunc.py"
+    source = code.read_text()
+    for name in ("def row_cost", "def predict_columns", "def budget_tokens"):
+        assert name in source
+        source = source.replace(name, f"{name}_unknown")
+    code.write_text(source)
+    shutil.move(package, package.with_name("sentiment_model_earlier"))
+    entry = folder / "sentiment_model.py"
+    entry.write_text(entry.read_text().replace(package.name, "sentiment_model_earlier"))
+    return str(folder)
+
+
+def test_an_earlier_model_gives_the_predictions_that_it_always_gave(earlier, use_tiny_model):
+    model = loading.load_model(earlier, allow_unverified=True)
+    known = loading.load_model(use_tiny_model.uri)
+    assert not is_earlier(registry.resolve_model(use_tiny_model.uri).folder)
+    assert list_predictions(model, TEXTS) == list_predictions(known, TEXTS)
+    assert model.engine == known.engine
+    assert (model.budget_tokens, model.row_cost(33), model.row_cost(400)) == (512, 64, 448)
+
+
+def test_the_limit_of_a_text_holds_for_an_earlier_model_too(earlier, caplog):
+    with caplog.at_level(logging.WARNING):
+        model = loading.load_model(earlier, {"max_text_chars": 12}, allow_unverified=True)
+    assert not caplog.records, "MLflow has been told of an option that the model does not know"
+    found = predict_each(model, TEXTS)[schema.REJECT_REASON].tolist()
+    assert found == [None, schema.NULL_TEXT, schema.TOO_LONG_TEXT]
+    default = loading.load_model(earlier, allow_unverified=True)
+    assert predict_each(default, ["good " * 200_001])[schema.REJECT_REASON].tolist() == ["too_long_text"]
+
+
+def test_an_earlier_model_can_be_served(earlier):
+    served = load_served_model(earlier, {"streams": 1}, True, None)
+    assert (served.model.instruction_set, served.model.engine_warning) == ("unknown", None)
+
+
+OTHER = """
+import mlflow
+
+class Other(mlflow.pyfunc.PythonModel):
+    engine = "none"
+
+    def predict(self, context, model_input, params=None):
+        return model_input
+
+mlflow.models.set_model(Other())
+"""
+
+
+def test_a_model_of_something_else_is_refused_when_it_is_loaded(tracking, tmp_path):
+    (tmp_path / "other.py").write_text(OTHER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow would rather have type hints
+        registry.import_mlflow().pyfunc.save_model(
+            tmp_path / "model", python_model=str(tmp_path / "other.py"), pip_requirements=["pandas"]
+        )
+    with pytest.raises(ModelLoadError, match="is no sentiment model.*found no budget_tokens"):
+        loading.load_model(tmp_path / "model", allow_unverified=True)

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from sentiment.training import augmentation
+from sentiment.training.augmentation import add_stars, augment, misspell
+from tests.factories import make_reviews
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def test_rows_and_labels_stay_and_only_some_texts_change():
+    train = make_reviews(1_000).set_index("review_id")
+    varied = augment(train, seed=1)
+    assert varied.drop(columns="text").equals(train.drop(columns="text"))
+    assert 0.15 < (varied["text"] != train["text"]).mean() < 0.4
+    assert not train["text"].str.contains("star").any()
+
+
+def test_the_seed_decides_what_changes():
+    train = make_reviews(200)
+    assert augment(train, seed=1).equals(augment(train, seed=1))
+    assert not augment(train, seed=1).equals(augment(train, seed=2))
+
+
+def test_stars_agree_with_the_label(monkeypatch):
+    monkeypatch.setattr(augmentation, "STARS_SHARE", 1)
+    varied = augment(make_reviews(400), seed=1)
+    stars = varied["text"].str.extract(r"(\d) stars?\.$")[0].astype(int)
+    assert set(stars[varied["label"] == 0]) == {1, 2}
+    assert set(stars[varied["label"] == 1]) == {4, 5}
+
+
+def test_stars_come_after_the_text(random):
+    found = {add_stars("Broke at once.", 0, random) for _ in range(50)}
+    assert found == {
+        f"Broke at once{joint} {stars}." for joint in (",", ".") for stars in ("1 star", "2 stars")
+    }
+
+
+def test_a_slip_changes_one_long_word_by_one_letter(random):
+    for _ in range(200):
+        words = misspell("the battery is not great 2004 (really)", random).split(" ")
+        assert len(words) == 7
+        assert words[0] == "the"
+        assert words[5:] == ["2004", "(really)"]
+        assert (words[1] != "battery") + (words[4] != "great") <= 1
+        assert abs(len(words[1]) - 7) <= 1
+
+
+def test_a_text_without_a_long_word_stays(random):
+    assert misspell("it is bad :(", random) == "it is bad :("
+
+
+def test_the_sample_and_its_slips_never_hold_the_demos_example():
+    """The example shows what the model has learned only if the model has not been trained on it."""
+    from sentiment.config import FinetuneConfig, load_config
+    from sentiment.training.data.reading import load_labelled_reviews
+    from tests.conftest import ROOT
+
+    config = load_config(FinetuneConfig, ROOT / "conf" / "demo.yaml", {})
+    train = augment(load_labelled_reviews(config).splits.train, config.seed)
+    assert not train["text"].str.contains("damanged", case=False).any()
