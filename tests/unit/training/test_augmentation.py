@@ -58,7 +58,7 @@ def test_the_sample_and_its_slips_never_hold_the_demos_example():
     """The example shows what the model has learned only if the model has not been trained on it."""
     from sentiment.config import FinetuneConfig, load_config
     from sentiment.training.data.reading import load_labelled_reviews
-    from tests.conftest import ROOT
+    from tests.factories import ROOT
 
     config = load_config(FinetuneConfig, ROOT / "conf" / "demo.yaml", {})
     train = augment(load_labelled_reviews(config).splits.train, config.seed)

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 from sentiment.training.threads import share_cores
-from tests.conftest import ROOT
+from tests.factories import ROOT
 
 
 def test_a_policy_that_is_set_stays():
