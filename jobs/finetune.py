@@ -26,7 +26,7 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:
-    """The model's test figures beside the baselines', and where it is."""
+    """Return tables of the test figures next to the baselines', and of where the model is."""
     test, baselines, data = summary["test"], summary["baselines"], summary["data"]
     rows = [
         (name, f"{figures['accuracy']:.3f}", f"{figures['f1_weighted']:.3f}", roc_auc)

@@ -48,7 +48,7 @@ def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:
-    """What became of the rows, and where they are."""
+    """Return tables of what became of the rows, and where they are."""
     if summary["dry_run"]:
         return [_show_pending(summary)]
     rows = [("rows read", f"{summary['input_rows']:,}"), ("scored", f"{summary['scored_rows']:,}")]

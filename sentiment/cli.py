@@ -1,4 +1,4 @@
-"""What every job shares: arguments over YAML, progress, the summary file, exit codes, one-line errors."""
+"""Share between jobs: arguments over YAML, progress, the summary file, exit codes, one-line errors."""
 
 import argparse
 import dataclasses
@@ -108,7 +108,7 @@ def run_job(
 
 
 def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose first column is left-aligned, the others right; cells are plain text, not markup."""
+    """Make a table whose first column is left-aligned, the others right; cells are plain text, not markup."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
@@ -133,7 +133,7 @@ def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -
 def add_config_arguments(
     parser: "argparse.ArgumentParser | argparse._ArgumentGroup", config_class: type, default_conf: Path
 ) -> None:
-    """An argument for each field of the config, and `--conf` for a YAML file of them."""
+    """Add an argument for each field of the config, and `--conf` for a YAML file of them."""
     for field in config_fields(config_class):
         # A switch may stand alone, or have a value like the others: `--dry_run`, `--dry_run false`.
         alone = {"nargs": "?", "const": "true"} if field.default is False else {}
@@ -142,7 +142,7 @@ def add_config_arguments(
 
 
 def read_config(config_class: type[Config], arguments: argparse.Namespace, default_conf: Path) -> Config:
-    """The config of arguments over YAML over defaults. Raises ConfigError."""
+    """Return the config: arguments win over YAML, YAML over defaults. Raises ConfigError."""
     conf = Path(arguments.conf) if arguments.conf else default_conf if default_conf.exists() else None
     given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
     return load_config(config_class, conf, given)

@@ -1,4 +1,4 @@
-"""What a job is told: one frozen dataclass a job, filled from YAML and arguments, checked once."""
+"""Hold the configuration of each job: one frozen dataclass, filled from YAML and arguments, checked once."""
 
 import dataclasses
 import datetime
@@ -246,7 +246,7 @@ def load_config(config_class: type[Config], path: Path | None, arguments: Mappin
 
 
 def config_fields(config_class: type) -> tuple["dataclasses.Field[Any]", ...]:
-    """The fields of a config class, in order."""
+    """Return the fields of a config class, in order."""
     return dataclasses.fields(config_class)
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""Define the project's errors as one tree.
 
 ::
 
@@ -112,7 +112,7 @@ class StoreLockedError(StoreError):
 
 
 class GateError(SentimentError):
-    """A quality gate said no."""
+    """A quality gate refused a result."""
 
     exit_code = 6
 

@@ -23,7 +23,7 @@ _SCORED = "scored"
 
 @dataclass(frozen=True)
 class ScoredUpload:
-    """What was scored (file, column, model version), the result, and the result as files.
+    """Hold what was scored (file, column, model version), the result, and the result as files.
 
     `csv` is None if the table cannot be a CSV; `csv_problem` says why.
     """
@@ -66,7 +66,7 @@ def show_file_tab(used: ModelInUse) -> None:
 
 
 def _read_once(upload: Any) -> tuple[pa.Table, list[str]]:
-    """The uploaded table and its text columns, read again only if it is another file."""
+    """Return the uploaded table and its text columns; read it again only if it is another file."""
     read = st.session_state.get(_READ)
     if read is None or read[0] != upload.file_id:
         st.session_state.pop(_READ, None)

@@ -24,7 +24,7 @@ _ARROW_TYPES = {"string": pa.string(), "double": pa.float64(), "long": pa.int64(
 
 
 def read_upload(name: str, data: bytes) -> pa.Table:
-    """The rows of an uploaded file, CSV or Parquet by the end of its name.
+    """Read the rows of an uploaded file, CSV or Parquet by the end of its name.
 
     Raises an InputError that names the file if it is empty, damaged, of another kind, has no rows or has
     two columns of one name.
@@ -42,7 +42,7 @@ def read_upload(name: str, data: bytes) -> pa.Table:
 
 
 def find_text_columns(name: str, table: pa.Table) -> list[str]:
-    """Columns that may hold reviews: strings, and not numbers alone.
+    """Return the columns that may hold reviews: strings that are not all numbers.
 
     Raises SchemaMismatchError if there is none.
     """
@@ -64,7 +64,7 @@ def choose_usual_column(columns: list[str]) -> int | None:
 
 
 def name_prediction_columns(columns: list[str]) -> dict[str, str]:
-    """What each prediction column is called beside these columns: `label`, or `label_predicted` if taken."""
+    """Return a name for each prediction column: `label`, or `label_predicted` if the table has a `label`."""
     names = {}
     for name in schema.PREDICTION_COLUMNS:
         candidate, count = name, 1
@@ -76,7 +76,7 @@ def name_prediction_columns(columns: list[str]) -> dict[str, str]:
 
 
 def add_predictions(table: pa.Table, predictions: pd.DataFrame) -> pa.Table:
-    """The table with the prediction columns behind its own; row i of `predictions` belongs to its row i.
+    """Return the table with the prediction columns after its own; row i of `predictions` is of its row i.
 
     A review without label has a null score. Raises ValueError if the numbers of rows differ.
     """
@@ -91,14 +91,14 @@ def add_predictions(table: pa.Table, predictions: pd.DataFrame) -> pa.Table:
 
 
 def write_parquet(table: pa.Table) -> bytes:
-    """The table as a Parquet file."""
+    """Return the table as a Parquet file."""
     sink = io.BytesIO()
     pq.write_table(table, sink)
     return sink.getvalue()
 
 
 def write_csv(table: pa.Table) -> bytes:
-    """The table as UTF-8 CSV with a header; null is an empty field, "" a quoted one.
+    """Return the table as UTF-8 CSV with a header; null is an empty field, "" a quoted one.
 
     Raises SchemaMismatchError if a column holds lists, structs or raw bytes, which CSV cannot.
     """
@@ -129,7 +129,7 @@ def _read_parquet(name: str, data: bytes) -> pa.Table:
 
 
 def _read_csv(name: str, data: bytes) -> pa.Table:
-    """A table of strings; a blank line is no row."""
+    """Read a table of strings; a blank line is no row."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

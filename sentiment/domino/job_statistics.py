@@ -20,7 +20,7 @@ _COUNTS = ("input_rows", "scored_rows", "rejected_rows", "skipped_rows")
 
 
 def flatten_summary(summary: Mapping[str, Any]) -> dict[str, Stat]:
-    """The figures of a summary of `jobs/score_reviews.py` by the names that a dashboard shows.
+    """Return the figures of a summary of `jobs/score_reviews.py` by the names that a dashboard shows.
 
     Counts are rows, shares are in [0, 1]: `share positive` of the scored rows, `share rejected` of the
     rows that were new; a share of no rows is left out. Each reject reason that occurred has a key

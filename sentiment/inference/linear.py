@@ -1,4 +1,4 @@
-"""The linear stage of the cascade: hashed word n-grams, in numpy alone.
+"""Score by the linear stage of the cascade: hashed word n-grams, in numpy only.
 
 N-grams are known by their hash. So the model carries no words of anybody's reviews, and needs no table of
 them in every worker.
@@ -75,7 +75,7 @@ class LinearStage:
         return np.concatenate(parts) if parts else np.empty(0)
 
     def decide(self, texts: Sequence[str], n_tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the texts are decided here (bool), and the probability of positive of each of these.
+        """Return the texts that are decided here (bool), and the probability of positive of each of these.
 
         `n_tokens` are the texts' tokens for the encoder. The probability is NaN where nothing is decided.
         """
@@ -147,7 +147,7 @@ def _hash_ngrams(text: str) -> list[int]:
 
 @functools.lru_cache(maxsize=50_000)
 def _encode(word: str) -> tuple[bytes, int, int, int | None]:
-    """A word as bytes that can follow another, its hashes as it is and negated, and how many it negates.
+    """Return a word as bytes that can follow another, its hashes, plain and negated, and how many it negates.
 
     The last is None if it leaves a negation as it is.
     """

@@ -1,4 +1,4 @@
-"""Which reviews share a model step: pure functions of lengths and texts."""
+"""Choose the reviews that share a model step: pure functions of lengths and texts."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ that they might make up was another 4 MB of a worker with a model of DistilBERT'
 
 
 def order_by_length(lengths: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """Positions by length, the longest first, equal lengths by text.
+    """Return positions by length, the longest first, equal lengths by text.
 
     The order, and with it the company in which a review is scored, depends on the rows alone and not
     on how they arrived.
@@ -47,7 +47,7 @@ def plan_minibatches(ordered_lengths: np.ndarray, budget_tokens: int, is_packed:
 
 
 def round_up(lengths: np.ndarray, step_tokens: int) -> np.ndarray:
-    """The lengths, each raised to a multiple of `step_tokens`, of two steps if it is above `_WIDE_TOKENS`.
+    """Raise each length to a multiple of `step_tokens`, or of two steps if it is above `_WIDE_TOKENS`.
 
     A step of 1 leaves them as they are.
     """

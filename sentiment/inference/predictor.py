@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Answers:
-    """What is known of n distinct texts: arrays of n. `positive` is NaN where nothing was read."""
+    """Hold the results of n distinct texts: arrays of n. `positive` is NaN where nothing was read."""
 
     positive: np.ndarray
     n_tokens: np.ndarray
@@ -112,7 +112,7 @@ class Predictor:
     def predict_columns(
         self, values: Sequence[object], progress: Progress | None = None
     ) -> dict[str, np.ndarray]:
-        """The columns of `predict`, each an array of a row per value."""
+        """Return the columns of `predict`, each an array of a row per value."""
         reasons = np.array(find_reject_reasons(values, self._max_text_chars), dtype=object)
         positions = np.flatnonzero([reason is None for reason in reasons])
         texts = [str(values[int(i)]) for i in positions]
@@ -137,7 +137,7 @@ class Predictor:
         return _Answers(*(np.concatenate(column) for column in columns))
 
     def _tokenize_ahead(self, texts: list[str]) -> Iterator[tuple[list[str], TokenizedTexts]]:
-        """The texts in windows; the next one is tokenised while the caller works on this one.
+        """Yield the texts in windows; the next one is tokenised while the caller works on this one.
 
         A padding engine gets all texts at once: the longer the window, the less its rows differ.
         """
@@ -174,7 +174,7 @@ class Predictor:
     def _classify(
         self, texts: list[str], tokens: TokenizedTexts, rows: np.ndarray, progress: Callable[[int], None]
     ) -> np.ndarray:
-        """The encoder's probability of positive for tokens[rows], in the order of `rows`."""
+        """Return the encoder's probability of positive for tokens[rows], in the order of `rows`."""
         probabilities = np.empty(len(rows))
         n_done = 0
         batches = run_minibatches(
@@ -192,7 +192,7 @@ def _report(progress: Progress, before: int, total: int, done: int) -> None:
 
 
 def _decide(reasons: np.ndarray, positions: np.ndarray, answers: _Answers) -> dict[str, np.ndarray]:
-    """One row per reason; the answers belong to the rows at `positions`."""
+    """Make one row per reason; the answers belong to the rows at `positions`."""
     n = len(reasons)
     labels = np.full(n, None, dtype=object)
     scores = np.full(n, np.nan)

@@ -18,10 +18,12 @@ UNKNOWN = "unknown"
 INSTRUCTION_SETS = (AMX, AVX512_VNNI, AVX_VNNI, AVX512, AVX2, NEON_I8MM, NEON_DOTPROD, NEON, UNKNOWN)
 
 # Without VNNI, oneDNN multiplies int8 by an instruction (vpmaddubsw) that adds two products in 16 bits,
-# where they do not fit: large values are cut, and the sum is wrong without an error.
-SATURATING = frozenset({AVX512, AVX2})
+# where they do not fit: large values are cut, and the sum is wrong without an error. An x86 processor that
+# is not known is taken for one of these.
+SATURATING = frozenset({AVX512, AVX2, UNKNOWN})
 
-ISA_LIMIT_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+# oneDNN reads the newer name first.
+ISA_LIMIT_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _AVX512_FLAGS = {"avx512f", "avx512bw", "avx512vl", "avx512dq"}
@@ -48,8 +50,9 @@ class Processor:
 
 
 def find_processor() -> Processor:
-    """Return the processor of this machine, as far as ONEDNN_MAX_CPU_ISA lets oneDNN use it."""
-    return describe_processor(_read_flags(), platform.machine(), os.environ.get(ISA_LIMIT_VARIABLE, ""))
+    """Return the processor of this machine, as far as oneDNN's environment variable lets it be used."""
+    limits = (os.environ[name] for name in ISA_LIMIT_VARIABLES if name in os.environ)
+    return describe_processor(_read_flags(), platform.machine(), next(limits, ""))
 
 
 def describe_processor(flags: Collection[str], machine: str, isa_limit: str = "") -> Processor:
@@ -57,21 +60,26 @@ def describe_processor(flags: Collection[str], machine: str, isa_limit: str = ""
     shown = tuple(flag for flag in _SHOWN_FLAGS if flag in flags)
     if machine in ("aarch64", "arm64"):
         best = NEON_I8MM if "i8mm" in flags else NEON_DOTPROD if "asimddp" in flags else NEON
-        return Processor(best if flags else UNKNOWN, shown, "bf16" in flags)
-    allowed = [name for name in _list_x86_sets(flags) if name not in _forbidden_sets(isa_limit)]
+        return Processor(best, shown, "bf16" in flags)
+    allowed = [
+        name
+        for name in _list_x86_sets(flags, isa_limit.upper().startswith("AVX2"))
+        if name not in _forbidden_sets(isa_limit)
+    ]
     best = allowed[0] if allowed else UNKNOWN
     is_limited = any(word in isa_limit.upper() for word in ("AVX2", "CORE_VNNI", "SSE"))
     has_bf16 = "amx_bf16" in flags or "avx512_bf16" in flags
     return Processor(best, shown, has_bf16 and best in (AMX, AVX512_VNNI) and not is_limited)
 
 
-def _list_x86_sets(flags: Collection[str]) -> list[str]:
+def _list_x86_sets(flags: Collection[str], allows_only_avx2: bool) -> list[str]:
     """Return what the processor has, the best first."""
     has_avx512 = set(flags).issuperset(_AVX512_FLAGS)
     offered = {
         AMX: has_avx512 and "amx_int8" in flags and "amx_tile" in flags,
         AVX512_VNNI: has_avx512 and "avx512_vnni" in flags,
-        AVX_VNNI: "avx_vnni" in flags,
+        # With AVX-512 at hand, oneDNN does not fall back on the shorter VNNI.
+        AVX_VNNI: "avx_vnni" in flags and (not has_avx512 or allows_only_avx2),
         AVX512: has_avx512,
         AVX2: "avx2" in flags,
     }

@@ -61,7 +61,7 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """One prediction per row, in order (`Predictor.predict` has the columns).
+        """Return one prediction per row, in order (`Predictor.predict` has the columns).
 
         Null, blank and non-string values become rejects; where there are any, `score` is a column of
         objects with None for them, because MLflow's server would write NaN, which is no JSON. Raises
@@ -76,7 +76,7 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
 
 
 def find_texts(model_input: object) -> Sequence[object]:
-    """The values to score of whatever MLflow hands over, in order.
+    """Return the values to score of whatever MLflow hands over, in order.
 
     MLflow calls the column of a plain list `0`, and so does `spark_udf` with its only argument (it then
     adds an empty `text`). A column-wise JSON body `{"text": ["…", "…"]}` arrives as one row that holds

@@ -1,4 +1,4 @@
-"""Which values cannot be scored, decided before tokenisation."""
+"""Reject values that cannot be scored, before tokenisation."""
 
 from collections.abc import Iterable
 from typing import Any

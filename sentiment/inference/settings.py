@@ -1,4 +1,4 @@
-"""What fine-tuning decided about how a model runs: inference.json beside the encoder."""
+"""Keep what fine-tuning decided about how a model runs, in inference.json next to the encoder."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,9 +11,11 @@ SETTINGS_FILE = "inference.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """`cpu_engine` passed the gate that `cpu_engine_reason` tells of, on a processor with the instruction set
-    `gated_on` (None if no engine was compared); `pad_id` and `hidden_size` (width of a
-    token between the layers) are the encoder's; `truncation` is one of `tokenization.TRUNCATIONS`.
+    """Hold what fine-tuning decided.
+
+    `cpu_engine` passed the gate; `cpu_engine_reason` has the figures, and `gated_on` the instruction set of
+    the processor (None if no engine was compared). `pad_id` and `hidden_size` (width of a token between the
+    layers) are the encoder's; `truncation` is one of `tokenization.TRUNCATIONS`.
     """
 
     cpu_engine: str

@@ -1,4 +1,4 @@
-"""Importing the code that a model carries: the very bytes that its record names, and no compiled ones.
+"""Import the code that a model carries: the very bytes that its record names, and no compiled ones.
 
 Python would rather read a compiled copy under `__pycache__`, which no record covers, and MLflow puts the
 model's `code` folder first on `sys.path` for as long as the process lives.
@@ -73,7 +73,7 @@ class _RecordedFinder(FileFinder):
 
 
 def _make_finder(path: str) -> FileFinder:
-    """The path hook. Only sources: neither a library nor a compiled module is found there."""
+    """Make the path hook. It finds only sources: neither a library nor a compiled module."""
     if not any(_is_inside(path, root) for root in _guarded):
         raise ImportError("not a model's", path=path)
     return _RecordedFinder(path, (_RecordedSource, SOURCE_SUFFIXES))

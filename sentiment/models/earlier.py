@@ -1,5 +1,6 @@
 """Models that earlier versions of this project logged: they load and score as ever."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,27 @@ def is_earlier(folder: Path) -> bool:
     return is_ours and "max_text_chars" not in (flavor.get("config") or {})
 
 
+def find_safe_engine(folder: Path) -> tuple[str, str] | None:
+    """Return the engine that an earlier model must be asked for on this processor, and a warning.
+
+    Its own code would run `int8_static` on any processor, and compute wrong where int8 products saturate.
+    None if it may choose by itself.
+    """
+    from ..inference.engines.openvino import INT8, INT8_STATIC
+    from ..inference.processor import SATURATING, find_processor
+
+    settings = next(folder.glob("artifacts/*/inference.json"), None)
+    processor = find_processor()
+    if settings is None or processor.instruction_set not in SATURATING:
+        return None
+    if json.loads(settings.read_text(encoding="utf-8")).get("cpu_engine") != INT8_STATIC:
+        return None
+    return INT8, (
+        f"engine {INT8} runs in float32, processor {processor}; refused was {INT8_STATIC}: its products "
+        "saturate there; fine-tune again for a model that knows"
+    )
+
+
 class EarlierModel:
     """Offer `loading.LoadedModel` for a model whose own code does not.
 
@@ -30,12 +52,15 @@ class EarlierModel:
     above `max_text_chars` (None: the default) is kept from the model, which does not know the rule.
     """
 
-    def __init__(self, pyfunc: Any, python_model: object, max_text_chars: int | None) -> None:
+    def __init__(
+        self, pyfunc: Any, python_model: object, max_text_chars: int | None, engine_warning: str | None = None
+    ) -> None:
         # Imported here: a process whose model is of this version needs none of it.
         from ..inference import minibatches, rejects
+        from ..inference.processor import find_processor
 
-        self.instruction_set = "unknown"
-        self.engine_warning = None
+        self.instruction_set = find_processor().instruction_set
+        self.engine_warning = engine_warning
         self.engine = str(getattr(python_model, "engine", "unknown"))
         self.budget_tokens = int(getattr(python_model, "budget_tokens", _BUDGET_TOKENS))
         self._step_tokens = int(getattr(python_model, "step_tokens", _STEP_TOKENS))

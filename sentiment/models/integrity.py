@@ -1,4 +1,4 @@
-"""Whether a model's files are those that were registered, and of a shape that is safe to load.
+"""Check that a model's files are those that were registered, and of a shape that is safe to load.
 
 Pure: files and plain values in, nothing imported of the model and nothing asked of MLflow. A check is of the
 moment: who goes on writing to the files while they are in use is kept out by the store's permissions alone.
@@ -42,7 +42,7 @@ Stamp = tuple[int, ...]
 
 
 def digest_files(folder: Path) -> dict[str, str]:
-    """The sha256, in hex, of every regular file under `folder` by its relative POSIX path.
+    """Return the sha256, in hex, of every regular file under `folder` by its relative POSIX path.
 
     Raises ModelIntegrityError for a link, a device, or anything else that is neither file nor folder.
     """
@@ -50,12 +50,12 @@ def digest_files(folder: Path) -> dict[str, str]:
 
 
 def make_record(folder: Path) -> dict[str, str]:
-    """What is recorded of a model: `digest_files` less what MLflow and Python write beside it later."""
+    """Return the record of a model: `digest_files` without what MLflow and Python write next to it later."""
     return {path: digest for path, digest in digest_files(folder).items() if not _is_derived(path)}
 
 
 def list_derived(folder: Path) -> list[str]:
-    """What `make_record` leaves out: written since by MLflow or Python, and read by nothing here."""
+    """List what `make_record` leaves out: written since by MLflow or Python, and read by nothing here."""
     return sorted(path for path in _list_files(folder) if _is_derived(path))
 
 
@@ -132,7 +132,7 @@ def pack_tags(name: str, text: str) -> dict[str, str]:
 
 
 def unpack_tags(name: str, tags: Mapping[str, str]) -> str | None:
-    """What `pack_tags` packed, None if there is none. Raises ModelIntegrityError if a part is missing."""
+    """Return what `pack_tags` packed, None if nothing. Raises ModelIntegrityError if a part is missing."""
     count = tags.get(name)
     if count is None:
         return None
@@ -148,12 +148,12 @@ def unpack_tags(name: str, tags: Mapping[str, str]) -> str | None:
 
 
 def dump_record(record: Mapping[str, str]) -> str:
-    """A record as ASCII text, the same for the same record."""
+    """Return a record as ASCII text, the same for the same record."""
     return json.dumps(dict(record), sort_keys=True, separators=(",", ":"))
 
 
 def load_record(text: str) -> dict[str, str]:
-    """What `dump_record` dumped. Raises ModelIntegrityError for anything else."""
+    """Return what `dump_record` dumped. Raises ModelIntegrityError for anything else."""
     try:
         record = json.loads(text)
     except (ValueError, RecursionError):
@@ -212,7 +212,7 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 
 def _is_derived(path: str) -> bool:
-    """Whether MLflow or Python may have written it since, and nothing reads it when the model is loaded."""
+    """Return whether MLflow or Python may have written it since, and nothing reads it at loading."""
     *folders, name = path.split("/")
     return path == REGISTERED_META or (_CACHE in folders[-1:] and name.endswith(".pyc"))
 
@@ -227,7 +227,7 @@ def _check_record(folder: Path, record: Mapping[str, str]) -> None:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether it is a relative POSIX path, in its shortest form, that stays inside."""
+    """Return whether it is a relative POSIX path, in its shortest form, that stays inside."""
     parts = path.split("/")
     return not any(part in ("", ".", "..") for part in parts) and "\\" not in path and "\0" not in path
 
@@ -244,7 +244,7 @@ def _name_pickle(path: Path) -> str | None:
 
 
 def _read_pyfunc(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of the pyfunc in the MLmodel, and what it says of its input example."""
+    """Read the settings of the pyfunc in the MLmodel, and those of its input example."""
     path = folder / MODEL_FILE
     try:
         if path.stat().st_size > _MAX_MODEL_FILE_BYTES:
@@ -264,7 +264,7 @@ def _read_pyfunc(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _list_paths(pyfunc: Mapping[str, Any], example: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """What an MLmodel names inside the folder: (setting, value)."""
+    """Yield what an MLmodel names inside the folder: (setting, value)."""
     yield from ((name, pyfunc[name]) for name in ("code", "data") if pyfunc.get(name) is not None)
     artifacts = pyfunc.get("artifacts") or {}
     for name, artifact in artifacts.items() if isinstance(artifacts, dict) else [("", None)]:

@@ -104,14 +104,18 @@ def load_checked(
         _log.warning(
             "the model at %s was logged with other versions than are installed here: %s", folder, mismatches
         )
-    told = dict(options or {})
+    chosen = dict(options or {})
     is_earlier = earlier.is_earlier(folder)
     # MLflow would leave out what an earlier model does not know, with a warning.
-    max_text_chars = told.pop("max_text_chars", None) if is_earlier else None
+    max_text_chars = chosen.pop("max_text_chars", None) if is_earlier else None
+    safe = earlier.find_safe_engine(folder) if is_earlier and chosen.get("engine", "auto") == "auto" else None
+    if safe is not None:
+        chosen["engine"] = safe[0]
+        logging.getLogger(MODEL_LOGGER).warning("%s", safe[1])
     guard = contextlib.nullcontext(folder) if files is None else importing_recorded(folder, files)
     try:
         with guard as place:
-            pyfunc = mlflow.pyfunc.load_model(str(place), suppress_warnings=True, model_config=told or None)
+            pyfunc = mlflow.pyfunc.load_model(str(place), suppress_warnings=True, model_config=chosen or None)
             python_model = pyfunc.unwrap_python_model()
     except ModelIntegrityError:
         raise
@@ -124,17 +128,17 @@ def load_checked(
             f"its requirements are in {REQUIREMENTS_FILE} beside it"
         ) from error
     if is_earlier:
-        return earlier.EarlierModel(pyfunc, python_model, max_text_chars)
+        return earlier.EarlierModel(pyfunc, python_model, max_text_chars, safe[1] if safe else None)
     return _require_offer(python_model, folder)
 
 
 def allows_unverified() -> bool:
-    """Whether the environment says so: SENTIMENT_ALLOW_UNVERIFIED is 1."""
+    """Return whether the environment allows it: SENTIMENT_ALLOW_UNVERIFIED is 1."""
     return os.environ.get(ALLOW_UNVERIFIED_VARIABLE) == "1"
 
 
 def find_verify_key() -> str | None:
-    """The public key's file that the environment names, None if it names none."""
+    """Return the public key's file that the environment names, None if it names none."""
     return os.environ.get(VERIFY_KEY_VARIABLE) or None
 
 

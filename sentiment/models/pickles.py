@@ -1,4 +1,4 @@
-"""Telling a pickle, which runs code when it is read, without reading it as one."""
+"""Recognise a pickle, which runs code when it is read, without reading it as one."""
 
 import pickle
 import pickletools
@@ -17,7 +17,7 @@ _LONG_BYTES = 512
 
 
 def find_pickle(path: Path) -> str | None:
-    """What kind of pickle a file is, by its name, then by its content; None if it is none. Raises OSError."""
+    """Return the kind of pickle that a file is, by name, then content, or None. Raises OSError."""
     if path.suffix.lower() in _PICKLE_SUFFIXES:
         return f"by its name a pickle ({path.suffix})"
     with open(path, "rb") as file:
@@ -29,7 +29,7 @@ def find_pickle(path: Path) -> str | None:
 
 
 def starts_as_pickle(file: BinaryIO, size: int) -> bool:
-    """Whether it begins as pickles of protocol 2 and later do; raw weights do so once in millions of files.
+    """Return whether it begins like a pickle of protocol 2 or later; raw weights hardly ever do.
 
     Its first operations are read (pickletools), none is run.
     """

@@ -1,4 +1,4 @@
-"""What a loaded model says of values, whoever asks: the table, the service, the app, a single call.
+"""Ask a loaded model for predictions: for the table, the service, the app and a single call.
 
 A text that the model fails on is a reject of its own; its neighbours get their predictions.
 """

@@ -111,7 +111,7 @@ def resolve_model(uri: str) -> ModelReference:
 
 
 def find_version(uri: str) -> str | None:
-    """The registry's version that a URI means now, None if it is in no registry.
+    """Return the registry's version that a URI means now, None if it is in no registry.
 
     One look-up and no files, so that a service can poll it. Raises ModelNotFoundError if the registry has
     no such version or cannot be asked.
@@ -186,7 +186,7 @@ def set_alias(name: str, alias: str, version: str) -> None:
 
 
 def import_mlflow() -> Any:
-    """The mlflow module, without usage reports to its makers and without its notes on what it does."""
+    """Import mlflow without usage reports to its makers and without its notes on what it does."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
@@ -199,7 +199,7 @@ def import_mlflow() -> Any:
 
 
 def _pin(uri: str, version: str | None) -> str:
-    """The same URI with its alias, or `latest`, replaced by what it means now."""
+    """Return the URI with its alias, or `latest`, replaced by what it means now."""
     if version is None:
         return uri
     name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
@@ -207,7 +207,7 @@ def _pin(uri: str, version: str | None) -> str:
 
 
 def _locate(uri: str, version: str | None) -> str:
-    """Where MLflow is to take the files from: the folder itself if they are in a store on this machine.
+    """Return the place of the files for MLflow: the folder itself if they are in a store on this machine.
 
     By a `models:/` URI it would write `registered_model_meta` into that store, and through a link there.
     """
@@ -238,7 +238,7 @@ def _not_found(uri: str) -> ModelNotFoundError:
 
 
 def _read_tags(uri: str, version: str | None, metadata: Any) -> Mapping[str, str]:
-    """The tags of the registered version, or of the logged model, that a URI means; none of a folder."""
+    """Return the tags of the version, or of the logged model, that a URI means; none of a folder."""
     client = import_mlflow().MlflowClient()
     if version is not None:
         tags: Mapping[str, str] = client.get_model_version(*_pin(uri, version).split("/")[1:]).tags
@@ -258,7 +258,7 @@ def _read_tags(uri: str, version: str | None, metadata: Any) -> Mapping[str, str
 
 
 def _is_logged_model(reference: ModelReference, location: str) -> bool:
-    """Whether the files at `location` are those of the logged model that they say they are, not a copy."""
+    """Return whether the files at `location` are those of the logged model that they name, not a copy."""
     if not reference.model_id.startswith(_LOGGED_PREFIX):
         return False
     mlflow = import_mlflow()

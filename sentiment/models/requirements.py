@@ -1,4 +1,4 @@
-"""Whether a model finds here the libraries that it was logged with.
+"""Compare the installed libraries with those that a model was logged with.
 
 MLflow says so at each load too, after it has looked through every file of every installed package, which
 takes longer than all the rest of the load.

@@ -20,7 +20,7 @@ def check_signing_key(private_key: Path) -> None:
 
 
 def sign_files(folder: Path, private_key: Path) -> str:
-    """A signature over the files under `folder`, as ASCII text.
+    """Return a signature over the files under `folder`, as ASCII text.
 
     Raises ConfigError if the key cannot be used or the extra is not installed.
     """

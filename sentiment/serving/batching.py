@@ -69,7 +69,7 @@ class Answer(Generic[Model]):
 
 @dataclass
 class Load:
-    """What the queue has learned: characters of a token, tokens scored in a second, tokens of the longest."""
+    """Hold what the queue has learned: characters per token, tokens per second, the longest text."""
 
     chars_per_token: float = 4.0
     """Of English text in word pieces, about, until the answers say what it is here."""
@@ -188,7 +188,7 @@ class MicroBatcher(Generic[Model]):
             self._gathering = asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._start_waiting)
 
     def _has_room(self) -> bool:
-        """Whether a thread is free, or a mini-batch may get ready that is full as it is."""
+        """Return whether a thread is free, or whether a full mini-batch may get ready."""
         is_full = self._queue.n_tokens >= self.budget_tokens
         return self._n_running < self._n_threads + (_N_AHEAD if is_full else 0)
 

@@ -64,7 +64,7 @@ class Champion:
         return self.current
 
     def refresh(self) -> ServedModel | None:
-        """The new model, if the URI means another version than it did; None if not.
+        """Return the new model if the URI means another version than it did, else None.
 
         Raises a ModelError if the new one cannot be used; the old one serves on, and this version is not
         tried again before another one has been there.

@@ -1,4 +1,4 @@
-"""What the service says of itself: parts of its OpenAPI document, and the page of /docs.
+"""Describe the service: parts of its OpenAPI document, and the page of /docs.
 
 Swagger UI comes from this machine, since a browser of a closed network reaches no other.
 """

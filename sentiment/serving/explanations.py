@@ -1,4 +1,4 @@
-"""Why a text got its label: what the probability of the label loses when a word is left out (occlusion).
+"""Explain a label by occlusion: what its probability loses when a word is left out.
 
 Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2014, do it with patches of a
 picture. It asks nothing of the model but predictions, so it explains what is served: the int8 engine and the
@@ -34,14 +34,14 @@ def cut_parts(text: str) -> list[Part]:
 
 
 def list_variants(text: str, parts: Sequence[Part]) -> list[str]:
-    """The text without each of its parts."""
+    """Return the text without each of its parts."""
     return [text[: part.start] + text[part.end :] for part in parts]
 
 
 def weigh_parts(
     text: str, whole: dict[str, Any], parts: Sequence[Part], without: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """What the probability of the label of `whole` loses without each part, between -1 and 1.
+    """Return what the probability of the label of `whole` loses without each part, between -1 and 1.
 
     A text of which nothing is left counts as undecided, one half.
     """

@@ -1,4 +1,4 @@
-"""Who is scored next, and in whose company: rules without a clock, a thread or a socket.
+"""Choose the texts that are scored next together: rules without a clock, a thread or a socket.
 
 Each request is a flow with a fair share of the engine (start-time fair queueing: Goyal, Vin and Cheng,
 SIGCOMM 1996; a text costs its tokens). So a request of one text waits for what is being computed and for one
@@ -21,7 +21,7 @@ MIN_FILL = 0.7
 
 @dataclass
 class Flow(Generic[Owner]):
-    """What waits of one request. Only flows of one `kind`, a model, share a mini-batch."""
+    """Hold what waits of one request. Only flows of one `kind`, a model, share a mini-batch."""
 
     owner: Owner
     kind: object
@@ -54,7 +54,7 @@ class FairQueue(Generic[Owner]):
         return sum(flow.waiting_tokens for flow in self._flows.values())
 
     def open(self, owner: Owner, kind: object) -> Flow[Owner]:
-        """A flow for a request that begins now."""
+        """Return a flow for a request that begins now."""
         return Flow(owner, kind, next_due=self._now)
 
     def push(self, flow: Flow[Owner], position: int, n_tokens: int) -> None:

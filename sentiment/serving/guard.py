@@ -1,4 +1,4 @@
-"""What stands before every route: who asks, how much, how fast, in what form. Nothing of it knows a model."""
+"""Guard every route: credentials, size, speed and form of a request. Nothing here knows a model."""
 
 import asyncio
 import logging
@@ -114,7 +114,7 @@ class Guard:
         await _run_while_connected(self._app, exchange, body, receive)
 
     def _check_host(self, host: str) -> None:
-        """A page of another site that resolves its name to loopback is told from a caller by its Host."""
+        """Refuse a Host that is not ours: a page of another site may resolve its name to loopback."""
         name = re.sub(r":\d*$", "", host).lower()
         if self._allowed_hosts is not None and name not in self._allowed_hosts:
             raise Problem("wrong_host")
@@ -176,7 +176,7 @@ class Guard:
         return receive_soon
 
     def _limit_stalls(self, send: Send) -> Send:
-        """Who does not read what he is sent may hold no stream open."""
+        """Close the stream of a client that does not read."""
 
         async def send_soon(message: Message) -> None:
             try:
@@ -319,7 +319,7 @@ async def _discard(receive: Receive) -> None:
 
 
 def is_deeper(body: bytes, limit: int) -> bool:
-    """Whether the JSON's brackets are nested deeper; of what is no JSON, either."""
+    """Return whether brackets are nested deeper than the limit, in JSON or in anything else."""
     depth = 0
     for found in _NESTING.finditer(body):
         if found[0] in (b"[", b"{"):

@@ -16,7 +16,7 @@ def log_event(event: str, /, level: int = logging.INFO, **fields: Any) -> None:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An error without its message, which may quote data: its type, and the line that raised it."""
+    """Return an error without its message, which may quote data: its type, and the line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
     return {"error": type(error).__name__, "place": place}

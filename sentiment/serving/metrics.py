@@ -1,4 +1,4 @@
-"""What an operator watches, as Prometheus reads it."""
+"""Count what an operator watches, for Prometheus."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,7 +65,7 @@ class Metrics:
         self._reloads.labels(outcome).inc()
 
     def render(self) -> bytes:
-        """The page of /metrics, of type `CONTENT_TYPE`."""
+        """Return the page of /metrics, of type `CONTENT_TYPE`."""
         return generate_latest(self._registry)
 
     def _make(self, kind: Any) -> Callable[..., Any]:

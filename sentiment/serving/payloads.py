@@ -39,7 +39,7 @@ class Body(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What the model says of one text."""
+    """Hold the prediction of one text."""
 
     label: Literal["negative", "positive"] | None = Field(description="null for a reject")
     score: float | None = Field(ge=0, le=1, description="probability of the label")
@@ -197,7 +197,7 @@ class InvocationsBody(RootModel[SplitForm | RecordsForm | InstancesForm | Inputs
     """One of MLflow's four forms."""
 
     def list_values(self) -> list[Any]:
-        """The values to score, in order."""
+        """Return the values to score, in order."""
         return self.root.list_values()
 
 
@@ -210,7 +210,7 @@ _LabelCount = Annotated[int, Field(ge=1, le=len(schema.LABELS)), BeforeValidator
 
 
 def make_sentiment_body(max_texts: int) -> "type[SentimentBody]":
-    """The body of /v1/sentiment: at most `max_texts` texts, or one that is to be explained."""
+    """Return the body class of /v1/sentiment: at most `max_texts` texts, or one that is to be explained."""
 
     class Texts(Body):
         """A value that is no text is a reject, in its place."""
@@ -237,12 +237,12 @@ class SentimentBody(RootModel[Any]):
 
 
 def load_json(body: bytes) -> Any:
-    """What JSON in UTF-8 says. Raises ValueError, or RecursionError; NaN and Infinity are no JSON."""
+    """Parse JSON in UTF-8. Raises ValueError, or RecursionError; NaN and Infinity are no JSON."""
     return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
 
 
 def read_csv(body: bytes) -> list[Any]:
-    """The column `text` of a CSV with a header, in UTF-8; an empty field is null. Raises ValueError.
+    """Return the column `text` of a CSV with a header, in UTF-8; an empty field is null. Raises ValueError.
 
     Not by pandas, which takes a minute for the names of a hundred thousand columns, and where each row is
     longer than the header takes its first field for an index.
@@ -260,7 +260,7 @@ def read_csv(body: bytes) -> list[Any]:
 
 
 def describe_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of a body with its parts in place, as an OpenAPI document can hold it."""
+    """Return the JSON Schema of a body with its parts in place, as an OpenAPI document can hold it."""
     found = model.model_json_schema()
     parts = found.pop("$defs", {})
 
@@ -276,7 +276,7 @@ def describe_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def describe_errors(error: ValidationError) -> list[dict[str, str]]:
-    """Where in a body what was expected; of an unknown key only in what it is, since it is the caller's."""
+    """Name the place in a body and what was expected; an unknown key is the caller's, and not quoted."""
     if error.error_count() > _MAX_COUNTED_ERRORS:  # a second for a hundred thousand, of which few are told
         return [{"where": "", "what": f"more than {_MAX_COUNTED_ERRORS} mistakes"}]
     return [
@@ -289,7 +289,7 @@ def describe_errors(error: ValidationError) -> list[dict[str, str]]:
 
 
 def list_scores(prediction: Mapping[str, Any], top_k: int) -> list[dict[str, Any]]:
-    """The `top_k` likeliest labels, best first; none of a reject."""
+    """Return the `top_k` likeliest labels, best first; none of a reject."""
     label, score = prediction[schema.LABEL], prediction[schema.SCORE]
     if label is None:
         return []

@@ -1,4 +1,4 @@
-"""What a caller is told when there is no answer: problem+json (RFC 9457), without a value of the request."""
+"""Describe failures to callers as problem+json (RFC 9457), without a value of the request."""
 
 import json
 import math
@@ -68,7 +68,7 @@ class Problem(Exception):  # noqa: N818 the name of the RFC
             self.headers["www-authenticate"] = 'Bearer, Basic realm="sentiment"'
 
     def render(self, request_id: str) -> bytes:
-        """The body."""
+        """Return the body."""
         fields: dict[str, Any] = {
             "type": f"urn:sentiment:problem:{self.code}",
             "title": self.kind.title,

@@ -50,7 +50,7 @@ _SCORING_STATUSES = (422, 429, 503, 504)
 
 
 def create_app(service: Service, needs_token: bool) -> FastAPI:
-    """The application, without what `guard.Guard` puts around it; `needs_token` is for its description."""
+    """Make the application, without its guard; `needs_token` is for its description."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -227,7 +227,7 @@ def _require_model(request: Request, service: Service) -> ServedModel:
 
 
 def _check_media_type(request: Request, *known: str) -> str:
-    """The body's Content-Type, if it is one of these. Raises Problem `unsupported_media_type`."""
+    """Return the body's Content-Type, if it is one of these. Raises Problem `unsupported_media_type`."""
     found = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if found not in known:
         raise Problem("unsupported_media_type", f"expected Content-Type {' or '.join(known)}")
@@ -235,7 +235,7 @@ def _check_media_type(request: Request, *known: str) -> str:
 
 
 async def _read_chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises ClientGoneError if it ends before its end."""
+    """Yield the body as it comes. Raises ClientGoneError if the client leaves before its end."""
     try:
         async for chunk in request.stream():
             yield chunk
@@ -244,7 +244,7 @@ async def _read_chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 async def _read_json(request: Request, body_class: type[Parsed]) -> Parsed:
-    """The body as `body_class` has it. Raises Problem `malformed` or `invalid`."""
+    """Return the body as a `body_class`. Raises Problem `malformed` or `invalid`."""
     try:
         content = payloads.load_json(await request.body())
     except (ValueError, RecursionError):  # no JSON, no UTF-8, a number of ten thousand digits

@@ -50,7 +50,7 @@ def serve(config: ServeConfig, environment: Mapping[str, str] = os.environ, debu
 def assemble(
     config: ServeConfig, champion: Champion, environment: Mapping[str, str] = os.environ
 ) -> tuple[Guard, Service]:
-    """The application, and what it asks. Raises ConfigError for a configuration that lets strangers in."""
+    """Make the application and its service. Raises ConfigError for a configuration that lets strangers in."""
     tokens = _read_tokens(config, environment)
     rate_limit = _read_rate(config.rate_limit)
     service = Service(config, champion, make_batcher(config))
@@ -235,7 +235,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _list_hosts(config: ServeConfig) -> frozenset[str] | None:
-    """The names that a Host header may have; None for any, where strangers are kept out by tokens."""
+    """List the names that a Host header may have; None for any, where tokens keep strangers out."""
     named = [name.strip().lower() for name in (config.allowed_hosts or "").split(",") if name.strip()]
     if not named and not _is_loopback(config.host):
         return None
@@ -243,7 +243,7 @@ def _list_hosts(config: ServeConfig) -> frozenset[str] | None:
 
 
 def _bind(config: ServeConfig) -> socket.socket:
-    """The listening socket, taken before a model is loaded."""
+    """Open the listening socket, before a model is loaded."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""What the routes ask: the model that serves, the queue before it, and whether there is room."""
+"""Serve the routes: the model in use, the queue before it, and the check for room."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ class Service:
         await self._batcher.close()
 
     def require_model(self) -> ServedModel:
-        """The model that serves now. Raises Problem `not_ready`."""
+        """Return the model that serves now. Raises Problem `not_ready`."""
         if self.champion.current is None or self.is_draining:
             raise Problem("not_ready", retry_seconds=_NOT_READY_SECONDS)
         return self.champion.current
@@ -60,7 +60,7 @@ class Service:
     async def score(
         self, values: Sequence[Any], model: ServedModel, is_patient: bool = False
     ) -> "Answer[ServedModel]":
-        """A prediction of each value, in order, all by `model`. Raises Problem `overloaded` or `deadline`."""
+        """Return a prediction per value, all by `model`. Raises Problem `overloaded` or `deadline`."""
         try:
             return await self._batcher.score(model, values, self.config.request_seconds, is_patient)
         except OverloadedError as error:
@@ -103,12 +103,12 @@ class Service:
 
 
 def score_batch(served: ServedModel, values: Sequence[Any]) -> list[Prediction]:
-    """What a thread of the queue does."""
+    """Score a mini-batch, in a thread of the queue."""
     return list_predictions(served.model, values)
 
 
 def make_batcher(config: ServeConfig) -> "MicroBatcher[ServedModel]":
-    """The queue before the model, with a thread for each mini-batch that is computed."""
+    """Make the queue before the model, with a thread for each mini-batch that is computed."""
     return MicroBatcher(score_batch, config.max_wait_seconds, count_streams(config))
 
 

@@ -23,7 +23,7 @@ _ID = "id"
 async def answer_lines(
     service: Service, model: ServedModel, chunks: AsyncIterator[bytes], state: dict[str, Any]
 ) -> AsyncIterator[bytes]:
-    """A line of JSON for each line that is not empty, in order.
+    """Yield a line of JSON for each line that is not empty, in order.
 
     What cannot be read, and what ran out of time, is answered `{"error": code}`, and the rest goes on.
     `state` is told the texts and characters.

@@ -1,4 +1,4 @@
-"""Who may ask: a file of tokens, read again when it changes."""
+"""Check tokens against a file, which is read again when it changes."""
 
 import base64
 import binascii
@@ -65,7 +65,7 @@ class TokenFile:
         self.problem: str | None = None
 
     def find(self, authorization: str) -> str | None:
-        """The name of the token in an Authorization header, or None. All are compared, in constant time."""
+        """Return the name of the header's token, or None. All are compared, in constant time."""
         self._refresh()
         digest = _digest(_read_credentials(authorization))
         name = None
@@ -87,7 +87,7 @@ class TokenFile:
 
 
 def _read_credentials(authorization: str) -> bytes:
-    """The token of `Bearer TOKEN`, or of basic credentials with the token as user and as password."""
+    """Return the token of `Bearer TOKEN`, or of basic credentials with the token as user and as password."""
     scheme, _, value = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
         return value.strip().encode("utf-8", "replace")

@@ -1,7 +1,6 @@
-"""The parent of Spark's Python workers (`spark.python.daemon.module`): before it forks, it has imported
-what they will need, MLflow and the libraries of a model on a CPU.
+"""Import what Spark's Python workers will need, in their parent (`spark.python.daemon.module`).
 
-A worker forked from it starts in a fraction of a second instead of seconds, and shares these pages with
+These are MLflow and the libraries of a model on a CPU. A worker forked from it starts in a fraction of a second instead of seconds, and shares these pages with
 its siblings. Nothing here may start a thread or open a device: neither survives a fork.
 """
 

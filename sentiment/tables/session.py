@@ -114,7 +114,7 @@ def _share_gpu() -> dict[str, str]:
 
 
 def _is_installed() -> bool:
-    """Whether workers find this package by themselves: `--py-files` come too late for their parent."""
+    """Return whether workers find this package by themselves: `--py-files` come too late for their parent."""
     if os.environ["PYSPARK_PYTHON"] != sys.executable:
         return False
     try:

@@ -1,4 +1,4 @@
-"""What runs in a Spark Python worker: the model, loaded once a process, applied to Arrow batches."""
+"""Score Arrow batches in a Spark Python worker, with a model that is loaded once per process."""
 
 import fcntl
 import hashlib
@@ -94,7 +94,7 @@ class WorkerCensus:
         self._loads.add(frozenset({load}))
 
     def note_fetch(self) -> None:
-        """Called in the worker that fetched the model for its executor."""
+        """Count a fetch, in the worker that fetched the model for its executor."""
         self._fetches.add(frozenset({str(uuid.uuid4())}))
 
     @property
@@ -112,7 +112,7 @@ class WorkerCensus:
 
 @dataclass(frozen=True)
 class ModelPlace:
-    """Where a worker finds the model: its folder, if that is on every node, else its URI in the registry.
+    """Hold the place of the model for workers: its folder, if on every node, else its URI in the registry.
 
     `files` is the record that the driver has compared it with; None if there is none, and the run allows it.
     """
@@ -125,7 +125,7 @@ class ModelPlace:
 def make_scorer(
     place: ModelPlace, options: Mapping[str, Any], census: WorkerCensus
 ) -> Callable[[Iterator[pd.Series]], Iterator[pd.DataFrame]]:
-    """The function of the iterator pandas UDF: batches of `text` in, batches of predictions out.
+    """Make the function of the iterator pandas UDF: batches of `text` in, batches of predictions out.
 
     One row per text, in order, with `PREDICTION_TYPE`'s columns; nulls are rejects, and so is a text that
     the model fails on. `options` are the model's own (`loading.load_model`).
@@ -140,7 +140,7 @@ def make_scorer(
 
 
 def _load_once(place: ModelPlace, options: Mapping[str, Any], census: WorkerCensus) -> LoadedModel:
-    """The model of this process, loaded if it is not there yet.
+    """Return the model of this process; load it if it is not there yet.
 
     A function of the module, which workers import: what a UDF itself refers to is shipped with every
     task, and a cache in it would be a new one each time.
@@ -161,7 +161,7 @@ def _load_once(place: ModelPlace, options: Mapping[str, Any], census: WorkerCens
 
 
 def _fetch_once(source: FetchFrom, census: WorkerCensus) -> Path:
-    """The model's folder in this executor's own directory: its first worker fetches, the others wait."""
+    """Return the model's folder of this executor: its first worker fetches, the others wait."""
     root = _find_executor_folder()
     folder = root / f"model-{source.model_id}"
     with _locked(root / f".{folder.name}.lock"):
@@ -191,7 +191,7 @@ def _check_once(folder: Path, files: Mapping[str, str] | None) -> None:
 
 
 def _read_stamps(path: Path) -> dict[str, Stamp]:
-    """What an earlier worker knew; nothing if there was none, or it was killed while it wrote."""
+    """Read what an earlier worker knew; nothing if there was none, or if it was killed while it wrote."""
     try:
         return {name: tuple(stamp) for name, stamp in json.loads(path.read_text()).items()}
     except (OSError, ValueError):
@@ -210,7 +210,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _find_device() -> str:
-    """The GPU that Spark gave to this task, as torch names it, or `cpu`.
+    """Return the GPU that Spark gave to this task, as torch names it, or `cpu`.
 
     A GPU that Spark does not schedule is left alone: each worker would take all of it.
     """

@@ -1,4 +1,4 @@
-"""What makes a fine-tuned encoder cheap to run, each part measured before the model may use it."""
+"""Make a fine-tuned encoder cheap to run; measure each part before the model may use it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ Progress = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True)
 class Acceleration:
-    """What the model folder was given. `cascade` is None where it was switched off."""
+    """Hold what the model folder was given. `cascade` is None where it was switched off."""
 
     settings: Settings
     comparisons: list[EngineComparison]

@@ -1,4 +1,4 @@
-"""The linear stage beside the encoder: trained, calibrated, and given a threshold that validation allows."""
+"""Train and calibrate the linear stage, and give it a threshold that validation allows."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -30,8 +30,11 @@ _CONTRAST_POWER = 0.5
 
 @dataclass(frozen=True)
 class CascadePoint:
-    """The pair at one threshold: shares of reviews and of tokens decided early, accuracy, and the lower end
-    of its difference to the encoder's."""
+    """Hold the pair of stages at one threshold.
+
+    Shares of reviews and of tokens decided early, accuracy, and the lower end of its difference to the
+    encoder's accuracy.
+    """
 
     threshold: float
     share_early: float
@@ -54,7 +57,7 @@ class CascadeChoice:
     curve: tuple[CascadePoint, ...]
 
     def as_metrics(self) -> dict[str, float]:
-        """The figures by name, for MLflow."""
+        """Return the figures by name, for MLflow."""
         values = asdict(replace(self, curve=()))
         return {f"cascade_{k}": float(v) for k, v in values.items() if isinstance(v, int | float)}
 
@@ -83,7 +86,7 @@ def train_linear(train: pd.DataFrame, seed: int) -> LinearStage:
 
 
 def _fit(matrix: Any, labels: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights and intercept of a logistic regression, punished less where the classes differ in an n-gram.
+    """Fit weights and intercept of a logistic regression, punished less where classes differ in an n-gram.
 
     Each column is scaled by how far apart its shares of the two classes are, after Wang and Manning,
     "Baselines and Bigrams", ACL 2012; the scale is folded into the weights.
@@ -160,7 +163,7 @@ def _try_threshold(
 
 
 def _lower_bound(differences: np.ndarray, seed: int) -> float:
-    """The 5 % quantile of the mean of values in -1, 0, 1 over bootstrap samples.
+    """Return the 5 % quantile of the mean of values in -1, 0, 1 over bootstrap samples.
 
     Samples of such values are multinomial counts, which are drawn directly.
     """

@@ -89,7 +89,7 @@ def _explain_missing(name: str, was_local: bool) -> str:
 
 
 def find_max_length(encoder: Encoder) -> int | None:
-    """The most tokens that the encoder can read, special ones included; None if its kind has no limit."""
+    """Return the most tokens that the encoder can read, special ones included; None if there is no limit."""
     config = encoder.model.config
     limit: int | None = getattr(config, "max_position_embeddings", None)
     # RoBERTa-like encoders count positions from after the padding id.

@@ -1,4 +1,4 @@
-"""How good a model is on labelled reviews, beside two baselines that need no model."""
+"""Measure a model on labelled reviews, next to two baselines that need no model."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,13 +25,13 @@ class Evaluation:
     confusion: list[list[int]]
 
     def as_metrics(self) -> dict[str, float]:
-        """The scalar figures by name."""
+        """Return the scalar figures by name."""
         return {name: value for name, value in asdict(self).items() if name != "confusion"}
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a rule without a model reaches on the same test set."""
+    """Hold what a rule without a model reaches on the same test set."""
 
     accuracy: float
     f1_weighted: float
@@ -59,14 +59,14 @@ def evaluate_model(predictor: Predictor, test: pd.DataFrame, progress: Progress 
 
 
 def positive_probabilities(predictions: pd.DataFrame) -> np.ndarray:
-    """The probability of positive, float64, of each of a predictor's rows; one half for a reject."""
+    """Return the probability of positive, float64, of each of a predictor's rows; one half for a reject."""
     score = predictions[schema.SCORE].to_numpy(dtype=np.float64, na_value=np.nan)
     is_positive = (predictions[schema.LABEL] == schema.POSITIVE).to_numpy()
     return np.where(np.isnan(score), 0.5, np.where(is_positive, score, 1 - score))
 
 
 def tabulate_labels(evaluation: Evaluation) -> pd.DataFrame:
-    """A row per label, in class order: `precision`, `recall`, `f1` (0 where undefined) and true `reviews`."""
+    """Return a row per label, in class order: `precision`, `recall`, `f1` (0 if undefined), `reviews`."""
     rows = []
     for i in range(len(schema.LABELS)):
         hits = evaluation.confusion[i][i]

@@ -16,7 +16,7 @@ from ..inference.engines.reference import load_classifier
 
 
 def export_graph(folder: Path) -> None:
-    """Write graph.xml and graph.bin beside the safetensors in `folder`, from which they are made.
+    """Write graph.xml and graph.bin next to the safetensors in `folder`, from which they are made.
 
     Inputs are int64 ids and attention mask of any shape (rows, tokens), the output float32 logits. The
     weights of matrix products and embeddings are int8, symmetric, with one scale a channel.
@@ -68,7 +68,7 @@ def remove_graph(folder: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
-    """The float32 graph, and NNCF to work on it, both silent; what they cannot do is one error."""
+    """Yield the float32 graph, and NNCF to work on it, both silent; what they cannot do is one error."""
     openvino = import_openvino()
     import nncf
     import nncf.quantization.range_estimator

@@ -12,7 +12,7 @@ from .lengths import LengthPoint
 
 
 def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
-    """True against predicted labels: counts, and the share of each true label as shade."""
+    """Draw true against predicted labels: counts, and the share of each true label as shade."""
     figure = Figure(figsize=(4.4, 3.8), layout="constrained")
     axes = figure.subplots()
     counts = evaluation.confusion
@@ -32,7 +32,7 @@ def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
 
 
 def draw_text_lengths(n_tokens: Sequence[int], max_length: int) -> Figure:
-    """How many reviews, of at least one, have how many tokens, and how many `max_length` of them cut."""
+    """Draw how many reviews have how many tokens, and how many of them `max_length` cuts."""
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     axes = figure.subplots()
     longest = max(n_tokens)

@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True)
 class FinetuneSummary:
-    """What a run gave.
+    """Hold what a run gave.
 
     `train_samples_per_second` is training rows over all epochs by the time of fine-tuning, which holds
     tokenisation, validation and checkpoints too.
@@ -121,7 +121,7 @@ def _vary_train(splits: Splits, config: FinetuneConfig) -> Splits:
 
 
 def log_data(config: FinetuneConfig, reviews: LabelledReviews) -> None:
-    """Log to the active run what it was told and what it trains on."""
+    """Log to the active run its configuration and what it trains on."""
     mlflow = registry.import_mlflow()
     mlflow.log_params(asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest})
     mlflow.log_params(reviews.report.as_dict())

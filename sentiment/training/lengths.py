@@ -1,4 +1,4 @@
-"""What `max_length` and the way of cutting cost and bring: the length-accuracy-cost curve."""
+"""Measure what `max_length` and the way of cutting cost and bring: the length-accuracy-cost curve."""
 
 import time
 from collections.abc import Callable

@@ -39,7 +39,7 @@ _EXAMPLE = [
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """What MLflow made of it: the registry's version, and a URI that always means this model."""
+    """Hold what MLflow made of it: the registry's version, and a URI that always means this model."""
 
     version: str
     uri: str
@@ -135,7 +135,7 @@ def make_signature() -> Any:
 
 
 def list_requirements(cpu_engine: str) -> list[str]:
-    """What `setup.py` says a model with this engine needs, at exactly the versions installed here.
+    """List what `setup.py` states for a model with this engine, at exactly the versions installed here.
 
     The extra `inference`, and `torch` too where torch has to run the encoder.
     """
@@ -158,7 +158,7 @@ class _CarriedCode:
 
 
 def _digest_given(folder: Path, code: _CarriedCode) -> dict[str, str]:
-    """What goes into the model from here: all that runs, or is computed with, by its path there."""
+    """Return the digest of all that runs or is computed with in the model, by its path there."""
     roots = {f"artifacts/{folder.name}": folder, f"code/{code.package.name}": code.package}
     given = {
         f"{place}/{path}": digest
@@ -171,7 +171,7 @@ def _digest_given(folder: Path, code: _CarriedCode) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _carried_code() -> Iterator[_CarriedCode]:
-    """A copy of the inference modules as an importable package `sentiment_model_<digest>`.
+    """Yield a copy of the inference modules as an importable package `sentiment_model_<digest>`.
 
     A name of its own keeps a model on the code it was logged with: `sentiment` itself may be installed
     beside it, in another version, and two models may share a process.

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from .. import schema
 from ..inference.engines import (
+    CPU,
     REFERENCE,
     Engine,
     list_cpu_engines,
@@ -126,7 +128,7 @@ def quantize(
     if INT8_STATIC in candidates:
         export_static_graph(folder, tokenizer.encode(calibration).ids)
     progress("making int8 graphs", 2, 2)
-    right = load_engine(folder, REFERENCE)
+    right = load_engine(folder, REFERENCE, device="cuda" if torch.cuda.is_available() else CPU)
     expected = score(right)
     check = make_self_check(
         lambda sentences: tokenizer.encode(sentences).ids,
@@ -143,9 +145,11 @@ def quantize(
         if comparisons[-1].is_passed:
             break
     chosen = comparisons[-1].engine if comparisons[-1].is_passed else REFERENCE
+    reason = "; ".join(map(str, comparisons))
     if chosen == F32 and processor.instruction_set in SATURATING:
         # The same graph: processors with VNNI may compute it in int8, if the self-check finds them right.
         chosen = INT8
+        reason += f"; {INT8} runs where products do not saturate, and was not compared here"
     if chosen != INT8_STATIC:
         remove_graph(folder, STATIC_GRAPH_FILE)
     if chosen == REFERENCE:
@@ -153,7 +157,7 @@ def quantize(
     settings = replace(
         load_settings(folder),
         cpu_engine=chosen,
-        cpu_engine_reason="; ".join(map(str, comparisons)),
+        cpu_engine_reason=reason,
         gated_on=processor.instruction_set,
     )
     save_settings(settings, folder)
@@ -167,7 +171,7 @@ def pick_calibration(train: pd.DataFrame, seed: int) -> list[str]:
 
 
 def pick_gate_reviews(train: pd.DataFrame, validation: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The validation rows, at most `MAX_GATE_ROWS`; if they are few, with training rows beside them.
+    """Return the validation rows, at most `MAX_GATE_ROWS`; if they are few, training rows too.
 
     What is measured is a change between engines, for which a text that was trained on is as good.
     """

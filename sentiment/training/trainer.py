@@ -68,7 +68,7 @@ def finetune_encoder(
 
 
 def describe_device() -> str:
-    """The hardware and precision that a run uses, such as `cpu bf16` or `NVIDIA H100 bf16`."""
+    """Return the hardware and precision that a run uses, such as `cpu bf16` or `NVIDIA H100 bf16`."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     precision = "bf16" if _use_bf16() else "fp16" if torch.cuda.is_available() else "fp32"
     return f"{name} {precision}"
@@ -112,7 +112,7 @@ def _training_arguments(
 
 
 def _use_bf16() -> bool:
-    """Whether bfloat16 is a native type of the device: 2.1x a step on an AVX512-BF16 CPU, slower without."""
+    """Return whether bfloat16 is native on the device: 2.1x a step on an AVX512-BF16 CPU, slower without."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()

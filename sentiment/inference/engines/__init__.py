@@ -55,7 +55,7 @@ class EngineUnavailableError(ValueError):
 
 
 class NoRightEngineError(RuntimeError):
-    """None of the model's engines computes right on this processor."""
+    """No engine of the model both runs on this machine and computes right."""
 
 
 @dataclass(frozen=True)
@@ -77,43 +77,43 @@ def load_checked_engine(
     forbids it (`cpu`), or leaves the choice (`auto`). `streams` is `GraphEngine`'s; the other engines compute
     one mini-batch at a time.
 
-    An engine that cannot be loaded, or that fails the model's self-check, gives way to the next slower one
+    An engine that cannot run here, or that fails the model's self-check, gives way to the next slower one
     with one warning. Raises ValueError for an engine that nobody knows or that the model does not carry,
-    NoRightEngineError, which names the processor's flags, if no engine is right.
+    NoRightEngineError, which names the processor's flags, if no engine is left.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
     if engine in CPU_ENGINES and not _is_carried(folder, engine):
         raise ValueError(f"engine {engine!r}: the model carries no graph for it; use engine 'auto'")
     processor = find_processor()
-    check = load_self_check(folder)
-    failures: list[str] = []
-    for name, place in _list_candidates(folder, engine, device, processor):
-        instruction_set = processor.instruction_set if place == CPU else place.partition(":")[0]
+    candidates, refused = _list_candidates(folder, engine, device, processor)
+    for name, place in candidates:
         try:
-            if name == INT8_STATIC and processor.instruction_set in SATURATING:
-                raise EngineUnavailableError("int8 products saturate on this processor")
             found = load_engine(folder, name, threads, place, streams)
-            deviation = measure_deviation(found, check) if check else None
-        # OpenVINO and torch raise RuntimeError for whatever they cannot read or compute.
-        except (EngineUnavailableError, RuntimeError) as error:
-            failures.append(f"{name}: {_shorten(error)}")
-            continue
-        if deviation is not None and not deviation.is_within_bounds:
-            failures.append(f"{name}: {deviation}")
+            prove_right(found, load_self_check(folder))
+        # OpenVINO, torch and transformers raise these for what they cannot import, read or compute.
+        except (ImportError, OSError, ValueError, RuntimeError) as error:
+            refused.append(f"{name}: {_shorten(error)}")
             continue
         warning = None
-        if failures:
-            warning = (
-                f"engine {found.name} runs, because a faster one cannot be used on this processor, "
-                f"{processor}: {'; '.join(failures)}"
-            )
+        if refused:
+            warning = f"engine {found.name} runs, processor {processor}; refused were {'; '.join(refused)}"
             _log.warning("%s", warning)
-        return CheckedEngine(found, instruction_set, warning)
+        return CheckedEngine(found, processor.instruction_set if place == CPU else "cuda", warning)
     raise NoRightEngineError(
-        f"no engine of the model computes right on this processor, {processor}: {'; '.join(failures)}; score "
-        "on another machine, or install torch and transformers for the reference engine"
+        f"no engine of the model runs and computes right here, processor {processor}; refused were "
+        f"{'; '.join(refused)}; score on another machine, or install torch and transformers for the reference "
+        "engine"
     )
+
+
+def prove_right(engine: Engine, check: SelfCheck | None) -> None:
+    """Raise RuntimeError if an engine fails the model's self-check; without one nothing is proved."""
+    if check is None:
+        return
+    deviation = measure_deviation(engine, check)
+    if not deviation.is_within_bounds:
+        raise RuntimeError(str(deviation))
 
 
 def load_engine(folder: Path, engine: str, threads: int = 0, device: str = CPU, streams: int = 1) -> Engine:
@@ -134,8 +134,20 @@ def load_engine(folder: Path, engine: str, threads: int = 0, device: str = CPU, 
 
 
 def measure_deviation(engine: Engine, check: SelfCheck) -> Deviation:
-    """Return how far an engine is from the reference on the sentences of the model's self-check."""
-    return check.compare(lambda rows: run_engine(engine, rows, budget_tokens=_CHECK_BUDGET_TOKENS))
+    """Return how far an engine is from the reference on the sentences of the model's self-check.
+
+    A graph with several streams is compiled twice, for a lone mini-batch and for several at once: both are
+    measured, and the farther one counts.
+    """
+
+    def measure() -> Deviation:
+        return check.compare(lambda rows: run_engine(engine, rows, budget_tokens=_CHECK_BUDGET_TOKENS))
+
+    found = [measure()]
+    if isinstance(engine, GraphEngine) and engine.has_streams:
+        with engine.as_if_busy():
+            found.append(measure())
+    return max(found, key=lambda deviation: (deviation.flips, deviation.mean_shift))
 
 
 def run_engine(
@@ -167,31 +179,34 @@ def run_minibatches(
         yield chosen, engine.classify([rows[i] for i in chosen])
 
 
-def list_cpu_engines(gated: str, processor: Processor) -> list[str]:
-    """Return the CPU engines that suit a processor, from the one that passed the gate on, fastest first.
+def list_cpu_engines(first: str, processor: Processor) -> list[str]:
+    """Return the CPU engines that suit a processor, from `first` on, the fastest first.
 
     Where int8 products saturate, float32 is right and, in OpenVINO, no slower (docs/decisions).
     """
     unsuited = {BF16} if not processor.has_bf16 else set()
     if processor.instruction_set in SATURATING:
         unsuited |= {INT8_STATIC, INT8}
-    return [name for name in CPU_ENGINES[CPU_ENGINES.index(gated) :] if name not in unsuited]
+    return [name for name in CPU_ENGINES[CPU_ENGINES.index(first) :] if name not in unsuited]
 
 
-def _list_candidates(folder: Path, engine: str, device: str, processor: Processor) -> list[tuple[str, str]]:
-    """Return (engine, device) pairs in the order in which they are to be tried."""
-    gated = load_settings(folder).cpu_engine
+def _list_candidates(
+    folder: Path, engine: str, device: str, processor: Processor
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return (engine, device) pairs in the order in which to try them, and why one asked for is not there."""
+    refused = []
     on_gpu = device != CPU and engine in (AUTO, GPU, REFERENCE) and _has_gpu()
+    if engine == GPU and not on_gpu:
+        refused.append("gpu: no GPU that torch can use, or none that this process may use")
+    first = load_settings(folder).cpu_engine if engine in (AUTO, GPU) else engine
+    cpu = list_cpu_engines(first, processor)
+    if engine in CPU_ENGINES and engine not in cpu:
+        refused.append(f"{engine}: this processor does not compute it right, or not natively")
     place = device if device not in (AUTO, CPU) else "cuda"
-    if engine in (AUTO, GPU):
-        if engine == GPU and not on_gpu:
-            _log.warning("no GPU that torch can use: the model runs its CPU engine %s", gated)
-        cpu = list_cpu_engines(gated, processor)
-        gpu = [(GPU, place), (REFERENCE, place)] if on_gpu else []
-    else:
-        cpu = list(CPU_ENGINES[CPU_ENGINES.index(engine) :])
-        gpu = [(REFERENCE, place)] if on_gpu else []
-    return gpu + [(name, CPU) for name in cpu if _is_carried(folder, name)]
+    gpu = [
+        (name, place) for name in (GPU, REFERENCE) if on_gpu and (name == REFERENCE or engine != REFERENCE)
+    ]
+    return gpu + [(name, CPU) for name in cpu if _is_carried(folder, name)], refused
 
 
 def _is_carried(folder: Path, engine: str) -> bool:

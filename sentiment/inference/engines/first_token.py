@@ -1,4 +1,4 @@
-"""The last layer of an encoder for the first token of each row alone: a classifier reads no other."""
+"""Compute the last layer of an encoder only for the first token of each row: a classifier reads no other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ Narrow = Callable[
 
 
 def reads_first_token(config: Any) -> bool:
-    """Whether `narrow_last_layer` knows this encoder, which must be one that attends both ways."""
+    """Return whether `narrow_last_layer` knows this encoder, which must attend both ways."""
     is_decoder = any(getattr(config, name, False) for name in ("is_decoder", "is_causal"))
     return config.model_type in FIRST_TOKEN_TYPES and not is_decoder
 
@@ -34,7 +34,7 @@ def narrow_last_layer(model: Any, narrow: Narrow) -> None:
 
 
 def get_stack(model: Any) -> Any:
-    """The module that runs the layers one after another."""
+    """Return the module that runs the layers one after another."""
     body = model.base_model
     return body.transformer if model.config.model_type == "distilbert" else body.encoder
 
@@ -47,7 +47,7 @@ def take_first_column(
 
 
 class _FirstTokenLayer(torch.nn.Module):
-    """What `layer` gives for first tokens: keys and values are of all tokens, queries and the rest of these.
+    """Compute `layer` for first tokens: keys and values are of all tokens, queries and the rest of the first.
 
     Where the inner width is four times the outer, that is a sixth of the layer's linear operations.
     """
@@ -79,7 +79,7 @@ class _FirstTokenLayer(torch.nn.Module):
         return self._finish(attended.reshape(*first.shape[:-1], -1), first)
 
     def _finish(self, attended: torch.Tensor, first: torch.Tensor) -> Any:
-        """What a layer does with each token by itself, after attention."""
+        """Apply what a layer does with each token by itself, after attention."""
         layer = self.layer
         if not self._is_distilbert:
             return layer.feed_forward_chunk(layer.attention.output(attended, first))

@@ -76,18 +76,18 @@ class GraphEngine:
         per_thread = _AMX_TOKENS_PER_THREAD if has_amx else _TOKENS_PER_THREAD
         self.budget_tokens = per_thread * max(1, n_threads // streams)
         self.step_tokens = _AMX_STEP_TOKENS if has_amx else _STEP_TOKENS
-        # A worker is one of many in a machine's memory. A service is alone, and its callers wait for padding.
+        # A worker shares a machine's memory with others. A service does not, and its callers wait for padding.
         self._adds_rows = streams == 1
         requests = [compiled.create_infer_request() for _ in range(streams)]
         self._lone = compile_graph(1).create_infer_request() if streams > 1 else None
-        # In its first computation OpenVINO lays out the layers' weights anew, and keeps the file's mapped.
+        # In its first computation OpenVINO lays out the layers' weights again, and keeps the file's mapped.
         nothing = pad_rows([np.array([self._pad_id])], self._pad_id, self.step_tokens)
         for request in (*requests, self._lone):
             if request is not None:
                 request.infer(nothing)
         release_pages(file.with_suffix(".bin"))
         # A request runs one computation at a time.
-        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._requests: queue.Queue[Any] = queue.Queue()
         for request in requests:
             self._requests.put(request)
         self._n_running = 0
@@ -99,9 +99,25 @@ class GraphEngine:
             logits = request.infer([ids, mask], share_inputs=True)[0][: len(rows)].astype(np.float64)
         return _softmax(logits)
 
+    @property
+    def has_streams(self) -> bool:
+        """Return whether mini-batches that come together are computed by another copy than a lone one."""
+        return self._lone is not None
+
+    @contextlib.contextmanager
+    def as_if_busy(self) -> Iterator[None]:
+        """Compute inside the block as if another mini-batch were running."""
+        with self._lock:
+            self._n_running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_running -= 1
+
     @contextlib.contextmanager
     def _borrow(self) -> Iterator[Any]:
-        """A request that is free, waited for if need be; the one with all cores if nothing runs."""
+        """Yield a free request, waiting if none is; the one with all cores if nothing else runs."""
         with self._lock:
             is_alone = self._n_running == 0
             self._n_running += 1
@@ -125,7 +141,7 @@ def find_graph_file(engine: str) -> str:
 
 
 def import_openvino() -> Any:
-    """The openvino module, without the usage reports that its tools and NNCF send unless told not to."""
+    """Import openvino without the usage reports that its tools and NNCF send by default."""
     if "openvino" not in sys.modules:
         # Both go without where the package that sends is not there to import.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -138,7 +154,7 @@ def _choose_options(
     precision: str, threads: int, streams: int, hidden_size: int, has_bf16: bool
 ) -> dict[str, Any]:
     options: dict[str, Any] = {
-        # Said, because OpenVINO would choose by itself. Beside int8 products, bfloat16 is both faster than
+        # Stated, because OpenVINO would choose by itself. Next to int8 products, bfloat16 is both faster than
         # float32 and nearer to the same score in any company.
         "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 and precision != F32 else "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": hidden_size if precision == INT8 else 0,

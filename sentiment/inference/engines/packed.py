@@ -22,7 +22,7 @@ class PackingUnavailableError(ValueError):
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where the rows of a packed sequence lie: `bounds` (rows + 1) on the device, the rest on the host."""
+    """Hold the bounds of packed rows: `bounds` (rows + 1) on the device, the rest on the host."""
 
     bounds: "torch.Tensor"
     lengths: list[int]
@@ -31,7 +31,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Packing:
-    """Which tokens attend, and to which: row i of the queries to row i of the keys, and to nothing else."""
+    """Hold the rows that attend to each other: row i of the queries to row i of the keys only."""
 
     queries: _Rows
     keys: _Rows
@@ -142,7 +142,7 @@ def _choose_dtype(device: "torch.device") -> "torch.dtype":
 
 
 def _load_classifier(folder: Path, device: "torch.device", dtype: "torch.dtype") -> Any:
-    """The classifier on the device, its body in `dtype`, cut down to one hidden state a row."""
+    """Load the classifier on the device, its body in `dtype`, cut down to one hidden state per row."""
     from transformers import AutoConfig
 
     from .first_token import get_stack, narrow_last_layer
@@ -235,7 +235,7 @@ def attend_by_row(
     scaling: float | None = None,
     **_: object,
 ) -> "tuple[torch.Tensor, None]":
-    """What `attend_varlen` computes, row after row: for CPU, float32 and cards before Ampere."""
+    """Compute what `attend_varlen` computes, row after row: for CPU, float32 and cards before Ampere."""
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
@@ -259,13 +259,13 @@ def _take_first_tokens(
 
 
 def _unpack_first_tokens(module: object, args: object, output: Any) -> Any:
-    """Hook on the encoder stack: what follows takes `[:, 0]` and so sees one review a row, in float32."""
+    """Reshape the encoder's output: what follows takes `[:, 0]`, one review per row, in float32."""
     output.last_hidden_state = output.last_hidden_state.transpose(0, 1).float()
     return output
 
 
 def _send(arrays: Sequence[np.ndarray], device: "torch.device") -> "tuple[torch.Tensor, ...]":
-    """The arrays as int32 on the device, by one copy that the host does not wait for.
+    """Copy the arrays as int32 to the device, by one copy that the host does not wait for.
 
     Pinned memory comes from torch's host allocator, which keeps it between calls and gives none out again
     before the copies out of it are done.

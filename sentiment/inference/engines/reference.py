@@ -44,7 +44,7 @@ class ReferenceEngine:
 
 
 def load_classifier(folder: Path, **options: Any) -> Any:
-    """The fine-tuned classifier of a model folder as a float32 transformers model, for inference.
+    """Load the fine-tuned classifier of a model folder as a float32 transformers model, for inference.
 
     `options` are further ones of transformers' `from_pretrained`.
     """

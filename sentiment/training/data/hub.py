@@ -29,7 +29,7 @@ def is_hub_reachable() -> bool:
 
 
 def load_hub_splits(name: str) -> dict[str, pd.DataFrame]:
-    """The splits of a data set by name, from the hub or from what an earlier run cached.
+    """Load the splits of a data set by name, from the hub or from what an earlier run cached.
 
     A label that is stored as a number with names is given as its name: in which order a data set
     numbers its classes is its own affair.
@@ -55,7 +55,7 @@ def load_hub_splits(name: str) -> dict[str, pd.DataFrame]:
 
 
 def name_classes(rows: Any) -> pd.DataFrame:
-    """The rows of a `datasets.Dataset`, its class numbers replaced by their names; -1 means null."""
+    """Return the rows of a `datasets.Dataset`, its class numbers replaced by their names; -1 means null."""
     import datasets
 
     frame: pd.DataFrame = rows.to_pandas()

@@ -1,4 +1,4 @@
-"""What the label column says, as class ids."""
+"""Turn the label column into class ids."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def parse_labels(values: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _clean(value: object) -> object:
-    """A number where the value is one or reads as one, a lower-case word, or None for a blank."""
+    """Return a number where the value is one or reads as one, a lower-case word, or None for a blank."""
     if not isinstance(value, str):
         return value if isinstance(value, int | float) or _is_number(value) else str(type(value))
     text = value.strip().lower()

@@ -36,7 +36,7 @@ _DEFAULT_TEXT_COLUMNS = ("content", "text")
 
 @dataclass(frozen=True)
 class DataReport:
-    """What became of the rows: all that were read are in one of these counts, or sampled away."""
+    """Count what became of the rows: all that were read are in one of these counts, or sampled away."""
 
     read_rows: int
     dropped_text_rows: int
@@ -166,7 +166,7 @@ def _select(frame: pd.DataFrame, text_columns: tuple[str, ...], label_col: str, 
 
 
 def join_texts(frame: pd.DataFrame, columns: tuple[str, ...]) -> "pd.Series[Any]":
-    """The columns' non-null values joined by a space, null where all are null; one column stays as it is."""
+    """Join the columns' non-null values by a space; null where all are null; one column stays as it is."""
     if len(columns) == 1:
         return frame[columns[0]].reset_index(drop=True)
     joined = [

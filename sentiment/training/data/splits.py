@@ -60,7 +60,7 @@ def without_leaks(splits: Splits) -> Splits:
 
 
 def describe_splits(splits: Splits) -> pd.DataFrame:
-    """A row per split: `reviews`, how many of them are `negative` and `positive`, and what would leak.
+    """Return a row per split: `reviews`, how many of them are `negative` and `positive`, and what would leak.
 
     `shared_texts` counts the rows whose text another split has too, `shared_groups` those whose group it
     has; 0 where the split has no groups.
@@ -95,7 +95,7 @@ def sample_splits(splits: Splits, max_train: int | None, max_eval: int | None, s
 
 
 def sample_rows(frame: pd.DataFrame, max_rows: int | None, seed: int) -> pd.DataFrame:
-    """A stratified sample of `max_rows` rows, or the frame itself if it has no more."""
+    """Return a stratified sample of `max_rows` rows, or the frame itself if it has no more."""
     if max_rows is None or len(frame) <= max_rows:
         return frame
     shares = frame["label"].value_counts(normalize=True)

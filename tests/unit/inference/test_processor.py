@@ -25,6 +25,7 @@ AMX_FLAGS = VNNI_FLAGS | {"avx_vnni", "avx512_bf16", "amx_tile", "amx_int8", "am
         (VNNI_FLAGS | {"avx512_bf16"}, "", "avx512_vnni", True),
         (VNNI_FLAGS, "", "avx512_vnni", False),
         (AVX512_FLAGS, "", "avx512", False),
+        (AVX512_FLAGS | {"avx_vnni"}, "", "avx512", False),
         (AVX2_FLAGS | {"avx_vnni"}, "", "avx_vnni", False),
         (AVX2_FLAGS, "", "avx2", False),
         ({"sse4_1"}, "", "unknown", False),
@@ -42,7 +43,7 @@ def test_x86(flags, limit, expected, has_bf16):
         ({"asimd", "asimddp", "i8mm", "bf16"}, "neon_i8mm", True),
         ({"asimd", "asimddp"}, "neon_dotprod", False),
         ({"asimd"}, "neon", False),
-        (set(), "unknown", False),
+        (set(), "neon", False),
     ],
 )
 def test_arm(flags, expected, has_bf16):
@@ -64,6 +65,17 @@ def test_flags_are_the_kernels(tmp_path, monkeypatch, line):
     assert find_processor().instruction_set == "avx2"
 
 
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_onednn_reads_two_names_of_its_limit(tmp_path, monkeypatch, name):
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"flags : {' '.join(AMX_FLAGS)}\n")
+    monkeypatch.setattr(processor, "_CPU_INFO", info)
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
+    monkeypatch.setenv(name, "AVX2")
+    assert find_processor().instruction_set == "avx2"
+
+
 def test_without_the_kernels_word_it_is_unknown(tmp_path, monkeypatch):
     monkeypatch.setattr(processor, "_CPU_INFO", tmp_path / "none")
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
     assert find_processor().instruction_set == "unknown"

@@ -45,16 +45,17 @@ def test_what_is_no_number_is_a_flip(broken):
     assert np.isfinite(deviation.mean_shift)
 
 
-def test_the_surest_sentences_are_kept_in_their_order_and_survive_a_file(tmp_path):
+def test_sentences_that_prove_most_are_kept_in_their_order_and_survive_a_file(tmp_path):
     rows = [np.array([2, i + 5, 3], dtype=np.int32) for i in range(len(SENTENCES))]
 
     def classify(chosen):
-        sure = np.array([0.5 + (row[1] - 4) / 100 for row in chosen])  # the later the surer
+        sure = np.array([0.57 + (row[1] - 5) / 100 for row in chosen])  # the later the surer
         return np.stack([1 - sure, sure], axis=1)
 
     check = make_self_check(lambda texts: rows, classify, 0.02)
-    assert check.texts == list(SENTENCES[-SENTENCES_KEPT:])
-    assert check.ids == [row.tolist() for row in rows[-SENTENCES_KEPT:]]
+    # The first three are too near a tie; of the others the surest prove least.
+    assert check.texts == list(SENTENCES[3 : 3 + SENTENCES_KEPT])
+    assert check.ids == [row.tolist() for row in rows[3 : 3 + SENTENCES_KEPT]]
     assert check.compare(classify).is_within_bounds
     assert not check.compare(lambda chosen: classify(chosen)[:, ::-1]).is_within_bounds
     assert load_self_check(tmp_path) is None

@@ -1,16 +1,19 @@
 """Models that this project logged before they offered all that is asked of a model now."""
 
+import json
 import logging
 import shutil
 import warnings
+from pathlib import Path
 
 import pytest
 import yaml
 
 from sentiment import schema
 from sentiment.errors import ModelLoadError
+from sentiment.inference.processor import Processor, find_processor
 from sentiment.models import loading, registry
-from sentiment.models.earlier import is_earlier
+from sentiment.models.earlier import find_safe_engine, is_earlier
 from sentiment.models.predictions import list_predictions, predict_each
 from sentiment.serving.champion import load_served_model
 
@@ -59,7 +62,25 @@ def test_the_limit_of_a_text_holds_for_an_earlier_model_too(earlier, caplog):
 
 def test_an_earlier_model_can_be_served(earlier):
     served = load_served_model(earlier, {"streams": 1}, True, None)
-    assert (served.model.instruction_set, served.model.engine_warning) == ("unknown", None)
+    assert served.model.instruction_set == find_processor().instruction_set
+    assert served.model.engine_warning is None or "saturate" in served.model.engine_warning
+
+
+def test_an_earlier_model_runs_no_int8_that_saturates(earlier, monkeypatch, caplog):
+    settings = Path(earlier) / "artifacts" / "encoder" / "inference.json"
+    content = json.loads(settings.read_text())
+    monkeypatch.setattr(
+        "sentiment.inference.processor.find_processor", lambda: Processor("avx2", ("avx2",), False)
+    )
+    settings.write_text(json.dumps({**content, "cpu_engine": "int8"}))
+    assert find_safe_engine(Path(earlier)) is None
+    settings.write_text(json.dumps({**content, "cpu_engine": "int8_static"}))
+    engine, warning = find_safe_engine(Path(earlier))
+    assert engine == "int8"
+    with caplog.at_level(logging.WARNING):
+        model = loading.load_model(earlier, allow_unverified=True)
+    assert model.engine_warning == warning
+    assert caplog.text.count("saturate") == 1
 
 
 OTHER = """
