@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # A model of another tracking server, or of a removed one, is not there to reuse.
 define CHECK_DEMO_MODEL
 import json, pathlib
-from sentiment import registry
+from sentiment.models import registry
 registry.use_tracking(pathlib.Path.cwd())
 registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_text())['model_uri'])
 endef

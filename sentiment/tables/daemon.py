@@ -1,7 +1,8 @@
 """Import what Spark's Python workers will need, in their parent (`spark.python.daemon.module`).
 
-These are MLflow and the libraries of a model on a CPU. A worker forked from it starts in a fraction of a second instead of seconds, and shares these pages with
-its siblings. Nothing here may start a thread or open a device: neither survives a fork.
+These are MLflow and the libraries of a model on a CPU. A worker forked from the parent starts in a fraction
+of a second instead of seconds, and shares these pages with its siblings. Nothing here may start a thread or
+open a device: neither survives a fork.
 """
 
 import contextlib

@@ -102,8 +102,8 @@ def load_checked_engine(
         return CheckedEngine(found, processor.instruction_set if place == CPU else "cuda", warning)
     raise NoRightEngineError(
         f"no engine of the model runs and computes right here, processor {processor}; refused were "
-        f"{'; '.join(refused)}; score on another machine, or install torch and transformers for the reference "
-        "engine"
+        f"{'; '.join(refused)}; score on another machine, or install torch and transformers for the "
+        "reference engine"
     )
 
 

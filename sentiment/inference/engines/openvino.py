@@ -76,7 +76,7 @@ class GraphEngine:
         per_thread = _AMX_TOKENS_PER_THREAD if has_amx else _TOKENS_PER_THREAD
         self.budget_tokens = per_thread * max(1, n_threads // streams)
         self.step_tokens = _AMX_STEP_TOKENS if has_amx else _STEP_TOKENS
-        # A worker shares a machine's memory with others. A service does not, and its callers wait for padding.
+        # A worker shares the memory with others. A service does not, and its callers wait for padding.
         self._adds_rows = streams == 1
         requests = [compiled.create_infer_request() for _ in range(streams)]
         self._lone = compile_graph(1).create_infer_request() if streams > 1 else None

@@ -287,7 +287,7 @@ def test_a_model_with_other_versions_loads_with_a_warning(copied, caplog):
 def load_in_a_new_process(uri, then=""):
     """Load a model as a job does; the modules of it that were imported, by file."""
     script = (
-        "import json, sys; from sentiment import loading, predictions, registry\n"
+        "import json, sys; from sentiment.models import loading, predictions, registry\n"
         f"registry.import_mlflow().set_tracking_uri({registry.import_mlflow().get_tracking_uri()!r})\n"
         f"model = loading.load_model({uri!r})\n{then}\n"
         "predictions.predict_each(model, ['good'])\n"

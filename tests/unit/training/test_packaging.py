@@ -133,7 +133,7 @@ def test_the_model_carries_inference_code_alone_under_a_name_of_its_own(folder):
     assert carried == {
         "__init__.py",
         "schema.py",
-        *(f"inference/{path.name}" for path in Path("sentiment/inference").glob("*.py")),
+        *(str(path.relative_to("sentiment")) for path in Path("sentiment/inference").rglob("*.py")),
     }
 
 
