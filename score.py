@@ -21,7 +21,7 @@ from sentiment.errors import MissingInputError, SentimentError
 from sentiment.models import loading, registry
 from sentiment.models.predictions import Prediction, list_predictions
 
-DEFAULT_SENTENCE = "The battery lasts all week, and the screen is a joy to read on."
+DEFAULT_SENTENCE = "The item came damanged, 1 star."  # the example of the template that this began with
 
 _HOME = Path(__file__).resolve().parent
 _SERVE_CONF = _HOME / "conf" / "serve.yaml"

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-# Shares of the texts: docs/decisions/demo-recipe.md has what they bring and cost.
+# Shares of the texts: docs/decisions/0002-demo-recipe.md has what they bring and cost.
 MISSPELLED_SHARE = 0.2
 STARS_SHARE = 0.1
 # A shorter word becomes another word by one slip more often than a misspelled one.
