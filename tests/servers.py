@@ -73,7 +73,8 @@ class Server:
     def list_events(self, event: str) -> list[dict[str, Any]]:
         """Return the log's lines of this event."""
         found = []
-        for line in self.read_log().splitlines():
+        # Other lines are not parsed: tests ask often, and the log grows by a line per request.
+        for line in filter(lambda line: event in line, self.read_log().splitlines()):
             with contextlib.suppress(ValueError):
                 fields = json.loads(line)
                 if isinstance(fields, dict) and fields.get("event") == event:
