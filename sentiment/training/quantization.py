@@ -31,8 +31,6 @@ CALIBRATION_TEXTS = 300
 """As many as NNCF takes by itself; a thousand gave the same parity."""
 MIN_GATE_ROWS, MAX_GATE_ROWS = 2_000, 4_000
 """Fewer rows than the first cannot tell a loss of 0.2 points from one review."""
-# Two float32 engines differ by rounding only: a graph that is wrong is wrong on any text, not on one in 500.
-FLOAT32_GATE_ROWS = 300
 
 Progress = Callable[[str, int, int], None]
 
@@ -104,8 +102,6 @@ def quantize(
     tokenizer = Tokenizer(folder)
     processor = find_processor()
     candidates = list_cpu_engines(INT8_STATIC, processor)[:-1]
-    if candidates == [F32]:
-        reviews = reviews.head(FLOAT32_GATE_ROWS)
     texts, truth = reviews["text"].tolist(), reviews["label"].to_numpy()
     tokens = tokenizer.encode(texts)
     rows = np.flatnonzero(tokens.lengths > tokens.n_special_tokens)
