@@ -65,3 +65,12 @@ def test_the_empty_and_the_absurdly_long_are_answered(predict):
     blank, long = predict(["   ", "great " * 20_000])
     assert blank["reject_reason"] == "blank_text"
     assert (long["label"], long["truncated"], long["n_tokens"]) == ("positive", True, 64)
+
+
+def test_a_misspelled_complaint_with_its_stars_is_negative(predict):
+    """The example of the template that this project began with, its spelling included."""
+    assert predict("The item came damanged, 1 star.")["label"] == "negative"
+
+
+def test_stars_are_a_review(predict):
+    assert [p["label"] for p in predict(["1 star", "5 stars"])] == ["negative", "positive"]
