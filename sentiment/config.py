@@ -95,9 +95,11 @@ class FinetuneConfig:
         bool,
         Field(description="vary some training texts: a slip in a word, a number of stars at the end"),
     ] = False
-    freeze_embeddings: Annotated[
-        bool, Field(description="train no word embeddings: half of a small encoder, and dear on a CPU")
-    ] = False
+    trained_layers: Annotated[
+        int | None,
+        _Positive,
+        Field(description="train so many of the last layers only (default: all, and the embeddings)"),
+    ] = None
     cascade: Annotated[
         Literal["off", "auto"],
         Field(description="auto: a linear stage decides the reviews it is sure of, if validation allows"),

@@ -13,6 +13,8 @@ from datasets import Dataset, Features, Sequence, Value, disable_progress_bars
 from sklearn.metrics import accuracy_score, f1_score
 
 from ..config import FinetuneConfig
+from ..errors import ConfigError
+from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
 from .data.splits import Splits
 from .encoders import Encoder
 
@@ -41,8 +43,8 @@ def finetune_encoder(
     Returns the Trainer's log: one dict per step that it reported on, with `step` and any of `loss`,
     `eval_loss`, `eval_f1`, `eval_accuracy`. Batches are grouped by length and padded to their longest.
     """
-    if config.freeze_embeddings:
-        encoder.model.get_input_embeddings().requires_grad_(False)
+    if config.trained_layers is not None:
+        freeze_first_layers(encoder.model, config.trained_layers)
     disable_progress_bars()  # the progress shown is ours
     arguments_folder = tempfile.TemporaryDirectory(prefix="sentiment-finetune-")
     with arguments_folder as folder:
@@ -50,7 +52,8 @@ def finetune_encoder(
             model=encoder.model,
             args=_training_arguments(config, len(splits.train), Path(folder)),
             train_dataset=_tokenize(splits.train, encoder, config.max_length),
-            eval_dataset=_tokenize(splits.validation, encoder, config.max_length),
+            # In the order of length: a batch is padded to its longest, and its figures know no order.
+            eval_dataset=_tokenize(_sort_by_length(splits.validation), encoder, config.max_length),
             processing_class=encoder.tokenizer,
             data_collator=transformers.DataCollatorWithPadding(encoder.tokenizer),
             compute_metrics=_compute_metrics,
@@ -65,6 +68,24 @@ def finetune_encoder(
         trainer.train()
         history: list[dict[str, float]] = trainer.state.log_history
     return history
+
+
+def freeze_first_layers(model: Any, trained_layers: int) -> None:
+    """Leave the embeddings and all but the last `trained_layers` layers as they are, and without dropout.
+
+    Raises ConfigError if the encoder is not one of the BERT family, whose layers are known.
+    """
+    if model.config.model_type not in FIRST_TOKEN_TYPES:
+        raise ConfigError(
+            f"trained_layers: expected an encoder of type {', '.join(sorted(FIRST_TOKEN_TYPES))}, found "
+            f"{model.config.model_type}; leave it out to train all layers"
+        )
+    frozen = [model.base_model.embeddings, *get_stack(model).layer[:-trained_layers]]
+    for part in frozen:
+        part.requires_grad_(False)
+        for module in part.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
 
 
 def describe_device() -> str:
@@ -129,6 +150,10 @@ def _tokenize(reviews: pd.DataFrame, encoder: Encoder, max_length: int) -> Datas
     features = Features({"input_ids": Sequence(Value("int32")), "labels": Value("int64")})
     rows = Dataset.from_pandas(reviews[["text", "label"]], preserve_index=False)
     return rows.map(encode, batched=True, remove_columns=rows.column_names, features=features)
+
+
+def _sort_by_length(reviews: pd.DataFrame) -> pd.DataFrame:
+    return reviews.sort_values("text", key=lambda texts: texts.str.len())
 
 
 def _compute_metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:
