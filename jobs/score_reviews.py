@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from sentiment.cli import Reporter, make_table, run_job, tell_stderr
-from sentiment.config import ScoreConfig
+from sentiment.config import SAMPLE, ScoreConfig
 from sentiment.schema import LINEAR, REJECT_REASONS
 
 _OTHER_ROWS = {
@@ -35,11 +35,12 @@ def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
         from sentiment.models import registry
         from sentiment.tables.runs import run_scoring
         from sentiment.tables.session import build_session
-        from sentiment.training.data import sample
 
         registry.use_tracking(HOME)
-        if config.input == sample.SAMPLE:
-            config = dataclasses.replace(config, input=str(sample.write_sample_table()))
+        if config.input == SAMPLE:
+            from sentiment.training.data.sample import write_sample_table
+
+            config = dataclasses.replace(config, input=str(write_sample_table()))
 
         def start_session() -> "SparkSession":
             return build_session("score_reviews", report.debug, config.worker_timeout_seconds)

@@ -16,8 +16,10 @@ from .errors import ConfigError
 
 Config = TypeVar("Config")
 
+# Batch, online and the dashboard score with it unless a URI is given.
 DEFAULT_MODEL_URI = "models:/sentiment@champion"
-"""What is scored with unless a URI is given: batch, online and the dashboard alike."""
+# The name of the embedded reviews, in the place of a path.
+SAMPLE = "sample"
 
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
 _Positive = Field(gt=0)

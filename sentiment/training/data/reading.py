@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from ...config import FinetuneConfig
+from ...config import SAMPLE, FinetuneConfig
 from ...errors import (
     ConfigError,
     EmptyInputError,
@@ -21,7 +21,7 @@ from ...inference.rejects import find_reject_reason, find_reject_reasons
 from ...schema import NULL_TEXT, TEXT_JOINER, show_columns, split_columns
 from .hub import load_hub_splits
 from .labels import parse_labels
-from .sample import GROUP, SAMPLE, load_sample
+from .sample import GROUP, load_sample
 from .splits import SPLITS, TEST, TRAIN, VALIDATION, Splits, cut_splits, sample_splits, without_leaks
 
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {

@@ -18,7 +18,6 @@ import pandas as pd
 
 from ...errors import MissingInputError, UnreadableFileError
 
-SAMPLE = "sample"
 REVIEW_ID = "review_id"
 RATING = "rating"
 LABEL = "label"
