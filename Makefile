@@ -21,12 +21,12 @@ registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_tex
 endef
 export CHECK_DEMO_MODEL
 
-.PHONY: help demo demo-model test lint bench bench-quick bench-scale bench-online bench-gpu faults abuse java clean
+.PHONY: help demo demo-model test unit lint bench bench-quick bench-scale bench-online bench-gpu faults abuse java clean
 
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
 	@echo "make test    lint, types, layers and all tests (under 10 minutes)"
-	@echo "make lint    the first three of these"
+	@echo "make lint    the first three of these; make unit: the unit tests, without Spark and servers"
 	@echo "make bench   speed beside the alternatives, parity, cascade (under 30 minutes, into docs/benchmarks.md);"
 	@echo "             bench-quick for working (under 5), bench-scale up to a million rows, bench-gpu where there"
 	@echo "             is one, bench-online for the service beside its alternatives (under 15 minutes)"
@@ -54,6 +54,9 @@ $(DEMO)/finetune.json: conf/demo.yaml | .venv/demo.installed
 	@echo "== Fine-tuning minilm on the sample"
 	@$(BIN)/python jobs/finetune.py --conf conf/demo.yaml --registered_model_name $(DEMO_MODEL) \
 	  --alias champion --summary $@
+
+unit: .venv/test.installed
+	@$(BIN)/python -m pytest tests/unit
 
 test: lint java
 	@echo "== Tests"

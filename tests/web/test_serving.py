@@ -638,3 +638,15 @@ def test_every_problem_has_a_title_that_goes_with_its_status():
     titles = {}
     for kind in KINDS.values():
         assert titles.setdefault(kind.status, kind.title) == kind.title
+
+
+class ModelOnFallback(WordModel):
+    engine_warning = "engine f32 runs; refused were int8: 3 of 32 labels differ"
+
+
+def test_an_engine_that_gave_way_is_logged_once_with_its_reason(start_service, caplog):
+    with caplog.at_level(logging.INFO, LOGGER):
+        start_service(ModelOnFallback())
+    [record] = [record for record in caplog.records if record.msg == "engine_refused"]
+    assert record.levelno == logging.WARNING
+    assert record.fields["reason"] == ModelOnFallback.engine_warning
