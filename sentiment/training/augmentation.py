@@ -5,7 +5,7 @@ import pandas as pd
 
 # Shares of the texts: docs/decisions/0002-demo-recipe.md has what they bring and cost.
 MISSPELLED_SHARE = 0.2
-STARS_SHARE = 0.1
+STARS_SHARE = 0.2
 # A shorter word becomes another word by one slip more often than a misspelled one.
 _MIN_LETTERS = 4
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
