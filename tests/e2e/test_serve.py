@@ -265,10 +265,11 @@ def test_importing_score_loads_nothing_of_a_model():
     assert module._load_champion.cache_info().currsize == 0
 
 
-def test_the_readmes_requests_work_as_printed(served):
-    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if "localhost:8080" in line]
+def test_the_requests_of_readme_and_guide_work_as_printed(served):
+    pages = [ROOT / "README.md", ROOT / "docs" / "serving.md"]
+    lines = [line for page in pages for line in page.read_text().splitlines() if "localhost:8080" in line]
     commands = [line for line in lines if line.startswith(("curl", "printf"))]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         command = command.replace("localhost:8080", served.url).replace("curl -s", "curl -sf")
         ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)

@@ -113,7 +113,9 @@ def to_parquet(table):
 def test_the_page_names_the_model_in_use(page):
     page.run()
     assert page.sidebar.code[0].value == URI
-    assert [line.value for line in page.sidebar.text] == ["Version 7", "Trained on column content"]
+    assert [line.value for line in page.sidebar.text] == [
+        *("Version 7", "Engine int8 on avx512_vnni", "Trained on column content")
+    ]
     assert not page.error
 
 
