@@ -1,5 +1,6 @@
 """Plain readers of a store into which another process is publishing."""
 
+import functools
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -24,9 +25,11 @@ pytestmark = [
 PUBLISHES = 50
 # Rows after each publish: batch n has n rows, and the first is there before anyone reads.
 SNAPSHOTS = tuple(accumulate(range(1, PUBLISHES + 2)))
-_FEW = {"duckdb": 20, "polars": 20, "pandas": 20}
 # Reads of the two runs by reader, 1,000 in all; each run has its 50 publishes.
-_MANY = {"duckdb": 280, "polars": 280, "pandas": 280, "spark": 100}
+_RUNS = {
+    "few": {"duckdb": 20, "polars": 20, "pandas": 20},
+    "many": {"duckdb": 280, "polars": 280, "pandas": 280, "spark": 100},
+}
 # By how many publishes a reader may be ahead of its share: it neither waits for one nor outruns them all.
 _LEAD = 5
 _WAIT_SECONDS = 900
@@ -42,26 +45,32 @@ class Read:
 
 
 @pytest.fixture(scope="module")
-def reads(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Read]]:
-    """Make all reads of a run, by reader, for the first of its tests."""
-    spark = request.getfixturevalue("spark") if "spark" in request.param else None
-    return _read_while_publishing(spark, tmp_path_factory.mktemp("reads") / "scores", request.param)
+def make_reads(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], dict[str, list[Read]]]:
+    """Return a function that makes all reads of a run, by reader, once for all of its tests."""
+
+    @functools.cache
+    def make(run: str) -> dict[str, list[Read]]:
+        spark = request.getfixturevalue("spark") if "spark" in _RUNS[run] else None
+        return _read_while_publishing(spark, tmp_path_factory.mktemp("reads") / "scores", _RUNS[run])
+
+    return make
 
 
 @pytest.mark.parametrize(
-    ("reads", "reader", "number"),
+    ("run", "reader", "number"),
     [
         pytest.param(run, reader, number, id=f"{reader} {number + 1} of {n}", marks=marks)
-        for run, marks in ((_FEW, pytest.mark.quick), (_MANY, ()))
-        for reader, n in run.items()
+        for run, marks in (("few", pytest.mark.quick), ("many", ()))
+        for reader, n in _RUNS[run].items()
         for number in range(n)
     ],
-    indirect=["reads"],
 )
 def test_each_read_counts_a_published_snapshot(
-    reads: dict[str, list[Read]], reader: str, number: int
+    run: str, reader: str, number: int, make_reads: Callable[[str], dict[str, list[Read]]]
 ) -> None:
-    read = reads[reader][number]
+    read = make_reads(run)[reader][number]
     assert read.rows is not None, read.error
     assert read.rows in SNAPSHOTS, f"{read.rows} rows are of no snapshot"
     assert read.rows >= read.rows_before, f"{read.rows} rows, and {read.rows_before} before"

@@ -4,11 +4,13 @@ Every fifth round the one that runs may run to its end; in the others it is kill
 the question is who gets the lock, and a run to its end takes a quarter of a minute.
 """
 
+import functools
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,24 +63,26 @@ class Round:
 
 
 @pytest.fixture(scope="module")
-def round_(
-    request: pytest.FixtureRequest, model: TinyModel, tmp_path_factory: pytest.TempPathFactory
-) -> Round:
-    """Run the round of this number for the first of its tests."""
-    return _run_round(model, tmp_path_factory.mktemp("round"), is_full=request.param % _FULL_EVERY == 1)
+def run_round(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Round]:
+    """Return a function that runs the round of a number, once for all of its tests."""
+    return functools.cache(
+        lambda number: _run_round(model, tmp_path_factory.mktemp("round"), is_full=number % _FULL_EVERY == 1)
+    )
 
 
 @pytest.mark.parametrize(
-    ("round_", "start"),
+    ("number", "start"),
     [
         pytest.param(number, start, id=f"round {number}, start {start}", marks=[pytest.mark.quick] * is_first)
         for number in range(1, ROUNDS + 1)
         for start in range(1, STARTERS + 1)
         for is_first in [number == start == 1]
     ],
-    indirect=["round_"],
 )
-def test_one_runs_and_the_others_leave_at_once_with_a_clear_word(round_: Round, start: int) -> None:
+def test_one_runs_and_the_others_leave_at_once_with_a_clear_word(
+    number: int, start: int, run_round: Callable[[int], Round]
+) -> None:
+    round_ = run_round(number)
     found = round_.starts[start - 1]
     others = round_.starts[: start - 1] + round_.starts[start:]
     if found.is_refused:
