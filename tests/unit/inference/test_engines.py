@@ -128,7 +128,7 @@ def test_padding_does_not_change_what_the_graph_says(folder, rows, precision):
     assert np.abs(together - alone).max() < 0.01  # all rows at once, more than two
 
 
-@pytest.mark.parametrize("precision", ["int8_static", "int8"])
+@pytest.mark.parametrize("precision", [INT8_STATIC, "int8"])
 def test_threads_may_share_a_graph(folder, rows, precision):
     engine = GraphEngine(folder, precision)
     expected = [engine.classify([row]) for row in rows]
@@ -137,7 +137,7 @@ def test_threads_may_share_a_graph(folder, rows, precision):
     assert np.array_equal(np.concatenate(found), np.concatenate(expected))
 
 
-@pytest.mark.parametrize("precision", ["int8_static", "int8"])
+@pytest.mark.parametrize("precision", [INT8_STATIC, "int8"])
 @pytest.mark.parametrize("width", [32, 64, 128])
 def test_streams_compute_side_by_side_exactly_what_one_computes(tmp_path, width, precision):
     """OpenVINO 2026.4 does not, for layers 32 wide in bfloat16: there the engine keeps to one stream."""
