@@ -9,6 +9,8 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 from xml.etree import ElementTree
 
 import yaml
@@ -127,7 +129,7 @@ def register_copy(
     `change` is done to the copy before its files are recorded.
     """
     mlflow = registry.import_mlflow()
-    shutil.copytree(registry.resolve_model(uri).folder, target, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(find_stored(uri), target, ignore=shutil.ignore_patterns("__pycache__"))
     change(target)
     version = str(mlflow.register_model(target.as_uri(), name).version)
     registry.record_model(name, version)
@@ -138,7 +140,13 @@ def register_copy(
 
 def damage_version(uri: str, kind: str, canary: Path) -> None:
     """Damage the stored artifact of a registered version, on this machine, as `HOSTILE[kind]` does."""
-    HOSTILE[kind](registry.resolve_model(uri).folder, canary)
+    HOSTILE[kind](find_stored(uri), canary)
+
+
+def find_stored(uri: str) -> Path:
+    """Return the folder of a registered version in the artifact store, on this machine."""
+    location = registry._locate(uri, registry.find_version(uri))
+    return Path(url2pathname(urlsplit(location).path))
 
 
 def list_imported(folder: Path) -> list[str]:

@@ -37,4 +37,4 @@ def fit_rows(rate: float, seconds: float, most: int, least: int = 32) -> int:
 
     Fewer than 32 reviews would not have the lengths of the whole.
     """
-    return min(most, max(least, round(rate * seconds)))
+    return round(min(most, max(least, rate * seconds)))

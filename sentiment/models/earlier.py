@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .. import schema
-from .carried import PACKAGE_PREFIX
-from .registry import import_mlflow
+from .registry import PACKAGE_PREFIX, import_mlflow
 
 _BUDGET_TOKENS = 512
 _STEP_TOKENS = 32

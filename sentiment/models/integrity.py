@@ -1,15 +1,13 @@
 """Check that a model's files are those that were registered, and of a shape that is safe to load.
 
-Pure: files and plain values in, nothing imported of the model and nothing asked of MLflow. A check is of the
-moment: who goes on writing to the files while they are in use is kept out by the store's permissions alone.
+Nothing of the model is imported, and MLflow is not called. A check is of the moment, so it is made on
+a private copy (`copies`), which nobody else can change afterwards.
 """
 
 import hashlib
 import json
 import os
 import re
-import stat
-import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,99 +15,71 @@ from typing import Any
 import yaml
 
 from ..errors import ModelIntegrityError
-from .pickles import find_pickle
 
 MODEL_FILE = "MLmodel"
+# MLflow writes name and version to this file next to a model that it fetches by a registered URI.
 REGISTERED_META = "registered_model_meta"
-"""Written by MLflow beside a model fetched by a registered URI: name and version, read by nothing here."""
 _CACHE = "__pycache__"
 
+# MLflow's loaders of models from code, newer and older; `model_code_path` keeps both from unpickling.
 _LOADERS = ("mlflow.pyfunc.loaders.code_model", "mlflow.pyfunc.model")
-"""MLflow's loaders of models from code, newer and older; `model_code_path` keeps both from unpickling."""
 _MAX_MODEL_FILE_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
 _SHOWN = 3
 
+# Of a tag's value. MLflow takes 100,000 in the registry; older servers, and databases behind them, 5,000.
 _TAG_CHARS = 4_900
-"""Of a tag's value. MLflow takes 100,000 in the registry; older servers, and databases behind them, 5,000."""
 _MAX_TAGS = 200
 
-_LARGE_BYTES = 1 << 20
-_SETTLED_NS = 2_000_000_000
 
-Stamp = tuple[int, ...]
-"""A file as the kernel knows it: device, inode, size, and times of change of content and of inode."""
-
-
-def digest_files(folder: Path) -> dict[str, str]:
-    """Return the sha256, in hex, of every regular file under `folder` by its relative POSIX path.
+def list_files(folder: Path) -> list[str]:
+    """List the files of a model by relative POSIX path, without what MLflow and Python may add to it later.
 
     Raises ModelIntegrityError for a link, a device, or anything else that is neither file nor folder.
     """
-    return {path: _digest(folder / path)[0] for path in sorted(_list_files(folder))}
-
-
-def make_record(folder: Path) -> dict[str, str]:
-    """Return the record of a model: `digest_files` without what MLflow and Python write next to it later."""
-    return {path: digest for path, digest in digest_files(folder).items() if not _is_derived(path)}
+    return sorted(path for path in _walk(folder) if not _is_derived(path))
 
 
 def list_derived(folder: Path) -> list[str]:
-    """List what `make_record` leaves out: written since by MLflow or Python, and read by nothing here."""
-    return sorted(path for path in _list_files(folder) if _is_derived(path))
+    """List what `list_files` leaves out: nothing here reads it."""
+    return sorted(path for path in _walk(folder) if _is_derived(path))
 
 
-def check_files(
-    folder: Path, record: Mapping[str, str], known: Mapping[str, Stamp] | None = None
-) -> dict[str, Stamp]:
-    """Raise ModelIntegrityError unless the files under `folder` are exactly those of `record`.
+def make_record(folder: Path) -> dict[str, str]:
+    """Return the record of a model: the sha256, in hex, of each of its files by relative POSIX path."""
+    return {path: _digest(folder / path) for path in list_files(folder)}
 
-    Compiled code under `__pycache__` is passed over: `carried` sees to it that none is ever read.
-    A large file that still has its stamp in `known` is not read again. Returns such stamps: of a large
-    file that last changed well before it was hashed, since the kernel's clock of changes is coarse.
-    """
+
+def check_files(folder: Path, record: Mapping[str, str]) -> None:
+    """Raise ModelIntegrityError unless the files of the model are exactly those of `record`."""
     _check_record(folder, record)
-    found = {path for path in _list_files(folder) if not _is_derived(path)}
-    stamps, changed = {}, []
-    for path in sorted(found & set(record)):
-        before = _stamp(os.lstat(folder / path))
-        if known is not None and tuple(known.get(path, ())) == before:
-            stamps[path] = before
-            continue
-        digest, stamp, is_settled = _digest(folder / path)
-        if digest != record[path]:
-            changed.append(path)
-        elif is_settled:
-            stamps[path] = stamp
-    problems = {"missing": set(record) - found, "changed": changed, "extra": found - set(record)}
-    told = [f"{name}: {_name_few(paths)}" for name, paths in problems.items() if paths]
-    if told:
+    found = make_record(folder)
+    problems = {
+        "missing": set(record) - set(found),
+        "changed": {path for path in set(record) & set(found) if record[path] != found[path]},
+        "extra": set(found) - set(record),
+    }
+    shown = [f"{name}: {_name_few(paths)}" for name, paths in problems.items() if paths]
+    if shown:
         raise ModelIntegrityError(
-            f"{folder}: not the files that were registered ({'; '.join(told)}); expected the {len(record)} "
+            f"{folder}: not the files that were registered ({'; '.join(shown)}); expected the {len(record)} "
             "of the record, unchanged; nothing of them was loaded; restore them, or use another version"
         )
-    return stamps
 
 
 def check_shape(folder: Path) -> None:
     """Raise ModelIntegrityError unless the model keeps the rules of every model, recorded or not.
 
-    No links; nothing pickled, by name or content; an MLmodel of plain YAML whose pyfunc is a model from
-    code, loaded by MLflow's own loader, and whose paths all exist inside the folder.
+    Its MLmodel is plain YAML and names a model from code that MLflow's own loader loads; every path in it
+    exists inside the folder.
     """
-    for path in _list_files(folder):
-        if pickled := _name_pickle(folder / path):
-            raise ModelIntegrityError(
-                f"{folder}: {_show(path)} is {pickled}, which runs code when it is read; expected weights as "
-                "safetensors and the model as code; log the model again without it"
-            )
     pyfunc, example = _read_pyfunc(folder)
     loader = pyfunc.get("loader_module")
     if loader not in _LOADERS:
         raise _refuse(folder, f"its loader_module is {_show(loader)}; expected {_LOADERS[0]}")
     if "model_code_path" not in pyfunc or pyfunc.get("python_model") is not None:
         raise _refuse(folder, "its python_model is pickled; expected a model from code (model_code_path)")
-    # MLflow keeps here where the file was when it was logged, and takes the name alone.
+    # MLflow keeps here where the file was when it was logged, and uses only the name.
     code_path = pyfunc["model_code_path"]
     if not isinstance(code_path, str) or ".." in PurePosixPath(code_path).parts:
         raise _refuse(folder, f"model_code_path is {_show(code_path)}; expected a file's path without `..`")
@@ -119,7 +89,7 @@ def check_shape(folder: Path) -> None:
 
 
 def pack_tags(name: str, text: str) -> dict[str, str]:
-    """ASCII text as tags that any registry takes; the last one, `name`, is the number of the others."""
+    """Return ASCII text as tags that any registry takes; the last, `name`, is the number of the others."""
     if not text.isascii():
         raise ValueError("expected ASCII")
     parts = [text[start : start + _TAG_CHARS] for start in range(0, len(text), _TAG_CHARS)]
@@ -141,7 +111,7 @@ def unpack_tags(name: str, tags: Mapping[str, str]) -> str | None:
     )
     if None in parts:
         raise ModelIntegrityError(
-            f"the registry's tag {name!r} is damaged: expected {_show(count)} parts of it beside it; "
+            f"the registry's tag {name!r} is damaged: expected {_show(count)} parts of it; "
             "delete these tags and record the model again, or use another version"
         )
     return "".join(part for part in parts if part is not None)
@@ -166,49 +136,36 @@ def load_record(text: str) -> dict[str, str]:
     return record
 
 
-def _list_files(folder: Path, inside: str = "") -> Iterator[str]:
+def _walk(folder: Path, inside: str = "") -> Iterator[str]:
     try:
         with os.scandir(folder / inside) as entries:
             for entry in entries:
                 path = f"{inside}/{entry.name}" if inside else entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    yield from _list_files(folder, path)
+                    yield from _walk(folder, path)
                 elif entry.is_file(follow_symlinks=False):
                     yield path
                 else:
                     kind = "a link" if entry.is_symlink() else "no regular file"
                     raise ModelIntegrityError(
-                        f"{folder}: {_show(path)} is {kind}; expected files and folders alone; "
+                        f"{folder}: {_show(path)} is {kind}; expected only files and folders; "
                         "nothing of it was loaded; restore the model, or use another version"
                     )
     except OSError as error:
         raise _cannot_read(folder / inside, error) from error
 
 
-def _digest(path: Path) -> tuple[str, Stamp, bool]:
-    """Digest and stamp of a file, and whether the stamp may stand for the content from now on."""
+def _digest(path: Path) -> str:
     digest = hashlib.sha256()
     buffer = bytearray(_CHUNK_BYTES)
     view = memoryview(buffer)
     try:
-        # Not through a link that has taken the file's place since it was listed.
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ModelIntegrityError(f"{path}: no regular file; expected files and folders alone")
-            now_ns = time.time_ns()
+        with open(path, "rb", buffering=0) as file:
             while n := file.readinto(buffer):
                 digest.update(view[:n])
-            is_same = _stamp(os.fstat(file.fileno())) == _stamp(status)
     except OSError as error:
         raise _cannot_read(path, error) from error
-    is_old = now_ns - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
-    is_settled = is_same and is_old and status.st_size >= _LARGE_BYTES
-    return digest.hexdigest(), _stamp(status), is_settled
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return digest.hexdigest()
 
 
 def _is_derived(path: str) -> bool:
@@ -234,13 +191,6 @@ def _is_plain(path: str) -> bool:
 
 def _is_sha256(digest: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{64}", digest) is not None
-
-
-def _name_pickle(path: Path) -> str | None:
-    try:
-        return find_pickle(path)
-    except OSError as error:
-        raise _cannot_read(path, error) from error
 
 
 def _read_pyfunc(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,15 +1,14 @@
-"""From a model in the registry to one that answers: its files checked, its code imported as recorded."""
+"""Verify the files of a model and load it."""
 
-import contextlib
 import logging
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from ..errors import ModelIntegrityError, ModelLoadError
-from . import earlier, integrity, signatures
-from .carried import importing_recorded
+from ..errors import ModelError, ModelIntegrityError, ModelLoadError
+from . import copies, earlier, integrity, signatures
 from .registry import ModelReference, import_mlflow, resolve_model
 from .requirements import REQUIREMENTS_FILE, find_mismatches
 
@@ -65,11 +64,20 @@ def check_model(
 ) -> None:
     """Raise ModelIntegrityError unless the model's files are safe to load; nothing of them is imported.
 
-    They must have the shape of every model (`integrity.check_shape`); be those that the registry recorded,
-    where only the absence of a record can be allowed; and be signed by `verify_key`, a public key's PEM
+    They must have the shape of every model (`integrity.check_shape`), be those that the registry recorded
+    (`allow_unverified` accepts a model without a record), and be signed by `verify_key`, a public key's PEM
     file, if there is one. Raises ConfigError for a key that cannot be used.
     """
-    _check_unsigned(reference, allow_unverified)
+    integrity.check_shape(reference.folder)
+    if reference.files is not None:
+        integrity.check_files(reference.folder, reference.files)
+    elif not allow_unverified:
+        raise ModelIntegrityError(
+            f"{reference.uri!r}: the registry has no record of this model's files, so they may be anyone's; "
+            "fine-tune and register it again, look at its files and record them with "
+            "`sentiment.models.registry.record_model(name, version)`, or, if you trust them, pass "
+            f"--allow_unverified ({ALLOW_UNVERIFIED_VARIABLE}=1)"
+        )
     if verify_key:
         signatures.check_signature(reference.folder, reference.signature, Path(verify_key))
 
@@ -80,24 +88,27 @@ def load_model(
     allow_unverified: bool = False,
     verify_key: str | Path | None = None,
 ) -> LoadedModel:
-    """Check a pyfunc (`check_model`) and load it.
+    """Check a pyfunc (`check_model`) and load it; its private copy is removed with it.
 
     `options` override its model config (`engine`, `cascade`, `device`, `threads`, `max_text_chars`, …).
     Raises ModelNotFoundError if there is none, ModelIntegrityError if it must not be loaded, ModelLoadError
     if it cannot be loaded in this process or is no sentiment model.
     """
     reference = model if isinstance(model, ModelReference) else resolve_model(str(model))
-    check_model(reference, allow_unverified, verify_key)
-    return load_checked(reference.folder, reference.files, options)
+    try:
+        check_model(reference, allow_unverified, verify_key)
+        loaded = load_checked(reference.folder, options)
+    except ModelError:
+        copies.release(reference.folder)
+        raise
+    weakref.finalize(loaded, copies.release, reference.folder).atexit = False
+    return loaded
 
 
-def load_checked(
-    folder: Path, files: Mapping[str, str] | None, options: Mapping[str, Any] | None = None
-) -> LoadedModel:
-    """Load a model whose files were checked just now; `files` is their record, None if there is none.
+def load_checked(folder: Path, options: Mapping[str, Any] | None = None) -> LoadedModel:
+    """Load a model whose files have been checked, and which nobody else can change.
 
-    Each module of a recorded model is compared once more as it is imported. Libraries of other versions than
-    the model was logged with are a warning. Raises ModelLoadError or ModelIntegrityError.
+    Warns about libraries of other versions than the model was logged with. Raises ModelLoadError.
     """
     mlflow = import_mlflow()
     if mismatches := find_mismatches(folder):
@@ -112,20 +123,14 @@ def load_checked(
     if safe is not None:
         chosen["engine"] = safe[0]
         logging.getLogger(MODEL_LOGGER).warning("%s", safe[1])
-    guard = contextlib.nullcontext(folder) if files is None else importing_recorded(folder, files)
     try:
-        with guard as place:
-            pyfunc = mlflow.pyfunc.load_model(str(place), suppress_warnings=True, model_config=chosen or None)
-            python_model = pyfunc.unwrap_python_model()
-    except ModelIntegrityError:
-        raise
-    # Loading runs the model's own code, which may raise anything; all of it means one thing here.
+        pyfunc = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config=chosen or None)
+        python_model = pyfunc.unwrap_python_model()
+    # Loading runs the model's own code, which may raise anything.
     except Exception as error:
-        if refusal := _find_cause(error, ModelIntegrityError):
-            raise refusal from error
         raise ModelLoadError(
             f"the model at {str(folder)!r} could not be loaded: {type(error).__name__}: {error}; "
-            f"its requirements are in {REQUIREMENTS_FILE} beside it"
+            f"its requirements are in {REQUIREMENTS_FILE} next to it"
         ) from error
     if is_earlier:
         return earlier.EarlierModel(pyfunc, python_model, max_text_chars, safe[1] if safe else None)
@@ -133,7 +138,7 @@ def load_checked(
 
 
 def allows_unverified() -> bool:
-    """Return whether the environment allows it: SENTIMENT_ALLOW_UNVERIFIED is 1."""
+    """Return whether SENTIMENT_ALLOW_UNVERIFIED is 1."""
     return os.environ.get(ALLOW_UNVERIFIED_VARIABLE) == "1"
 
 
@@ -156,22 +161,3 @@ def _require_offer(python_model: object, folder: Path) -> LoadedModel:
             "jobs/finetune.py registered"
         )
     return python_model
-
-
-def _check_unsigned(reference: ModelReference, allow_unverified: bool) -> None:
-    integrity.check_shape(reference.folder)
-    if reference.files is not None:
-        integrity.check_files(reference.folder, reference.files)
-    elif not allow_unverified:
-        raise ModelIntegrityError(
-            f"{reference.uri!r}: the registry has no record of this model's files, so they may be anyone's; "
-            "fine-tune and register it anew, look at its files and record them with "
-            "`sentiment.models.registry.record_model(name, version)`, or, if you trust them, pass "
-            f"--allow_unverified ({ALLOW_UNVERIFIED_VARIABLE}=1)"
-        )
-
-
-def _find_cause(error: BaseException | None, kind: type[ModelIntegrityError]) -> ModelIntegrityError | None:
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error

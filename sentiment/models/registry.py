@@ -1,38 +1,42 @@
-"""The one place that reads and writes MLflow's tracking store and registry.
+"""Read and write MLflow's tracking store and registry; no other module does.
 
-MLflow is imported when first needed: a job with a wrong argument ends before that.
+MLflow is imported at first use, so that a job with a wrong argument ends before that.
 """
 
+import errno
 import logging
 import os
-import shutil
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from ..errors import ModelIntegrityError, ModelNotFoundError
-from . import integrity, signatures
+from ..errors import ModelIntegrityError, ModelLoadError, ModelNotFoundError
+from . import copies, integrity, signatures
 
+# The key of the model's metadata that holds the text column(s) it was trained on.
 TEXT_COL_KEY = "text_col"
-"""Key of the model's metadata that holds the text column(s) it was trained on."""
 
+# Tags of a version, and of the logged model behind it: the sha256 of its files, and a signature of them.
 FILES_TAG = "sentiment.files"
 SIGNATURE_TAG = "sentiment.signature"
-"""Tags of a version, and of the logged model behind it: the sha256 of its files, and a signature of them."""
+
+# Of the package that a model carries; a digest of the package follows.
+PACKAGE_PREFIX = "sentiment_model_"
 
 _LOGGED_PREFIX = "m-"
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model that exists: where its files lie and what the scored table calls it.
+    """Describe a model that exists.
 
     `version` is the registry's version, or the first 12 digits of the model's id if it is in no registry.
-    `text_col` is what it was trained on, None if it does not say. `files` is the registry's record of its
-    files (path: sha256) and `signature` what signs them, None if there is none: a folder has neither.
+    `folder` is a private copy of its files (`copies`). `text_col` names the column(s) that it was trained on,
+    None if the model does not state them. `files` is the registry's record of its files (path: sha256) and
+    `signature` signs them; None if there is none, as for a folder.
     """
 
     uri: str
@@ -45,7 +49,7 @@ class ModelReference:
 
     @property
     def pinned_uri(self) -> str:
-        """A URI of this very model, whatever an alias says later."""
+        """Return a URI that means this version even if an alias moves later."""
         is_registered = self.uri.startswith("models:/") and self.version.isdigit()
         return _pin(self.uri, self.version if is_registered else None)
 
@@ -64,7 +68,7 @@ def use_tracking(home: Path) -> str:
 def open_experiment(name: str) -> None:
     """Make `name` the active experiment, created if need be.
 
-    On SQLite its files go beside the database: MLflow would put them where the process happens to run.
+    On SQLite its files go next to the database: MLflow would put them in the current folder.
     """
     mlflow = import_mlflow()
     if mlflow.get_experiment_by_name(name) is None:
@@ -75,37 +79,42 @@ def open_experiment(name: str) -> None:
 
 
 def resolve_model(uri: str) -> ModelReference:
-    """Find the model behind a URI (`models:/name@alias`, `models:/name/3`, `runs:/…`, a folder).
+    """Find the model behind a URI (`models:/name@alias`, `models:/name/3`, `runs:/…`, a folder) and copy it.
 
-    Its files are fetched if they are not on this machine; nothing of it is imported, and nothing is checked
-    (`loading.check_model`). Raises ModelNotFoundError if there is none, ModelIntegrityError if its record is
-    damaged.
+    Nothing of the copy is imported or verified (`loading.check_model`). Raises ModelNotFoundError if there is
+    no such model, ModelIntegrityError if it has links or its record is damaged, ModelLoadError if there is no
+    room for the copy.
     """
     mlflow = import_mlflow()
-    from mlflow.models import Model
-
+    folder = copies.make_folder()
     try:
         # First the version, then its files: an alias may move between two look-ups.
         version = find_version(uri)
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=_locate(uri, version)))
-        metadata = Model.load(str(folder))
+        files = _fetch(_locate(uri, version), folder)
+        metadata = mlflow.models.Model.load(str(files))
         tags = _read_tags(uri, version, metadata)
-    except ModelNotFoundError:
+    except (ModelNotFoundError, ModelIntegrityError):
         raise
-    # MLflow picks the store by the URI's scheme, and each raises errors of its own; all mean one thing.
+    # MLflow picks the store by the URI's scheme, and each store raises errors of its own.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ModelLoadError(
+                f"{folder}: no room for a private copy of the model {uri!r} ({error.strerror}); "
+                "make room, or set TMPDIR to a larger file system"
+            ) from error
         raise _not_found(uri) from error
     if "python_function" not in (metadata.flavors or {}) or not metadata.model_uuid:
-        raise ModelNotFoundError(f"{folder}: the MLmodel file there names no pyfunc; expected a logged model")
+        raise ModelNotFoundError(
+            f"{uri!r}: its MLmodel file names no pyfunc; expected a logged model; pass another --model_uri"
+        )
+    record = integrity.unpack_tags(FILES_TAG, tags)
     return ModelReference(
         uri=uri,
         version=version or str(metadata.model_uuid).replace("-", "")[:12],
-        folder=folder,
+        folder=files,
         model_id=str(metadata.model_uuid),
         text_col=(metadata.metadata or {}).get(TEXT_COL_KEY),
-        files=None
-        if (files := integrity.unpack_tags(FILES_TAG, tags)) is None
-        else integrity.load_record(files),
+        files=None if record is None else integrity.load_record(record),
         signature=integrity.unpack_tags(SIGNATURE_TAG, tags),
     )
 
@@ -113,8 +122,8 @@ def resolve_model(uri: str) -> ModelReference:
 def find_version(uri: str) -> str | None:
     """Return the registry's version that a URI means now, None if it is in no registry.
 
-    One look-up and no files, so that a service can poll it. Raises ModelNotFoundError if the registry has
-    no such version or cannot be asked.
+    Reads no files, so that a service can poll it. Raises ModelNotFoundError if the registry has no such
+    version or does not answer.
     """
     try:
         return _find_registered_version(uri)
@@ -129,13 +138,13 @@ def record_model(
     signing_key: str | Path | None = None,
     given: Mapping[str, str] | None = None,
 ) -> Mapping[str, str]:
-    """Keep the sha256 of each file of a version, and a signature if there is a key, in the registry.
+    """Write the sha256 of each file of a version, and a signature if there is a key, to the registry.
 
-    `folder` holds the files as they were logged; None takes them as they are stored, which is for who has
-    just logged them, and knows most of their digests (`given`), or has looked at them. The logged model
-    behind the version gets the same. Returns the record. Raises ModelIntegrityError if a fetch of the
-    version does not give these files, if they are not of a shape to load, or if it has another record;
-    ConfigError for a key that cannot be used.
+    `folder` holds the files as they were logged. None means the files as they are stored: pass it only if you
+    have just logged them, and give the digests that you know (`given`), or have looked at them. The logged
+    model behind the version gets the same tags. Return the record. Raises ModelIntegrityError if the store
+    has other files, if their shape is not safe to load, or if the version has another record; ConfigError
+    for a key that cannot be used.
     """
     reference = resolve_model(f"models:/{name}/{version}")
     integrity.check_shape(reference.folder)
@@ -143,7 +152,7 @@ def record_model(
     integrity.check_files(reference.folder, record)
     if reference.files is not None and reference.files != record:
         raise ModelIntegrityError(
-            f"{reference.uri}: has a record already, of other files; expected none, for a version never "
+            f"{reference.uri}: has a record already, of other files; expected none, since a version never "
             "changes; register the files as a new version"
         )
     tags: dict[str, str] = {}
@@ -159,34 +168,13 @@ def record_model(
     return record
 
 
-def fetch_model(uri: str, tracking_uri: str, target: Path) -> None:
-    """Put a copy of the model's files at `target`, whole or not at all.
-
-    Raises ModelNotFoundError if they cannot be had from here.
-    """
-    mlflow = import_mlflow()
-    mlflow.set_tracking_uri(tracking_uri)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        found = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(partial)))
-    except Exception as error:  # as in `resolve_model`
-        raise ModelNotFoundError(
-            f"{socket.gethostname()}: no model at {uri!r} (tracking server "
-            f"{_without_password(tracking_uri)}); every node must reach it"
-        ) from error
-    found.rename(target)
-    shutil.rmtree(partial, ignore_errors=True)
-
-
 def set_alias(name: str, alias: str, version: str) -> None:
-    """Let `models:/name@alias` mean this version."""
+    """Point `models:/name@alias` to this version."""
     import_mlflow().MlflowClient().set_registered_model_alias(name, alias, version)
 
 
 def import_mlflow() -> Any:
-    """Import mlflow without usage reports to its makers and without its notes on what it does."""
+    """Import mlflow without its telemetry and its informational log lines."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
@@ -199,7 +187,7 @@ def import_mlflow() -> Any:
 
 
 def _pin(uri: str, version: str | None) -> str:
-    """Return the URI with its alias, or `latest`, replaced by what it means now."""
+    """Return the URI with its alias, or `latest`, replaced by the version."""
     if version is None:
         return uri
     name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
@@ -207,10 +195,7 @@ def _pin(uri: str, version: str | None) -> str:
 
 
 def _locate(uri: str, version: str | None) -> str:
-    """Return the place of the files for MLflow: the folder itself if they are in a store on this machine.
-
-    By a `models:/` URI it would write `registered_model_meta` into that store, and through a link there.
-    """
+    """Return the location of the files: of a registered or logged model, where its store has them."""
     client = import_mlflow().MlflowClient()
     name = uri.removeprefix("models:/").split("/")[0]
     if version is not None:
@@ -221,6 +206,18 @@ def _locate(uri: str, version: str | None) -> str:
         return uri
     is_here = urlsplit(location).scheme in ("", "file")
     return location if is_here else _pin(uri, version)
+
+
+def _fetch(location: str, folder: Path) -> Path:
+    """Copy or download the files of a model below `folder`; return where they are."""
+    parts = urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return Path(import_mlflow().artifacts.download_artifacts(artifact_uri=location, dst_path=str(folder)))
+    source = Path(url2pathname(parts.path) if parts.scheme else location)
+    if not (source / integrity.MODEL_FILE).is_file():
+        raise FileNotFoundError(source / integrity.MODEL_FILE)
+    copies.copy_model(source, folder)
+    return folder
 
 
 def _without_password(uri: str) -> str:
@@ -249,7 +246,7 @@ def _read_tags(uri: str, version: str | None, metadata: Any) -> Mapping[str, str
         logged = client.get_logged_model(name[0])
     elif scheme == "runs" and str(metadata.model_id or "").startswith(_LOGGED_PREFIX):
         logged = client.get_logged_model(metadata.model_id)
-        # What the files say of themselves does not make them the model of that run.
+        # The files name this run; that does not make them a model of that run.
         if [logged.source_run_id, logged.name] != name:
             return {}
     else:

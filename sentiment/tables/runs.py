@@ -17,13 +17,12 @@ from .. import schema
 from ..config import ScoreConfig
 from ..errors import (
     ModelError,
-    ModelIntegrityError,
     ModelLoadError,
     ScoringError,
     StoreError,
     UnreadableFileError,
 )
-from ..models import registry
+from ..models import copies
 from .audit import REJECTED_COLUMNS, SCORED_COLUMNS, Counts, audit, audit_files, check_rejects, count_rows
 from .chunks import Chunk, make_chunks
 from .input.paths import check_apart
@@ -36,7 +35,7 @@ from .selection import SKIP_REASON, settle_duplicates, spread_rows
 from .store.folder import MAX_FILE_ROWS, REJECTED, Batch, Store
 from .store.manifests import Manifest
 from .summary import Outcome, RunSummary, check_bad_files, summarise
-from .worker import FetchFrom, ModelPlace, WorkerCensus
+from .worker import SharedModel, WorkerCensus, share_model
 
 _RAW = "_raw"
 # The model's own error; its message holds figures and processor flags, never a review.
@@ -52,7 +51,7 @@ def run_scoring(
     now: datetime,
     progress: Progress,
 ) -> RunSummary:
-    """Score the pending rows of `config.input` and publish them; call `registry.use_tracking` first.
+    """Score the pending rows of `config.input` and publish them; call `models.registry.use_tracking` first.
 
     Spark starts only if input, model and store are usable and rows are pending. Raises a `SentimentError`
     if anything fails; batches published before stay. Too many quarantined files raise BadFilesError, with
@@ -62,9 +61,12 @@ def run_scoring(
     check_apart(config.input, config.output)
     plan = make_plan(config, store, now, progress)
     outcome = Outcome()
-    if plan.pending and not config.dry_run:
-        progress("starting Spark", 0, 1, "")
-        plan, outcome = _publish_pending(plan, start_session(), store, progress)
+    try:
+        if plan.pending and not config.dry_run:
+            progress("starting Spark", 0, 1, "")
+            plan, outcome = _publish_pending(plan, start_session(), store, progress)
+    finally:
+        copies.release(plan.model.folder)
     summary = summarise(plan, outcome, time.monotonic() - started)
     check_bad_files(plan, summary)
     return summary
@@ -74,14 +76,14 @@ def _publish_pending(
     plan: Plan, spark: SparkSession, store: Store, progress: Progress
 ) -> tuple[Plan, Outcome]:
     """Publish all pending rows; quarantine files that pyarrow can read but Spark cannot."""
-    census = WorkerCensus(spark.sparkContext)
+    model = share_model(spark, plan.model, plan.model_options)
     outcome, rest = Outcome(), plan
     while rest.pending:
         done_rows = 0
         try:
-            for batch, counts, seconds in _publish_chunks(rest, spark, store, census, progress):
-                outcome = outcome.plus(batch, counts, seconds)
-                done_rows += batch.manifest.consumption.rows
+            for published in _publish_chunks(rest, spark, model, store, progress):
+                outcome += published
+                done_rows += published.batches[0].manifest.consumption.rows
             break
         except UnreadableFileError as error:
             bad = find_unreadable(spark, rest.table, rest.pending, rest.request.window)
@@ -90,58 +92,41 @@ def _publish_pending(
             left = replace(rest, pending=tuple(skip_rows(rest.pending, done_rows)))
             rest = replace(left.without(bad), batches=tuple(store.list_batches()))
             plan = plan.without(bad)
-    return plan, outcome.with_workers(census)
+    return plan, outcome
 
 
 def _publish_chunks(
-    plan: Plan, spark: SparkSession, store: Store, census: WorkerCensus, progress: Progress
-) -> Iterator[tuple[Batch, Counts, float]]:
-    """Score and publish each chunk; yield its batch, its counts and the seconds that scoring took."""
+    plan: Plan, spark: SparkSession, model: SharedModel, store: Store, progress: Progress
+) -> Iterator[Outcome]:
+    """Score and publish each chunk; yield its outcome."""
     work = store.stage()
     done_rows, all_rows = 0, count_slices(plan.pending)
     with _TranslatedErrors(plan):
         for number, chunk in enumerate(make_chunks(plan, spark, work)):
             stamp = Stamp(plan.model.version, plan.now, plan.next_sequence + number)
             staged = work / f"chunk-{number}"
+            staged.mkdir()
+            census = WorkerCensus(spark.sparkContext)
             started = time.monotonic()
             with show_rows(spark, "scoring", progress, done_rows, chunk.n_rows, all_rows):
-                counts = _write_batch(plan, spark, chunk, staged, stamp, census)
+                settled = settle_duplicates(spread_rows(chunk.rows, chunk.n_rows, plan.config.rows_per_task))
+                counts = _write_batch(score_reviews(settled, model, stamp, census), staged)
             seconds = time.monotonic() - started
             progress("publishing", done_rows, all_rows, "rows")
-            yield _publish(plan, store, chunk, staged, stamp, counts, census), counts, seconds
+            batch = _publish(plan, store, chunk, staged, stamp, counts, census)
+            yield Outcome((batch,), counts, seconds, census.loads, census.workers)
             done_rows += count_slices(chunk.slices)
 
 
-def _write_batch(
-    plan: Plan,
-    spark: SparkSession,
-    chunk: Chunk,
-    staged: Path,
-    stamp: Stamp,
-    census: WorkerCensus,
-) -> Counts:
+def _write_batch(rows: DataFrame, staged: Path) -> Counts:
     """Run the model once over all rows, then write scores and rejects to the staging folder."""
-    staged.mkdir()
     raw = staged / _RAW
-    spread = spread_rows(chunk.rows, chunk.n_rows, plan.config.rows_per_task)
-    settled = settle_duplicates(spread)
-    place = _place_model(plan, spark)
-    score_reviews(settled, place, plan.model_options, stamp, census).write.parquet(str(raw))
-    predictions = spark.read.parquet(str(raw))
+    rows.write.parquet(str(raw))
+    predictions = rows.sparkSession.read.parquet(str(raw))
     counts = count_rows(predictions)
     _write_parts(predictions, counts, staged)
     shutil.rmtree(raw)
     return counts
-
-
-def _place_model(plan: Plan, spark: SparkSession) -> ModelPlace:
-    """Return the model's place; on a cluster executors fetch it, as they cannot read the driver's disk."""
-    folder = str(plan.model.folder)
-    if str(spark.sparkContext.master).startswith("local"):
-        return ModelPlace(folder, plan.model.files)
-    tracking_uri = registry.import_mlflow().get_tracking_uri()
-    source = FetchFrom(plan.model.pinned_uri, tracking_uri, plan.model.model_id)
-    return ModelPlace(folder, plan.model.files, source)
 
 
 def _write_parts(rows: DataFrame, counts: Counts, staged: Path) -> None:
@@ -209,11 +194,6 @@ class _TranslatedErrors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, PySparkException | Py4JError):
             return
-        if ModelIntegrityError.__name__ in str(error):
-            raise ModelIntegrityError(
-                f"a Spark worker refused the model at {self._plan.config.model_uri!r}: its files there are "
-                "not the registered ones; run again with --debug to see which"
-            ) from error
         if found := _NO_RIGHT_ENGINE.search(str(error)):
             raise ModelError(
                 f"a Spark worker cannot use the model at {self._plan.config.model_uri!r}: {found[1]}"

@@ -2,11 +2,10 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -15,7 +14,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 from .. import schema
 from .input.reviews import column
 from .selection import EARLY_REASON, SKIP_REASON
-from .worker import PREDICTION_TYPE, ModelPlace, WorkerCensus, make_scorer
+from .worker import PREDICTION_TYPE, SharedModel, WorkerCensus, make_scorer
 
 _POLL_SECONDS = 0.5
 
@@ -31,13 +30,11 @@ class Stamp:
     sequence: int
 
 
-def score_reviews(
-    rows: DataFrame, place: ModelPlace, options: Mapping[str, Any], stamp: Stamp, census: WorkerCensus
-) -> DataFrame:
+def score_reviews(rows: DataFrame, model: SharedModel, stamp: Stamp, census: WorkerCensus) -> DataFrame:
     """Add prediction and stamp to rows of `selection.settle_duplicates`, and remove their text.
 
-    `options` are passed to the model (`loading.load_model`), which uses as many threads as a task has CPUs.
-    The model does not get the texts of skipped or rejected rows. Lazy: an action runs the model.
+    The model uses as many threads as a task has CPUs, and does not get the texts of skipped or
+    rejected rows. Lazy: an action runs the model.
     """
     spark = rows.sparkSession
     extra = (schema.TEXT, schema.TEXT_DIGEST, SKIP_REASON, EARLY_REASON)
@@ -46,7 +43,7 @@ def score_reviews(
     # A task that uses the whole machine may use its GPU; others use the GPU that Spark assigns, or none.
     is_alone = str(spark.sparkContext.master).startswith("local") and threads >= (os.cpu_count() or 1) > 1
     alone = {"device": "auto"} if is_alone else {}
-    score = make_scorer(place, {**options, **alone, "threads": threads}, census)
+    score = make_scorer(replace(model, options={**model.options, **alone, "threads": threads}), census)
     scorer = pandas_udf(score, PREDICTION_TYPE)  # type: ignore[call-overload]  # stubs lack iterators of structs
 
     is_settled = F.col(SKIP_REASON).isNotNull() | F.col(EARLY_REASON).isNotNull()

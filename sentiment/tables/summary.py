@@ -10,7 +10,7 @@ from .audit import Counts
 from .planning import KNOWN, REPEATED, SUPERSEDED, WAITING, count_rows, find_pending
 from .plans import Plan
 from .store.folder import Batch, find_folder
-from .worker import ModelLoad, WorkerCensus, WorkerEngine
+from .worker import ModelLoad, WorkerEngine
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class RunSummary:
     seconds: float
     engines: list[str]
     instruction_sets: list[str]
-    model_fetches: int
     model_loads: int
     python_workers: int
     worker_start_seconds: float | None
@@ -59,29 +58,26 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what this run published; empty if no rows were pending."""
+    """Hold what chunks of this run published; `score_seconds` is the time that their scoring took."""
 
     batches: tuple[Batch, ...] = ()
     counts: Counts = field(default_factory=Counts)
     score_seconds: float = 0.0
     loads: frozenset[ModelLoad] = frozenset()
     workers: frozenset[WorkerEngine] = frozenset()
-    model_fetches: int = 0
 
     @property
     def n_workers(self) -> int:
         return len({worker.process for worker in self.workers})
 
-    def plus(self, batch: Batch, counts: Counts, seconds: float) -> "Outcome":
-        """Return the outcome with one more batch, its counts and the seconds that scoring took."""
-        batches = (*self.batches, batch)
-        return replace(
-            self, batches=batches, counts=self.counts + counts, score_seconds=self.score_seconds + seconds
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(
+            self.batches + other.batches,
+            self.counts + other.counts,
+            self.score_seconds + other.score_seconds,
+            self.loads | other.loads,
+            self.workers | other.workers,
         )
-
-    def with_workers(self, census: WorkerCensus) -> "Outcome":
-        """Return the outcome with the reports of the workers."""
-        return replace(self, loads=census.loads, workers=census.workers, model_fetches=census.fetches)
 
 
 def check_bad_files(plan: Plan, summary: RunSummary) -> None:
@@ -124,7 +120,6 @@ def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
         seconds=seconds,
         engines=sorted({worker.engine for worker in outcome.workers}),
         instruction_sets=sorted({worker.instruction_set for worker in outcome.workers}),
-        model_fetches=outcome.model_fetches,
         model_loads=len(outcome.loads),
         python_workers=outcome.n_workers,
         worker_start_seconds=max(

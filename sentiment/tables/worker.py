@@ -1,31 +1,30 @@
 """Score Arrow batches in a Spark Python worker, with a model that is loaded once per process."""
 
-import fcntl
 import hashlib
-import json
 import os
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles, TaskContext
+from pyspark.sql import SparkSession
 
 from .. import schema
-from ..models.integrity import Stamp, check_files, check_shape, dump_record
+from ..models import copies
+from ..models.integrity import dump_record, make_record
 from ..models.loading import LoadedModel, load_checked, silence_engine_warning
 from ..models.predictions import predict_each
-from ..models.registry import fetch_model
+from ..models.registry import ModelReference
 
 PREDICTION_TYPE = ", ".join(f"{name} {kind}" for name, kind in schema.PREDICTION_TYPES.items())
 
+# The model of this process. Only the last one is kept: a worker outlives a run, and models are large.
 _loaded: dict[tuple[str, str], LoadedModel] = {}
-"""The model of this process. Only the last one is kept: a worker outlives a run, and models are large."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,6 @@ class ModelLoad:
     start_seconds: float | None
 
 
-@dataclass(frozen=True)
-class FetchFrom:
-    """A model in the registry, for nodes that do not have its files."""
-
-    uri: str
-    tracking_uri: str
-    model_id: str
-
-
 class _Set(AccumulatorParam[frozenset[Any]]):
     def zero(self, value: frozenset[Any]) -> frozenset[Any]:
         return frozenset()
@@ -73,15 +63,14 @@ class _Set(AccumulatorParam[frozenset[Any]]):
 
 
 class WorkerCensus:
-    """Knows, over all executors, the worker processes that scored and the models they loaded.
+    """Collect, over all executors, the worker processes that scored and the models that they loaded.
 
-    Sets, so that a task that runs twice counts once.
+    The accumulators are sets, so that a task that runs twice counts once.
     """
 
     def __init__(self, context: SparkContext) -> None:
         self._workers: Accumulator[frozenset[WorkerEngine]] = context.accumulator(frozenset(), _Set())
         self._loads: Accumulator[frozenset[ModelLoad]] = context.accumulator(frozenset(), _Set())
-        self._fetches: Accumulator[frozenset[str]] = context.accumulator(frozenset(), _Set())
 
     def note_worker(self, model: LoadedModel) -> None:
         """Note, in a worker and for each task, what scores there."""
@@ -93,14 +82,6 @@ class WorkerCensus:
         load = ModelLoad(_process_name(), str(uuid.uuid4()), _seconds_since_process_start())
         self._loads.add(frozenset({load}))
 
-    def note_fetch(self) -> None:
-        """Count a fetch, in the worker that fetched the model for its executor."""
-        self._fetches.add(frozenset({str(uuid.uuid4())}))
-
-    @property
-    def fetches(self) -> int:
-        return len(self._fetches.value)
-
     @property
     def workers(self) -> frozenset[WorkerEngine]:
         return self._workers.value
@@ -111,108 +92,78 @@ class WorkerCensus:
 
 
 @dataclass(frozen=True)
-class ModelPlace:
-    """Hold the place of the model for workers: its folder, if on every node, else its URI in the registry.
+class SharedModel:
+    """Describe the model that the workers of a run load.
 
-    `files` is the record that the driver has compared it with; None if there is none, and the run allows it.
+    `digest` is of all its files. `place` is its folder, or the name under which Spark unpacks it in each
+    executor. `options` are the model's own (`loading.load_model`).
     """
 
-    folder: str
-    files: Mapping[str, str] | None
-    fetch_from: FetchFrom | None = None
+    digest: str
+    place: str
+    options: Mapping[str, Any]
+
+
+def share_model(spark: SparkSession, model: ModelReference, options: Mapping[str, Any]) -> SharedModel:
+    """Make the verified files of a model available to all workers.
+
+    Workers of this machine read the driver's private copy. Spark brings a copy to each executor of a cluster.
+    """
+    record = model.files or make_record(model.folder)
+    digest = hashlib.sha256(dump_record(record).encode()).hexdigest()
+    if str(spark.sparkContext.master).startswith("local"):
+        return SharedModel(digest, str(model.folder), options)
+    name = f"model-{digest[:16]}"
+    spark.sparkContext.addArchive(f"{copies.pack(model.folder)}#{name}")
+    return SharedModel(digest, name, options)
 
 
 def make_scorer(
-    place: ModelPlace, options: Mapping[str, Any], census: WorkerCensus
+    model: SharedModel, census: WorkerCensus
 ) -> Callable[[Iterator[pd.Series]], Iterator[pd.DataFrame]]:
     """Make the function of the iterator pandas UDF: batches of `text` in, batches of predictions out.
 
     One row per text, in order, with `PREDICTION_TYPE`'s columns; nulls are rejects, and so is a text that
-    the model fails on. `options` are the model's own (`loading.load_model`).
+    the model fails on.
     """
 
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
-        model = _load_once(place, options, census)
+        loaded = _load_once(model, census)
         for texts in batches:
-            yield predict_each(model, texts.tolist())
+            yield predict_each(loaded, texts.tolist())
 
     return score
 
 
-def _load_once(place: ModelPlace, options: Mapping[str, Any], census: WorkerCensus) -> LoadedModel:
+def _load_once(model: SharedModel, census: WorkerCensus) -> LoadedModel:
     """Return the model of this process; load it if it is not there yet.
 
     A function of the module, which workers import: what a UDF itself refers to is shipped with every
     task, and a cache in it would be a new one each time.
     """
-    options = {"device": _find_device(), **options}
-    key = (place.folder, repr(sorted(options.items())))
+    options = {"device": _find_device(), **model.options}
+    key = (model.digest, repr(sorted(options.items())))
     if key not in _loaded:
-        # Parallelism is Spark's: a tokenizer that takes every core slows its neighbours.
+        # Spark starts a worker per core; a tokenizer that takes every core slows the others.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _loaded.clear()
         silence_engine_warning()  # the driver reports it, once for all workers
-        folder = _fetch_once(place.fetch_from, census) if place.fetch_from else Path(place.folder)
-        _check_once(folder, place.files)
-        _loaded[key] = load_checked(folder, place.files, options)
+        _loaded[key] = load_checked(_find_folder(model.place), options)
         census.note_load()
     census.note_worker(_loaded[key])
     return _loaded[key]
 
 
-def _fetch_once(source: FetchFrom, census: WorkerCensus) -> Path:
-    """Return the model's folder of this executor: its first worker fetches, the others wait."""
-    root = _find_executor_folder()
-    folder = root / f"model-{source.model_id}"
-    with _locked(root / f".{folder.name}.lock"):
-        if not folder.exists():
-            fetch_model(source.uri, source.tracking_uri, folder)
-            census.note_fetch()
-    return folder
-
-
-def _check_once(folder: Path, files: Mapping[str, str] | None) -> None:
-    """Refuse a model whose files, where this worker will load them from, must not be loaded.
-
-    Every worker reads and compares what is small: the MLmodel, the code, the settings. Weights are hashed
-    by the first worker of an executor; for the others it is enough that inode, size and both times are
-    still those of the file that it hashed: no write leaves them all as they were (the time of the inode's
-    change is the kernel's), and who could forge what one worker tells the next is the executor's own user.
-    """
-    check_shape(folder)
-    if files is None:
-        return
-    root = _find_executor_folder()
-    key = hashlib.sha256(f"{folder}\0{dump_record(files)}".encode()).hexdigest()[:16]
-    known = root / f".checked-{key}.json"
-    with _locked(known.with_suffix(".lock")):
-        stamps = check_files(folder, files, _read_stamps(known))
-        known.write_text(json.dumps(stamps))
-
-
-def _read_stamps(path: Path) -> dict[str, Stamp]:
-    """Read what an earlier worker knew; nothing if there was none, or if it was killed while it wrote."""
-    try:
-        return {name: tuple(stamp) for name, stamp in json.loads(path.read_text()).items()}
-    except (OSError, ValueError):
-        return {}
-
-
-def _find_executor_folder() -> Path:
-    return Path(SparkFiles.getRootDirectory()).resolve()  # Spark's is `.` on a cluster
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(path, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _find_folder(place: str) -> Path:
+    folder = Path(place)
+    # On a cluster, the folder that Spark keeps for files in an executor is a relative path.
+    return folder if folder.is_absolute() else Path(SparkFiles.getRootDirectory()).resolve() / folder
 
 
 def _find_device() -> str:
     """Return the GPU that Spark gave to this task, as torch names it, or `cpu`.
 
-    A GPU that Spark does not schedule is left alone: each worker would take all of it.
+    A GPU that Spark does not schedule is not used: each worker would take all of it.
     """
     task = TaskContext.get()
     gpu = task.resources().get("gpu") if task is not None else None
@@ -224,7 +175,10 @@ def _process_name() -> str:
 
 
 def _seconds_since_process_start() -> float | None:
-    """By Linux's clock of a process, whose 22nd field is its start in ticks since boot (proc_pid_stat(5))."""
+    """Return the age of this process; None where the system does not show it.
+
+    The 22nd field of the file is the process's start in ticks since boot (proc_pid_stat(5)).
+    """
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -23,9 +23,8 @@ from ..inference.pyfunc import ENCODER_ARTIFACT, UNNAMED
 from ..inference.rejects import MAX_TEXT_CHARS
 from ..inference.settings import Settings, load_settings, save_settings
 from ..inference.tokenization import HEAD, cut_tokenizer
-from ..models.carried import PACKAGE_PREFIX
 from ..models.integrity import make_record
-from ..models.registry import TEXT_COL_KEY, import_mlflow, record_model
+from ..models.registry import PACKAGE_PREFIX, TEXT_COL_KEY, import_mlflow, record_model
 from .encoders import Encoder
 
 MODEL_NAME = "model"

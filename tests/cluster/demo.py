@@ -35,8 +35,8 @@ ROWS = 3_000
 ROWS_PER_TASK = 50
 TASKS = ROWS // ROWS_PER_TASK
 WORKERS = 2
+# Of each worker: two Python processes share the model's files.
 CORES = 2
-"""Of each worker: two Python processes that share one fetched model."""
 MAX_SECONDS = 600
 
 
@@ -161,9 +161,9 @@ def list_claims(local: Scored, clustered: Scored, loss: Loss) -> dict[str, bool]
         "ids, labels and scores are equal": local.rows.equals(clustered.rows),
         "the executor was killed in the midst of the scoring": 0 < loss.tasks_done < TASKS,
         "another one took its place": loss.executors > WORKERS,
-        "each executor fetched the model once": WORKERS <= summary["model_fetches"] <= loss.with_model,
+        "Spark brought the model to each executor": WORKERS <= loss.with_model <= loss.executors,
         "each Python worker loaded it at most once": summary["model_loads"] <= summary["python_workers"],
-        "workers shared what their executor fetched": summary["model_fetches"] < summary["model_loads"],
+        "workers shared the files of their executor": loss.with_model < summary["model_loads"],
     }
 
 
@@ -175,7 +175,7 @@ def show(local: Scored, clustered: Scored, loss: Loss) -> None:
         ("ids, labels, scores", "", "equal" if local.rows.equals(clustered.rows) else "NOT EQUAL"),
         ("executors started", "-", f"{loss.executors}"),
         ("executors killed", "-", f"1, after {loss.tasks_done} of {TASKS} tasks"),
-        ("model fetches", f"{here['model_fetches']}", f"{there['model_fetches']}"),
+        ("executors with the model", "-", f"{loss.with_model}"),
         ("model loads", f"{here['model_loads']}", f"{there['model_loads']}"),
         ("Python workers", f"{here['python_workers']}", f"{there['python_workers']}"),
         ("package from", "repository", "wheel"),

@@ -90,6 +90,7 @@ def test_rows_fit_the_time_of_a_contender():
     assert fit_rows(2.1, 12, most=96) == 32  # never fewer: they would not have the lengths of the whole
     assert fit_rows(5.0, 12, most=96) == 60
     assert fit_rows(400.0, 12, most=96) == 96
+    assert fit_rows(5.0, float("inf"), most=7_000) == 7_000  # a whole run does not bound the Spark job
 
 
 def test_a_round_that_would_end_too_late_is_not_begun(monkeypatch):

@@ -1,10 +1,8 @@
-"""Whether files are those that were recorded, and whether they are of a shape to load: no MLflow here."""
+"""Test the comparison of files with their record, and the check of their shape, without MLflow."""
 
-import io
+import hashlib
 import os
-import pickle
 import random
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiment.errors import ModelIntegrityError
-from sentiment.models import integrity, pickles
+from sentiment.models import copies, integrity
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 PYFUNC = {
@@ -51,7 +49,7 @@ def test_every_file_is_digested_by_its_relative_path(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "empty").touch()
     (tmp_path / "abc").write_bytes(b"abc")
-    assert integrity.digest_files(tmp_path) == {
+    assert integrity.make_record(tmp_path) == {
         "a/b/empty": EMPTY,
         "abc": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
     }
@@ -59,11 +57,9 @@ def test_every_file_is_digested_by_its_relative_path(tmp_path):
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 18) - 1, 1 << 18, (1 << 18) + 1, 3 << 18])
 def test_a_digest_is_of_all_bytes_whatever_the_size(tmp_path, size):
-    import hashlib
-
     content = random.Random(size).randbytes(size)
     (tmp_path / "file").write_bytes(content)
-    assert integrity.digest_files(tmp_path) == {"file": hashlib.sha256(content).hexdigest()}
+    assert integrity.make_record(tmp_path) == {"file": hashlib.sha256(content).hexdigest()}
 
 
 @pytest.mark.parametrize("kind", ["link", "link to a folder", "dangling link", "pipe"])
@@ -76,9 +72,9 @@ def test_what_is_neither_file_nor_folder_is_refused(folder, kind):
         targets = {"link": folder / "MLmodel", "link to a folder": folder / "code"}
         strange.symlink_to(targets.get(kind, folder / "nothing"))
     for check in (
-        integrity.digest_files,
-        integrity.check_shape,
+        integrity.make_record,
         lambda at: integrity.check_files(at, record),
+        lambda at: copies.copy_model(at, at.parent / "copy"),
     ):
         with pytest.raises(ModelIntegrityError, match="artifacts/strange"):
             check(folder)
@@ -185,40 +181,6 @@ def test_any_one_change_is_found(tmp_path_factory, data):
         integrity.check_files(root, record)
 
 
-def test_a_large_file_is_read_once_for_those_who_know_its_stamp(folder, monkeypatch):
-    weights = folder / "artifacts" / "encoder" / "graph.bin"
-    weights.write_bytes(b"x" * (1 << 20))
-    record = integrity.make_record(folder)
-    assert integrity.check_files(folder, record) == {}, (
-        "it has changed just now: the kernel's clock is coarse"
-    )
-    monkeypatch.setattr(integrity, "_SETTLED_NS", -1)
-    stamps = integrity.check_files(folder, record)
-    assert list(stamps) == ["artifacts/encoder/graph.bin"], "small files are read each time"
-    read = []
-    real = integrity._digest
-    monkeypatch.setattr(integrity, "_digest", lambda path: read.append(path.name) or real(path))
-    assert integrity.check_files(folder, record, stamps) == stamps
-    assert "graph.bin" not in read
-    assert "sentiment_model.py" in read
-
-
-@pytest.mark.parametrize("keep_times", [False, True])
-def test_a_large_file_that_was_written_or_replaced_is_read_again(folder, monkeypatch, keep_times):
-    monkeypatch.setattr(integrity, "_SETTLED_NS", -1)
-    weights = folder / "artifacts" / "encoder" / "graph.bin"
-    weights.write_bytes(b"x" * (1 << 20))
-    record = integrity.make_record(folder)
-    stamps = integrity.check_files(folder, record)
-    before = weights.stat()
-    with open(weights, "r+b") as file:
-        file.write(b"y")
-    if keep_times:  # what a forger can set; the time of the inode's change is not among it
-        os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(ModelIntegrityError, match="changed: 'artifacts/encoder/graph.bin'"):
-        integrity.check_files(folder, record, stamps)
-
-
 def test_the_shape_of_a_logged_model_passes(folder):
     integrity.check_shape(folder)
     write_model_file(folder, example=None, artifacts=None, code=None, env=None)
@@ -283,46 +245,6 @@ def test_a_folder_without_a_model_file_is_refused(tmp_path):
         integrity.check_shape(tmp_path)
     with pytest.raises(ModelIntegrityError, match="cannot be read"):
         integrity.check_shape(tmp_path / "none")
-
-
-@pytest.mark.parametrize("name", ["a.pkl", "a.PICKLE", "model.joblib", "w.pt", "w.pth", "x.dill"])
-def test_a_pickle_is_known_by_its_name(folder, name):
-    (folder / "artifacts" / name).write_bytes(b"anything")
-    with pytest.raises(ModelIntegrityError, match="by its name a pickle"):
-        integrity.check_shape(folder)
-
-
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("value", [None, {"weights": list(range(1000))}, Path("x"), "a" * 5000])
-def test_a_pickle_is_known_by_its_content(folder, protocol, value):
-    (folder / "artifacts" / "encoder" / "graph.bin").write_bytes(pickle.dumps(value, protocol))
-    with pytest.raises(ModelIntegrityError, match="graph.bin' is a pickle"):
-        integrity.check_shape(folder)
-
-
-@pytest.mark.parametrize("member", ["archive/data.pkl", "data.npy", None])
-def test_a_torch_archive_is_known_by_what_is_in_it(folder, member):
-    content = b"PK\x03\x04 cut off"
-    if member:
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            archive.writestr(member, b"x")
-        content = buffer.getvalue()
-    (folder / "artifacts" / "encoder" / "pytorch_model.bin").write_bytes(content)
-    if member == "data.npy":
-        integrity.check_shape(folder)
-    else:
-        with pytest.raises(ModelIntegrityError, match="pytorch_model.bin' is an archive"):
-            integrity.check_shape(folder)
-
-
-def test_raw_weights_are_no_pickle_though_they_begin_like_one():
-    """OpenVINO's graph.bin is such a file: 20,000 that begin with a pickle's first two bytes."""
-    chance = random.Random(0)
-    heads = (bytes([0x80, chance.randint(2, 5)]) + chance.randbytes(1000) for _ in range(20_000))
-    taken = sum(pickles.starts_as_pickle(io.BytesIO(head), 1 << 26) for head in heads)
-    # One file of weights in 16,000 begins so: of 10 million, fewer than one in a hundred of these.
-    assert taken / 20_000 < 0.01
 
 
 @given(

@@ -10,10 +10,8 @@ import pandas as pd
 import pytest
 
 from sentiment import schema
-from sentiment.errors import ModelIntegrityError
-from sentiment.models import integrity, registry
+from sentiment.models import registry
 from sentiment.tables import session, worker
-from tests import hostile
 
 
 class Census:
@@ -34,101 +32,54 @@ def no_model(monkeypatch):
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "unset")
 
 
-@pytest.fixture
-def executor(monkeypatch, tmp_path):
-    """The executor's own folder."""
-    folder = tmp_path / "executor"
-    folder.mkdir()
-    monkeypatch.setattr(worker, "_find_executor_folder", lambda: folder)
-    return folder
-
-
-def test_a_model_is_loaded_once_a_process_for_the_same_options(use_tiny_model, executor):
+def test_a_model_is_loaded_once_per_process_for_the_same_options(use_tiny_model):
     census = Census()
     texts = pd.Series(["great phone", None])
-    place = _place(registry.resolve_model(use_tiny_model.uri))
+    found = registry.resolve_model(use_tiny_model.uri)
     for options, loads in (({}, 1), ({}, 1), ({"cascade": "off"}, 2), ({"cascade": "off"}, 2)):
-        score = worker.make_scorer(place, {"threads": 1, **options}, census)
+        score = worker.make_scorer(share(found, {"threads": 1, **options}), census)
         [predictions] = list(score(iter([texts])))
         assert predictions[schema.LABEL].notna().tolist() == [True, False]
         assert census.loads == loads
-    assert len(census.engines) == 4, "one a task"
+    assert len(census.engines) == 4, "one per task"
     assert len(worker._loaded) == 1
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
 
 
-def _place(reference):
-    return worker.ModelPlace(str(reference.folder), reference.files)
+def share(found, options):
+    return worker.share_model(Session("local[*]"), found, options)
 
 
-@pytest.mark.parametrize("kind", hostile.HOSTILE)
-def test_a_worker_refuses_what_was_tampered_with_since_the_driver_looked(
-    use_tiny_model, executor, tmp_path, kind
-):
-    found = registry.resolve_model(use_tiny_model.uri)
-    copy, canary = tmp_path / "copy", tmp_path / "canary"
-    shutil.copytree(found.folder, copy)
-    place = worker.ModelPlace(str(copy), found.files)
-    worker._check_once(copy, found.files)
-    hostile.HOSTILE[kind](copy, canary)
-    score = worker.make_scorer(place, {"threads": 1}, Census())
-    with pytest.raises(ModelIntegrityError):
-        next(score(iter([pd.Series(["great phone"])])))
-    assert not canary.exists()
-    assert not hostile.list_imported(copy)
+class Session:
+    """A Spark session of a master; remembers the archives that it ships."""
+
+    def __init__(self, master):
+        self.archives = []
+        self.sparkContext = SimpleNamespace(master=master, addArchive=self.archives.append)
 
 
-def test_a_model_that_a_worker_has_fetched_is_checked_where_it_lies(
-    use_tiny_model, executor, monkeypatch, tmp_path
-):
-    found = registry.resolve_model(use_tiny_model.uri)
-    canary = tmp_path / "canary"
-
-    def fetch_other(uri, tracking_uri, target):
-        shutil.copytree(found.folder, target)
-        hostile.HOSTILE["custom_code"](target, canary)
-
-    monkeypatch.setattr(worker, "fetch_model", fetch_other)
-    source = worker.FetchFrom(found.pinned_uri, use_tiny_model.tracking_uri, found.model_id)
-    place = worker.ModelPlace("/not/on/this/machine", found.files, source)
-    census = SimpleNamespace(note_worker=lambda: None, note_fetch=lambda: None)
-    with pytest.raises(ModelIntegrityError, match="changed: 'sentiment_model.py'"):
-        next(worker.make_scorer(place, {}, census)(iter([pd.Series(["great phone"])])))
-    assert not canary.exists()
+def make_reference(folder):
+    return registry.ModelReference("models:/m/1", "1", folder, "m-1", None)
 
 
-def test_a_model_without_a_record_that_the_driver_allowed_has_a_shape_to_keep(
-    use_tiny_model, executor, tmp_path
-):
-    copy = tmp_path / "copy"
-    shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, copy)
-    worker._check_once(copy, None)
-    hostile.HOSTILE["symlink"](copy, tmp_path / "canary")
-    with pytest.raises(ModelIntegrityError):
-        worker._check_once(copy, None)
+def test_workers_of_this_machine_read_the_folder_that_the_driver_verified(tmp_path):
+    session = Session("local[*,4]")
+    shared = worker.share_model(session, make_reference(tmp_path), {})
+    assert (worker._find_folder(shared.place), session.archives) == (tmp_path, [])
 
 
-def test_the_workers_of_an_executor_hash_the_weights_once(executor, monkeypatch, tmp_path):
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "weights").write_bytes(b"x" * (1 << 20))
-    (model / "small").touch()
-    record = integrity.make_record(model)
-    monkeypatch.setattr(worker, "check_shape", lambda folder: None)
-    monkeypatch.setattr(integrity, "_SETTLED_NS", -1)
-    read = []
-    real = integrity._digest
-    monkeypatch.setattr(integrity, "_digest", lambda path: read.append(path.name) or real(path))
-    for _ in range(3):
-        worker._check_once(model, record)
-    assert read == ["small", "weights", "small", "small"]
-    [known] = executor.glob(".checked-*.json")
-    known.write_text('{"weights": [1')  # a worker was killed while it wrote
-    worker._check_once(model, record)
-    assert read[-2:] == ["small", "weights"]
-    (model / "weights").write_bytes(b"y" * (1 << 20))
-    with pytest.raises(ModelIntegrityError):
-        worker._check_once(model, record)
+def test_spark_ships_the_verified_folder_to_the_executors_of_a_cluster(tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    (folder / "MLmodel").write_text("flavors")
+    session = Session("spark://host:7077")
+    shared = worker.share_model(session, make_reference(folder), {"engine": "int8"})
+    [archive] = session.archives
+    path, _, name = archive.partition("#")
+    monkeypatch.setattr(worker.SparkFiles, "getRootDirectory", lambda: str(tmp_path / "executor"))
+    shutil.unpack_archive(path, tmp_path / "executor" / name)
+    assert (worker._find_folder(shared.place) / "MLmodel").read_text() == "flavors"
+    assert shared.options == {"engine": "int8"}
 
 
 @pytest.mark.parametrize(

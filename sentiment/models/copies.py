@@ -1,0 +1,101 @@
+"""Keep private copies of models: what is verified there is what is loaded, since nobody else can change it.
+
+A process has one folder, mode 0700, which it removes when it ends. The folder of a killed process is removed
+by the next process that needs one.
+"""
+
+import atexit
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+from pathlib import Path
+
+from .integrity import list_files
+
+_PREFIX = "sentiment-models-"
+_LOCK = "lock"
+# Process id -> its folder. A forked child must neither use nor remove the folder of its parent.
+_roots: dict[int, Path] = {}
+
+
+def make_folder() -> Path:
+    """Make an empty folder for the files of one model, in the folder of this process."""
+    pid = os.getpid()
+    if pid not in _roots:
+        _remove_leftovers()
+        _roots[pid] = _make_root()
+        atexit.register(_remove_root, pid)
+    return Path(tempfile.mkdtemp(dir=_roots[pid]))
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Copy the files of a model; leave out compiled modules, which no record covers.
+
+    Raises ModelIntegrityError for a link or a device, OSError if there is no room.
+    """
+    for path in list_files(source):
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, target / path)
+
+
+def release(folder: Path) -> None:
+    """Remove the weights of a model that is no longer used.
+
+    Its code stays: another model may carry the same package, which imports some modules later.
+    """
+    shutil.rmtree(folder / "artifacts", ignore_errors=True)
+
+
+def pack(folder: Path) -> Path:
+    """Write the files of a private copy to one zip archive next to it, without compression."""
+    archive = folder.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as target:
+        for path in list_files(folder):
+            target.write(folder / path, path)
+    return archive
+
+
+def _make_root() -> Path:
+    while True:
+        root = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        # The lock is held until the process ends. Another process may have removed the folder before it was.
+        if _lock(root) is not None:
+            return root
+
+
+def _remove_root(pid: int) -> None:
+    if os.getpid() == pid:
+        shutil.rmtree(_roots[pid], ignore_errors=True)
+
+
+def _remove_leftovers() -> None:
+    for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            status = root.lstat()
+            is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+            lock = _lock(root) if is_ours else None
+        except FileNotFoundError:  # another process was faster
+            continue
+        if lock is not None:
+            shutil.rmtree(root, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(root: Path) -> int | None:
+    """Lock a process's folder. Return the file descriptor; None if it is locked, or was removed meanwhile."""
+    try:
+        descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_there = os.path.samestat(os.fstat(descriptor), os.stat(root / _LOCK))
+    except (BlockingIOError, FileNotFoundError):
+        is_there = False
+    if is_there:
+        return descriptor
+    os.close(descriptor)
+    return None
