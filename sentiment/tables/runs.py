@@ -19,6 +19,7 @@ from ..errors import (
     ModelError,
     ModelLoadError,
     ScoringError,
+    SentimentError,
     StoreError,
     UnreadableFileError,
 )
@@ -54,45 +55,54 @@ def run_scoring(
     """Score the pending rows of `config.input` and publish them; call `models.registry.use_tracking` first.
 
     Spark starts only if input, model and store are usable and rows are pending. Raises a `SentimentError`
-    if anything fails; batches published before stay. Too many quarantined files raise BadFilesError, with
-    the summary, after all other files are published.
+    if anything fails; batches published before stay, and the error has their summary. Too many quarantined
+    files raise BadFilesError after all other files are published.
     """
     started = time.monotonic()
     check_apart(config.input, config.output)
     plan = make_plan(config, store, now, progress)
     outcome = Outcome()
+
+    def finish() -> RunSummary:
+        return summarise(plan.without(outcome.bad_files), outcome, time.monotonic() - started)
+
     try:
         if plan.pending and not config.dry_run:
             progress("starting Spark", 0, 1, "")
-            plan, outcome = _publish_pending(plan, start_session(), store, progress)
+            for published in _publish_pending(plan, start_session(), store, progress):
+                outcome += published
+    except SentimentError as error:
+        if outcome.batches:
+            error.summary = finish().as_dict()
+        raise
     finally:
         copies.release(plan.model.folder)
-    summary = summarise(plan, outcome, time.monotonic() - started)
-    check_bad_files(plan, summary)
+    summary = finish()
+    check_bad_files(summary, config.max_bad_files)
     return summary
 
 
-def _publish_pending(
-    plan: Plan, spark: SparkSession, store: Store, progress: Progress
-) -> tuple[Plan, Outcome]:
-    """Publish all pending rows; quarantine files that pyarrow can read but Spark cannot."""
+def _publish_pending(plan: Plan, spark: SparkSession, store: Store, progress: Progress) -> Iterator[Outcome]:
+    """Publish all pending rows; quarantine files that pyarrow can read but Spark cannot.
+
+    Yields the outcome of each chunk and of each quarantine.
+    """
     model = share_model(spark, plan.model, plan.model_options)
-    outcome, rest = Outcome(), plan
+    rest = plan
     while rest.pending:
         done_rows = 0
         try:
             for published in _publish_chunks(rest, spark, model, store, progress):
-                outcome += published
+                yield published
                 done_rows += published.batches[0].manifest.consumption.rows
-            break
+            return
         except UnreadableFileError as error:
             bad = find_unreadable(spark, rest.table, rest.pending, rest.request.window)
             if not bad:
                 raise ScoringError(str(error)) from error
+            yield Outcome(bad_files=tuple(bad))
             left = replace(rest, pending=tuple(skip_rows(rest.pending, done_rows)))
             rest = replace(left.without(bad), batches=tuple(store.list_batches()))
-            plan = plan.without(bad)
-    return plan, outcome
 
 
 def _publish_chunks(

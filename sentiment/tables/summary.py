@@ -7,6 +7,7 @@ from typing import Any
 from .. import schema
 from ..errors import BadFilesError
 from .audit import Counts
+from .input.files import BadFile
 from .planning import KNOWN, REPEATED, SUPERSEDED, WAITING, count_rows, find_pending
 from .plans import Plan
 from .store.folder import Batch, find_folder
@@ -58,13 +59,17 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what chunks of this run published; `score_seconds` is the time that their scoring took."""
+    """Hold what chunks of this run published, and files that Spark could not read.
+
+    `score_seconds` is the time that the scoring took.
+    """
 
     batches: tuple[Batch, ...] = ()
     counts: Counts = field(default_factory=Counts)
     score_seconds: float = 0.0
     loads: frozenset[ModelLoad] = frozenset()
     workers: frozenset[WorkerEngine] = frozenset()
+    bad_files: tuple[BadFile, ...] = ()
 
     @property
     def n_workers(self) -> int:
@@ -77,17 +82,19 @@ class Outcome:
             self.score_seconds + other.score_seconds,
             self.loads | other.loads,
             self.workers | other.workers,
+            self.bad_files + other.bad_files,
         )
 
 
-def check_bad_files(plan: Plan, summary: RunSummary) -> None:
-    bad = plan.table.bad_files
-    if len(bad) > plan.config.max_bad_files:
+def check_bad_files(summary: RunSummary, max_bad_files: int) -> None:
+    """Raise BadFilesError, with the summary, if more files than allowed are quarantined."""
+    bad = summary.bad_files
+    if len(bad) > max_bad_files:
         more = f"; {len(bad) - 1:,} more are in the summary" if len(bad) > 1 else ""
         raise BadFilesError(
-            f"{len(bad):,} of {len(bad) + len(plan.table.files):,} input files cannot be used, more than "
-            f"max_bad_files {plan.config.max_bad_files}; the other files are done; the first error is: "
-            f"{bad[0].error}{more}",
+            f"{len(bad):,} of {len(bad) + summary.input_files:,} input files cannot be used, more than "
+            f"max_bad_files {max_bad_files}; the other files are done; the first error is: "
+            f"{bad[0]['reason']}{more}",
             summary.as_dict(),
         )
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -298,6 +299,52 @@ def test_a_model_that_fails_in_a_worker_is_a_model_error(score, write_parquet, t
         score(write_parquet(make_reviews(10)), model_uri=str(broken), allow_unverified=True)
     assert caught.value.exit_code == 4
     assert not (tmp_path / "scores").exists()
+
+
+def test_an_error_in_a_later_chunk_has_the_summary_of_those_published(
+    score, write_parquet, tmp_path, monkeypatch
+):
+    real, published = runs._publish, []
+
+    def publish_once(*arguments):
+        if published:
+            raise StoreError("the disk is full")
+        published.append(real(*arguments))
+        return published[0]
+
+    monkeypatch.setattr(runs, "_publish", publish_once)
+    with pytest.raises(StoreError, match="the disk is full") as caught:
+        score(write_parquet(make_reviews(50)), chunk_rows=20)
+    summary = caught.value.summary
+    assert summary["batches"] == [str(published[0].folder)]
+    assert summary["scored_rows"] == len(read_published(tmp_path / "scores")) == 20
+    assert summary["engines"]
+
+
+def test_each_batch_names_only_the_engines_that_scored_it(score, write_parquet, tmp_path, monkeypatch):
+    """On a mixed cluster, or after a worker is replaced, chunks are scored by different engines."""
+    real, engines = runs.WorkerCensus.workers, iter(["int8", "f32"])
+
+    def rename(census):
+        if not hasattr(census, "name"):
+            census.name = next(engines)
+        return frozenset(replace(worker, engine=census.name) for worker in real.fget(census))
+
+    monkeypatch.setattr(runs.WorkerCensus, "workers", property(rename))
+    summary = score(write_parquet(make_reviews(40)), chunk_rows=20)
+    with open_store(str(tmp_path / "scores")) as store:
+        found = [batch.manifest.engines for batch in store.list_batches()]
+    assert [engines[0].split()[0] for engines in found] == ["int8", "f32"]
+    assert [len(engines) for engines in found] == [1, 1]
+    assert summary.engines == ["f32", "int8"]
+
+
+def test_a_run_leaves_no_copy_of_the_models_weights(score, write_parquet, monkeypatch):
+    found = []
+    real = registry.resolve_model
+    monkeypatch.setattr(registry, "resolve_model", lambda uri: found.append(real(uri)) or found[0])
+    score(write_parquet(make_reviews(10)))
+    assert not (found[0].folder / "artifacts").exists()
 
 
 def test_too_many_rejects_hold_the_batch_for_a_look_until_the_next_run(score, write_parquet, tmp_path):
