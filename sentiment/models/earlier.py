@@ -1,4 +1,4 @@
-"""Models that earlier versions of this project logged: they load and score as ever."""
+"""Adapt models that earlier versions of this project logged; their scores stay the same."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ def is_earlier(folder: Path) -> bool:
 
 
 def find_safe_engine(folder: Path) -> tuple[str, str] | None:
-    """Return the engine that an earlier model must be asked for on this processor, and a warning.
+    """Return the engine that an earlier model must use on this processor, and a warning.
 
-    Its own code would run `int8_static` on any processor, and compute wrong where int8 products saturate.
-    None if it may choose by itself.
+    Its own code would run `int8_static` on any processor, which computes wrong where int8 products saturate.
+    None if its own choice is right.
     """
     from ..inference.engines.openvino import INT8, INT8_STATIC
     from ..inference.processor import SATURATING, find_processor
@@ -38,23 +38,23 @@ def find_safe_engine(folder: Path) -> tuple[str, str] | None:
     if json.loads(settings.read_text(encoding="utf-8")).get("cpu_engine") != INT8_STATIC:
         return None
     return INT8, (
-        f"engine {INT8} runs in float32, processor {processor}; refused was {INT8_STATIC}: its products "
-        "saturate there; fine-tune again for a model that knows"
+        f"engine {INT8} runs in float32, processor {processor}; {INT8_STATIC} was refused: its products "
+        "saturate there; fine-tune again for a model that chooses by processor"
     )
 
 
 class EarlierModel:
     """Offer `loading.LoadedModel` for a model whose own code does not.
 
-    The only place that guesses: the oldest models do not say their mini-batch, padding or engine. The cost of
-    a row is then that of this version's engines, which changes who waits for whom and no prediction. A text
-    above `max_text_chars` (None: the default) is kept from the model, which does not know the rule.
+    The oldest models do not state their mini-batch, padding or engine. The defaults here change the order in
+    which the service scores requests, and no prediction. A text above `max_text_chars` (None: the default) is
+    not passed to the model, which does not have that rule.
     """
 
     def __init__(
         self, pyfunc: Any, python_model: object, max_text_chars: int | None, engine_warning: str | None = None
     ) -> None:
-        # Imported here: a process whose model is of this version needs none of it.
+        # Imported here, because only models of earlier versions need it.
         from ..inference import minibatches, rejects
         from ..inference.processor import find_processor
 
@@ -69,14 +69,14 @@ class EarlierModel:
         self._pyfunc = pyfunc
 
     def row_cost(self, n_tokens: int) -> int:
-        """Return what a row of `n_tokens` tokens takes of the budget, about."""
+        """Return about how many tokens of the budget a row of `n_tokens` tokens takes."""
         return int(self._round_up(np.array(n_tokens), self._step_tokens))
 
     def predict_columns(self, values: Sequence[Any]) -> Mapping[str, list[Any]]:
         """Return the model's predictions of `values`, a list per column, too long texts rejected."""
         reasons = self._find_reasons(values, self._max_text_chars)
         is_too_long = [reason == schema.TOO_LONG_TEXT for reason in reasons]
-        # A null in its place keeps the rows in order and costs the model nothing.
+        # A null in its place keeps the order of the rows and costs nothing.
         shown = [None if is_hidden else v for v, is_hidden in zip(values, is_too_long, strict=True)]
         found = self._pyfunc.predict(pd.DataFrame({schema.TEXT: pd.Series(shown, dtype=object)}))
         found.loc[is_too_long, schema.REJECT_REASON] = schema.TOO_LONG_TEXT

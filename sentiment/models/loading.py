@@ -14,7 +14,7 @@ from .requirements import REQUIREMENTS_FILE, find_mismatches
 
 ALLOW_UNVERIFIED_VARIABLE = "SENTIMENT_ALLOW_UNVERIFIED"
 VERIFY_KEY_VARIABLE = "SENTIMENT_VERIFY_KEY"
-# Models log under this name (`inference.engines`), whatever the package is called that they carry.
+# The name under which models log (`inference.engines`), whatever the name of the package that they carry.
 MODEL_LOGGER = "sentiment.model"
 
 _OFFERED = ("engine", "instruction_set", "engine_warning", "budget_tokens", "row_cost", "predict_columns")
@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 @runtime_checkable
 class LoadedModel(Protocol):
-    """Offer what the table, the service, the app and a single call need of a model.
+    """Define what the table, the service, the app and a single call need from a model.
 
-    A model that this project logs offers it itself (`inference.pyfunc.SentimentModel`), one of an earlier
-    version through `earlier.EarlierModel`.
+    Models of this version implement it (`inference.pyfunc.SentimentModel`); `earlier.EarlierModel` implements
+    it for older ones.
     """
 
     @property
@@ -51,11 +51,11 @@ class LoadedModel(Protocol):
         ...
 
     def row_cost(self, n_tokens: int) -> int:
-        """Return what a row of `n_tokens` tokens takes of the budget: with its padding, if it is padded."""
+        """Return how many tokens of the budget a row of `n_tokens` tokens takes, padding included."""
         ...
 
     def predict_columns(self, values: Sequence[Any]) -> Mapping[str, list[Any]]:
-        """Return `schema.PREDICTION_COLUMNS` of values of any type: a list per column, a row per value."""
+        """Return `schema.PREDICTION_COLUMNS` for values of any type: a list per column, an item per value."""
         ...
 
 

@@ -1,6 +1,6 @@
-"""Ask a loaded model for predictions: for the table, the service, the app and a single call.
+"""Call a loaded model: for the table, the service, the app and a single call.
 
-A text that the model fails on is a reject of its own; its neighbours get their predictions.
+If a text breaks the model, only that text is a reject; all others get their predictions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,24 +12,24 @@ from .. import schema
 from ..errors import ModelError
 from .loading import LoadedModel
 
+# `schema.PREDICTION_COLUMNS` of one value, as JSON has them: None where there is nothing.
 Prediction = dict[str, Any]
-"""`schema.PREDICTION_COLUMNS` of one value, as JSON has them: None where there is nothing."""
+# `schema.PREDICTION_COLUMNS` of many values: a list per column, a row per value.
 Columns = Mapping[str, list[Any]]
-"""`schema.PREDICTION_COLUMNS` of many values: a list per column, a row per value."""
 
+# A model that fails on more texts than this is broken, and its texts are not rejects.
 _MAX_FAILING = 10
-"""Texts of those given on which a model may fail before it is the model that is broken."""
 
 
 class _FailedError(ModelError):
-    """The model raised an exception, for which one of the texts may be the reason."""
+    """The model raised an exception, perhaps because of one of the texts."""
 
 
 def predict_each(model: LoadedModel, values: Sequence[Any]) -> pd.DataFrame:
     """Return `schema.PREDICTION_COLUMNS` of `values`, one row each in order, whatever their types.
 
-    Values on which the model fails are rejects, found by halves. Raises ModelError, without any text in it,
-    if it fails on more than `_MAX_FAILING` of them, since then it is not the texts, or breaks its contract.
+    Values on which the model fails are rejects; halving the values finds them. Raises ModelError, whose
+    message has no text, if the model fails on more than `_MAX_FAILING` values or breaks its contract.
     """
     # A column of rejects only would otherwise have another type than one with a score.
     return pd.DataFrame(_predict_columns_each(model, values)).astype({schema.SCORE: "float64"})
@@ -51,9 +51,9 @@ def list_predictions(model: LoadedModel, values: Sequence[Any]) -> list[Predicti
 
 
 def predict_columns(model: LoadedModel, values: Sequence[Any]) -> Columns:
-    """Ask the model once for the predictions of all values.
+    """Call the model once for all values.
 
-    Raises ModelError, without any text in it, if the model fails or does not keep to its contract.
+    Raises ModelError, whose message has no text, if the model fails or breaks its contract.
     """
     try:
         found = model.predict_columns(values)

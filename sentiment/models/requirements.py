@@ -1,7 +1,7 @@
 """Compare the installed libraries with those that a model was logged with.
 
-MLflow says so at each load too, after it has looked through every file of every installed package, which
-takes longer than all the rest of the load.
+MLflow can do this too, but it searches every file of every installed package, which takes longer than the
+rest of the load.
 """
 
 from importlib import metadata
@@ -9,15 +9,14 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+# Next to a model's MLmodel: one requirement of pip per line. For our models each pins a version.
 REQUIREMENTS_FILE = "requirements.txt"
-"""Beside a model's MLmodel: a requirement of pip a line, which for our models pins a version."""
 
 
 def find_mismatches(folder: Path) -> list[str]:
-    """Each requirement of the model in `folder` that is not met here, and what is here instead.
+    """Describe each requirement of the model in `folder` that is not met, and what is installed instead.
 
-    Empty if all are, or if it states none. A line that is no requirement with a version, such as a URL, is
-    passed over.
+    Empty if all are met or none is stated. A line without a version, such as a URL, is ignored.
     """
     try:
         lines = (folder / REQUIREMENTS_FILE).read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""OpenSSF signatures of a model's files: the one place that touches `model_signing` (the extra `signing`).
+"""Sign a model's files and verify the signature; only this module uses `model_signing` (the extra `signing`).
 
 A signature is a Sigstore bundle (DSSE, in-toto) over the sha256 of each file, by an elliptic curve key.
 """
@@ -15,7 +15,7 @@ from .integrity import list_derived
 
 
 def check_signing_key(private_key: Path) -> None:
-    """Raise ConfigError if `sign_files` could not sign with this key: hours before it would."""
+    """Raise ConfigError if `sign_files` cannot use this key; called before training, which may take hours."""
     _make_signer(_import_signing(), private_key)
 
 
@@ -48,7 +48,7 @@ def check_signature(folder: Path, signature: str | None, public_key: Path) -> No
         path.write_text(signature, "utf-8")
         try:
             verifier.set_hashing_config(_hashing(signing, folder)).verify(folder, path)
-        # Parsers of JSON, protobuf and keys raise their own, some with an empty message; all mean one thing.
+        # The parsers of JSON, protobuf and keys raise their own errors, some with an empty message.
         except Exception as error:
             raise _refuse(folder, public_key, "its signature is another key's, or of other files") from error
 
@@ -69,7 +69,7 @@ def _key_errors(name: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"{name}: cannot read {path}: {error.strerror}") from error
-    # What cryptography raises depends on what it takes the file for.
+    # The kind of cryptography's error depends on the content of the file.
     except Exception as error:
         raise ConfigError(
             f"{name}: {path} is no key that can be used; expected PEM, elliptic curve P-256, P-384 or P-521, "
