@@ -1,4 +1,4 @@
-"""The Spark session: the platform's where there is one, all local cores otherwise."""
+"""Start the Spark session: on the platform's master if there is one, else on all local cores."""
 
 import os
 import sys
@@ -14,8 +14,8 @@ from pyspark.sql import SparkSession
 from . import jvm
 
 _SPARK_SUBMIT_DEFAULT = "local[*]"
+# Spark's `local[N]` fails a job with its first lost Python worker; this gives a task four attempts.
 _LOCAL_WITH_RETRIES = "local[*,4]"
-"""Spark's `local[N]` fails a job with its first lost Python worker; this gives a task four attempts."""
 
 _WORKER = "spark.sql.execution.pyspark.udf"
 _SETTINGS = {
@@ -25,16 +25,16 @@ _SETTINGS = {
     "spark.sql.caseSensitive": "true",
     # The window in which reviews are sorted by length.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
-    # The default, 4,096 texts, is arrays of megabytes, for which G1 collects and grows again and again.
+    # The default, 4,096 texts, makes arrays of megabytes, for which the collector G1 grows the heap.
     "spark.sql.parquet.columnarReaderBatchSize": "512",
-    # A slice of a large file is read in whole splits: the default, 128 MB, is hundreds of thousands of rows.
+    # Spark reads a slice of a large file in whole splits; the default, 128 MB, may be 500,000 rows.
     "spark.sql.files.maxPartitionBytes": "32m",
     "spark.python.worker.reuse": "true",
-    # `day=01` is an id as it stands, not the number 1.
+    # `day=01` is the text 01, not the number 1.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-    # An instant, not the wall-clock time of nowhere that Spark's own default (INT96) means to others.
+    # Other readers take Spark's default, INT96, for a time without a zone.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Spark refuses a file for one nanosecond column, even unread; an id of such instants is their number.
+    # Spark refuses a file that has a nanosecond column, even if it is not read. As an id it is a number.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
     # A second attempt of a slow task would only take cores from the first.
     "spark.speculation": "false",
@@ -42,11 +42,11 @@ _SETTINGS = {
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
 }
+# Java options; those of spark-defaults.conf and of the command line come later and win.
 _JVM_OPTIONS_VARIABLE = "SPARK_SUBMIT_OPTS"
-"""Java options that come before those of spark-defaults.conf and of the command line, which win."""
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+# Spark ships a wheel given by `--py-files`, but lets workers import only from .zip, .egg and .jar.
 _WHEEL = ".whl"
-"""Spark ships one given by `--py-files`, but lets workers import from .zip, .egg and .jar alone."""
 _DAEMON = "sentiment.tables.daemon"
 _LOCAL_SETTINGS = {
     "spark.ui.enabled": "false",
@@ -57,9 +57,9 @@ _LOCAL_SETTINGS = {
 
 
 def tell_submitter(line: str) -> bool:
-    """Print a line on the stderr of the spark-submit that started this process, if one did and is there.
+    """Print a line on the stderr of the spark-submit that started this process; return False if none did.
 
-    spark-submit merges a Python driver's stderr into its own stdout, where no scheduler looks for errors.
+    spark-submit writes a Python driver's stderr to its own stdout, where no scheduler looks for errors.
     """
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         return False
@@ -72,19 +72,18 @@ def tell_submitter(line: str) -> bool:
 
 
 def build_session(app_name: str, debug: bool = False, worker_timeout_seconds: int = 3600) -> SparkSession:
-    """Start or find the session, silent unless `debug`: the job reports a failure once, itself.
+    """Start or find the session. Spark logs nothing unless `debug`, since the job reports a failure itself.
 
-    A Python worker that gives nothing for `worker_timeout_seconds` is killed, and its task tried again.
-
-    A master given by `spark-submit`, a platform or spark-defaults.conf stays; without one, or with
-    spark-submit's own default, it is `local[*]` with retries. Python workers run this interpreter unless
+    A Python worker that returns nothing for `worker_timeout_seconds` is killed, and its task runs again.
+    The master is the one of `spark-submit`, the platform or spark-defaults.conf; without one, or with
+    spark-submit's default, it is `local[*]` with retries. Python workers run this interpreter unless
     PYSPARK_PYTHON names another.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if _WHEEL not in SparkContext.PACKAGE_EXTENSIONS:
         SparkContext.PACKAGE_EXTENSIONS = (*SparkContext.PACKAGE_EXTENSIONS, _WHEEL)
     builder = SparkSession.builder.appName(app_name)
-    # Only the JVM knows what spark-submit was told: without it a SparkConf is empty.
+    # Only the JVM has spark-submit's settings: without it a SparkConf is empty.
     _start_jvm()
     master = SparkConf().get("spark.master", _SPARK_SUBMIT_DEFAULT)
     settings = _SETTINGS | {f"{_WORKER}.idleTimeoutSeconds": str(worker_timeout_seconds)}
@@ -101,7 +100,7 @@ def build_session(app_name: str, debug: bool = False, worker_timeout_seconds: in
 
 
 def _start_jvm() -> None:
-    """Start the JVM, with options that keep it small, unless spark-submit or an earlier session has."""
+    """Start the JVM with options that keep it small, unless spark-submit or an earlier session started it."""
     if SparkContext._gateway is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
         given = os.environ.get(_JVM_OPTIONS_VARIABLE, "")
         os.environ[_JVM_OPTIONS_VARIABLE] = f"{jvm.OPTIONS} {given}".strip()
@@ -109,12 +108,12 @@ def _start_jvm() -> None:
 
 
 def _share_gpu() -> dict[str, str]:
-    """With a GPU here: one task at a time, which owns it. Local mode does not schedule GPUs."""
+    """Return settings that run one task at a time if there is a GPU, since local mode schedules none."""
     return {"spark.task.cpus": str(os.cpu_count())} if _NVIDIA_DRIVER.exists() else {}
 
 
 def _is_installed() -> bool:
-    """Return whether workers find this package by themselves: `--py-files` come too late for their parent."""
+    """Return whether the parent of the workers can import this package; `--py-files` come too late for it."""
     if os.environ["PYSPARK_PYTHON"] != sys.executable:
         return False
     try:
