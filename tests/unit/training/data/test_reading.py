@@ -135,7 +135,7 @@ def test_a_column_of_the_samples_group_name_means_nothing_in_a_file(write_parque
 
 
 def test_names_of_columns_that_may_be_a_review_are_not_quoted(tmp_path):
-    with pytest.raises(SchemaMismatchError, match="1 that look like no names") as caught:
+    with pytest.raises(SchemaMismatchError, match="1 that do not look like column names") as caught:
         load(_write(tmp_path / "a.csv", b"2,I hate this secret thing\n1,b\n"))
     assert "secret" not in str(caught.value)
 
