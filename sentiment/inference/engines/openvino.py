@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..mapping import release_pages
 from ..minibatches import pad_rows
 from ..processor import AMX, SATURATING, find_processor
 from ..settings import load_settings
@@ -62,8 +61,7 @@ class GraphEngine:
         # Without VNNI, OpenVINO computes `int8` in float32.
         is_f32 = precision == INT8 and processor.instruction_set in SATURATING
         self.name = F32 if is_f32 or (precision == BF16 and not has_bf16) else precision
-        file = folder / find_graph_file(precision)
-        graph = core.read_model(file)
+        graph = core.read_model(folder / find_graph_file(precision))
 
         def compile_graph(n_streams: int) -> Any:
             width = settings.hidden_size
@@ -78,18 +76,11 @@ class GraphEngine:
         self.step_tokens = _AMX_STEP_TOKENS if has_amx else _STEP_TOKENS
         # A worker shares the memory with others. A service does not, and its callers wait for padding.
         self._adds_rows = streams == 1
-        requests = [compiled.create_infer_request() for _ in range(streams)]
         self._lone = compile_graph(1).create_infer_request() if streams > 1 else None
-        # In its first computation OpenVINO lays out the layers' weights again, and keeps the file's mapped.
-        nothing = pad_rows([np.array([self._pad_id])], self._pad_id, self.step_tokens)
-        for request in (*requests, self._lone):
-            if request is not None:
-                request.infer(nothing)
-        release_pages(file.with_suffix(".bin"))
         # A request runs one computation at a time.
         self._requests: queue.Queue[Any] = queue.Queue()
-        for request in requests:
-            self._requests.put(request)
+        for _ in range(streams):
+            self._requests.put(compiled.create_infer_request())
         self._n_running = 0
         self._lock = threading.Lock()
 

@@ -34,7 +34,6 @@ from sentiment.models import loading
 from sentiment.training.export import export_graph, export_static_graph, remove_graph
 from tests.factories import make_reviews, make_tiny_encoder
 from tests.hostile import damage_graph
-from tests.unit.inference.test_mapping import read_resident_bytes
 
 HERE = find_processor()
 has_int8 = pytest.mark.skipif(
@@ -171,13 +170,6 @@ def make_encoder_of_width(folder, width):
     save_settings(Settings("int8", "made by a test", pad_id=0, hidden_size=width), folder)
     export_graph(folder)
     return folder
-
-
-def test_weights_that_were_laid_out_anew_leave_the_memory_of_the_process(folder):
-    engine = GraphEngine(folder, "int8")
-    assert str(folder / "graph.bin") in Path("/proc/self/maps").read_text(), "mapped, not read"
-    assert read_resident_bytes(folder / "graph.bin") == 0
-    assert engine.classify([np.array([2, 5, 3])]).shape == (1, 2)
 
 
 @pytest.mark.parametrize(
