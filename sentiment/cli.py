@@ -26,6 +26,8 @@ Config = TypeVar("Config")
 Run = Callable[[Config, "Reporter"], dict[str, Any]]
 # Formats a summary as tables for the terminal.
 Show = Callable[[Mapping[str, Any]], Sequence[Table]]
+# Reports the stage of the work, the units done, all units, and a note. A `Reporter` is one.
+Progress = Callable[[str, int, int, str], None]
 # Prints one line (an error or a warning) where the caller of the job reads it.
 Tell = Callable[[str], None]
 

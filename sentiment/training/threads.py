@@ -1,4 +1,4 @@
-"""Settle how OpenMP's threads wait for each other, before torch starts them."""
+"""Set how OpenMP threads wait for each other; must be called before torch is imported."""
 
 import os
 from collections.abc import MutableMapping
@@ -7,9 +7,8 @@ WAIT_POLICY = "OMP_WAIT_POLICY"
 
 
 def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let idle OpenMP threads sleep, unless the environment already states a policy.
+    """Let idle OpenMP threads sleep, unless the environment already sets a policy.
 
-    By default they spin, for the time that another process could use, and a thread that has lost its core
-    keeps all others spinning. OpenMP reads the policy once, when torch loads it: call this before.
+    By default they spin, and take time from other processes. OpenMP reads the policy when torch loads it.
     """
     environment.setdefault(WAIT_POLICY, "PASSIVE")

@@ -100,7 +100,7 @@ def test_as_a_user_sees_it(place, tracking):
         (["--dataset_name", "{}/one_class.parquet"], 3, "0 negative and 60 positive"),
         (["--dataset_name", "{}/none.csv"], 3, "no such file"),
         (["--dataset_name", "{}/reviews.parquet", "--label_col", "stars"], 3, "no column stars"),
-        (["--distilbert_model", "{}"], 4, "holds no encoder"),
+        (["--distilbert_model", "{}"], 4, "has no encoder"),
         (["--distilbert_model", "no/such-encoder"], 4, "minilm"),
         (["--max_length", "4096"], 2, "reads at most 512"),
         (["--lr", "fast"], 2, "lr: "),

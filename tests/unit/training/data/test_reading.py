@@ -107,7 +107,7 @@ def test_a_hub_that_does_not_answer_is_named_with_the_way_out(monkeypatch):
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "is_hub_reachable", lambda: False)
-    with pytest.raises(MissingInputError, match="no hub answers.*--dataset_name sample"):
+    with pytest.raises(MissingInputError, match="the hub does not answer.*--dataset_name sample"):
         load("fancyzhx/amazon_polarity")
 
 
