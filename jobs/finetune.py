@@ -1,5 +1,6 @@
 """Fine-tune an encoder on labelled reviews and register it: `python jobs/finetune.py --help`."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +16,9 @@ HOME = Path(__file__).resolve().parents[1]
 
 def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     """Set up tracking, fine-tune, and return the summary."""
-    from sentiment.training.threads import share_cores
-
-    share_cores()  # must come before torch is imported
+    # Idle OpenMP threads sleep instead of spinning, which takes time from other processes. OpenMP reads this
+    # when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sentiment.models import registry
     from sentiment.training.finetuning import finetune
 

@@ -27,8 +27,8 @@ NEGATED_WORDS = 4
 _NEGATIONS = frozenset(
     ("not", "no", "never", "nothing", "none", "hardly", "without", "cannot", "cant", "dont", "isnt", "wasnt")
 )
-_PART_TEXTS = 1_000
-_PART_CHARS = 2_000_000
+# Texts scored at once: with `MAX_CHARS` it bounds the memory for their features.
+_PART_TEXTS = 100
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class LinearStage:
 
     def positive_probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Return the calibrated probability of positive, float64 (n,); texts do not influence each other."""
-        parts = [self._score(texts[part]) for part in _plan_parts(texts)]
+        starts = range(0, len(texts), _PART_TEXTS)
+        parts = [self._score(texts[start : start + _PART_TEXTS]) for start in starts]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def decide(self, texts: Sequence[str], n_tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,18 +112,6 @@ def weigh(features: Features, idf: np.ndarray) -> np.ndarray:
     norms = np.sqrt(np.bincount(features.texts, values**2, features.n))
     weighed: np.ndarray = values / norms[features.texts]
     return weighed
-
-
-def _plan_parts(texts: Sequence[str]) -> list[slice]:
-    """Cut the texts into consecutive slices, to limit the memory in use."""
-    parts = []
-    start = n_chars = 0
-    for i, text in enumerate(texts):
-        n_chars += min(len(text), MAX_CHARS)
-        if i > start and (n_chars > _PART_CHARS or i - start == _PART_TEXTS):
-            parts.append(slice(start, i))
-            start, n_chars = i, min(len(text), MAX_CHARS)
-    return [*parts, slice(start, len(texts))] if texts else []
 
 
 def _hash_ngrams(text: str) -> list[int]:

@@ -46,13 +46,14 @@ def finetune_encoder(
     if config.trained_layers is not None:
         freeze_first_layers(encoder.model, config.trained_layers)
     disable_progress_bars()
+    # Sorted by length, because each mini-batch is padded to its longest row.
+    validation = splits.validation.sort_values("text", key=lambda texts: texts.str.len())
     with tempfile.TemporaryDirectory(prefix="sentiment-finetune-") as folder:
         trainer = transformers.Trainer(
             model=encoder.model,
             args=_training_arguments(config, len(splits.train), Path(folder)),
             train_dataset=_tokenize(splits.train, encoder, config.max_length),
-            # Sorted by length, because each mini-batch is padded to its longest row.
-            eval_dataset=_tokenize(_sort_by_length(splits.validation), encoder, config.max_length),
+            eval_dataset=_tokenize(validation, encoder, config.max_length),
             processing_class=encoder.tokenizer,
             data_collator=transformers.DataCollatorWithPadding(encoder.tokenizer),
             compute_metrics=_compute_metrics,
@@ -149,10 +150,6 @@ def _tokenize(reviews: pd.DataFrame, encoder: Encoder, max_length: int) -> Datas
     features = Features({"input_ids": Sequence(Value("int32")), "labels": Value("int64")})
     rows = Dataset.from_pandas(reviews[["text", "label"]], preserve_index=False)
     return rows.map(encode, batched=True, remove_columns=rows.column_names, features=features)
-
-
-def _sort_by_length(reviews: pd.DataFrame) -> pd.DataFrame:
-    return reviews.sort_values("text", key=lambda texts: texts.str.len())
 
 
 def _compute_metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:

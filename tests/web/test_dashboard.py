@@ -212,7 +212,7 @@ def test_a_table_that_csv_cannot_hold_can_still_be_had_as_parquet(page):
     table = pa.table({"text": ["good"], "tags": [["x"]]})
     score_file(page, "reviews.parquet", to_parquet(table))
     assert [button.label for button in page.download_button] == ["Download Parquet"]
-    assert any("column tags holds list" in text.value for text in page.main.text)
+    assert any("column tags has type list" in text.value for text in page.main.text)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ class Engine(Protocol):
 
 
 class EngineUnavailableError(ValueError):
-    """A library or a file that this engine needs is missing."""
+    """This engine cannot run the encoder here, but another engine can."""
 
 
 class NoRightEngineError(RuntimeError):
@@ -120,12 +120,9 @@ def load_engine(folder: Path, engine: str, threads: int = 0, device: str = CPU, 
     Raises EngineUnavailableError if the engine cannot run here, RuntimeError if its graph cannot be read.
     """
     if engine == GPU:
-        from .packed import PackedEngine, PackingUnavailableError
+        from .packed import PackedEngine
 
-        try:
-            return PackedEngine(folder, device)
-        except PackingUnavailableError as error:
-            raise EngineUnavailableError(str(error)) from error
+        return PackedEngine(folder, device)
     if engine == REFERENCE:
         return _load_reference(folder, threads, device)
     return GraphEngine(folder, engine, threads, streams)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import EngineUnavailableError
 from .reference import load_classifier
 
 if TYPE_CHECKING:
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
 
 # Compute capability of the first cards that support bf16 and torch's variable-length kernel.
 _AMPERE = (8, 0)
-
-
-class PackingUnavailableError(ValueError):
-    """This encoder cannot run packed on this device, but other engines can run it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class PackedEngine:
 
     `folder` holds a fine-tuned classifier (config.json, model.safetensors). `dtype` is the type of the
     encoder (None: bf16 or fp16 on a GPU, float32 on a CPU); the head is always float32. Threads may share
-    an engine. Raises PackingUnavailableError if the encoder or the device cannot run packed.
+    an engine. Raises EngineUnavailableError if the encoder or the device cannot run packed.
     """
 
     name = "gpu"
@@ -54,7 +51,7 @@ class PackedEngine:
         import torch
 
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise PackingUnavailableError(f"torch finds no GPU for {device=}; use another engine")
+            raise EngineUnavailableError(f"torch finds no GPU for {device=}; use another engine")
         self._device = torch.device(device)
         dtype = dtype or _choose_dtype(self._device)
         self._model = _load_classifier(folder, self._device, dtype)
@@ -85,18 +82,12 @@ class PackedEngine:
         with torch.inference_mode():
             sent_ids, sent_positions, sent_bounds = _send([ids, positions, bounds], self._device)
             packed_rows = _Rows(sent_bounds, lengths.tolist(), int(lengths.max()))
-            packing = _Packing(packed_rows, packed_rows)
-            logits = self._forward(sent_ids[None], sent_positions[None], packing)
+            inputs = {"input_ids": sent_ids[None], "position_ids": sent_positions[None]}
+            if self._has_token_types:
+                inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+            logits = self._model(**inputs, packing=_Packing(packed_rows, packed_rows)).logits
             probabilities: np.ndarray = torch.softmax(logits.double(), dim=-1).cpu().numpy()
         return probabilities
-
-    def _forward(self, ids: "torch.Tensor", positions: "torch.Tensor", packing: _Packing) -> "torch.Tensor":
-        import torch
-
-        types = {"token_type_ids": torch.zeros_like(ids)} if self._has_token_types else {}
-        output = self._model(input_ids=ids, position_ids=positions, packing=packing, **types)
-        logits: torch.Tensor = output.logits
-        return logits
 
     def _rehearse(self) -> None:
         """Run two rows, to detect a device without the necessary kernels before the first review."""
@@ -104,11 +95,9 @@ class PackedEngine:
         try:
             probabilities = self.classify(rows)
         except RuntimeError as error:
-            raise PackingUnavailableError(f"a packed step fails on {self._device}: {error}") from error
+            raise EngineUnavailableError(f"a packed step fails on {self._device}: {error}") from error
         if not np.isfinite(probabilities).all():
-            raise PackingUnavailableError(
-                "a packed step gives scores that are not finite; use another engine"
-            )
+            raise EngineUnavailableError("a packed step gives scores that are not finite; use another engine")
 
 
 def number_positions(
@@ -160,12 +149,12 @@ def _check_packable(config: Any) -> None:
     from .first_token import FIRST_TOKEN_TYPES, reads_first_token
 
     if config.model_type not in FIRST_TOKEN_TYPES:
-        raise PackingUnavailableError(
+        raise EngineUnavailableError(
             f"an encoder of type {config.model_type!r} cannot be run packed, only "
             f"{', '.join(sorted(FIRST_TOKEN_TYPES))}; use another engine"
         )
     if not reads_first_token(config):
-        raise PackingUnavailableError("a decoder (causal attention) cannot be run packed; use another engine")
+        raise EngineUnavailableError("a decoder (causal attention) cannot be run packed; use another engine")
 
 
 def _register_attention(config: Any, device: "torch.device", dtype: "torch.dtype") -> str:

@@ -18,6 +18,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from sentiment.inference import engines
 from sentiment.inference.engines import (
     ENGINES,
+    EngineUnavailableError,
     NoRightEngineError,
     list_cpu_engines,
     load_checked_engine,
@@ -235,10 +236,8 @@ def test_a_gpu_is_used_where_it_is_allowed(folder, monkeypatch, engine, device, 
 
 
 def test_an_encoder_that_cannot_be_packed_runs_the_reference_on_the_gpu(folder, monkeypatch, caplog):
-    from sentiment.inference.engines.packed import PackingUnavailableError
-
     def refuse(folder, device):
-        raise PackingUnavailableError("of another kind")
+        raise EngineUnavailableError("of another kind")
 
     class OnGpu:
         name = "reference"

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from sentiment.inference.engines import packed
+from sentiment.inference.engines import EngineUnavailableError, packed
 from sentiment.inference.engines.first_token import FIRST_TOKEN_TYPES
-from sentiment.inference.engines.packed import PackedEngine, PackingUnavailableError, number_positions
+from sentiment.inference.engines.packed import PackedEngine, number_positions
 
 MAX_LENGTH = 64
 N_WORDS = 50
@@ -176,13 +176,13 @@ def test_an_encoder_that_would_mix_reviews_is_refused(tmp_path, model_type):
     from transformers import AutoConfig
 
     AutoConfig.for_model(model_type).save_pretrained(tmp_path)
-    with pytest.raises(PackingUnavailableError, match=f"type '{model_type}' cannot be run packed"):
+    with pytest.raises(EngineUnavailableError, match=f"type '{model_type}' cannot be run packed"):
         PackedEngine(tmp_path, device="cpu")
 
 
 def test_a_decoder_is_refused(tmp_path):
     folder = make_classifier(tmp_path, "bert", is_decoder=True)
-    with pytest.raises(PackingUnavailableError, match="decoder"):
+    with pytest.raises(EngineUnavailableError, match="decoder"):
         PackedEngine(folder, device="cpu")
 
 
@@ -191,13 +191,13 @@ def test_a_device_that_cannot_run_it_says_so_at_construction(tmp_path, monkeypat
         raise RuntimeError("no kernel image is available")
 
     monkeypatch.setattr(packed, "attend_by_row", fail)
-    with pytest.raises(PackingUnavailableError, match="no kernel image"):
+    with pytest.raises(EngineUnavailableError, match="no kernel image"):
         PackedEngine(make_classifier(tmp_path, "bert"), device="cpu")
 
 
 def test_scores_that_are_not_finite_show_at_construction(tmp_path):
     folder = make_classifier(tmp_path, "bert", initializer_range=float("inf"))
-    with pytest.raises(PackingUnavailableError, match="finite"):
+    with pytest.raises(EngineUnavailableError, match="finite"):
         PackedEngine(folder, device="cpu")
 
 
@@ -206,7 +206,7 @@ def test_without_a_gpu_the_error_says_so(tiny_encoder):
 
     if torch.cuda.is_available():
         pytest.skip("NOT RUN: this machine has a GPU")
-    with pytest.raises(PackingUnavailableError, match="no GPU"):
+    with pytest.raises(EngineUnavailableError, match="no GPU"):
         PackedEngine(tiny_encoder)
 
 
