@@ -79,7 +79,7 @@ def test_scoring(place, tracking, run_job_file, arguments, code, says):
 
 
 def test_as_a_user_sees_it(place, tracking):
-    """Through spark-submit, whose own lines come first."""
+    """Check the last lines of spark-submit, which prints its own lines first."""
     before = list_files(place)
     done = run_command(
         *(BIN / "spark-submit", "jobs/score_reviews.py"),

@@ -1,4 +1,4 @@
-"""The linear stage: features, independence of company, and what it leaves to the encoder."""
+"""The linear stage: features, independence of other texts, and the choice between the stages."""
 
 import itertools
 import math

@@ -30,7 +30,7 @@ def make_classifier(folder, model_type, initializer_range=0.3, **overrides):
         **{"hidden_dim" if is_distilbert else "intermediate_size": 64},
         **overrides,
     )
-    has_padding_position = config.pad_token_id == 1  # RoBERTa and its kin
+    has_padding_position = config.pad_token_id == 1  # RoBERTa and related encoders
     config.max_position_embeddings = MAX_LENGTH + 2 * has_padding_position
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
@@ -44,7 +44,7 @@ def make_rows(lengths=LENGTHS):
 
 
 def classify_padded(folder, rows):
-    """What transformers makes of the rows by itself: padded, masked, float32."""
+    """Classify the rows by transformers: padded, masked, float32."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -94,7 +94,7 @@ def test_rows_keep_their_order(engine):
 def test_a_padding_token_in_a_text_is_read_as_transformers_reads_it(classifier, engine):
     rows = make_rows((5, 12, 7))
     for row in rows[1:]:
-        row[3] = row[5] = 1  # the id of padding for RoBERTa and its kin, a word for the others
+        row[3] = row[5] = 1  # the id of padding for RoBERTa and related encoders, a word for the others
     np.testing.assert_allclose(engine.classify(rows), classify_padded(classifier, rows), rtol=0, atol=1e-5)
 
 
@@ -131,7 +131,7 @@ def test_positions_restart_at_each_row():
 
 @pytest.mark.parametrize("is_last", [False, True])
 def test_the_gpu_kernel_gets_rows_and_bounds_as_it_wants_them(monkeypatch, is_last):
-    """The kernel itself needs a GPU; a stand-in with its signature checks what is handed to it."""
+    """Check the arguments of the kernel with a stand-in, because the kernel needs a GPU."""
     import torch
     from torch.nn.attention import varlen
 
