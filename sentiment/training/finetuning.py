@@ -15,7 +15,6 @@ from ..models.signatures import check_signing_key
 from .augmentation import augment
 from .cascade import CascadeChoice
 from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
-from .data.splits import Splits
 from .encoders import find_max_length, load_encoder
 from .evaluation import Baseline, Evaluation, evaluate_model, measure_baselines
 from .figures import draw_confusion_matrix, draw_learning_curve
@@ -69,9 +68,11 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
         folder = Path(scratch) / ENCODER_ARTIFACT  # the logged model keeps this name
         log_data(config, reviews)
         train_started = time.monotonic()
+        # Only the encoder trains on augmented texts; int8 scales and the linear stage use the original ones.
+        train = augment(reviews.splits.train, config.seed) if config.augment else reviews.splits.train
         history = finetune_encoder(
             encoder,
-            _vary_train(reviews.splits, config),
+            replace(reviews.splits, train=train),
             config,
             lambda done, total, note: progress("fine-tuning", done, total, note),
             lambda metrics, step: mlflow.log_metrics(dict(metrics), step=step),
@@ -110,11 +111,6 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
         train_samples_per_second=_rows_trained(history, reviews) / train_seconds,
         seconds=time.monotonic() - started,
     )
-
-
-def _vary_train(splits: Splits, config: FinetuneConfig) -> Splits:
-    """Augment the training rows of the encoder; int8 scales and the linear stage use the original texts."""
-    return replace(splits, train=augment(splits.train, config.seed)) if config.augment else splits
 
 
 def log_data(config: FinetuneConfig, reviews: LabelledReviews) -> None:

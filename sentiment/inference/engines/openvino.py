@@ -58,7 +58,8 @@ class GraphEngine:
         self._pad_id = settings.pad_id
         streams = streams if settings.hidden_size >= _MIN_STREAM_WIDTH else 1
         core = import_openvino().Core()
-        has_bf16 = processor.has_bf16 and _computes_bf16(core)
+        # OpenVINO emulates bfloat16, slowly, unless it lists the type here.
+        has_bf16 = processor.has_bf16 and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         # OpenVINO itself computes `int8` in float32 where the processor has no VNNI.
         is_f32 = precision == INT8 and processor.instruction_set in SATURATING
         self.name = F32 if is_f32 or (precision == BF16 and not has_bf16) else precision
@@ -152,11 +153,6 @@ def _choose_options(
     if threads > 0:
         options["INFERENCE_NUM_THREADS"] = threads
     return options
-
-
-def _computes_bf16(core: Any) -> bool:
-    """Return True if OpenVINO computes bfloat16 natively; the emulation is slow."""
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
