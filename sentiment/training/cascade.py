@@ -14,8 +14,8 @@ from ..inference.linear import MIN_TOKENS, N_BUCKETS, LinearStage, extract_featu
 MAX_TRAIN_ROWS = 100_000
 # Largest loss of accuracy at the lower confidence bound. The measured accuracy must not fall at all.
 MAX_LOSS = 0.002
-# If n reviews show no loss, a loss of 3 / n is still possible (rule of three, Hanley and Lippman-Hand 1983),
-# and a bootstrap, which cannot show it, proves too little on fewer reviews.
+# If n reviews show no loss, a loss of 3 / n is still possible (rule of three, Hanley and Lippman-Hand 1983).
+# A bootstrap over too few reviews cannot show such a loss.
 MIN_VALIDATION_ROWS = 1_500
 CONFIDENCE = 0.95
 # Lower thresholds are not tried, because they may lose accuracy on kinds of reviews that validation lacks.
@@ -115,8 +115,8 @@ def choose_threshold(
     """Choose the threshold that saves the encoder most tokens on validation without a loss of accuracy.
 
     `linear` and `encoder` are probabilities of positive, `truth` class ids. A threshold passes if both
-    stages together are at least as accurate as the encoder only, and a one-sided bootstrap over reviews (95
-    %) shows a loss of at most `MAX_LOSS`. With fewer than `MIN_VALIDATION_ROWS` reviews none passes.
+    stages together are at least as accurate as the encoder only, and a one-sided bootstrap over reviews
+    (95 %) shows a loss of at most `MAX_LOSS`. With fewer than `MIN_VALIDATION_ROWS` reviews none passes.
     """
     curve = [_try_threshold(t, linear, encoder, truth, n_tokens, seed) for t in THRESHOLDS]
     accuracy = float(np.mean((encoder >= 0.5) == truth))
