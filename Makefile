@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up .venv themselves; both need Debian/Ubuntu with Python >= 3.10.
+# All targets that need .venv create it. Creating it needs Debian or Ubuntu with Python >= 3.10.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -6,13 +6,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := var/demo
-# On a shared tracking server the demo stays away from the champion that others score with.
+# On a shared tracking server, the demo must not replace the champion that others use.
 DEMO_MODEL := $(if $(MLFLOW_TRACKING_URI),sentiment_demo,sentiment)
 
-# spark-submit starts the driver with the first python3 on PATH.
+# spark-submit runs the first python3 on PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-# A model of another tracking server, or of a removed one, is not there to reuse.
+# Fails if the demo's model is not on the tracking server in use; it is then trained again.
 define CHECK_DEMO_MODEL
 import json, pathlib
 from sentiment.models import registry
@@ -26,14 +26,15 @@ export CHECK_DEMO_MODEL
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
 	@echo "make test    lint, types, layers and all tests (under 10 minutes)"
-	@echo "make lint    the first three of these; make unit: the unit tests, without Spark and servers"
-	@echo "make bench   speed beside the alternatives, parity, cascade (under 30 minutes, into docs/benchmarks.md);"
-	@echo "             bench-quick for working (under 5), bench-scale up to a million rows, bench-gpu where there"
-	@echo "             is one, bench-online for the service beside its alternatives (under 15 minutes)"
-	@echo "make faults  kills, damaged input, concurrent runs and readers: what the job promises (about 20 minutes)"
-	@echo "make abuse   floods, forged requests, hostile models: what the service promises (under 10 minutes)"
-	@echo "             ARGS is passed to pytest: make faults ARGS='-k F1', make abuse ARGS='-k R3 --long'"
-	@echo "make cluster-demo   score on a Spark cluster of three processes, kill an executor"
+	@echo "make lint    lint, types and layers only"
+	@echo "make unit    the unit tests, which need neither Spark nor servers"
+	@echo "make bench   speed compared with alternatives, parity, cascade; writes docs/benchmarks.md (under 30 minutes)"
+	@echo "             bench-quick: the same on few rows (under 5 minutes); bench-scale: up to a million rows;"
+	@echo "             bench-gpu: the GPU; bench-online: the service compared with alternatives (under 15 minutes)"
+	@echo "make faults  test the job against kills, damaged input and concurrent runs (about 20 minutes)"
+	@echo "make abuse   test the service against floods, forged requests and hostile models (under 10 minutes)"
+	@echo "             ARGS goes to pytest: make faults ARGS='-k F1', make abuse ARGS='-k R3 --long'"
+	@echo "make cluster-demo   score on a Spark cluster of three processes, and kill an executor"
 	@echo "make clean   remove .venv and var"
 
 demo: .venv/demo.installed java demo-model
@@ -72,7 +73,7 @@ lint: .venv/test.installed
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-# The demo's model, or whatever was made champion since, is the tuned one that is measured.
+# The benchmarks measure the champion, which is the demo's model unless it was replaced.
 bench: .venv/bench.installed java demo-model
 	@$(BIN)/python -m benchmarks.batch
 
@@ -96,7 +97,7 @@ abuse: .venv/test.installed
 	@mkdir -p var
 	@$(BIN)/python -m pytest tests/abuse -m abuse --junitxml=var/abuse.xml $(ARGS)
 
-# Each set of extras in steps, so that something moves while pip works.
+# Each step prints a line, because pip is silent and takes minutes.
 .venv/base.installed: setup.py
 	@echo "== Setting up .venv (1/4): Python environment"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -116,12 +117,12 @@ abuse: .venv/test.installed
 	@touch $@
 
 .venv/test.installed: .venv/base.installed
-	@echo "== Setting up .venv (4/4): tools for tests and the rest"
+	@echo "== Setting up .venv (4/4): the rest and the tools for tests"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[demo,app,dev]"
 	@touch $@
 
 .venv/bench.installed: .venv/demo.installed
-	@echo "== Setting up .venv: what is compared with"
+	@echo "== Setting up .venv: the systems to compare with"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[demo,bench]"
 	@touch $@
 

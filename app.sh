@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Starts the Streamlit app on port 8888: for Domino's proxy inside a Domino run, for this machine alone elsewhere.
-# APP_HOST and APP_PORT change where it listens.
+# Start the Streamlit app on port 8888: in a Domino run for Domino's proxy, elsewhere only for this machine.
+# APP_HOST and APP_PORT change address and port.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 if [[ -n "${DOMINO_PROJECT_ID:-}${DOMINO_RUN_ID:-}" ]]; then
   host=0.0.0.0
-  # The proxy authenticates, and rewrites host and cookies: with the checks on, uploads fail (streamlit#5793).
+  # The proxy authenticates users. It also rewrites host and cookies, so these checks would make uploads fail
+  # (streamlit#5793).
   protection=false
 else
   host=127.0.0.1
@@ -21,10 +22,10 @@ elif ! command -v streamlit >/dev/null; then
   exit 127
 fi
 
-# Streamlit puts the page's own folder on the path, not this one.
+# Streamlit adds only the folder of the page to the path.
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 
-# Error details are off because an exception may quote a review; the watcher, because it walks through torch.
+# Error details are off because an exception may contain a review, the file watcher because it scans torch.
 exec "$streamlit" run sentiment/dashboard/app.py \
   --server.address="${APP_HOST:-$host}" \
   --server.port="${APP_PORT:-8888}" \

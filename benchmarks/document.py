@@ -28,9 +28,9 @@ ONLINE_NAMES = {
     "mlflow_transformers": "mlflow models serve, transformers flavor",
     "fastapi_pipeline": "transformers pipeline in FastAPI",
 }
-# A quiet machine has less before a run.
+# A machine is quiet if its load before a run is lower.
 _QUIET_LOAD = 0.5
-# Rows of the table of what is no comparison, with the form of a cell.
+# Rows of the table of other figures, with the format of a cell.
 _SHARES = {
     "Spark job to bare loop": "{spark_to_loop:.2f}",
     "bare loop to the int8 matrix products": "{roofline_share:.0%} of {roofline_gops:,.0f} GOP/s",
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def write(path: Path, is_rendered: bool = True) -> str:
-    """Draw the picture of one result, render the document, and return the tables of the result."""
+    """Draw the picture of a result, render the document, and return the tables of the result."""
     found = json.loads(path.read_text())
     if is_rendered:
         if picture := pictures.draw(found):
@@ -73,7 +73,7 @@ def write(path: Path, is_rendered: bool = True) -> str:
 def render(results: Iterable[Found]) -> str:
     """Return the document: a part for each machine, in it a part for each kind of benchmark.
 
-    Figures of a quick run are in it only where there are none of a full run.
+    Figures of a quick run are used only if there is no full run.
     """
     machines: dict[str, dict[str, Found]] = {}
     for found in results:
@@ -88,7 +88,7 @@ def render(results: Iterable[Found]) -> str:
 
 
 def tabulate(found: Found) -> str:
-    """Return one result as Markdown tables and lines, with what it was measured on."""
+    """Return one result as Markdown tables and lines, with a description of the machine."""
     blocks = [*_TABLES[found["kind"]](found["sections"]), _describe_run(found)]
     if picture := found.get("picture"):
         blocks.append(f"![{_TITLES[found['kind']]}](../benchmarks/results/{picture})")
@@ -138,7 +138,7 @@ def _tabulate_shares(sections: Found, sizes: Sequence[str]) -> str:
     def cell(size: str, form: str) -> str:
         try:
             return form.format(**sections[size])
-        except KeyError:  # transcribed by hand from what did not have it
+        except KeyError:  # copied by hand from a result without this value
             return ""
 
     rows = [[words, *(cell(size, form) for size in sizes)] for words, form in _SHARES.items()]
@@ -201,7 +201,7 @@ def _tabulate_online(sections: Found) -> list[str]:
 def _tabulate_texts(kind: str, of: Found) -> str:
     found = of["contenders"]
     clients = sorted({n for by_clients in found.values() for n in by_clients}, key=int)
-    if "loop" in of:  # it has no clients
+    if "loop" in of:  # the loop has no clients
         found = found | {"loop": {n: {"reviews_per_second": of["loop"]} for n in clients}}
     ours = found.get("ours", {}).get(pictures.COMPARED_CLIENTS, {}).get("reviews_per_second")
     rows = []

@@ -1,4 +1,4 @@
-"""Draw the speeds that a benchmark compared."""
+"""Draw the speeds of a benchmark."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ COMPARED_CLIENTS = "16"
 
 
 def draw(found: Mapping[str, Any]) -> Any:
-    """Return the figure of a result, a panel for each encoder or kind of text, or None without speeds."""
+    """Draw a result, with a panel per encoder or kind of text; None if it has no speeds."""
     from matplotlib.figure import Figure
 
     panels = {name: rates for name, of in found["sections"].items() if (rates := _read_rates(of))}
@@ -29,7 +29,7 @@ def draw(found: Mapping[str, Any]) -> Any:
 
 
 def _read_rates(section: Mapping[str, Any]) -> dict[str, float]:
-    """Return the reviews per second of each contender of a section, if it compares some."""
+    """Return the reviews per second of each contender of a section; empty if there is none."""
     rates: dict[str, float] = dict(section.get("rates", {}))
     for name, by_clients in section.get("contenders", {}).items():
         if COMPARED_CLIENTS in by_clients:

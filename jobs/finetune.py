@@ -1,5 +1,6 @@
 """Fine-tune an encoder on labelled reviews and register it: `python jobs/finetune.py --help`."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,10 @@ HOME = Path(__file__).resolve().parents[1]
 
 
 def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
-    """Set tracking, fine-tune, and give the summary."""
-    from sentiment.training.threads import share_cores
-
-    share_cores()  # what follows imports torch
+    """Set up tracking, fine-tune, and return the summary."""
+    # Idle OpenMP threads sleep instead of spinning, which takes time from other processes. OpenMP reads this
+    # when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sentiment.models import registry
     from sentiment.training.finetuning import finetune
 
@@ -26,7 +27,7 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:
-    """Return tables of the test figures next to the baselines', and of where the model is."""
+    """Return two tables: the test results next to the baselines, and facts about the model."""
     test, baselines, data = summary["test"], summary["baselines"], summary["data"]
     rows = [
         (name, f"{figures['accuracy']:.3f}", f"{figures['f1_weighted']:.3f}", roc_auc)
@@ -44,9 +45,9 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
             f"{data['test_rows']:,} test",
         ),
         (
-            "left out",
+            "not used",
             f"{data['dropped_label_rows']:,} without label, {data['dropped_text_rows']:,} without text, "
-            f"{data['leaked_rows']:,} in two splits",
+            f"{data['leaked_rows']:,} also in another split",
         ),
         ("F1 by label", f"negative {test['f1_negative']:.3f}, positive {test['f1_positive']:.3f}"),
         ("CPU engine", summary["engine"]),
@@ -65,8 +66,9 @@ def _describe_cascade(cascade: dict[str, Any] | None) -> str:
     if cascade is None:
         return "off"
     if cascade["threshold"] is None:
-        return f"none: no threshold passed on {cascade['rows']:,} validation reviews"
-    return f"{cascade['share_early']:.0%} of reviews decided early, from {cascade['threshold']:g}"
+        return f"off: no threshold was safe on {cascade['rows']:,} validation reviews"
+    share, threshold = cascade["share_early"], cascade["threshold"]
+    return f"the linear stage decides {share:.0%} of reviews (threshold {threshold:g})"
 
 
 if __name__ == "__main__":

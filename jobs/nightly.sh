@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# Score the reviews that came in: what a scheduler runs (cron, or a scheduled job on Domino: 0 0 2 * * ?).
+# Score the new reviews; meant for a scheduler (cron, or a scheduled job on Domino: 0 0 2 * * ?).
 #
-#   jobs/nightly.sh [ARGUMENT]...      arguments of jobs/score_reviews.py, which win over the paths below
+#   jobs/nightly.sh [ARGUMENT]...      arguments of jobs/score_reviews.py; they win over the paths below
 #
-# Reads    REVIEWS_INPUT, else on Domino the folder `reviews` of the data set named for the project.
-# Writes   SCORES_OUTPUT, else its folder `scores`; relative paths start at the repository's root;
-#          nightly/score.json in $DOMINO_ARTIFACTS_DIR, else in var: the run's summary;
-#          dominostats.json in $DOMINO_WORKING_DIR, else in the root: its figures for the Jobs dashboard.
-# Returns  the scoring job's exit code, or 2 if it is not known what to read and write.
+# Reads    REVIEWS_INPUT; default on Domino: folder `reviews` of the data set with the project's name.
+# Writes   SCORES_OUTPUT; default on Domino: folder `scores` of the same data set;
+#          nightly/score.json in $DOMINO_ARTIFACTS_DIR, else in var: the summary of the run;
+#          dominostats.json in $DOMINO_WORKING_DIR, else in the root: figures for the Jobs dashboard.
+# Returns  the exit code of the scoring job, or 2 if the input or the output is not known.
 #
-# MLFLOW_TRACKING_URI and the Spark master stay as the platform has set them.
+# Relative paths start at the root of the repository. MLFLOW_TRACKING_URI and the Spark master are not changed.
 set -euo pipefail
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
 
-# spark-submit starts the first python3 on PATH, so it takes more than the path of spark-submit.
+# spark-submit runs the first python3 on PATH.
 if [[ -d .venv ]]; then
   export PATH="$PWD/.venv/bin:$PATH"
 fi
 
 summary="${DOMINO_ARTIFACTS_DIR:-var}/nightly/score.json"
 stats="${DOMINO_WORKING_DIR:-.}/dominostats.json"
-# A run that fails must not show the figures of the one before it.
+# After a failed run, the dashboard must not show the figures of the run before.
 rm -f -- "$summary" "$stats"
 
 dataset=
@@ -36,17 +36,17 @@ fi
 input="${REVIEWS_INPUT:-${dataset:+$dataset/reviews}}"
 output="${SCORES_OUTPUT:-${dataset:+$dataset/scores}}"
 if [[ -z $input || -z $output ]]; then
-  echo "error: nothing says what to score: set REVIEWS_INPUT and SCORES_OUTPUT (on Domino, DOMINO_PROJECT_NAME gives both)" >&2
+  echo "error: no input or no output: set REVIEWS_INPUT and SCORES_OUTPUT (on Domino, DOMINO_PROJECT_NAME sets both)" >&2
   exit 2
 fi
 
-# Keeps the driver's JVM small; options given anywhere else come later, and win.
+# These options keep the driver's JVM small. Options from any other place come later, and win.
 jvm_options="$(python3 -m sentiment.tables.jvm)"
 export SPARK_SUBMIT_OPTS="$jvm_options${SPARK_SUBMIT_OPTS:+ $SPARK_SUBMIT_OPTS}"
 
-# A failure ends the script here, with the job's own exit code.
+# If the job fails, the script ends here with the exit code of the job.
 spark-submit jobs/score_reviews.py --input "$input" --output "$output" "$@" --summary "$summary"
 
-# The scores are published by now: a dashboard without figures is no reason to call the run failed.
+# The scores are published now, so missing figures do not make the run a failure.
 python3 -m sentiment.domino.job_statistics "$summary" "$stats" ||
   echo "warning: the reviews are scored, but $stats could not be written" >&2

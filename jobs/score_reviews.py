@@ -13,25 +13,25 @@ from sentiment.cli import Reporter, make_table, run_job, tell_stderr
 from sentiment.config import SAMPLE, ScoreConfig
 from sentiment.schema import LINEAR, REJECT_REASONS
 
-_OTHER_ROWS = {
-    "repeated_rows": "same id and text as another row of the run",
-    "skipped_rows": "scored or rejected by an earlier run",
-    "waiting_rows": "left for another run",
-}
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 HOME = Path(__file__).resolve().parents[1]
+_OTHER_ROWS = {
+    "repeated_rows": "repeated: same id and text as another row of this run",
+    "skipped_rows": "skipped: scored or rejected by an earlier run",
+    "waiting_rows": "waiting for a later run",
+}
 
 
 def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
-    """Set tracking, score, and give the summary."""
+    """Lock the store, score the pending rows, and return the summary."""
     from sentiment.tables.input.paths import check_apart
     from sentiment.tables.store.folder import open_store, peek_store
 
     check_apart(config.input, config.output)
     with (peek_store if config.dry_run else open_store)(config.output) as store:
-        # Behind the lock: who is refused leaves at once, without the second that these take to import.
+        # Imported after the lock is taken: a run that finds the store in use then ends at once.
         from sentiment.models import registry
         from sentiment.tables.runs import run_scoring
         from sentiment.tables.session import build_session
@@ -49,22 +49,22 @@ def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:
-    """Return tables of what became of the rows, and where they are."""
+    """Return a table that counts the rows by result, and a table of the quarantined files, if any."""
     if summary["dry_run"]:
         return [_show_pending(summary)]
     rows = [("rows read", f"{summary['input_rows']:,}"), ("scored", f"{summary['scored_rows']:,}")]
     rows += [(f"  {label}", f"{count:,}") for label, count in sorted(summary["labels"].items())]
     if summary["stages"].get(LINEAR):
-        rows += [("  of these by the linear stage", f"{summary['stages'][LINEAR]:,}")]
+        rows += [("  decided by the linear stage", f"{summary['stages'][LINEAR]:,}")]
     rows += [("rejected", f"{summary['rejected_rows']:,}")]
     rows += [
         (f"  {reason}: {REJECT_REASONS[reason]}", f"{count:,}")
         for reason, count in sorted(summary["rejected_by_reason"].items())
     ]
-    rows += [(said, f"{summary[key]:,}") for key, said in _OTHER_ROWS.items() if summary[key]]
+    rows += [(text, f"{summary[key]:,}") for key, text in _OTHER_ROWS.items() if summary[key]]
     rows += [
         ("reviews/s while scoring", f"{summary['rows_per_second']:,.1f}"),
-        ("seconds in all", f"{summary['seconds']:,.1f}"),
+        ("seconds in total", f"{summary['seconds']:,.1f}"),
         ("engine", ", ".join(summary["engines"]) or "-"),
         ("instruction set", ", ".join(summary["instruction_sets"]) or "-"),
         ("Python workers / model loads", f"{summary['python_workers']} / {summary['model_loads']}"),
@@ -76,23 +76,23 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
 
 def _show_pending(summary: Mapping[str, Any]) -> Table:
     rows = [
-        ("rows in all", f"{summary['input_rows']:,}"),
-        ("to score, at most", f"{summary['pending_rows']:,}"),
-        ("files in all", f"{summary['input_files']:,}"),
-        ("files to read", f"{summary['pending_files']:,}"),
-        ("files that cannot be used", f"{len(summary['bad_files']):,}"),
+        ("input rows", f"{summary['input_rows']:,}"),
+        ("pending rows, at most", f"{summary['pending_rows']:,}"),
+        ("input files", f"{summary['input_files']:,}"),
+        ("files with pending rows", f"{summary['pending_files']:,}"),
+        ("unusable files", f"{len(summary['bad_files']):,}"),
         ("model version", summary["model_version"]),
     ]
-    return make_table("Pending, nothing was scored", ("", summary["output"]), rows)
+    return make_table("Pending rows (dry run: nothing was scored)", ("", summary["output"]), rows)
 
 
 def _show_bad_files(summary: Mapping[str, Any]) -> list[Table]:
     rows = [(bad["path"], bad["reason"].removeprefix(f"{bad['path']}: ")) for bad in summary["bad_files"]]
-    return [make_table("Files set aside", ("file", "why"), rows)] if rows else []
+    return [make_table("Quarantined files", ("file", "reason"), rows)] if rows else []
 
 
 def tell(line: str) -> None:
-    """Print a line on stderr, that of spark-submit if this runs under it."""
+    """Print a line on stderr; under spark-submit, on the stderr of spark-submit."""
     from sentiment.tables.session import tell_submitter
 
     if not tell_submitter(line):

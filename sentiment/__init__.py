@@ -1,7 +1,6 @@
-"""Bulk sentiment scoring of product reviews: one model, the same prediction in batch and online.
+"""Score the sentiment of product reviews: one model, the same prediction in batch and online.
 
-The names below are the public ones. Each is imported when it is first used: a process that reads scores does
-not import what scores.
+Each public name is imported when it is first used, so that reading scores does not import the scoring code.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,29 +19,21 @@ _HOMES = {
     "load_scores": ".tables.store.scores",
     "read_scores": ".tables.history",
 }
-# The version of a copy of the sources that is not installed, in the words of PEP 440.
-_NOT_INSTALLED = "0+unknown"
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name, or read the version that setup.py gave the installed package."""
+    """Import a public name; `__version__` is "0+unknown" where the package is not installed."""
+    from importlib import import_module, metadata
+
     if name == "__version__":
-        return _read_version()
+        try:
+            return metadata.version(__name__)
+        except metadata.PackageNotFoundError:
+            return "0+unknown"
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(_HOMES[name], __name__), name)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-def _read_version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version(__name__)
-    except metadata.PackageNotFoundError:
-        return _NOT_INSTALLED

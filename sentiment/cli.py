@@ -1,4 +1,4 @@
-"""Share between jobs: arguments over YAML, progress, the summary file, exit codes, one-line errors."""
+"""Run a job as a command: arguments, progress, summary file, exit code and one-line errors."""
 
 import argparse
 import dataclasses
@@ -22,20 +22,22 @@ from .config import config_fields, load_config
 from .errors import ConfigError, SentimentError
 
 Config = TypeVar("Config")
+# Does the work of a job and returns its summary.
 Run = Callable[[Config, "Reporter"], dict[str, Any]]
-"""A job's work: a config and where to report to, in; the summary, out."""
+# Formats a summary as tables for the terminal.
 Show = Callable[[Mapping[str, Any]], Sequence[Table]]
-"""The summary as the tables that a person reads."""
-
+# Reports the stage of the work, the units done, all units, and a note. A `Reporter` is one.
+Progress = Callable[[str, int, int, str], None]
+# Prints one line (an error or a warning) where the caller of the job reads it.
 Tell = Callable[[str], None]
-"""Shows one line to whoever started the job: an error, or a warning."""
 
+# The exit code that shells use for a process that Ctrl-C ended.
 INTERRUPTED = 130
 _LINE_EVERY_SECONDS = 5.0
 
 
 class Reporter:
-    """Progress for a person: one line that is rewritten on a terminal, a line now and then in a log."""
+    """Print progress: on a terminal one line that is overwritten, in a log a new line every few seconds."""
 
     def __init__(self, console: Console, debug: bool = False) -> None:
         self.debug = debug
@@ -45,7 +47,7 @@ class Reporter:
         self._written = float("-inf")
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """Say that `done` of `total` of `stage` are done."""
+        """Report that `done` of `total` units of `stage` are done."""
         elapsed = time.monotonic() - self._started
         share = f" {done:,}/{total:,} ({done / total:.0%})" if total > 1 else ""
         line = f"[{elapsed:5.0f} s] {stage}{share}{' · ' + note if note else ''}"
@@ -61,13 +63,12 @@ class Reporter:
         self._stage = stage
 
     def close(self) -> None:
-        """End the line that is being rewritten."""
+        """End the line on the terminal."""
         if self._console.is_terminal and self._stage:
             self._console.file.write("\n")
 
 
 def tell_stderr(line: str) -> None:
-    """Print a line on this process's stderr."""
     print(line, file=sys.stderr)
 
 
@@ -79,10 +80,9 @@ def run_job(
     argv: Sequence[str] | None = None,
     tell: Tell = tell_stderr,
 ) -> int:
-    """Run a job as a command and return its exit code (`sentiment.errors` has the list).
+    """Run a job as a command and return its exit code (see `sentiment.errors`).
 
-    A known error becomes one line on stderr; so does an unknown one, which `--debug` shows whole: a
-    traceback may quote data.
+    Every error becomes one line on stderr. Only `--debug` prints a traceback, because it may contain reviews.
     """
     arguments = _parse(config_class, default_conf, argv)
     console = Console(stderr=True, highlight=False)
@@ -99,7 +99,7 @@ def run_job(
         return _fail(reporter, tell, str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail(reporter, tell, "interrupted", INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 the edge of the program: reported, never passed over
+    except Exception as error:  # noqa: BLE001 the outermost handler: it reports and ends the job
         message = f"unexpected {type(error).__name__}; run again with --debug to see where"
         return _fail(reporter, tell, message, SentimentError.exit_code)
     reporter.close()
@@ -108,7 +108,7 @@ def run_job(
 
 
 def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Make a table whose first column is left-aligned, the others right; cells are plain text, not markup."""
+    """Make a table; the first column is left-aligned, the others right; cells are shown without markup."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
@@ -120,25 +120,25 @@ def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=config_class.__doc__,
-        epilog="Exit codes: 0 done, 2 arguments or config, 3 input data unusable, 4 model unusable, "
-        "5 store in use, 6 a gate said no, 1 anything else.",
+        epilog="Exit codes: 0 done, 2 wrong arguments or config, 3 unusable input, 4 unusable model, "
+        "5 store in use, 6 refused by a gate, 1 any other error.",
         allow_abbrev=False,
     )
     add_config_arguments(parser, config_class, default_conf)
-    parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results there as JSON")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and library messages")
+    parser.add_argument("--summary", metavar="FILE", type=Path, help="JSON file to write the results to")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks and messages of libraries")
     return parser.parse_args(argv)
 
 
 def add_config_arguments(
     parser: "argparse.ArgumentParser | argparse._ArgumentGroup", config_class: type, default_conf: Path
 ) -> None:
-    """Add an argument for each field of the config, and `--conf` for a YAML file of them."""
+    """Add an argument for each field of the config, and `--conf` for a YAML file with their values."""
     for field in config_fields(config_class):
-        # A switch may stand alone, or have a value like the others: `--dry_run`, `--dry_run false`.
-        alone = {"nargs": "?", "const": "true"} if field.default is False else {}
-        parser.add_argument(f"--{field.name}", metavar="VALUE", help=_help(field), **alone)  # type: ignore[arg-type]
-    parser.add_argument("--conf", metavar="FILE", help=f"YAML with these values ({default_conf.name})")
+        # The value of a switch is optional: `--dry_run` means `--dry_run true`.
+        switch = {"nargs": "?", "const": "true"} if field.default is False else {}
+        parser.add_argument(f"--{field.name}", metavar="VALUE", help=_help(field), **switch)  # type: ignore[arg-type]
+    parser.add_argument("--conf", metavar="FILE", help=f"YAML file with these values ({default_conf.name})")
 
 
 def read_config(config_class: type[Config], arguments: argparse.Namespace, default_conf: Path) -> Config:
@@ -150,10 +150,8 @@ def read_config(config_class: type[Config], arguments: argparse.Namespace, defau
 
 def _help(field: "dataclasses.Field[Any]") -> str:
     metadata = getattr(field.type, "__metadata__", ())
-    description = next((m.description for m in metadata if getattr(m, "description", None)), field.name)
-    # argparse takes a per cent sign for a format.
-    default = "" if field.default in (None, dataclasses.MISSING) else f" ({field.default})"
-    return f"{description}{default}".replace("%", "%%")
+    text = next((item for item in metadata if isinstance(item, str)), field.name)
+    return text if field.default in (None, dataclasses.MISSING) else f"{text} ({field.default})"
 
 
 def _show_result(summary: Mapping[str, Any], path: Path | None, show: Show, tell: Tell) -> None:
@@ -174,7 +172,7 @@ def _fail(reporter: Reporter, tell: Tell, message: str, exit_code: int) -> int:
 
 
 def _quieten() -> None:
-    """Keep libraries' warnings off the console, where progress and one line of error are read."""
+    """Keep the warnings of libraries off the console."""
     warnings.filterwarnings("ignore")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -183,7 +181,7 @@ def _quieten() -> None:
 
 
 def _prepare_summary(summary: Path | None) -> None:
-    """Remove the summary of an earlier run, and see that one can be written before hours are spent."""
+    """Remove the summary of an earlier run, and check before the work that a new one can be written."""
     if summary is None:
         return
     try:
@@ -192,10 +190,12 @@ def _prepare_summary(summary: Path | None) -> None:
         summary.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=summary.parent):
             pass
-        for folder in made:  # a run that fails leaves nothing
+        for folder in made:  # a failed run must not leave empty folders
             folder.rmdir()
     except OSError as error:
-        raise ConfigError(f"summary: cannot write {summary} ({error.strerror})") from error
+        raise ConfigError(
+            f"summary: cannot write {summary} ({error.strerror}); pass another --summary"
+        ) from error
 
 
 def _write_summary(path: Path | None, summary: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Hold the configuration of each job: one frozen dataclass, filled from YAML and arguments, checked once."""
+"""Define the configuration of each job, and read it from a YAML file and arguments."""
 
 import dataclasses
 import datetime
@@ -16,9 +16,8 @@ from .errors import ConfigError
 
 Config = TypeVar("Config")
 
-# Batch, online and the dashboard score with it unless a URI is given.
 DEFAULT_MODEL_URI = "models:/sentiment@champion"
-# The name of the embedded reviews, in the place of a path.
+# Passed instead of a path, this name means the reviews that come with the project.
 SAMPLE = "sample"
 
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
@@ -27,12 +26,12 @@ _Positive = Field(gt=0)
 
 def _check_alias(alias: str | None) -> str | None:
     if alias is not None and re.fullmatch(r"latest|[vV]\d+", alias):
-        raise ValueError("MLflow keeps this name for itself")
+        raise ValueError("MLflow reserves this name")
     return alias
 
 
 def _read_off(value: object) -> object:
-    """YAML reads a plain `off` as false."""
+    """Return "off" for False: YAML reads a plain `off` as false."""
     return "off" if value is False else value
 
 
@@ -43,204 +42,159 @@ def _check_day(day: str | None) -> str | None:
 
 
 def _read_day(value: object) -> object:
-    """YAML reads a plain 2026-01-31 as a date."""
+    """Return a date as a string: YAML reads a plain 2026-01-31 as a date."""
     return str(value) if isinstance(value, datetime.date) else value
 
 
+# A string in the type of a field is its help text on the command line.
 _Engine = Annotated[
     Literal["auto", "gpu", "int8_static", "int8", "bf16", "f32", "reference"],
-    Field(description="what runs the encoder; auto: the GPU, else what the model carries for a CPU"),
+    "engine for the encoder; auto: the GPU, else the engine that the model carries for this CPU",
 ]
 _Cascade = Annotated[
     Literal["off", "auto"] | None,
-    Field(description="off: the encoder scores every review (default: as the model was logged)"),
+    "off: the encoder scores every review (default: as the model was logged)",
     pydantic.BeforeValidator(_read_off),
 ]
-_MaxTextChars = Annotated[
-    int | None, _Positive, Field(description="a longer text is a reject (default: as the model was logged)")
-]
+_MaxTextChars = Annotated[int | None, _Positive, "reject a longer text (default: as the model was logged)"]
 _Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.BeforeValidator(_read_day)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
 class FinetuneConfig:
-    """Fine-tuning, evaluation, packaging and registration of one model."""
+    """Fine-tune, evaluate, package and register one model."""
 
-    lr: Annotated[float, _Positive, Field(description="learning rate at its peak")] = 2e-5
-    epochs: Annotated[float, _Positive, Field(description="passes over the training rows")] = 2
-    train_batch_size: Annotated[int, _Positive, Field(description="reviews per training step")] = 16
-    eval_batch_size: Annotated[int, _Positive, Field(description="reviews per evaluation step")] = 64
+    lr: Annotated[float, _Positive, "peak learning rate"] = 2e-5
+    epochs: Annotated[float, _Positive, "passes over the training rows"] = 2
+    train_batch_size: Annotated[int, _Positive, "reviews per training step"] = 16
+    eval_batch_size: Annotated[int, _Positive, "reviews per evaluation step"] = 64
     dataset_name: Annotated[
-        str,
-        Field(
-            description="a hub data set, `sample`, a Parquet/CSV/JSONL file, or a folder of them with "
-            "train[/validation[/test]]"
-        ),
+        str, "hub data set, `sample`, Parquet/CSV/JSONL file, or folder of files: train[/validation[/test]]"
     ] = "fancyzhx/amazon_polarity"
     text_col: Annotated[
-        str | None,
-        Field(description="text column, or several joined: title,content (default: content or text)"),
+        str | None, "text column, or several joined: title,content (default: content or text)"
     ] = None
-    label_col: Annotated[str, Field(description="label column")] = "label"
+    label_col: Annotated[str, "label column"] = "label"
     distilbert_model: Annotated[
-        str,
-        Field(description="encoder to start from: a hub id, a local folder, or `minilm` (no hub needed)"),
+        str, "encoder to start from: hub id, local folder, or `minilm` (needs no hub)"
     ] = "distilbert-base-uncased"
-    max_length: Annotated[
-        int, Field(ge=8, description="tokens of a review that the model reads, special ones included")
-    ] = 256
+    max_length: Annotated[int, Field(ge=8), "tokens read per review, special tokens included"] = 256
     truncation: Annotated[
         Literal["head", "head_tail"],
-        Field(description="what is kept of a longer review: its beginning, or a quarter of it and its end"),
+        "part of a longer review to read: its first tokens, or a quarter of them and its last tokens",
     ] = "head"
-    augment: Annotated[
-        bool,
-        Field(description="vary some training texts: a slip in a word, a number of stars at the end"),
-    ] = False
+    augment: Annotated[bool, "add spelling mistakes and star ratings to some training texts"] = False
     trained_layers: Annotated[
-        int | None,
-        _Positive,
-        Field(description="train so many of the last layers only (default: all, and the embeddings)"),
+        int | None, _Positive, "number of last layers to train (default: all layers and the embeddings)"
     ] = None
     cascade: Annotated[
         Literal["off", "auto"],
-        Field(description="auto: a linear stage decides the reviews it is sure of, if validation allows"),
+        "auto: a linear stage decides clear reviews, if validation shows no loss of accuracy",
         pydantic.BeforeValidator(_read_off),
     ] = "auto"
-    max_train_samples: Annotated[
-        int | None, _Positive, Field(description="train on a stratified sample of so many reviews")
-    ] = None
-    max_eval_samples: Annotated[
-        int | None,
-        _Positive,
-        Field(description="validate, and test, on at most so many reviews each"),
-    ] = 20_000
-    seed: Annotated[int, Field(ge=0, description="seed of splits, samples and training")] = 42
-    registered_model_name: Annotated[
-        str, Field(pattern=r"^[^/:@.]+$", description="name in the MLflow registry")
-    ] = "sentiment"
+    max_train_samples: Annotated[int | None, _Positive, "size of a stratified training sample"] = None
+    max_eval_samples: Annotated[int | None, _Positive, "largest validation set, and largest test set"] = (
+        20_000
+    )
+    seed: Annotated[int, Field(ge=0), "seed of splits, samples and training"] = 42
+    registered_model_name: Annotated[str, Field(pattern=r"^[^/:@.]+$"), "name in the MLflow registry"] = (
+        "sentiment"
+    )
     alias: Annotated[
         str | None,
-        Field(
-            pattern=r"^[A-Za-z][\w-]*$",
-            description="registry alias to give the new version, e.g. champion",
-        ),
+        Field(pattern=r"^[A-Za-z][\w-]*$"),
+        "registry alias for the new version, e.g. champion",
         pydantic.AfterValidator(_check_alias),
     ] = None
-    experiment: Annotated[str, Field(description="MLflow experiment")] = "sentiment"
-    signing_key: Annotated[
-        str | None, Field(description="PEM file of a private key (elliptic curve) to sign the model with")
-    ] = None
+    experiment: Annotated[str, "MLflow experiment"] = "sentiment"
+    signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
 class ScoreConfig:
-    """Scoring of one Parquet table of reviews into a store of scores."""
+    """Score one Parquet table of reviews into a store of scores."""
 
-    input: Annotated[str, Field(description="Parquet file or folder of reviews, or `sample`")]
-    output: Annotated[str, Field(description="folder of the scored table")]
-    model_uri: Annotated[str, Field(description="MLflow model")] = DEFAULT_MODEL_URI
-    id_col: Annotated[str, Field(description="id column, or several: shop,review")] = "review_id"
-    text_col: Annotated[str, Field(description="text column, or several joined: title,content")] = "text"
-    rows_per_task: Annotated[
-        int, _Positive, Field(description="reviews that one Spark task scores, about")
-    ] = 8_000
-    date_col: Annotated[
-        str | None, Field(description="date column that since and until look at: dates, times or ISO strings")
-    ] = None
-    since: Annotated[_Day, Field(description="score only rows of this day or later, YYYY-MM-DD")] = None
-    until: Annotated[_Day, Field(description="score only rows before this day")] = None
-    max_rows: Annotated[
-        int | None, _Positive, Field(description="take at most so many rows; the rest stays pending")
-    ] = None
-    rescore: Annotated[
-        bool, Field(description="score also what other models have scored (default: only new reviews)")
-    ] = False
-    dry_run: Annotated[bool, Field(description="say what is pending, and score nothing")] = False
-    chunk_rows: Annotated[
-        int, _Positive, Field(description="rows published together; a run that is killed loses no more")
-    ] = 200_000
+    input: Annotated[str, "Parquet file or folder of reviews, or `sample`"]
+    output: Annotated[str, "folder of the scored table"]
+    model_uri: Annotated[str, "MLflow model"] = DEFAULT_MODEL_URI
+    id_col: Annotated[str, "id column, or several: shop,review"] = "review_id"
+    text_col: Annotated[str, "text column, or several joined: title,content"] = "text"
+    rows_per_task: Annotated[int, _Positive, "approximate number of reviews per Spark task"] = 8_000
+    date_col: Annotated[str | None, "column for since and until: dates, times or ISO strings"] = None
+    since: Annotated[_Day, "score only rows of this day or later, YYYY-MM-DD"] = None
+    until: Annotated[_Day, "score only rows before this day, YYYY-MM-DD"] = None
+    max_rows: Annotated[int | None, _Positive, "take at most this many rows; the rest stays pending"] = None
+    rescore: Annotated[bool, "also score rows that other models have scored (default: new rows only)"] = False
+    dry_run: Annotated[bool, "show what is pending without scoring"] = False
+    chunk_rows: Annotated[int, _Positive, "rows published together; a killed run loses no more"] = 200_000
     max_bad_files: Annotated[
         int,
-        Field(ge=0, description="more files than these that cannot be used end the run with 3, at its end"),
+        Field(ge=0),
+        "unusable files allowed; with more, the run scores the rest and ends with exit code 3",
     ] = 0
     max_reject_share: Annotated[
-        float, Field(ge=0, le=1, description="a batch with a greater share of rejects is not published")
+        float, Field(ge=0, le=1), "a batch with a larger share of rejects is not published"
     ] = 0.05
     max_text_chars: _MaxTextChars = None
     worker_timeout_seconds: Annotated[
-        int, _Positive, Field(description="a Python worker that gives nothing for so long is replaced")
+        int, _Positive, "replace a Python worker that returns nothing for this time"
     ] = 3600
     engine: _Engine = "auto"
     cascade: _Cascade = None
-    allow_unverified: Annotated[
-        bool, Field(description="load a model although the registry has no record of its files")
-    ] = False
-    verify_key: Annotated[
-        str | None, Field(description="PEM file of a public key: refuse a model that it did not sign")
-    ] = None
+    allow_unverified: Annotated[bool, "load a model even if the registry has no record of its files"] = False
+    verify_key: Annotated[str | None, "PEM file of the public key that must have signed the model"] = None
 
     @pydantic.model_validator(mode="after")
     def _check_dates(self) -> "ScoreConfig":
         if (self.since or self.until) and not self.date_col:
-            raise ValueError("since and until need date_col, the column that they look at")
+            raise ValueError("since and until need a date column; pass --date_col")
         return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
 class ServeConfig:
-    """The model behind REST: where it listens, what it takes, how much at once."""
+    """Serve one model by REST."""
 
-    host: Annotated[str, Field(description="address to listen on; any but loopback demands tokens")] = (
-        "127.0.0.1"
-    )
-    port: Annotated[int, Field(ge=0, le=65_535, description="port; 0: any that is free")] = 8080
-    model_uri: Annotated[str, Field(description="MLflow model")] = DEFAULT_MODEL_URI
+    host: Annotated[str, "address to listen on; any except loopback requires tokens"] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535), "port; 0: any free port"] = 8080
+    model_uri: Annotated[str, "MLflow model"] = DEFAULT_MODEL_URI
     engine: _Engine = "auto"
     cascade: _Cascade = None
-    streams: Annotated[
-        int, Field(ge=0, description="mini-batches that a CPU computes side by side; 0: one a core")
-    ] = 0
-    reload_seconds: Annotated[
-        float, Field(ge=0, description="how often to look for a new version of the model; 0: never")
-    ] = 30
-    insecure: Annotated[bool, Field(description="listen beyond loopback without tokens")] = False
-    allow_unverified: Annotated[
-        bool, Field(description="serve a model whose files nobody recorded in the registry")
-    ] = False
+    streams: Annotated[int, Field(ge=0), "mini-batches that a CPU computes in parallel; 0: one per core"] = 0
+    reload_seconds: Annotated[float, Field(ge=0), "time between checks for a new model; 0: never"] = 30
+    insecure: Annotated[bool, "listen beyond loopback without tokens"] = False
+    allow_unverified: Annotated[bool, "serve a model even if the registry has no record of its files"] = False
     verify_key: Annotated[
-        str | None, Field(description="public key that signed the model (default: SENTIMENT_VERIFY_KEY)")
+        str | None, "public key that must have signed the model (default: SENTIMENT_VERIFY_KEY)"
     ] = None
-    tokens_file: Annotated[
-        str | None, Field(description="file of lines name:token (default: SENTIMENT_TOKENS_FILE)")
-    ] = None
+    tokens_file: Annotated[str | None, "file of lines name:token (default: SENTIMENT_TOKENS_FILE)"] = None
     allowed_hosts: Annotated[
-        str | None, Field(description="names that the Host header may have, beside loopback's: a.org,b.org")
+        str | None, "names allowed in the Host header besides those of loopback: a.org,b.org"
     ] = None
     rate_limit: Annotated[
-        str | None, Field(description="requests a token may make, such as 600/minute (default: no limit)")
+        str | None, "requests allowed per token, such as 600/minute (default: no limit)"
     ] = None
-    max_body_bytes: Annotated[int, _Positive, Field(description="a larger body is refused")] = 2_000_000
-    max_texts: Annotated[int, _Positive, Field(description="a list of more texts is refused")] = 256
+    max_body_bytes: Annotated[int, _Positive, "reject a larger body"] = 2_000_000
+    max_texts: Annotated[int, _Positive, "reject a list of more texts"] = 256
     max_text_chars: _MaxTextChars = None
-    max_json_depth: Annotated[int, Field(gt=1, le=200, description="deeper JSON is refused")] = 32
-    max_connections: Annotated[int, _Positive, Field(description="more are closed at once")] = 512
-    header_seconds: Annotated[float, _Positive, Field(description="to send a request's head in")] = 5
-    body_seconds: Annotated[
-        float, _Positive, Field(description="to send a body in, or a line of a stream")
-    ] = 10
-    request_seconds: Annotated[float, _Positive, Field(description="to answer a request in")] = 30
-    max_wait_seconds: Annotated[
-        float, _Positive, Field(description="a request that would wait longer for its turn is refused")
-    ] = 0.5
-    drain_seconds: Annotated[float, Field(ge=0, description="to finish what runs in, when told to stop")] = 20
+    max_json_depth: Annotated[int, Field(gt=1, le=200), "reject deeper JSON"] = 32
+    max_connections: Annotated[int, _Positive, "close connections beyond this number"] = 512
+    header_seconds: Annotated[float, _Positive, "time for a client to send the headers"] = 5
+    body_seconds: Annotated[float, _Positive, "time for a client to send a body, or a line of a stream"] = 10
+    request_seconds: Annotated[float, _Positive, "time for the service to answer a request"] = 30
+    max_wait_seconds: Annotated[float, _Positive, "reject a request that would wait longer in the queue"] = (
+        0.5
+    )
+    drain_seconds: Annotated[
+        float, Field(ge=0), "time to finish running requests before the service stops"
+    ] = 20
 
 
 def load_config(config_class: type[Config], path: Path | None, arguments: Mapping[str, Any]) -> Config:
     """Build a config from the YAML file at `path` (None: no file) and arguments, which win.
 
-    `arguments` maps field names to values; None means not given. Raises ConfigError for a file that
-    cannot be read, an unknown key, a missing value and a value of the wrong type or out of range.
+    In `arguments`, None means not given. Raises ConfigError if the file cannot be read, a key is unknown, or
+    a value is missing, of the wrong type or out of range.
     """
     values = {**_read_yaml(path), **{k: v for k, v in arguments.items() if v is not None}}
     try:
@@ -250,7 +204,6 @@ def load_config(config_class: type[Config], path: Path | None, arguments: Mappin
 
 
 def config_fields(config_class: type) -> tuple["dataclasses.Field[Any]", ...]:
-    """Return the fields of a config class, in order."""
     return dataclasses.fields(config_class)
 
 
@@ -260,7 +213,7 @@ def _read_yaml(path: Path | None) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read config {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read config {path}: {error.strerror}; check --conf") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = f"{path}, line {line + 1}" if line is not None else str(path)

@@ -1,29 +1,7 @@
-"""Define the project's errors as one tree.
+"""Define the errors of the project; the exit code of a job is the `exit_code` of its error.
 
-::
-
-    SentimentError                      exit 1
-    ├── ConfigError                     exit 2   arguments or configuration
-    ├── InputError                      exit 3   input data that cannot be used
-    │   ├── MissingInputError
-    │   ├── UnreadableFileError
-    │   ├── EmptyInputError
-    │   ├── SchemaMismatchError
-    │   ├── BadFilesError                        some files; the rest was scored
-    │   └── UnusableLabelsError
-    ├── ModelError                      exit 4   a model that cannot be used
-    │   ├── ModelNotFoundError
-    │   ├── ModelLoadError
-    │   ├── ModelIntegrityError                  not the files that were registered, or unsafe to load
-    │   └── EncoderUnavailableError
-    ├── StoreError                      exit 1
-    │   └── StoreLockedError            exit 5   another run holds the store
-    ├── GateError                       exit 6   a quality gate said no
-    │   └── HeldBatchError                       a batch is staged, and not published
-    └── ScoringError                    exit 1   a Spark run that failed
-
-A message is one line that says what is wrong, where, what was expected, what was found and what to
-do next. It never contains review text.
+A message is one line: what is wrong and where, what was expected and found, and what to do next. It never
+contains review text.
 """
 
 from collections.abc import Mapping
@@ -31,10 +9,7 @@ from typing import Any
 
 
 class SentimentError(Exception):
-    """Root of the tree; `exit_code` is what a job returns for it.
-
-    `summary` is that of a job which did part of its work before it failed.
-    """
+    """Root of all errors; `summary` is set by a job that did part of its work before it failed."""
 
     exit_code = 1
 
@@ -56,11 +31,11 @@ class InputError(SentimentError):
 
 
 class MissingInputError(InputError):
-    """There is nothing at the input path."""
+    """The input path does not exist, or contains no data."""
 
 
 class UnreadableFileError(InputError):
-    """An input file is empty, damaged or of another format."""
+    """An input file is empty, damaged or in an unexpected format."""
 
 
 class EmptyInputError(InputError):
@@ -72,11 +47,11 @@ class SchemaMismatchError(InputError):
 
 
 class BadFilesError(InputError):
-    """More files than allowed cannot be used; what is in the others was scored and published."""
+    """More files than allowed cannot be used; the rows of the other files were scored and published."""
 
 
 class UnusableLabelsError(InputError):
-    """The labels cannot be understood, or do not contain both classes."""
+    """The labels cannot be interpreted, or do not include both classes."""
 
 
 class ModelError(SentimentError):
@@ -86,27 +61,27 @@ class ModelError(SentimentError):
 
 
 class ModelNotFoundError(ModelError):
-    """Nothing is registered or stored under the model URI."""
+    """There is no model at the model URI."""
 
 
 class ModelLoadError(ModelError):
-    """The model was found and could not be loaded."""
+    """The model exists but could not be loaded."""
 
 
 class ModelIntegrityError(ModelError):
-    """The model's files are not those that were registered, or are of a kind that must not be loaded."""
+    """The files of the model differ from those registered, or are unsafe to load."""
 
 
 class EncoderUnavailableError(ModelError):
-    """The pre-trained encoder to start from could not be fetched or read."""
+    """The pre-trained encoder could not be fetched or read."""
 
 
 class StoreError(SentimentError):
-    """The scored table could not be written."""
+    """The store could not be read or written."""
 
 
 class StoreLockedError(StoreError):
-    """Another run is writing the same store."""
+    """Another run is writing to the same store."""
 
     exit_code = 5
 
@@ -118,8 +93,8 @@ class GateError(SentimentError):
 
 
 class HeldBatchError(GateError):
-    """Too many rows of a batch were rejected: it stays staged, to be looked at, until the next run."""
+    """Too many rows of a batch were rejected; the batch stays staged for inspection until the next run."""
 
 
 class ScoringError(SentimentError):
-    """A distributed run failed for a reason that is not the input's, the model's or the store's."""
+    """A Spark run failed, and not because of the input, the model or the store."""

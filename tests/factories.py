@@ -1,4 +1,4 @@
-"""Things that tests make: reviews, tiny models, stubs, batches of a store; and the texts they look for."""
+"""Make reviews, tiny models, stubs and batches of a store for tests."""
 
 import contextlib
 import warnings
@@ -19,7 +19,7 @@ from sentiment.tables.store.manifests import Consumption, Manifest
 ROOT = Path(__file__).resolve().parents[1]
 CANARY = "Zanzibar-Quince-Canary"  # a text that must not be seen in logs, answers or consoles
 TOKEN = "a-token-of-many-characters"
-# Options of JVMs that live for seconds: the second compiler costs them more than it gives.
+# Options for JVMs that live only seconds: the second compiler would take more time than it saves.
 SHORT_RUNS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 ID_TYPES = {"review_id": "string"}
 _GOOD = ("great", "good", "love", "perfect", "happy")

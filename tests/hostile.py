@@ -1,4 +1,4 @@
-"""Models that somebody has tampered with: each leaves a canary file if anything of it is run.
+"""Models that an attacker has changed: each writes a canary file if any of its code runs.
 
 A test copies a model that is whole, damages the copy, and expects that it is refused while the canary is
 not there. Where a damage has nothing to run (a missing file), `list_imported` shows that nothing came in.
@@ -47,7 +47,7 @@ def put_loader_module(folder: Path, canary: Path) -> None:
 
 
 def put_custom_code(folder: Path, canary: Path) -> None:
-    """Make the entry point do something before its work."""
+    """Make the entry point write the canary before its work."""
     entry_point = folder / "sentiment_model.py"
     _write_canary(entry_point, canary, entry_point.read_text())
 
@@ -79,18 +79,18 @@ def change_byte(folder: Path, canary: Path) -> None:
 
 
 def add_file(folder: Path, canary: Path) -> None:
-    """Add modules where Python looks first, which would be loaded for the libraries of their names."""
+    """Add modules with the names of libraries to a path that Python searches first."""
     _write_canary(folder / "code" / "tokenizers.py", canary)
     _write_canary(folder / "code" / "openvino.py", canary)
 
 
 def remove_file(folder: Path, canary: Path) -> None:
-    """Remove a setting: the rest would still predict, and otherwise."""
+    """Remove a setting: the model would still predict, but with other results."""
     (folder / "artifacts" / "encoder" / "inference.json").unlink()
 
 
 def damage_graph(graph: Path) -> None:
-    """Reverse every int8 weight matrix of an OpenVINO graph (.xml): it loads, and computes something else."""
+    """Reverse every int8 weight matrix of an OpenVINO graph (.xml): the graph loads, but computes wrongly."""
     weights = graph.with_suffix(".bin")
     content = bytearray(weights.read_bytes())
     for data in ElementTree.parse(graph).iter("data"):

@@ -1,4 +1,4 @@
-"""A service in a process of its own, as an operator starts it: the only place where tests start one."""
+"""Start a service as a separate process, like an operator; no other module of the tests does it."""
 
 import contextlib
 import json

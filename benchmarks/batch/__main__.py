@@ -1,7 +1,4 @@
-"""Compare ours with its peers, the roofline, skewed tables, parity and the cascade, in one run.
-
-`make bench`. Every section is written to `benchmarks/results/` as it ends.
-"""
+"""Run all batch benchmarks (`make bench`); write each section to `benchmarks/results/` when it ends."""
 
 import argparse
 import functools
@@ -22,7 +19,7 @@ from .gpu import measure_gpu
 from .sections import FULL, QUICK, Plan, say
 
 ENCODERS = WORK / "encoders"
-# The sections of a whole run, in its order, with the fewest seconds in which each is done on a slow machine.
+# The sections of a whole run, in order, with the seconds that each needs at least on a slow machine.
 SECTIONS = {"distilbert": 0, "minilm": 90, "skew": 30, "cascade": 45, "parity": 30}
 OTHERS = ("scale", "gpu")
 _MOST_PARITY_SECONDS = 180.0
@@ -64,7 +61,7 @@ def main() -> int:
 
 
 def measure(name: str, plan: Plan, left: float, tuned: Callable[[], Path]) -> dict[str, Any]:
-    """Measure one section; `left` are the seconds until the run should have ended."""
+    """Measure one section; `left` is the time in seconds until the run should end."""
     if name == "distilbert":
         return sections.compare(name, encoders.build_distilbert(ENCODERS / name), plan, left)
     if name == "minilm":
@@ -72,7 +69,7 @@ def measure(name: str, plan: Plan, left: float, tuned: Callable[[], Path]) -> di
     if name == "skew":
         return sections.measure_skew(plan)
     if name == "cascade":
-        # Half of what is left, less the starts of two sessions, is for its passes.
+        # Half of the time is for the passes, without the starts of two sessions.
         return sections.measure_cascade(tuned(), plan, max(0.0, left / 2 - 20))
     if name == "parity":
         seconds = min(_MOST_PARITY_SECONDS, max(10.0, left / 3 - 10))

@@ -1,4 +1,4 @@
-"""Open this project as a contender: the Spark job, and a bare loop with the same model."""
+"""Run this project as a contender: as the Spark job, and as a simple loop with the same model."""
 
 import json
 import multiprocessing
@@ -18,28 +18,28 @@ from ..measuring.corpus import Table
 from ..measuring.hosting import Hosted, Open, limit_cores
 from ..measuring.packaged import load_model, package
 
-# Spark ends a Python worker, and the model in it, that was idle for a minute.
+# Spark ends a Python worker, with its model, after an idle minute.
 IDLE_SECONDS = 30.0
 
-# Scores all reviews of a table once and returns the seconds that took, without any start.
+# Scores all reviews of a table once, and returns the seconds without the start.
 Pass = Callable[[Table], float]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a contender starts with: `few` reviews warm it up, `cache` keeps what is made of the encoder."""
+    """Hold the input of a contender: `few` reviews to warm up, `cache` for files made from the encoder."""
 
     encoder: Path
     cache: Path
     few: Table
 
     def host(self, name: str, open_contender: Open, *options: str) -> Hosted:
-        """Return the contender in a process of its own, not yet started."""
+        """Return the contender in a separate process that is not started yet."""
         return Hosted(name, self.cache / "logs" / f"{name}.log", open_contender, self, *options)
 
 
 def measure_rate(contender: Hosted, table: Table) -> float:
-    """Return the reviews per second of one pass, without any start."""
+    """Return the reviews per second of one pass, without the start."""
     return table.rows / float(contender.ask(table))
 
 
@@ -47,8 +47,8 @@ def measure_rate(contender: Hosted, table: Table) -> float:
 def open_spark(trial: Trial, cascade: str = "off") -> Iterator[Pass]:
     """Run the Spark job in one session. A pass takes as long as the job reports for scoring and writing.
 
-    The first run, over a few reviews, belongs to the start and leaves its summary in the cache, the last
-    pass its own and the seconds of its tasks.
+    The first run, over a few reviews, is part of the start. Its summary is kept in the cache, and so are the
+    summary and the task seconds of the last pass.
     """
     from sentiment.config import ScoreConfig
     from sentiment.models import registry
@@ -75,7 +75,7 @@ def open_spark(trial: Trial, cascade: str = "off") -> Iterator[Pass]:
             with open_store(config.output) as store:
                 now = datetime.now(timezone.utc)
                 summary = run_scoring(config, store, lambda: spark, now, lambda *_: None)
-            # Its files, as they are: to read a million scores here would be the driver's memory.
+            # The files are removed unread: reading a million scores here would need memory of the driver.
             shutil.rmtree(trial.cache / name, ignore_errors=True)
             shutil.copytree(config.output, trial.cache / name)
         report = summary.as_dict() | {"task_seconds": _read_task_seconds(spark, stages_before)}
@@ -100,7 +100,7 @@ def open_spark(trial: Trial, cascade: str = "off") -> Iterator[Pass]:
 
 @contextmanager
 def open_loop(trial: Trial) -> Iterator[Pass]:
-    """Run the same model in one process per core, which scores an even share of the texts at one go."""
+    """Run the same model in one process per core, each scoring an equal share of the texts in one call."""
     model = package(trial.encoder, trial.cache)
     limit_cores(CORES)
     context = multiprocessing.get_context("spawn")
@@ -118,12 +118,12 @@ def open_loop(trial: Trial) -> Iterator[Pass]:
 
 
 def read_summary(trial: Trial, name: str) -> Any:
-    """Return the summary of the Spark job's start, or of its last pass."""
+    """Return the summary of the start of the Spark job, or of its last pass."""
     return json.loads((trial.cache / f"{name}.json").read_text())
 
 
 def _list_stages(spark: Any) -> list[Any]:
-    """Return Spark's records of the stages of this session, in their order."""
+    """Return Spark's records of the stages of this session, in order."""
     store = spark.sparkContext._jsc.sc().statusStore()
     no_quantiles = spark.sparkContext._gateway.new_array(spark._jvm.double, 0)
     stages = store.stageList(None, False, False, no_quantiles, None)
@@ -131,7 +131,7 @@ def _list_stages(spark: Any) -> list[Any]:
 
 
 def _read_task_seconds(spark: Any, after: int) -> list[float]:
-    """Return the seconds of each task of the longest stage behind the first `after`, in order of ends."""
+    """Return the seconds per task, in order of ends, of the longest stage after the first `after` stages."""
     longest = max(_list_stages(spark)[after:], key=lambda stage: stage.executorRunTime())
     store = spark.sparkContext._jsc.sc().statusStore()
     tasks = store.taskList(longest.stageId(), longest.attemptId(), 100_000)
@@ -144,7 +144,7 @@ def _read_task_seconds(spark: Any, after: int) -> list[float]:
     return [seconds for _, seconds in sorted(ended)]
 
 
-# Of a pool's process.
+# Set in each process of the pool.
 _model: Any = None
 
 

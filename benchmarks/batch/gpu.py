@@ -1,4 +1,4 @@
-"""Measure reviews and tokens per second on the GPU that is here, and its share of the card's peak."""
+"""Measure reviews and tokens per second on the GPU of this machine, and the share of its peak."""
 
 import time
 from pathlib import Path
@@ -8,12 +8,12 @@ from ..measuring import corpus, encoders
 from .roofline import count_done_operations
 
 ROWS = 100_000
-# Dense bf16 of the SXM cards, from NVIDIA's data sheets.
+# Peak of dense bf16 products of the SXM cards, from NVIDIA's data sheets.
 PEAK_BF16_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L4": 121.0}
 
 
 def measure_gpu(folder: Path) -> dict[str, Any]:
-    """Score 100,000 reviews by an encoder of DistilBERT size, which is built in `folder`."""
+    """Score 100,000 reviews with an encoder of DistilBERT size, which is built in `folder`."""
     from sentiment.inference.predictor import Predictor
     from sentiment.inference.settings import Settings, save_settings
 

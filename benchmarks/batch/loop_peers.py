@@ -1,4 +1,4 @@
-"""Open peers without Spark: sorted by length, on all cores of the trial, tokenisation included."""
+"""Run peers without Spark on texts sorted by length; tokenisation is part of the measured time."""
 
 import multiprocessing
 import os
@@ -17,22 +17,22 @@ from ..measuring.corpus import Table
 from ..measuring.preparation import export_int8_onnx
 from .contenders import Pass, Trial
 
-# What sentence-transformers' `encode` and `predict` take of the texts sorted by length.
+# The batch size of sentence-transformers' `encode` and `predict`, which also sort the texts by length.
 BATCH_ROWS = 32
-# Padded tokens of a mini-batch. Torch is cut by it too, because it is faster so, and sentence-transformers'
-# documentation advises to find the best size: one core did 2.3 reviews/s at 32 rows only, 4.2 at 32 rows of
-# at most 4,096 tokens, 5.8 at these (8 rows: 5.0).
+# Padded tokens of a mini-batch. It applies to torch too, because sentence-transformers' documentation
+# advises to find the best size: one core scored 2.3 reviews/s with 32 rows, 4.2 with 32 rows of at most
+# 4,096 tokens in all, 5.8 with this limit, and 5.0 with 8 rows.
 BUDGET_TOKENS = 1024
 
 # Token ids of reviews of similar length.
 Minibatch = list[np.ndarray]
-# A mini-batch to its logits, of shape (rows, classes).
+# Returns the logits (rows, classes) of a mini-batch.
 Step = Callable[[Minibatch], np.ndarray]
 
 _WARM_MINIBATCH: Minibatch = [np.full(64, 101, dtype=np.int64)] * 2
 _LOAD_SECONDS = 300.0
 
-# The model of a pool's process.
+# The model, set in each process of the pool.
 _step: Step | None = None
 
 
@@ -48,7 +48,7 @@ def open_onnxruntime_int8(trial: Trial) -> AbstractContextManager[Pass]:
 
 
 def plan_minibatches(ids: Sequence[np.ndarray], max_rows: int, budget_tokens: int) -> list[np.ndarray]:
-    """Cut positions of `ids`, longest first, into mini-batches of at most so many rows and padded tokens.
+    """Cut the positions of `ids`, longest first, into mini-batches of limited rows and padded tokens.
 
     A row longer than the budget is a mini-batch of its own.
     """
@@ -65,14 +65,14 @@ def plan_minibatches(ids: Sequence[np.ndarray], max_rows: int, budget_tokens: in
 
 @contextmanager
 def _open_processes(trial: Trial, load: Callable[[], Step]) -> Iterator[Pass]:
-    """Run a process of one thread per core, as ours has; one process of two threads was slower."""
+    """Run one process with one thread per core, like our loop; one process with two threads was slower."""
     from tokenizers import Tokenizer
 
-    os.environ["RAYON_NUM_THREADS"] = str(CORES)  # of the tokenizer, read at its first use
+    os.environ["RAYON_NUM_THREADS"] = str(CORES)  # for the tokenizer, which reads it at its first use
     tokenizer = Tokenizer.from_file(str(trial.encoder / "tokenizer.json"))
     tokenizer.no_padding()
     context = multiprocessing.get_context("spawn")
-    # Else the quickest process would score while another still loads.
+    # All processes load their model before the first one scores.
     loaded = context.Barrier(CORES + 1, timeout=_LOAD_SECONDS)
     with context.Pool(CORES, initializer=_load_step, initargs=(load, loaded)) as pool:
         loaded.wait()
@@ -82,7 +82,7 @@ def _open_processes(trial: Trial, load: Callable[[], Step]) -> Iterator[Pass]:
             start = time.perf_counter()
             ids = [np.array(encoding.ids, dtype=np.int64) for encoding in tokenizer.encode_batch_fast(texts)]
             parts = plan_minibatches(ids, BATCH_ROWS, BUDGET_TOKENS)
-            # One by one, longest first: processes end together whatever else their cores do.
+            # Processes take single mini-batches, the longest first, so that all end at about the same time.
             minibatches = ([ids[i] for i in part] for part in parts)
             logits = np.concatenate(list(pool.imap(_run_step, minibatches, chunksize=1)))
             ordered = np.empty_like(logits)

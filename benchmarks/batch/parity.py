@@ -1,4 +1,4 @@
-"""Measure what a faster engine changes: against float32, and a review alone against many in one call."""
+"""Measure how scores differ from float32, and how the score of a review depends on the others in a call."""
 
 import sys
 import time
@@ -17,10 +17,9 @@ _REFERENCE_ROWS = 256
 
 
 def measure_parity(model: Path, rows: int, seconds: float) -> dict[str, Any]:
-    """Compare the model's engine with float32 on labelled reviews, and single calls with one large call.
+    """Compare the engine of a model with float32 on labelled reviews, and single calls with one large call.
 
-    At most `rows` reviews are taken, and as many fewer as the single calls, and the reference, do in
-    `seconds` each.
+    At most `rows` reviews are used, or fewer if the single calls or the reference would exceed `seconds`.
     """
     dated = load_labelled(DATED).head(rows)
     texts = [*dated["text"], *load_labelled(CLOTHING)["text"]][:rows]
@@ -46,20 +45,20 @@ def measure_parity(model: Path, rows: int, seconds: float) -> dict[str, Any]:
 
 
 def _score_all(model: Path, texts: list[str], engine: str, rows_per_call: int, seconds: float) -> np.ndarray:
-    """Return the probability of positive of the first texts, as many as were scored in time, at least one."""
+    """Return the probability of positive of the first texts that were scored in time, at least one."""
     whole = len(texts) // CORES * CORES
     shares = [texts[i:whole:CORES] for i in range(CORES)]
     with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
         calls = [pool.submit(_score, model, share, engine, rows_per_call, seconds) for share in shares]
         found = [call.result() for call in calls]
     n_each = min(map(len, found))
-    merged = np.stack([scores[:n_each] for scores in found], axis=1).ravel()  # as they were dealt out
+    merged = np.stack([scores[:n_each] for scores in found], axis=1).ravel()  # in the order of the texts
     print(f"  {engine}, {rows_per_call} per call: {len(merged)} reviews", file=sys.stderr, flush=True)
     return merged
 
 
 def _score(model: Path, texts: list[str], engine: str, rows_per_call: int, seconds: float) -> np.ndarray:
-    """Score by the encoder of the MLflow model as it is packaged, until the time is over."""
+    """Score with the encoder of the packaged MLflow model until the time is over."""
     from sentiment.models.predictions import predict_each
     from sentiment.training.evaluation import positive_probabilities
 

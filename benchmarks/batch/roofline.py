@@ -1,4 +1,4 @@
-"""Measure the limit: int8 matrix products of the encoder's shapes, and nothing else, on the same cores."""
+"""Measure the limit of the cores: int8 matrix products with the shapes of an encoder, and nothing else."""
 
 import statistics
 import time
@@ -19,26 +19,26 @@ from ..measuring.machine import read_machine
 
 # Tokens of the activation matrix.
 ROWS = 1024
-# Both end with the product that is running then: the largest one takes 2 s at 2.4 GOP/s.
+# A pass ends only after the running product: the largest one takes 2 s at 2.4 GOP/s.
 _PASS_SECONDS = 1.5
 _WARM_SECONDS = 0.5
 _SCALE = 0.01
 
-# Weights of the matrices, and a call that multiplies by all of them on one thread.
+# The number of weights, and a call that multiplies by all matrices on one thread.
 Product = tuple[int, Callable[[], object]]
 
 
 def count_linear_operations(shape: EncoderShape, n_tokens: float) -> float:
-    """Return the operations of the linear layers over so many tokens; multiplying and adding are two.
+    """Return the operations of the linear layers for `n_tokens`; a multiplication and an addition are two.
 
     Per token and layer: four H x H matrices of the attention, H x I and I x H of the feed-forward part.
-    Neither the attention's own products nor the head, which is once per review, are counted.
+    Products inside the attention, and the head (once per review), are not counted.
     """
     return sum(2 * inputs * outputs for inputs, outputs in _list_matrices(shape)) * shape.layers * n_tokens
 
 
 def count_done_operations(shape: EncoderShape, n_tokens: float, n_rows: int) -> float:
-    """Return those of them that ours does: in the last layer only keys and values are made of all tokens."""
+    """Return the operations of our engine: in the last layer only keys and values use all tokens."""
     keys_and_values = 2 * 2 * shape.hidden * shape.hidden
     skipped = count_linear_operations(shape, 1) / shape.layers - keys_and_values
     return count_linear_operations(shape, n_tokens) - skipped * (n_tokens - n_rows)
@@ -47,8 +47,8 @@ def count_done_operations(shape: EncoderShape, n_tokens: float, n_rows: int) -> 
 def measure_limit(shape: EncoderShape, logs: Path, repetitions: int = 3) -> float:
     """Return the GOP/s (10^9 operations) of the fastest method, as the median of its repetitions.
 
-    Interleaved, each on one thread per core, all at once. ONNX Runtime cannot be restricted and is left out
-    where others are.
+    The methods are interleaved, and use one thread on each core. ONNX Runtime is not measured where
+    instruction sets are restricted, because the restriction has no effect on it.
     """
     is_restricted = bool(read_machine(CORES).restrictions)
     methods = [name for name in METHODS if not (is_restricted and name == "onnxruntime")]
@@ -65,7 +65,7 @@ def measure_limit(shape: EncoderShape, logs: Path, repetitions: int = 3) -> floa
 
 
 def _list_matrices(shape: EncoderShape) -> list[tuple[int, int]]:
-    """Return (inputs, outputs) of a layer's matrices, in an order in which one could feed the next."""
+    """Return (inputs, outputs) of the matrices of a layer, ordered so that each can feed the next."""
     hidden, intermediate = shape.hidden, shape.intermediate
     return [(hidden, hidden)] * 4 + [(hidden, intermediate), (intermediate, hidden)]
 
@@ -136,7 +136,7 @@ def _load_openvino(shape: EncoderShape) -> Iterator[Product]:
 
     openvino = import_openvino()
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
-    options |= {"INFERENCE_PRECISION_HINT": "f32"}  # of what is not int8
+    options |= {"INFERENCE_PRECISION_HINT": "f32"}  # for all but int8
     compiled = openvino.Core().compile_model(_build_openvino_chain(openvino, shape), "CPU", options)
     types = {
         node.get_rt_info()["runtimePrecision"].astype(str)
@@ -169,7 +169,7 @@ def _build_openvino_chain(openvino: Any, shape: EncoderShape) -> Any:
     return openvino.Model([ops.result(node)], [inputs], "roofline")
 
 
-# Ways to the same products; the fastest one's rate is the limit. torch._int_mm was never the fastest.
+# Methods for the same products; the fastest rate is the limit. torch._int_mm was never the fastest.
 METHODS: Mapping[str, Callable[[EncoderShape], Iterator[Product]]] = {
     "torch_qlinear": _load_torch_qlinear,
     "onnxruntime": _load_onnxruntime,
@@ -186,7 +186,7 @@ def _open(shape: EncoderShape) -> Iterator[Callable[[tuple[str, float]], float]]
 def run_products(
     products: Sequence[Product], seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Run the products again and again and return GOP/s; stop at the first one that ends after `seconds`."""
+    """Repeat the products until `seconds` have passed, and return GOP/s."""
     done = 0
     begin = clock()
     for size, product in cycle(products):

@@ -1,4 +1,4 @@
-"""Measure the sections of `make bench`; each returns the figures of one part of the report."""
+"""Measure the sections of `make bench`; each function returns the figures of one section."""
 
 import statistics
 import sys
@@ -31,7 +31,7 @@ CONTENDERS: Mapping[str, Open] = {
     "torch_sorted": loop_peers.open_torch_sorted,
     ONNX: loop_peers.open_onnxruntime_int8,
 }
-# Several times slower than the others: measured once.
+# These are several times slower than the others, and measured only once.
 SLOW = ("mlflow_spark_udf", "hf_pipeline_udf", "predict_batch_udf", "torch_sorted")
 SCALE_ROWS = (10_000, 100_000, 1_000_000)
 _PROBE_ROWS = 16
@@ -42,11 +42,11 @@ _REPETITIONS_SHARE = 0.3
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured, on a machine of any speed.
+    """Limit the amount of work, for a machine of any speed.
 
-    The Spark job gets `rows` reviews; fewer only where `spark_seconds` bounds its pass, because its fixed
-    costs weigh more then. Every other contender gets as many of `most_rows` as it does in its `seconds`.
-    Sections that cannot end before `limit_seconds` are left out.
+    The Spark job scores `rows` reviews, or fewer if a pass would exceed `spark_seconds`. Every other
+    contender scores as many of `most_rows` reviews as it can in its `seconds`. A section that cannot end
+    before `limit_seconds` is not run.
     """
 
     name: str
@@ -90,7 +90,7 @@ QUICK = Plan(
 def compare(name: str, encoder: Path, plan: Plan, seconds: float) -> dict[str, Any]:
     """Compare ours and the peers on the same length distribution, and ours with the roofline.
 
-    `seconds` is the time that is left: a further repetition is taken while it needs only a share of that.
+    Repetitions continue while they need only a part of `seconds`, the time that is left.
     """
     cache = WORK / "cache" / name
     texts = corpus.draw_texts(corpus.load_texts(), plan.rows, seed=1)
@@ -108,7 +108,7 @@ def compare(name: str, encoder: Path, plan: Plan, seconds: float) -> dict[str, A
             key: fit_rows(rate, plan.seconds[key], min(plan.most_rows[key], len(texts)))
             for key, rate in probes.items()
         }
-        # Probed by the loop: of few reviews the Spark job would show its fixed costs.
+        # Estimated from the loop, because with few reviews the Spark job has mostly fixed costs.
         rows[OURS] = fit_rows(probes[LOOP], plan.spark_seconds, len(texts), least=240)
         passes = {key: partial(measure_rate, host, draw(rows[key])) for key, host in hosts.items()}
         repetitions = {key: 1 if key in SLOW else plan.repetitions for key in CONTENDERS}
@@ -134,7 +134,7 @@ def compare(name: str, encoder: Path, plan: Plan, seconds: float) -> dict[str, A
 
 
 def measure_skew(plan: Plan) -> dict[str, float]:
-    """Return the seconds of the last task to the median one, on tables cut as badly as tables are."""
+    """Return the ratio of the last task's seconds to the median, on tables with badly sized files."""
     encoder = encoders.build_tiny_bert(WORK / "encoders" / "tiny")
     texts = (corpus.load_texts() * 4)[: plan.skew_rows]
     texts = [f"{i} {text}" for i, text in enumerate(texts)]  # equal texts would be scored once
@@ -199,7 +199,7 @@ def _compare_stages(trial: Trial, alone: Hosted, pair: Hosted, reviews: pd.DataF
 
 
 def measure_scale() -> dict[str, Any]:
-    """Return rows per second and peak memory by the size of the table, with an encoder that costs little."""
+    """Return rows per second and peak memory by the size of the table, with a very small encoder."""
     encoder = encoders.build_tiny_bert(WORK / "encoders" / "tiny")
     few = _write_few(corpus.load_texts())
     found = {}
@@ -214,7 +214,7 @@ def measure_scale() -> dict[str, Any]:
 
 
 def say(line: str) -> None:
-    """Write a line of progress."""
+    """Print a line of progress on stderr."""
     print(f"  {time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Open peers inside Spark, each as its documentation shows it; their session is the same."""
+"""Run peers inside Spark, each as in its documentation, with the same session."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +24,10 @@ Udf = Callable[[str], Column]
 
 
 def open_mlflow_spark_udf(trial: Trial) -> AbstractContextManager[Pass]:
-    """Run `mlflow.pyfunc.spark_udf` on the flavor `transformers`; one review at a time, pads nothing.
+    """Run `mlflow.pyfunc.spark_udf` on the flavor `transformers`: one review at a time, without padding.
 
     https://mlflow.org/docs/latest/ml/deep-learning/transformers and the docstring of `spark_udf`. In local
-    mode it loads the model in every task, so one task per core is its best setting, and is what it gets.
+    mode it loads the model in every task, so it runs with one task per core, its best setting.
     """
     import mlflow.pyfunc
 
@@ -52,7 +52,7 @@ def open_hf_pipeline_udf(trial: Trial) -> AbstractContextManager[Pass]:
         for texts in batches:
             yield pd.DataFrame(classify(texts.tolist(), batch_size=_PIPELINE_ROWS, truncation=True))
 
-    def make_udf(_: SparkSession) -> Any:  # it needs a session
+    def make_udf(_: SparkSession) -> Any:  # `pandas_udf` needs a session
         return pandas_udf(score, _PREDICTION)  # type: ignore[call-overload]
 
     return _open_session(trial, make_udf, _PIPELINE_ROWS)
@@ -75,10 +75,10 @@ def open_predict_batch_udf(trial: Trial) -> AbstractContextManager[Pass]:
 def _open_session(
     trial: Trial, make_udf: Callable[[SparkSession], Udf], batch_rows: int | None
 ) -> Iterator[Pass]:
-    """Open a session of the trial's cores whose passes are timed with loaded workers.
+    """Open a session; its passes are timed with workers that have loaded the model.
 
-    A pass over a review per task belongs to the start; it is repeated, untimed, where the workers may have
-    ended since.
+    To load them, a pass with one review per task is run at the start, and again if the workers may have
+    ended.
     """
     spark = _build_session()
     try:
@@ -107,14 +107,14 @@ def _open_session(
 
 
 def _choose_tasks(rows: int, batch_rows: int | None) -> int:
-    """Return four tasks per core, or as many fewer as leave each a whole batch; one without batches."""
+    """Return four tasks per core, fewer if tasks would be smaller than a batch; one without batches."""
     rounds = rows // (batch_rows * CORES) if batch_rows else 1
     return CORES * min(_TASKS_PER_CORE, max(1, rounds))
 
 
 def _build_session() -> SparkSession:
     settings: dict[str, bool | float | int | str | None] = {
-        "spark.task.cpus": "1",  # of which Spark makes OMP_NUM_THREADS for the workers
+        "spark.task.cpus": "1",  # Spark sets OMP_NUM_THREADS of the workers to this
         "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
         "spark.python.worker.reuse": "true",
         "spark.ui.enabled": "false",
@@ -128,7 +128,7 @@ def _build_session() -> SparkSession:
 
 @cache
 def _load_pipeline(folder: str) -> Any:
-    """Return the pipeline of this worker, whose process outlives a task."""
+    """Return the pipeline of this worker; its process runs many tasks."""
     import torch
     from transformers import pipeline
 

@@ -1,1 +1,1 @@
-"""Hold what all benchmarks need: reviews, encoders, processes, repetitions, results."""
+"""Provide reviews, encoders, processes, repetitions and results for all benchmarks."""

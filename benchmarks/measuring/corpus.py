@@ -1,4 +1,4 @@
-"""Read the reviews that are scored, and write tables of them: subsets of the same lengths, sizes, skew."""
+"""Read reviews, and write tables of them with given lengths, sizes and files."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from .. import ROOT
 
-# Without these files of reviews the sample is used.
+# If this folder of reviews does not exist, the sample is used.
 _DATA = Path(os.environ.get("BENCH_DATA", ROOT.parent / "shared" / "data"))
 DATED, CLOTHING = "amazon_dated", "clothing"
 _SCHEMA = pa.schema([("review_id", pa.string()), ("text", pa.string())])
@@ -22,7 +22,7 @@ _ROW_GROUP_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Table:
-    """A Parquet file or folder with the columns `review_id` and `text`."""
+    """Describe a Parquet file or folder with the columns `review_id` and `text`."""
 
     path: Path
     rows: int
@@ -34,7 +34,7 @@ class Table:
 
 
 def load_texts() -> list[str]:
-    """Return all distinct, non-blank reviews: of `amazon_dated` where the data is, else of the sample."""
+    """Return all distinct, non-blank reviews of `amazon_dated`, or of the sample if there is no data."""
     dated = _DATA / f"{DATED}.parquet"
     if dated.exists():
         texts = pq.read_table(dated, columns=["text"])["text"].to_pylist()
@@ -46,7 +46,7 @@ def load_texts() -> list[str]:
 
 
 def load_labelled(name: str) -> pd.DataFrame:
-    """Return `review_id`, `text` (title and text) and `label` of a set, or of the sample without it."""
+    """Return `review_id`, `text` (title and text) and `label` of a set, or of the sample without data."""
     if not (_DATA / f"{name}.parquet").exists():
         from sentiment.training.data.sample import load_sample
 
@@ -59,15 +59,15 @@ def load_labelled(name: str) -> pd.DataFrame:
 
 
 def draw_texts(texts: Sequence[str], rows: int, seed: int) -> list[str]:
-    """Return `rows` distinct positions of `texts` in random order, or all if there are fewer."""
+    """Return `rows` of the texts in random order, or all if there are fewer."""
     chosen = np.random.default_rng(seed).permutation(len(texts))[:rows]
     return [texts[i] for i in chosen]
 
 
 def draw_stratified(texts: Sequence[str], lengths: Sequence[int], rows: int, seed: int) -> list[str]:
-    """Return a subset whose lengths are spread as the whole's: every k-th review by length, shuffled.
+    """Return a subset with the same distribution of lengths: every k-th review by length, shuffled.
 
-    A slow contender's rate is then that of the whole, because mean and quantiles of the lengths are.
+    A slow contender, which scores only the subset, then has the same rate as on all texts.
     """
     order = np.argsort(np.asarray(lengths), kind="stable")
     # The middle of each of `rows` equal strata.
@@ -77,7 +77,7 @@ def draw_stratified(texts: Sequence[str], lengths: Sequence[int], rows: int, see
 
 
 def count_tokens(texts: Sequence[str], encoder: Path) -> list[int]:
-    """Return how many tokens the encoder reads of each text, special ones included, padding not."""
+    """Return how many tokens of each text the encoder reads, with special tokens and without padding."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
@@ -92,9 +92,9 @@ def write_table(texts: Sequence[str], path: Path) -> Table:
 
 
 def write_replicated(texts: Sequence[str], rows: int, path: Path) -> Table:
-    """Write one Parquet file of `rows` rows made of the texts again and again, in bounded memory.
+    """Write one Parquet file of `rows` rows by repeating the texts, in bounded memory.
 
-    The number of the copy is before each text: a scorer that recognises equal texts would do less work.
+    Each text starts with the number of its copy, because equal texts would be scored only once.
     """
     copies = ((f"r{i}", f"{i // len(texts)} {texts[i % len(texts)]}") for i in range(rows))
     if not path.exists():
@@ -103,9 +103,9 @@ def write_replicated(texts: Sequence[str], rows: int, path: Path) -> Table:
 
 
 def write_files(texts: Sequence[str], folder: Path, files: int) -> Table:
-    """Write a table of `files` files with even counts of rows.
+    """Write a table of `files` files with equal numbers of rows.
 
-    One file of at most 10,000 rows is one row group: no reader can split it.
+    A file of at most 10,000 rows is one row group, which no reader can split.
     """
     bounds = np.linspace(0, len(texts), files + 1).astype(np.int64)
     rows = [(f"r{i}", text) for i, text in enumerate(texts)]
@@ -121,7 +121,7 @@ def _batch_rows(rows: Iterable[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
 
 
 def _write_atomically(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
-    # A table is reused if its file is there, so half a file must not be.
+    # A table is used again if its file exists, so the file must never be incomplete.
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"_{path.name}.{os.getpid()}")
     with pq.ParquetWriter(partial, _SCHEMA) as writer:

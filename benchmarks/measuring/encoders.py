@@ -1,4 +1,4 @@
-"""Build the encoders that are timed: folders of transformers with random weights, whose work is the same."""
+"""Build encoders with random weights, which take the same time as trained ones."""
 
 import json
 import os
@@ -15,7 +15,7 @@ _LABEL_OPTIONS = {"num_labels": 2, "id2label": _LABELS, "label2id": {name: i for
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """Hold what the cost of an encoder of the BERT family follows from."""
+    """Hold the sizes that determine the cost of an encoder of the BERT family."""
 
     hidden: int
     intermediate: int
@@ -23,7 +23,7 @@ class EncoderShape:
 
 
 def build_distilbert(folder: Path) -> Path:
-    """Build DistilBERT size (66 M parameters, 6 layers, 768 wide) with random weights."""
+    """Build an encoder of DistilBERT size (66 M parameters, 6 layers, 768 wide)."""
 
     def make() -> Any:
         from transformers import DistilBertConfig, DistilBertForSequenceClassification
@@ -48,7 +48,7 @@ def build_minilm(folder: Path) -> Path:
 
 
 def build_tiny_bert(folder: Path) -> Path:
-    """Build a BERT of 2 layers, 128 wide, so cheap that a run is timed for what surrounds it."""
+    """Build a BERT of 2 layers, 128 wide, so fast that a run measures everything around the encoder."""
 
     def make() -> Any:
         from transformers import BertConfig, BertForSequenceClassification
@@ -73,7 +73,7 @@ def read_shape(folder: Path) -> EncoderShape:
 
 
 def make_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """Return the folder, which `build` makes if it is not there; half a folder never has its name."""
+    """Return the folder; let `build` make it if it does not exist. It is never incomplete."""
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def _build(folder: Path, make_model: Callable[[], Any]) -> Path:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        logging.set_verbosity_error()  # it would report that the head is random, which is the point
+        logging.set_verbosity_error()  # else it warns that the head is random, as intended
         set_seed(0)
         model = make_model()
         model.save_pretrained(target)
@@ -108,7 +108,7 @@ def _save_tokenizer(folder: Path, model_type: str) -> None:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    # The package's file pads every text to 128 tokens and cuts it there.
+    # The file of the package pads and truncates every text to 128 tokens.
     tokenizer = Tokenizer.from_file(str(Path(get_model_path()) / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_LENGTH)

@@ -1,4 +1,4 @@
-"""Run a contender in a process of its own: no session, thread pool or allocator is shared with another."""
+"""Run each contender in a separate process, so that they share no session, thread pool or allocator."""
 
 import os
 import sys
@@ -14,23 +14,23 @@ from typing import Any
 from .. import ROOT
 from .processes import kill, list_tree
 
-# A whole pass of 7,000 reviews at 4 reviews/s.
+# The time of a pass of 7,000 reviews at 4 reviews/s.
 _LIMIT_SECONDS = 1_800.0
 _END_SECONDS = 20.0
 
 Open = Callable[..., AbstractContextManager[Callable[[Any], Any]]]
 
-# Of a hosted process: what it has opened, and what answers.
+# State of a hosted process: its open context managers, and the function that answers.
 _opened = ExitStack()
 _answer: Callable[[Any], Any] | None = None
 
 
 class Hosted:
-    """Answer questions by what `open_hosted(*arguments)` yields, in a process of its own.
+    """Answer questions with the function that `open_hosted(*arguments)` yields, in a separate process.
 
-    Use as a context manager. `open_hosted` is a function of a module; questions and answers can be pickled.
-    What the process prints goes to `log`. Raises RuntimeError that names the log, with the process's own
-    error as its cause.
+    Use as a context manager. `open_hosted` must be a function of a module; questions and answers must be
+    picklable. The output of the process goes to `log`. Raises RuntimeError with the path of the log and the
+    error of the process as its cause.
     """
 
     def __init__(self, name: str, log: Path, open_hosted: Open, *arguments: Any) -> None:
@@ -38,7 +38,7 @@ class Hosted:
         self._name = name
         self._log = log
         self._opening = (open_hosted, arguments)
-        # A fork would inherit the threads of whatever this process has imported.
+        # A forked process would inherit threads of imported libraries.
         self._pool = ProcessPoolExecutor(1, get_context("spawn"))
 
     def __enter__(self) -> "Hosted":
@@ -58,7 +58,7 @@ class Hosted:
         return self._receive(self.send(question))
 
     def send(self, question: Any) -> "Future[Any]":
-        """Ask without waiting, so that several processes can work at the same time."""
+        """Ask without waiting, so that several processes can work in parallel."""
         return self._pool.submit(_ask, question)
 
     def _receive(self, future: "Future[Any]") -> Any:
@@ -71,22 +71,22 @@ class Hosted:
         tree = list_tree(self.pid)
         with suppress(Exception):
             self._pool.submit(_close).result(_END_SECONDS)
-            del tree[:1]  # it ends by itself
-        # A JVM or a worker outlives a parent that was killed, and would take cores from the next one.
+            del tree[:1]  # the pool ends it
+        # A JVM or worker whose parent was killed would take cores from the next contender.
         kill(tree)
         self._pool.shutdown()
 
 
 def run_apart(log: Path, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return `function(*arguments)`, computed in a process of its own, whose imports end with it."""
+    """Return `function(*arguments)`, computed in a separate process, so that its imports stay there."""
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=prepare_process, initargs=(log,)) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def prepare_process(log: Path) -> int:
-    """Send what this process and its children print to `log`, allow no network calls, return the pid.
+    """Redirect the output of this process and its children to `log`, forbid network calls, return the pid.
 
-    To be called before anything else is imported.
+    Must be called before anything else is imported.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -97,7 +97,7 @@ def prepare_process(log: Path) -> int:
 
 
 def make_environment() -> dict[str, str]:
-    """Return the caller's environment, in which instruction sets may be restricted, without network calls."""
+    """Return the environment of this process, with settings that forbid network calls."""
     return {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -113,7 +113,7 @@ def make_environment() -> dict[str, str]:
 
 
 def limit_cores(cores: int) -> None:
-    """Show this process and what it starts, a JVM with `local[*]` too, only so many cores."""
+    """Limit this process and its children, a JVM with `local[*]` too, to this number of cores."""
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
 
 

@@ -1,4 +1,4 @@
-"""Measure contenders by turns: what the machine does to one of them it does to all."""
+"""Measure contenders in turns, so that changes of the machine affect all of them."""
 
 import sys
 import time
@@ -10,10 +10,10 @@ def measure_interleaved(
     repetitions: Mapping[str, int],
     seconds: float = float("inf"),
 ) -> dict[str, list[float]]:
-    """Call each contender as often as asked, round by round, each round in the opposite order of the last.
+    """Call the contenders in rounds, each round in the opposite order, and return all rates by contender.
 
-    Return the rates of each, in the order they were taken. Every one is called once; no further call begins
-    if by its last duration it would end after `seconds`. Each measurement is a line on stderr.
+    Every contender is called at least once. No further call starts if, by the duration of the last one, it
+    would end after `seconds`. Each measurement is printed on stderr.
     """
     values: dict[str, list[float]] = {name: [] for name in contenders}
     durations: dict[str, float] = {}
@@ -33,8 +33,8 @@ def measure_interleaved(
 
 
 def fit_rows(rate: float, seconds: float, most: int, least: int = 32) -> int:
-    """Return how many reviews of `rate` per second fit into so many seconds, within the bounds.
+    """Return how many reviews at `rate` per second fit into `seconds`, within the bounds.
 
-    Fewer than 32 reviews would not have the lengths of the whole.
+    Fewer than 32 reviews would not represent the lengths of all.
     """
     return round(min(most, max(least, rate * seconds)))

@@ -1,4 +1,4 @@
-"""Describe the machine that is measured: processor, instruction sets, what restricts them."""
+"""Describe the machine: processor, instruction sets and restrictions of them."""
 
 import os
 import platform
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-# As /proc/cpuinfo names them, of x86-64 and of aarch64.
+# Names of /proc/cpuinfo, for x86-64 and aarch64.
 INSTRUCTION_SETS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimddp", "i8mm", "bf16", "sve"),
 )
-# The first one that a machine has is part of its name: it decides how fast int8 products are.
+# The first one that a machine has is part of its name, because it determines the speed of int8 products.
 _NAMING_SETS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "i8mm", "asimddp")
-# Environment variables by which libraries leave instruction sets unused. ONNX Runtime reads none of them.
+# Environment variables that keep libraries from using instruction sets. ONNX Runtime reads none of them.
 RESTRICTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 _PACKAGES = (
     *("sentiment", "torch", "transformers", "tokenizers", "openvino", "onnxruntime", "pyspark", "mlflow"),
@@ -26,7 +26,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Machine:
-    """What a figure depends on. `restrictions` are the `RESTRICTIONS` that are set, with their values."""
+    """Describe a machine; `restrictions` are the `RESTRICTIONS` that are set, with their values."""
 
     processor: str
     cores: int
@@ -35,7 +35,7 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """Return the part of a file's name that stands for this machine; it never holds a host's name."""
+        """Return a name of this kind of machine for file names; it never contains the host name."""
         model = re.sub(
             r"\((R|TM)\)|@.*|\d+-Core|\b(CPU|Processor)\b", " ", self.processor, flags=re.IGNORECASE
         )
@@ -46,7 +46,7 @@ class Machine:
         return name
 
     def describe(self) -> str:
-        """Return one line that names processor, cores, instruction sets and every restriction."""
+        """Return one line with processor, cores, instruction sets and all restrictions."""
         sets = ", ".join(self.instruction_sets) or "none of those that matter"
         line = f"{self.cores} cores of {self.processor}; instruction sets: {sets}"
         if self.restrictions:
@@ -58,7 +58,7 @@ class Machine:
 def read_machine(
     cores: int, cpuinfo: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> Machine:
-    """Return this machine, of which a benchmark uses `cores` cores."""
+    """Describe this machine; a benchmark uses `cores` of its cores."""
     lines = (Path("/proc/cpuinfo").read_text() if cpuinfo is None else cpuinfo).splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = (fields.get("flags") or fields.get("Features") or "").split()

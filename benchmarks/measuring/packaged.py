@@ -1,4 +1,4 @@
-"""Make, register, find and load this project's own MLflow models: the one place that knows how."""
+"""Make, register, find and load MLflow models of this project."""
 
 import hashlib
 import os
@@ -17,9 +17,9 @@ _NAME = "bench_online"
 
 
 def package(encoder: Path, cache: Path) -> Path:
-    """Return this project's MLflow model of the encoder: the one around it, or one made of it, ungated.
+    """Return our MLflow model of the encoder: the model that contains it, or a new one made without the gate.
 
-    Random weights would fail the gate, whose bounds are meant for tuned ones; the work is the same.
+    The bounds of the gate are meant for trained weights; random ones would fail.
     """
     if (encoder.parents[1] / "MLmodel").exists():
         return encoder.parents[1]
@@ -31,7 +31,7 @@ def package(encoder: Path, cache: Path) -> Path:
 
 
 def find_champion() -> Path:
-    """Return the folder of the model that has the alias champion: the demo's, or a later one."""
+    """Return the folder of the champion: the model of the demo, or a later one."""
     from sentiment.models import registry
 
     registry.use_tracking(ROOT)
@@ -39,10 +39,10 @@ def find_champion() -> Path:
 
 
 def load_model(model: str | Path, **options: Any) -> Any:
-    """Load a model by its URI, or from a folder, which has no record to be verified with."""
+    """Load a model by its URI, or from a folder, without verification."""
     from sentiment.models import loading, registry
 
-    with tempfile.TemporaryDirectory() as home:  # two processes that set up one store would meet
+    with tempfile.TemporaryDirectory() as home:  # processes must not create one store at once
         registry.use_tracking(Path(home))
         return loading.load_model(
             model, {"device": "cpu", **options}, allow_unverified=isinstance(model, Path)
@@ -50,7 +50,7 @@ def load_model(model: str | Path, **options: Any) -> Any:
 
 
 def register(model: Path, folder: Path) -> tuple[str, str]:
-    """Return tracking URI and model URI of a registry in which the model is a version, its files recorded."""
+    """Register the model in a new registry, record its files, and return tracking URI and model URI."""
     from sentiment.models import registry
 
     place = hashlib.sha256(str(model).encode()).hexdigest()[:8]
@@ -80,7 +80,7 @@ def _package(encoder: Path, target: Path) -> None:
     from sentiment.training.packaging import log_model
 
     target.mkdir(parents=True, exist_ok=True)
-    # A model of random weights has no business in whatever registry is preset.
+    # A model with random weights must not get into the user's registry.
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{target / 'mlflow.db'}"
     registry.use_tracking(target)
     registry.open_experiment("bench")
@@ -100,7 +100,7 @@ def _package(encoder: Path, target: Path) -> None:
 
 
 def _digest_code(*patterns: str) -> str:
-    """Return a digest of the code whose change makes what was made before stale."""
+    """Return a digest of the code; when it changes, files made by it must be made again."""
     digest = hashlib.sha256()
     for pattern in patterns:
         files = sorted((ROOT / "sentiment").glob(pattern))

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import psutil
 
-# Five samples per second cost contenders 5 to 6 % of two cores. The kernel keeps peaks of resident memory.
+# Five samples per second would take 5 to 6 % of two cores. Peaks between samples are not lost: the kernel
+# records the peak of resident memory.
 _INTERVAL_SECONDS = 1.0
 
 
 def list_tree(root: int) -> list[psutil.Process]:
-    """Return the process `root` and all that descend from it, parents first; empty if there is none."""
+    """Return the process `root` and its descendants, parents first; empty if it does not exist."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(root)
         return [process, *process.children(recursive=True)]
@@ -20,7 +21,7 @@ def list_tree(root: int) -> list[psutil.Process]:
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """Kill those that are still alive; another process that got a number since is left alone."""
+    """Kill the processes that still run, but not another process that has got the same number since."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -28,11 +29,11 @@ def kill(processes: Iterable[psutil.Process]) -> None:
 
 @contextmanager
 def sample_memory(root: int) -> Iterator[dict[str, float]]:
-    """Sample the tree of `root` while the block runs, and yield the peaks in MB, each by itself.
+    """Sample the memory of `root` and its descendants while the block runs, and yield the peaks in MB.
 
-    `driver` is the resident memory of every process that is neither a worker nor the workers' parent (of a
-    Spark driver: its Python and its JVM); `worker` and `worker_pss` are resident and proportional memory of
-    the largest worker.
+    `driver` is the resident memory of all processes except the workers and their parent (for Spark, the
+    Python and the JVM of the driver). `worker` and `worker_pss` are the resident and the proportional memory
+    of the largest worker.
     """
     peaks: dict[str, float] = {}
     stop = threading.Event()
@@ -55,7 +56,7 @@ def sample_memory(root: int) -> Iterator[dict[str, float]]:
 
 def _sample(root: int) -> dict[str, float]:
     parents: dict[int, int] = {}
-    daemons: set[int] = set()  # the parent of Spark's Python workers, and they, which are forked from it
+    daemons: set[int] = set()  # Spark's Python workers, and their parent, from which they are forked
     for process in list_tree(root):
         with suppress(psutil.Error):
             parents[process.pid] = process.ppid()
@@ -71,7 +72,7 @@ def _sample(root: int) -> dict[str, float]:
 
 
 def _read_mb(pid: int, file: str, key: str) -> float:
-    with suppress(OSError):  # ended meanwhile
+    with suppress(OSError):  # the process has ended
         for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
             if line.startswith(key):
                 return int(line.split()[1]) / 1024

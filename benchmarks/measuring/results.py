@@ -1,4 +1,4 @@
-"""Write what a benchmark found as one JSON file per kind, plan and machine."""
+"""Write the results of a benchmark as one JSON file per kind, plan and machine."""
 
 import json
 import os
@@ -17,15 +17,15 @@ FULL, QUICK = "full", "quick"
 def record(
     kind: str, plan: str, machine: Machine, sections: dict[str, Section], folder: Path = RESULTS
 ) -> Path:
-    """Put sections into the file of this kind and machine, and return its path.
+    """Add sections to the file of this kind and machine, and return its path.
 
-    Sections of an earlier run stay if machine and versions are still the same, so that a run that fails
-    loses only what it was measuring. A quick run has a file of its own.
+    Sections of an earlier run stay if machine and versions are the same, so that a failed run loses only its
+    last section. A quick run has a separate file.
     """
     parts = [kind, *([] if plan == FULL else [plan]), machine.name]
     path = folder / f"{'-'.join(parts)}.json"
     head = {"kind": kind, "plan": plan, "machine": asdict(machine), "versions": read_versions()}
-    head = json.loads(json.dumps(head))  # as it will be read: a tuple is a list
+    head = json.loads(json.dumps(head))  # as JSON returns it: a tuple becomes a list
     found = json.loads(path.read_text()) if path.exists() else {}
     kept = found["sections"] if {key: found.get(key) for key in head} == head else {}
     date = datetime.now(timezone.utc).date().isoformat()

@@ -1,6 +1,6 @@
-"""Compare our service with its peers, the bare loop and the bare call, in one run: `make bench-online`.
+"""Compare our service with its peers, with a simple loop and with a direct call (`make bench-online`).
 
-All share the cores, the load generator included. A run of some sections or clients is printed and not kept.
+Services and the load generator share the cores. A run of only some sections or clients is printed, not saved.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _SINGLE_ROUNDS = 5
 
 def main() -> int:
     arguments = _parse_arguments()
-    # Told to stop, it ends what it has started.
+    # On SIGTERM, exit as usual, so that all started processes are ended.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     limit_cores(CORES)
     machine = read_machine(CORES)
@@ -46,7 +46,7 @@ def main() -> int:
     is_partial = bool(arguments.clients or set(arguments.sections) != set(SECTIONS))
     started, load_before = time.monotonic(), os.getloadavg()[0]
     models = run_apart(LOGS / "models.log", contenders.make_models, FOLDER)
-    os.environ["MLFLOW_TRACKING_URI"] = models.tracking_uri  # of all that is started from here
+    os.environ["MLFLOW_TRACKING_URI"] = models.tracking_uri  # for all processes started below
     with Hosted("load", LOGS / "load.log", open_load) as load:
         session = Session(models, load_pools(models.encoder), plan, load)
         report = run(session, arguments.sections, tuple(shlex.split(arguments.serve)))
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def run(session: Session, sections: Sequence[str], serve: tuple[str, ...]) -> dict[str, Report]:
-    """Start what the sections name, measure it in turn, and return what was found."""
+    """Start the contenders of the sections, measure them in turns, and return the results."""
     found: dict[str, Report] = {}
     batching = None
     if FRAMEWORK in sections:
@@ -85,7 +85,7 @@ def run(session: Session, sections: Sequence[str], serve: tuple[str, ...]) -> di
 
 
 def choose_batching(session: Session) -> tuple[Batching, dict[str, float]]:
-    """Return the settings of LitServe with most reviews of real lengths for 16 clients, and all rates."""
+    """Return the fastest settings of LitServe for 16 clients and real reviews, and the rates of all."""
     rows = session.plan.tuning_rows
     if not rows:
         return BATCHINGS[0], {}
@@ -100,12 +100,12 @@ def choose_batching(session: Session) -> tuple[Batching, dict[str, float]]:
 
 @contextmanager
 def host_loop(session: Session) -> Iterator[Hosted]:
-    """Start the batch benchmark's loop, to score the very texts that are asked."""
+    """Start the loop of the batch benchmark, to score the same texts."""
     cache = session.models.ours.parents[1]
     trial = Trial(session.models.encoder, cache, draw_table(session, REAL))
     with trial.host("online-loop", open_loop) as loop:
         for kind in (REAL, SHORT):
-            measure_rate(loop, draw_table(session, kind))  # to warm up, as each course does
+            measure_rate(loop, draw_table(session, kind))  # warm-up, as in each course
         yield loop
 
 
@@ -117,9 +117,9 @@ def draw_table(session: Session, kind: str) -> corpus.Table:
 def measure_round(
     session: Session, servers: Sequence[Server], loop: Hosted | None, kind: str, number: int
 ) -> None:
-    """Measure each contender with each number of clients; every other round in the opposite order.
+    """Measure each contender with each number of clients; every second round in the opposite order.
 
-    The slow ones are measured in one round only.
+    Slow contenders are measured in one round only.
     """
     plan = session.plan
     order = 1 if number % 2 == 0 else -1
@@ -136,7 +136,7 @@ def measure_round(
 
 
 def measure_single(session: Session, server: Server) -> Report:
-    """Compare one sentence by one caller with the same call without a service, by turns."""
+    """Compare requests of one sentence by one client with the same call without a service, in turns."""
     _, texts = session.pools[SHORT].draw(session.plan.single_calls, 0, seed=0)
     asked: list[float] = []
     called: list[float] = []

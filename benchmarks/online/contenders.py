@@ -1,4 +1,4 @@
-"""Describe the services that are compared: ours, and its peers as their documentation shows them."""
+"""Describe the compared services: ours, and its peers as in their documentation."""
 
 import sys
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from ..measuring import encoders, packaged, preparation
 
 OURS = "ours"
 FRAMEWORK = "litserve"
-# They get fewer requests, of the same lengths, once.
+# These get fewer requests, of the same lengths, and are measured once.
 SLOW = ("mlflow_pyfunc", "mlflow_transformers", "fastapi_pipeline")
 
 
 @dataclass(frozen=True)
 class Models:
-    """One encoder in its forms: a folder of transformers, our model, where that is registered, the flavor."""
+    """Hold one encoder in all formats: transformers folder, our model with its registry, MLflow flavor."""
 
     encoder: Path
     ours: Path
@@ -28,7 +28,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Contender:
-    """A service: its command (with `{port}`), how a text is asked, and the path that is ready with 200."""
+    """Describe a service: its command (with `{port}`), the body of a request, and the path for readiness."""
 
     name: str
     command: tuple[str, ...]
@@ -39,7 +39,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Batching:
-    """Settings of LitServe: rows of a batch, how long it waits for them, processes that share the cores."""
+    """Hold settings of LitServe: rows per batch, seconds to wait for them, and number of processes."""
 
     max_batch_size: int
     batch_timeout: float
@@ -49,12 +49,12 @@ class Batching:
         return " ".join(f"{name}={value}" for name, value in vars(self).items())
 
 
-# They are tried; the best one at 16 clients is compared with.
+# The best of these at 16 clients is used in the comparison.
 BATCHINGS = (Batching(8, 0.01, 1), Batching(16, 0.05, 1), Batching(32, 0.02, 1), Batching(8, 0.01, 2))
 
 
 def make_models(folder: Path) -> Models:
-    """Make the models that are served; the batch benchmark's own encoder and caches are used."""
+    """Make the models to serve, from the encoder and the caches of the batch benchmark."""
     encoder = encoders.build_distilbert(WORK / "encoders" / "distilbert")
     cache = WORK / "cache" / "distilbert"
     flavor = preparation.save_mlflow_model(encoder, cache)
@@ -63,10 +63,10 @@ def make_models(folder: Path) -> Models:
 
 
 def make_ours(models: Models, extra: tuple[str, ...] = ()) -> Contender:
-    """Return the service as `python score.py --serve` starts it, every review by the encoder.
+    """Describe our service as `python score.py --serve` starts it, but without the cascade.
 
-    It may let requests wait as long as its peers, which have no bound, let them; its default is to refuse
-    what would wait longer than half a second.
+    Requests may wait as long as at the peers, which have no limit; by default our service rejects a request
+    that would wait longer than half a second.
     """
     model = ("--model_uri", models.registered_uri, "--cascade", "off", "--max_wait_seconds", "60")
     command = (sys.executable, "score.py", "--serve", "--port", "{port}", *model, *extra)
@@ -80,10 +80,10 @@ def make_litserve(models: Models, batching: Batching) -> Contender:
 
 
 def make_slow(models: Models) -> list[Contender]:
-    """Return `mlflow models serve` on our model and on a pipeline in torch, and the pipeline in FastAPI."""
+    """Describe `mlflow models serve` with our model and with a pipeline, and the pipeline in FastAPI."""
     fastapi = _run("benchmarks.online.fastapi_server", str(models.encoder), "{port}")
     bodies: tuple[Callable[[str], Any], ...] = (
-        lambda text: {"dataframe_split": {"columns": ["text"], "data": [[text]]}},  # as its input example
+        lambda text: {"dataframe_split": {"columns": ["text"], "data": [[text]]}},  # like its input example
         lambda text: {"inputs": [text]},
         lambda text: {"text": text},
     )

@@ -1,6 +1,6 @@
-"""Serve a transformers pipeline (FOLDER, PORT) by FastAPI, as tutorials show it.
+"""Serve a transformers pipeline (arguments FOLDER and PORT) by FastAPI, as in tutorials.
 
-The endpoint is a plain function, which FastAPI runs in a pool of threads; torch uses all cores.
+FastAPI runs the endpoint, a normal function, in a thread pool; torch uses all cores.
 """
 
 import sys
@@ -21,7 +21,7 @@ def create_app(folder: str) -> FastAPI:
 
     @app.post("/predict")
     def predict(review: Review) -> dict[str, object]:
-        # Without it a review of more than 512 tokens is an error.
+        # Without `truncation`, a review of more than 512 tokens is an error.
         answer: dict[str, object] = classifier(review.text, truncation=True)[0]
         return answer
 

@@ -1,7 +1,7 @@
-"""Serve this project's model by LitServe, with its documented dynamic batching.
+"""Serve our model by LitServe, with its documented dynamic batching.
 
 Arguments are MODEL, PORT, `max_batch_size`, `batch_timeout` and `workers_per_device`. Each worker is a
-process with its share of the cores.
+process with a share of the cores.
 """
 
 import os
@@ -16,7 +16,7 @@ _KEYS = ("label", "score", "n_tokens", "truncated", "stage", "reject_reason")
 
 
 class SentimentAPI(litserve.LitAPI):  # type: ignore[misc]
-    """Take one text per request, and a list of them per call of the model."""
+    """Read one text per request, and pass a list of texts to the model."""
 
     def __init__(self, uri: str, threads: int, **batching: Any) -> None:
         super().__init__(**batching)

@@ -1,6 +1,6 @@
-"""Send requests by closed-loop clients over kept connections.
+"""Send requests from clients that each wait for an answer before the next request, over kept connections.
 
-By the standard library only, since it runs on the cores that are measured.
+Only the standard library is used, because the clients run on the measured cores.
 """
 
 import asyncio
@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-# Every contender's answer has it.
+# The answers of all contenders contain this.
 _LABEL = b'"label"'
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True)
 class Course:
-    """Requests in their order: the first `n_warm` are not measured, the rest are.
+    """Hold requests in order; all but the first `n_warm` are measured.
 
-    When all are under way the first ones are sent again, unmeasured, until the last measured one is
-    answered: no client idles while another is measured.
+    Until the last measured request is answered, idle clients send the first requests again, without measuring
+    them, so that the load stays the same.
     """
 
     port: int
@@ -31,11 +31,11 @@ class Course:
 
 @dataclass
 class Outcome:
-    """The result of a course.
+    """Hold the result of a course.
 
-    `seconds` is from the first measured request's start to the moment when all had been started. In a closed
-    loop each start is an answer, so it is the time of as many answers, with all clients at work throughout.
-    `latencies_ms` are of the measured ones that were answered well. `errors` counts those that were not.
+    `seconds` is the time from the start of the first measured request to the start of the last one. Each
+    start follows an answer, so this is the time for the same number of answers, with all clients busy.
+    `latencies_ms` are those of measured requests without error; `errors` counts the others.
     """
 
     seconds: float = 0.0
@@ -51,7 +51,7 @@ def open_load() -> Iterator[Callable[[Course], Outcome]]:
 
 
 class _Runner:
-    """The state that the clients of a course share: which request is next, and what came of those before."""
+    """Hold the state that the clients of a course share: the next request, and the results so far."""
 
     def __init__(self, course: Course) -> None:
         self._outcome = Outcome()
@@ -97,7 +97,7 @@ class _Runner:
         if not self._course.n_warm <= number < len(self._requests):
             return
         self._n_missing -= 1
-        if not self._n_missing and not self._outcome.seconds:  # nobody was left to start another one
+        if not self._n_missing and not self._outcome.seconds:  # no client was left to start another request
             self._outcome.seconds = time.perf_counter() - self._first_start
         if status == 200 and _LABEL in body:
             self._outcome.latencies_ms.append(seconds * 1000)
@@ -116,9 +116,9 @@ def _write_request(course: Course, body: str) -> bytes:
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
-    """Return status, body, and true if the connection is kept.
+    """Return status, body, and True if the connection is kept.
 
-    Raises EOFError if the server hangs up before the end, ValueError for what is no such answer.
+    Raises EOFError if the server closes the connection early, ValueError if the answer is not valid HTTP.
     """
     status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
     headers = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -1,4 +1,4 @@
-"""Start a service, let it run only while it is measured, and end it."""
+"""Start a service, stop its processes while others are measured, and end it."""
 
 import os
 import signal
@@ -21,10 +21,10 @@ _END_SECONDS = 10.0
 
 
 class Server:
-    """A contender that lives while the block does; what it prints goes to `<logs>/<name>.log`.
+    """Run a contender while the block runs; its output goes to `<logs>/<name>.log`.
 
-    It runs only within `awake` once it is ready: between its turns its processes are stopped, since one that
-    polls takes cores from whoever is measured (LitServe's two workers: a quarter of one).
+    Once ready, its processes run only within `awake`. Else a service that polls would take cores from others
+    (LitServe's two workers: a quarter of a core).
     """
 
     def __init__(self, contender: Contender, logs: Path) -> None:
@@ -53,7 +53,7 @@ class Server:
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Let it run meanwhile."""
+        """Let the processes run inside the block."""
         self._signal(signal.SIGCONT)
         try:
             yield
@@ -81,7 +81,7 @@ class Server:
             self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
-        # A worker outlives a parent that was killed, and would take cores from the next one.
+        # A worker whose parent was killed would take cores from the next contender.
         kill([*tree, *list_tree(self._process.pid)])
         self._process.wait()
 

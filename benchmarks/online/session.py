@@ -1,4 +1,4 @@
-"""Measure courses of requests, and keep what each of them showed."""
+"""Measure courses of requests, and collect their results."""
 
 import json
 import statistics
@@ -26,7 +26,7 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """Requests of a run by kind of text, and how often it is repeated."""
+    """Hold the number of requests of a run by kind of text, and the number of repetitions."""
 
     clients: tuple[int, ...]
     rows: dict[str, int]
@@ -36,7 +36,7 @@ class Plan:
     repetitions: int
 
     def count_rows(self, name: str, kind: str, n_clients: int) -> int:
-        """Return fewer for the slow, and for one or two clients, which no batch makes faster."""
+        """Return the number of requests: fewer for slow contenders, and for one or two clients."""
         return (self.slow_rows if name in SLOW else self.rows)[kind] // (1 if n_clients > 2 else 2)
 
 
@@ -46,7 +46,7 @@ QUICK = Plan((1, 4, 16), {REAL: 96, SHORT: 288}, {REAL: 32, SHORT: 48}, 0, 20, 1
 
 @dataclass
 class Session:
-    """The state of a run: what every measurement needs, and what was found."""
+    """Hold the input of all measurements of a run, and their results."""
 
     models: Models
     pools: dict[str, Pool]
@@ -56,7 +56,7 @@ class Session:
     loops: dict[str, list[float]] = field(default_factory=dict)
 
     def measure(self, server: Server, kind: str, n_clients: int, rows: int) -> float:
-        """Run one course of so many clients; keep its outcome and return reviews/s."""
+        """Run one course with `n_clients`, keep its outcome, and return reviews/s."""
         warm, texts = self.pools[kind].draw(rows, max(8, 2 * n_clients), seed=n_clients)
         found = self.ask(server, warm, texts, n_clients)
         name, rate = server.contender.name, rows / found.seconds
@@ -77,12 +77,12 @@ class Session:
         return outcome
 
     def measure_loop(self, kind: str, loop: Hosted, table: Table) -> None:
-        """Measure the bare loop over the texts of a kind."""
+        """Measure the simple loop on the texts of a kind."""
         self.loops.setdefault(kind, []).append(measure_rate(loop, table))
         say(f"{LOOP:<20}{kind:<17}{self.loops[kind][-1]:9.1f} reviews/s")
 
     def summarise(self) -> dict[str, Report]:
-        """Return, for each kind of text, what was found of each contender by number of clients."""
+        """Return the results by kind of text, contender and number of clients."""
         report: dict[str, Report] = {}
         for (name, kind, n_clients), outcomes in sorted(self.outcomes.items()):
             plan, loops = self.plan, self.loops.get(kind)
@@ -98,8 +98,8 @@ class Session:
 
 @contextmanager
 def open_engine(uri: str) -> Iterator[Callable[[Sequence[str]], list[float]]]:
-    """Yield a function that calls the bare engine, and returns the milliseconds of each text by itself."""
-    model = load_model(uri, cascade="off")  # as the service loads it: all cores
+    """Yield a function that calls the model directly, text by text, and returns the milliseconds of each."""
+    model = load_model(uri, cascade="off")  # like the service, on all cores
     predict = model._predictor.predict
 
     def time_call(text: str) -> float:
@@ -111,7 +111,7 @@ def open_engine(uri: str) -> Iterator[Callable[[Sequence[str]], list[float]]]:
 
 
 def _summarise(outcomes: Sequence[tuple[float, Outcome]]) -> Report:
-    """Return the median rate of the repetitions, and percentiles over the requests of all of them."""
+    """Return the median rate of the repetitions, and the percentiles of all their requests."""
     rates = [rate for rate, _ in outcomes]
     latencies = [value for _, outcome in outcomes for value in outcome.latencies_ms]
     values = np.percentile(latencies, (50, 95)).tolist() if latencies else []

@@ -1,4 +1,4 @@
-"""Draw what is asked: whole reviews of real lengths, and short ones of a sentence."""
+"""Draw the texts of the requests: whole reviews, and single sentences."""
 
 import re
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ _SHORTEST_CHARS, _LONGEST_CHARS = 20, 120
 
 @dataclass(frozen=True)
 class Pool:
-    """Distinct texts with their tokens, from which runs of any size draw the same lengths."""
+    """Hold distinct texts and their tokens; samples of any size have the same distribution of lengths."""
 
     texts: list[str]
     lengths: list[int]
 
     def draw(self, rows: int, n_warm: int, seed: int) -> tuple[list[str], list[str]]:
-        """Return texts to warm up with, and `rows` others whose lengths are spread as the pool's."""
+        """Return texts for the warm-up, and `rows` others with the distribution of lengths of the pool."""
         measured = corpus.draw_stratified(self.texts, self.lengths, rows, seed)
         taken = set(measured)
         others = [text for text in corpus.draw_texts(self.texts, len(self.texts), seed) if text not in taken]
@@ -30,14 +30,14 @@ class Pool:
 
 
 def load_pools(encoder: Path) -> dict[str, Pool]:
-    """Return the two kinds of texts, each in a pool of its own."""
+    """Return a pool for each of the two kinds of texts."""
     reviews = corpus.load_texts()
     sentences = list(dict.fromkeys(filter(None, map(_find_sentence, reviews))))
     return {REAL: _make_pool(reviews, encoder), SHORT: _make_pool(sentences, encoder)}
 
 
 def _find_sentence(review: str) -> str | None:
-    """Return the first of its sentences that is neither an exclamation nor a paragraph."""
+    """Return the first sentence of the review that is neither an exclamation nor a paragraph."""
     for sentence in _SENTENCE_END.split(review):
         if _SHORTEST_CHARS <= len(sentence.strip()) <= _LONGEST_CHARS:
             return sentence.strip()

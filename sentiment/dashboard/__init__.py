@@ -1,1 +1,1 @@
-"""The analyst's Streamlit page: one review, or an uploaded file of them, through the model in use."""
+"""Show a Streamlit page on which analysts score a single review or an uploaded file."""

@@ -1,7 +1,7 @@
-"""The page that `app.sh` shows: one review, or a file of them, through the model in use.
+"""Show the page that `app.sh` starts; Streamlit runs this file again at every click.
 
-Streamlit runs this file from top to bottom at every click. Review text and uploads stay in the memory of
-the user's session: they are shown and given back to that user, never written, logged or put in an error.
+Review text and uploads stay in the memory of the user's session. They are never written, logged or shown in
+an error.
 """
 
 import logging
@@ -21,17 +21,15 @@ from sentiment.dashboard.model import ModelInUse, open_model, predict
 from sentiment.dashboard.wording import escape_markdown, explain_reject
 from sentiment.errors import ModelError, SentimentError
 
-# Comments, not docstrings: Streamlit shows a bare string of this file on the page.
-# The project's folder: without a tracking server, its `var` holds the models.
+# The folder of the project. Without a tracking server, its subfolder `var` holds the models.
 HOME = Path(__file__).resolve().parents[2]
 MODEL_URI_VARIABLE = "SENTIMENT_MODEL_URI"
 _LOG = logging.getLogger("sentiment.dashboard")
-# Key of the model's version and its prediction for the one review, which outlive a click elsewhere.
+# Session key of the last prediction for a single review, with the version of its model.
 _PREDICTED = "predicted"
 
 
 def main() -> None:
-    """Show the page."""
     st.set_page_config(page_title="Review sentiment", layout="wide")
     st.title("Review sentiment")
     with _errors_as_lines():
@@ -46,17 +44,17 @@ def main() -> None:
 
 @contextmanager
 def _errors_as_lines() -> Iterator[None]:
-    """Turn an error into one line on the page; of an unknown one the log gets the place, not the message."""
+    """Show an error as one line; log an unexpected one without its message, which may contain a review."""
     try:
         yield
     except ModelError as error:
-        st.error(escape_markdown(f"{error} (this page takes its model from {MODEL_URI_VARIABLE})"))
+        st.error(escape_markdown(f"{error} (the model of this page is set by {MODEL_URI_VARIABLE})"))
     except SentimentError as error:
         st.error(escape_markdown(str(error)))
-    except Exception as error:  # noqa: BLE001 the edge of the program: reported, never passed over
+    except Exception as error:  # noqa: BLE001 the outermost handler: it reports the error
         place = traceback.extract_tb(error.__traceback__)[-1]
         _LOG.error("unexpected %s at %s:%s", type(error).__name__, place.filename, place.lineno)
-        st.error(f"Unexpected {type(error).__name__}: nothing was scored. The app's log says where.")
+        st.error(f"Unexpected {type(error).__name__}: nothing was scored. The log of the app has its place.")
 
 
 @st.cache_resource(show_spinner="Loading the model …")
@@ -74,7 +72,7 @@ def _show_model(used: ModelInUse) -> None:
             st.warning(escape_markdown(used.model.engine_warning))
         if used.reference.text_col:
             st.text(f"Trained on column {used.reference.text_col}")
-        if st.button("Load again", help="Fetch the model anew, for instance after a promotion"):
+        if st.button("Load again", help="Load the model again, for example after a new version is in use"):
             _load_model.clear()
             st.rerun()
 
@@ -83,7 +81,7 @@ def _show_one(used: ModelInUse) -> None:
     with st.form("one"):
         text = st.text_area("Review", height=150, placeholder="Paste or type one product review")
         if st.form_submit_button("Score the review", type="primary"):
-            # If the model fails on this review, the answer to the one before must not stand below it.
+            # If the model fails on this review, the page must not show the prediction of the review before.
             st.session_state.pop(_PREDICTED, None)
             prediction = predict(used, [text]).iloc[0].to_dict()
             st.session_state[_PREDICTED] = (used.reference.version, prediction)
@@ -103,7 +101,7 @@ def _show_prediction(prediction: dict[str, object]) -> None:
     n_tokens.metric("Tokens read", f"{row[schema.N_TOKENS]:,}")
     st.progress(float(row[schema.SCORE]), text=f"Score {row[schema.SCORE]:.3f} (probability of the label)")
     if row[schema.TRUNCATED]:
-        st.info(f"The review is longer than the model reads: {row[schema.N_TOKENS]:,} of its tokens count.")
+        st.info(f"The review is too long: the model reads only {row[schema.N_TOKENS]:,} of its tokens.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tab for a file of reviews: upload, choice of the text column, scoring, summary, downloads."""
+"""Show the tab for a file of reviews: upload, choice of the text column, summary and downloads."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,16 @@ from .wording import escape_markdown, explain_reject
 
 PREVIEW_ROWS = 100
 
-# What a session remembers from one click to the next, as long as its file is there.
+# Session keys of the uploaded table and of its result, both removed with the file.
 _READ = "read"
 _SCORED = "scored"
 
 
 @dataclass(frozen=True)
 class ScoredUpload:
-    """Hold what was scored (file, column, model version), the result, and the result as files.
+    """Hold the result for a file, a column and a model version (`of`), also as files to download.
 
-    `csv` is None if the table cannot be a CSV; `csv_problem` says why.
+    `csv` is None if the table cannot be written as CSV, for the reason in `csv_problem`.
     """
 
     of: tuple[str, str, str]
@@ -37,7 +37,7 @@ class ScoredUpload:
 
 
 def show_file_tab(used: ModelInUse) -> None:
-    """Show the tab. Raises an InputError for a file that cannot be used, a ModelError if scoring fails."""
+    """Show the tab; raise an InputError if the file cannot be used, a ModelError if the model fails."""
     upload = st.file_uploader("File of reviews (CSV or Parquet)", type=list(uploads.FILE_TYPES))
     if upload is None:
         st.session_state.pop(_READ, None)
@@ -49,7 +49,7 @@ def show_file_tab(used: ModelInUse) -> None:
         "Text column",
         columns,
         index=uploads.choose_usual_column(columns),
-        placeholder="Choose the column that holds the reviews",
+        placeholder="Choose the column with the reviews",
     )
     _show_renamed(table)
     is_asked = st.button(f"Score {table.num_rows:,} reviews", type="primary", disabled=column is None)
@@ -66,7 +66,7 @@ def show_file_tab(used: ModelInUse) -> None:
 
 
 def _read_once(upload: Any) -> tuple[pa.Table, list[str]]:
-    """Return the uploaded table and its text columns; read it again only if it is another file."""
+    """Return the uploaded table and its text columns; read each file only once per session."""
     read = st.session_state.get(_READ)
     if read is None or read[0] != upload.file_id:
         st.session_state.pop(_READ, None)
@@ -82,7 +82,7 @@ def _show_renamed(table: pa.Table) -> None:
     if renamed:
         st.info(
             escape_markdown(
-                f"The file has columns of these names, which stay; the predictions get others: {renamed}"
+                f"The file already has columns with these names. Prediction columns are renamed: {renamed}"
             )
         )
 
@@ -140,7 +140,7 @@ def _show_preview(table: pa.Table, column: str) -> None:
     shown = min(PREVIEW_ROWS, table.num_rows)
     st.markdown(f"**Preview** (first {shown:,} of {table.num_rows:,} rows)")
     st.dataframe(
-        # pandas' notes in the file would take a column away as the index.
+        # The metadata may turn a column into the index of the DataFrame, which is hidden.
         table.slice(0, shown).replace_schema_metadata(None),
         hide_index=True,
         column_order=[column, *predicted, *(n for n in names if n not in (column, *predicted))],

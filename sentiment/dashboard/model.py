@@ -1,4 +1,4 @@
-"""The model in use: found by `registry`, loaded by `loading`, asked through `predictions`."""
+"""Open the model of the page, and score texts with it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,48 +8,44 @@ import pandas as pd
 
 from ..models import loading, predictions, registry
 
-CHUNK_ROWS = 128
-"""Reviews per call of the model: after each one, the page moves its progress bar."""
+# Reviews per call of the model; the progress bar moves after each call.
+CALL_ROWS = 128
 
 
 @dataclass(frozen=True)
 class ModelInUse:
-    """A loaded model and what it is called."""
+    """Hold a loaded model and its reference in the registry."""
 
     reference: registry.ModelReference
     model: loading.LoadedModel
 
 
 def open_model(uri: str, home: Path) -> ModelInUse:
-    """Check and load the model at a URI from the tracking store of the project at `home`.
+    """Check and load the model at a URI; without a tracking server, `home` has the tracking store.
 
-    Raises a ModelError; the environment may allow a model without a record, or demand a signature.
+    Raises a ModelError. The environment may allow a model without a record, or require a signature.
     """
     registry.use_tracking(home)
+    # An alias may move at any time, so the model is loaded by the reference that is shown.
     reference = registry.resolve_model(uri)
-    # An alias may move between two look-ups: load the very files that were found.
-    return ModelInUse(reference, _load(reference))
-
-
-def _load(reference: registry.ModelReference) -> loading.LoadedModel:
-    return loading.load_model(
-        reference,
-        allow_unverified=loading.allows_unverified(),
-        verify_key=loading.find_verify_key(),
+    model = loading.load_model(
+        reference, allow_unverified=loading.allows_unverified(), verify_key=loading.find_verify_key()
     )
+    return ModelInUse(reference, model)
 
 
 def predict(
     used: ModelInUse, texts: Sequence[object], progress: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
-    """Return `schema.PREDICTION_COLUMNS`, one row per text in order; `progress` gets (rows done, rows).
+    """Return `schema.PREDICTION_COLUMNS`, one row per text, in order.
 
-    `texts` are strings or None, at least one. Raises what `predictions.predict_each` does.
+    `texts` are strings or None, at least one; `progress` is called with the rows done and all rows. Raises
+    the errors of `predictions.predict_each`.
     """
     parts = []
-    for start in range(0, len(texts), CHUNK_ROWS):
-        chunk = texts[start : start + CHUNK_ROWS]
-        parts.append(predictions.predict_each(used.model, chunk))
+    for start in range(0, len(texts), CALL_ROWS):
+        some = texts[start : start + CALL_ROWS]
+        parts.append(predictions.predict_each(used.model, some))
         if progress is not None:
-            progress(start + len(chunk), len(texts))
+            progress(start + len(some), len(texts))
     return pd.concat(parts, ignore_index=True)

@@ -1,7 +1,7 @@
-"""An uploaded file as a table, and the same table with its predictions as bytes to download.
+"""Read uploaded files into Arrow tables, and write tables with predictions as files to download.
 
-Tables are Arrow's: what a Parquet column holds comes back exactly. A CSV's values are all strings, as they
-stand in the file, so that an id `007` stays one. Nothing here touches a disk, and no message quotes a value.
+Parquet columns come back unchanged. All values of a CSV are read as strings, so that an id `007` keeps its
+zeros. Nothing is written to disk, and no message contains a value.
 """
 
 import csv
@@ -24,39 +24,36 @@ _ARROW_TYPES = {"string": pa.string(), "double": pa.float64(), "long": pa.int64(
 
 
 def read_upload(name: str, data: bytes) -> pa.Table:
-    """Read the rows of an uploaded file, CSV or Parquet by the end of its name.
+    """Read an uploaded file, as CSV or Parquet by its suffix.
 
-    Raises an InputError that names the file if it is empty, damaged, of another kind, has no rows or has
-    two columns of one name.
+    Raises an InputError if the file is empty, damaged or of another type, has no rows, or has two columns
+    with the same name.
     """
     kind = PurePath(name).suffix.lower().removeprefix(".")
     if kind not in FILE_TYPES:
         raise UnreadableFileError(f"{name}: expected a .csv or .parquet file; save it as one of these")
     if not data:
-        raise UnreadableFileError(f"{name}: the file is empty (0 bytes); upload one with at least one review")
+        raise UnreadableFileError(f"{name}: is empty (0 bytes); upload a file with at least one review")
     table = _read_parquet(name, data) if kind == "parquet" else _read_csv(name, data)
     _check_names(name, table.column_names)
     if table.num_rows == 0:
-        raise EmptyInputError(f"{name}: has no rows, expected at least one review below the column names")
+        raise EmptyInputError(f"{name}: has no rows; upload a file with at least one review")
     return table
 
 
 def find_text_columns(name: str, table: pa.Table) -> list[str]:
-    """Return the columns that may hold reviews: strings that are not all numbers.
-
-    Raises SchemaMismatchError if there is none.
-    """
+    """Return the columns of strings that are not all numbers; raise SchemaMismatchError if there is none."""
     found = [field.name for field in table.schema if _is_text(field.type, table.column(field.name))]
     if not found:
         kinds = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
         raise SchemaMismatchError(
-            f"{name}: no column holds text; found {kinds or 'no column'}; upload one with reviews"
+            f"{name}: no column has text; found {kinds or 'no column'}; upload a file with reviews"
         )
     return found
 
 
 def choose_usual_column(columns: list[str]) -> int | None:
-    """Position of the column to propose: `text`, else `content`, else the only one there is."""
+    """Return the position of the column to propose: `text`, `content`, or the only column; else None."""
     for usual in USUAL_TEXT_COLUMNS:
         if usual in columns:
             return columns.index(usual)
@@ -64,7 +61,7 @@ def choose_usual_column(columns: list[str]) -> int | None:
 
 
 def name_prediction_columns(columns: list[str]) -> dict[str, str]:
-    """Return a name for each prediction column: `label`, or `label_predicted` if the table has a `label`."""
+    """Return a name per prediction column: `label`, or `label_predicted` if the table has a `label`."""
     names = {}
     for name in schema.PREDICTION_COLUMNS:
         candidate, count = name, 1
@@ -76,9 +73,9 @@ def name_prediction_columns(columns: list[str]) -> dict[str, str]:
 
 
 def add_predictions(table: pa.Table, predictions: pd.DataFrame) -> pa.Table:
-    """Return the table with the prediction columns after its own; row i of `predictions` is of its row i.
+    """Append the prediction columns to the table; both must have the same rows in the same order.
 
-    A review without label has a null score. Raises ValueError if the numbers of rows differ.
+    The score of a reject is null. Raises ValueError if the numbers of rows differ.
     """
     if len(predictions) != table.num_rows:
         raise ValueError(f"{len(predictions)} predictions for {table.num_rows} rows")
@@ -91,16 +88,15 @@ def add_predictions(table: pa.Table, predictions: pd.DataFrame) -> pa.Table:
 
 
 def write_parquet(table: pa.Table) -> bytes:
-    """Return the table as a Parquet file."""
     sink = io.BytesIO()
     pq.write_table(table, sink)
     return sink.getvalue()
 
 
 def write_csv(table: pa.Table) -> bytes:
-    """Return the table as UTF-8 CSV with a header; null is an empty field, "" a quoted one.
+    """Return the table as UTF-8 CSV with a header; null is an empty field, and "" is a quoted empty field.
 
-    Raises SchemaMismatchError if a column holds lists, structs or raw bytes, which CSV cannot.
+    Raises SchemaMismatchError if a column has lists, structs or binary values.
     """
     columns = []
     for field in table.schema:
@@ -108,7 +104,9 @@ def write_csv(table: pa.Table) -> bytes:
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            raise SchemaMismatchError(f"column {field.name} holds {kind}, which CSV cannot; download Parquet")
+            raise SchemaMismatchError(
+                f"column {field.name} has type {kind}, which CSV cannot hold; download Parquet"
+            )
         columns.append(table.column(field.name).cast(kind))
     sink = io.BytesIO()
     pacsv.write_csv(pa.table(columns, names=table.column_names), sink)
@@ -118,7 +116,7 @@ def write_csv(table: pa.Table) -> bytes:
 def _read_parquet(name: str, data: bytes) -> pa.Table:
     try:
         table = pq.read_table(pa.BufferReader(data))
-        # Reading does not look into the strings: what is not UTF-8 would fail later, value in hand.
+        # Reading does not check strings. Invalid UTF-8 would fail later, with the value in the message.
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         found = f"{len(data):,} bytes, {type(error).__name__}"
@@ -129,7 +127,7 @@ def _read_parquet(name: str, data: bytes) -> pa.Table:
 
 
 def _read_csv(name: str, data: bytes) -> pa.Table:
-    """Read a table of strings; a blank line is no row."""
+    """Read a table of strings, without blank lines."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -149,10 +147,10 @@ def _read_csv(name: str, data: bytes) -> pa.Table:
                 rows.append(row)
     except csv.Error as error:
         raise UnreadableFileError(
-            f"{name}, line {lines.line_num:,}: not valid CSV ({error}); close quotes and double those inside"
+            f"{name}, line {lines.line_num:,}: not valid CSV ({error}); close quotes, double those in values"
         ) from error
     if not rows:
-        raise EmptyInputError(f"{name}: has only blank lines, expected column names and reviews")
+        raise EmptyInputError(f"{name}: has only blank lines; expected column names and reviews")
     header, *values = rows
     columns = zip(*values, strict=True) if values else ([] for _ in header)
     return pa.table([pa.array(column, type=pa.string()) for column in columns], names=header)
@@ -166,7 +164,7 @@ def _find_delimiter(text: str) -> str:
 def _check_names(name: str, columns: list[str]) -> None:
     twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice:
-        raise InputError(f"{name}: more than one column is called {', '.join(map(repr, twice))}; rename them")
+        raise InputError(f"{name}: several columns have the name {', '.join(map(repr, twice))}; rename them")
 
 
 def _is_text(kind: pa.DataType, column: pa.ChunkedArray) -> bool:

@@ -1,4 +1,4 @@
-"""Put reasons and names into words for the page."""
+"""Format names and reject reasons for the page."""
 
 import re
 
@@ -6,10 +6,10 @@ from .. import schema
 
 
 def escape_markdown(line: str) -> str:
-    """Return the text on one line, shown as it is: a column's name may hold Markdown, even a remote image."""
+    """Return one line that shows as plain text: a column name may contain Markdown, even a remote image."""
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~$:])", r"\\\1", " ".join(line.split()))
 
 
 def explain_reject(reason: str) -> str:
-    """Return a reject reason in words; one that this version does not know stays as it is."""
+    """Describe a reject reason; an unknown one, of a model of another version, is returned unchanged."""
     return schema.REJECT_REASONS.get(reason, reason)

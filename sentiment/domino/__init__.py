@@ -1,1 +1,1 @@
-"""Write what only Domino needs: job statistics and captured predictions."""
+"""Write job statistics for Domino, and send predictions to its model monitoring."""

@@ -1,4 +1,4 @@
-"""Predictions for Domino's model monitoring, where its client is installed. The text is not among them."""
+"""Send predictions, without the text of the reviews, to Domino's model monitoring."""
 
 import functools
 import importlib
@@ -18,10 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 def capture_predictions(values: Sequence[Any], predictions: Sequence[Mapping[str, Any]]) -> None:
-    """Hand over length, tokens, truncation, label and score of each value that was scored.
+    """Send length, tokens, truncation, label and score of each scored value.
 
-    Does nothing where Domino's client is absent. A client that fails is a warning: a prediction that was made
-    is worth more than its record.
+    Do nothing if Domino's client is not installed. If the client fails, only log a warning, because the
+    caller must get the prediction.
     """
     client = _make_client()
     if client is None:
@@ -34,8 +34,7 @@ def capture_predictions(values: Sequence[Any], predictions: Sequence[Mapping[str
             client.capturePrediction(
                 [described[name] for name in FEATURES], [described[name] for name in PREDICTIONS]
             )
-        # Foreign code on somebody else's network: whatever it raises means that there is no record.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 the client does not document its errors
             _log.warning("a prediction was not captured: %s", type(error).__name__)
 
 

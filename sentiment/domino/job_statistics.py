@@ -1,7 +1,7 @@
-"""The figures of a scoring run as Domino's Jobs dashboard takes them: a flat JSON, `dominostats.json`.
+"""Write the figures of a scoring run for Domino's Jobs dashboard, as the flat JSON file `dominostats.json`.
 
-Run as `python -m sentiment.domino.job_statistics SUMMARY TARGET`; Domino reads the file from a job's
-working directory.
+Usage: `python -m sentiment.domino.job_statistics SUMMARY TARGET`. Domino reads the file from the working
+directory of the job.
 """
 
 import argparse
@@ -20,11 +20,11 @@ _COUNTS = ("input_rows", "scored_rows", "rejected_rows", "skipped_rows")
 
 
 def flatten_summary(summary: Mapping[str, Any]) -> dict[str, Stat]:
-    """Return the figures of a summary of `jobs/score_reviews.py` by the names that a dashboard shows.
+    """Return figures of a summary of `jobs/score_reviews.py`, by the names that the dashboard shows.
 
-    Counts are rows, shares are in [0, 1]: `share positive` of the scored rows, `share rejected` of the
-    rows that were new; a share of no rows is left out. Each reject reason that occurred has a key
-    `rejected: <reason>`. Raises SchemaMismatchError if the summary lacks a figure or has another type.
+    Counts are rows. Shares are in [0, 1]: `share positive` of the scored rows, `share rejected` of the
+    scored and rejected rows; without such rows there is no share. Each reject reason in the summary has a
+    key `rejected: <reason>`. Raises SchemaMismatchError if a figure is missing or has another type.
     """
     counts = {key: _figure(summary, key, int) for key in _COUNTS}
     labels = _figure(summary, "labels", dict)
@@ -45,9 +45,9 @@ def flatten_summary(summary: Mapping[str, Any]) -> dict[str, Stat]:
 
 
 def write_stats(summary_path: Path, target: Path) -> None:
-    """Write the figures of the summary at `summary_path` to `target`, whole or not at all.
+    """Write the figures of a summary file to `target`, completely or not at all.
 
-    Raises an InputError if there is no summary there, ConfigError if `target` cannot be written.
+    Raises an InputError if the summary cannot be used, ConfigError if `target` cannot be written.
     """
     stats = flatten_summary(_load_summary(summary_path))
     temporary = target.with_name(f".{target.name}.tmp")
@@ -59,10 +59,10 @@ def write_stats(summary_path: Path, target: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write a target from a summary and return an exit code (`sentiment.errors` has the list)."""
+    """Write a target from a summary, and return an exit code (see `sentiment.errors`)."""
     parser = argparse.ArgumentParser(description="Write a run's figures for Domino's Jobs dashboard.")
-    parser.add_argument("summary", type=Path, metavar="SUMMARY", help="what score_reviews.py --summary wrote")
-    parser.add_argument("target", type=Path, metavar="TARGET", help="dominostats.json in the job's folder")
+    parser.add_argument("summary", type=Path, metavar="SUMMARY", help="file from score_reviews.py --summary")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="dominostats.json to write")
     arguments = parser.parse_args(argv)
     try:
         write_stats(arguments.summary, arguments.target)
@@ -77,9 +77,9 @@ def _load_summary(path: Path) -> dict[str, Any]:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MissingInputError(
-            f"no summary at {path} ({error.strerror}): run jobs/score_reviews.py with --summary {path}"
+            f"no summary at {path} ({error.strerror}); run jobs/score_reviews.py with --summary {path}"
         ) from error
-    except ValueError as error:  # of JSON and of UTF-8
+    except ValueError as error:  # invalid JSON or UTF-8
         raise UnreadableFileError(f"{path}: expected a summary as JSON ({type(error).__name__})") from error
     if not isinstance(summary, dict):
         raise SchemaMismatchError(f"{path}: expected a JSON object, found a {type(summary).__name__}")

@@ -1,7 +1,6 @@
-"""Score by the linear stage of the cascade: hashed word n-grams, in numpy only.
+"""Score texts by the linear stage of the cascade, a logistic regression on hashed word n-grams.
 
-N-grams are known by their hash. So the model carries no words of anybody's reviews, and needs no table of
-them in every worker.
+The model stores hashes of n-grams, so it contains no words of reviews, and workers need no vocabulary.
 """
 
 import functools
@@ -17,24 +16,24 @@ from safetensors.numpy import load_file, save_file
 
 LINEAR_FILE = "linear.safetensors"
 N_BUCKETS = 2**20
+# Shorter reviews always go to the encoder, which is fast on them; here a single word could mislead.
 MIN_TOKENS = 32
-"""Shorter reviews always go to the encoder: one word misleads there, and they cost it least."""
+# Only the first characters of a text are read: far more than the encoder reads, but a bound on the work.
 MAX_CHARS = 20_000
-"""What is read of a text: far more than the encoder reads, and a bound on the work that one text can make."""
+# A longer word is read as several words, which bounds the memory of the word cache.
 _WORD = re.compile(r"[^\W_]{1,40}(?:'[^\W_]{1,40}){0,2}|[!?]")
-"""Bounded, so that the cache of words is: what is longer is read as several words."""
+# The words after a negation get another hash: `not a good one` does not contain `good`.
 NEGATED_WORDS = 4
-"""How many words after a negation are other words than elsewhere: `not a good one` has no `good`."""
 _NEGATIONS = frozenset(
     ("not", "no", "never", "nothing", "none", "hardly", "without", "cannot", "cant", "dont", "isnt", "wasnt")
 )
-_CHUNK_TEXTS = 1_000
-_CHUNK_CHARS = 2_000_000
+# Texts scored at once: with `MAX_CHARS` it bounds the memory for their features.
+_PART_TEXTS = 100
 
 
 @dataclass(frozen=True)
 class Features:
-    """Distinct n-grams of n texts: for each, which text it is in, its bucket, and 1 + ln(its count)."""
+    """Hold the distinct n-grams of n texts: for each, the text's position, the bucket and 1 + ln(count)."""
 
     n: int
     texts: np.ndarray
@@ -44,12 +43,11 @@ class Features:
 
 @dataclass(frozen=True)
 class LinearStage:
-    """A calibrated logistic regression on TF-IDF of word 1- and 2-grams, and when to believe it.
+    """Hold a calibrated logistic regression on the TF-IDF of word 1- and 2-grams.
 
-    `idf` and `weight` are float32 of `N_BUCKETS`. An n-gram that training never saw has the largest idf and
-    no weight: it makes the text's vector longer and its logit smaller, so that a review about
-    other things than those trained on is decided less often. `threshold` is the probability of the likelier
-    label from which a review is decided here.
+    `idf` and `weight` are float32 arrays of `N_BUCKETS`. This stage decides a review if the probability of
+    the likelier label is at least `threshold`. An n-gram that is new to the model has the largest idf and no
+    weight, which moves the probability towards one half: reviews on new subjects are decided less often.
     """
 
     idf: np.ndarray
@@ -59,25 +57,25 @@ class LinearStage:
 
     @classmethod
     def load(cls, path: Path) -> "LinearStage":
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote."""
         arrays = load_file(path)
         bias, threshold = arrays["decision"].tolist()
         return cls(arrays["idf"], arrays["weight"], bias, threshold)
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file."""
         decision = np.array([self.bias, self.threshold])
         save_file({"idf": self.idf, "weight": self.weight, "decision": decision}, path)
 
     def positive_probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        """Calibrated probability of positive, float64 (n,); a text's does not depend on the others."""
-        parts = [self._score(texts[chunk]) for chunk in _plan_chunks(texts)]
+        """Return the calibrated probability of positive, float64 (n,); texts do not influence each other."""
+        starts = range(0, len(texts), _PART_TEXTS)
+        parts = [self._score(texts[start : start + _PART_TEXTS]) for start in starts]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def decide(self, texts: Sequence[str], n_tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the texts that are decided here (bool), and the probability of positive of each of these.
+        """Return if each text is decided here, and its probability of positive, NaN if it is not decided.
 
-        `n_tokens` are the texts' tokens for the encoder. The probability is NaN where nothing is decided.
+        `n_tokens` are the numbers of tokens that the encoder would read.
         """
         probabilities = np.full(len(texts), np.nan)
         rows = np.flatnonzero(n_tokens >= MIN_TOKENS)
@@ -95,10 +93,10 @@ class LinearStage:
 
 
 def extract_features(texts: Sequence[str]) -> Features:
-    """Distinct word 1- and 2-grams of each text; words are lower-cased, `!` and `?` are words.
+    """Return the distinct word 1- and 2-grams of each text; words are lower-cased, `!` and `?` are words.
 
-    Of a longer text the first `MAX_CHARS` characters are read. The `NEGATED_WORDS` words after an English
-    negation, up to a `!` or `?`, are other 1-grams than without it (Das and Chen 2001; Pang et al. 2002).
+    Only the first `MAX_CHARS` characters are read. The `NEGATED_WORDS` words after an English negation, up to
+    a `!` or `?`, are different 1-grams than without it (Das and Chen 2001; Pang et al. 2002).
     """
     hashed = [_hash_ngrams(text) for text in texts]
     numbers = np.repeat(np.arange(len(texts), dtype=np.int64), [len(buckets) for buckets in hashed])
@@ -108,24 +106,12 @@ def extract_features(texts: Sequence[str]) -> Features:
 
 
 def weigh(features: Features, idf: np.ndarray) -> np.ndarray:
-    """TF-IDF of each feature, each text's vector of length 1, float64."""
+    """Return the TF-IDF of each feature, float64; the vector of each text has length 1."""
     values = features.counts * idf[features.buckets]
-    # Summed in the order of a text's own buckets: bit for bit the same in any company.
+    # `bincount` adds in the order of the features, so the other texts cannot change the rounding of a sum.
     norms = np.sqrt(np.bincount(features.texts, values**2, features.n))
     weighed: np.ndarray = values / norms[features.texts]
     return weighed
-
-
-def _plan_chunks(texts: Sequence[str]) -> list[slice]:
-    """Consecutive slices of few enough texts, and characters that are read, to fit into memory."""
-    chunks = []
-    start = n_chars = 0
-    for i, text in enumerate(texts):
-        n_chars += min(len(text), MAX_CHARS)
-        if i > start and (n_chars > _CHUNK_CHARS or i - start == _CHUNK_TEXTS):
-            chunks.append(slice(start, i))
-            start, n_chars = i, min(len(text), MAX_CHARS)
-    return [*chunks, slice(start, len(texts))] if texts else []
 
 
 def _hash_ngrams(text: str) -> list[int]:
@@ -133,13 +119,11 @@ def _hash_ngrams(text: str) -> list[int]:
     singles = []
     negated_words = 0
     for _, plain, negated, scope_words in words:
-        if scope_words is not None:
-            negated_words = scope_words
-            singles.append(plain)
-        elif negated_words:
+        if scope_words is None and negated_words:
             negated_words -= 1
             singles.append(negated)
         else:
+            negated_words = scope_words or 0
             singles.append(plain)
     pairs = [zlib.crc32(second[0], first[1]) for first, second in itertools.pairwise(words)]
     return [bucket & (N_BUCKETS - 1) for bucket in (*singles, *pairs)]
@@ -147,9 +131,9 @@ def _hash_ngrams(text: str) -> list[int]:
 
 @functools.lru_cache(maxsize=50_000)
 def _encode(word: str) -> tuple[bytes, int, int, int | None]:
-    """Return a word as bytes that can follow another, its hashes, plain and negated, and how many it negates.
+    """Return the bytes of a word, its plain and its negated hash, and the number of words that it negates.
 
-    The last is None if it leaves a negation as it is.
+    The number is None for an ordinary word, which neither begins nor ends a negation.
     """
     encoded = b" " + word.encode()
     is_negation = word in _NEGATIONS or word.endswith("n't")

@@ -1,21 +1,22 @@
-"""Choose the reviews that share a model step: pure functions of lengths and texts."""
+"""Choose which reviews form a mini-batch, from their lengths and texts only."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+# Longer rows are rounded up to a multiple of two steps. Often such a row is a mini-batch, so each width is
+# one more shape for which the engine keeps memory.
 _WIDE_TOKENS = 384
-"""Rows above it are alone in a mini-batch, so that each width is a shape, and few are met."""
+# Small mini-batches get rows of padding, so that with steps of 32 tokens their sizes are only 32, 64, 96,
+# 128, 256, 384, … tokens. The other sizes cost 4 MB each for a model of DistilBERT's size, 74 MB per worker
+# in all.
 _FINE_STEPS = 4
-"""With steps of 32 tokens, rows of 32 or 64 make up 32, 64, 96, 128, 256, 384, … of them. Each other number
-that they might make up was another 4 MB of a worker with a model of DistilBERT's size, 74 MB in all."""
 
 
 def order_by_length(lengths: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """Return positions by length, the longest first, equal lengths by text.
+    """Return the positions of the rows, longest first, equal lengths in the order of their texts.
 
-    The order, and with it the company in which a review is scored, depends on the rows alone and not
-    on how they arrived.
+    Mini-batches are then the same in whatever order the rows come.
     """
     return np.array(sorted(range(len(texts)), key=lambda i: (-lengths[i], texts[i])), dtype=np.int64)
 
@@ -23,10 +24,8 @@ def order_by_length(lengths: np.ndarray, texts: Sequence[str]) -> np.ndarray:
 def plan_minibatches(ordered_lengths: np.ndarray, budget_tokens: int, is_packed: bool = False) -> list[slice]:
     """Cut descending lengths into consecutive slices of at most `budget_tokens` tokens each.
 
-    A slice of n rows costs n times its longest row (the padding is work too), or the sum of its rows where
-    the engine packs them. Its longest row is its first, so that where rows are padded each width has one
-    number of rows, but for the last slice: an engine meets few shapes. Raises ValueError if a single row is
-    longer than the budget, or if the lengths do not descend.
+    A slice of n rows costs n times its longest row, padding included; for an engine that packs rows, it costs
+    the sum of the rows. Raises ValueError if a row is longer than the budget, or the lengths do not descend.
     """
     if len(ordered_lengths) == 0:
         return []
@@ -47,10 +46,7 @@ def plan_minibatches(ordered_lengths: np.ndarray, budget_tokens: int, is_packed:
 
 
 def round_up(lengths: np.ndarray, step_tokens: int) -> np.ndarray:
-    """Raise each length to a multiple of `step_tokens`, or of two steps if it is above `_WIDE_TOKENS`.
-
-    A step of 1 leaves them as they are.
-    """
+    """Raise lengths to multiples of `step_tokens`, or of two steps above `_WIDE_TOKENS`; 1: no change."""
     steps = np.where((lengths > _WIDE_TOKENS) & (step_tokens > 1), 2 * step_tokens, step_tokens)
     return -(-lengths // steps) * steps
 
@@ -58,15 +54,15 @@ def round_up(lengths: np.ndarray, step_tokens: int) -> np.ndarray:
 def pad_rows(
     rows: Sequence[np.ndarray], pad_id: int, step_tokens: int = 1, adds_rows: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Right-pad rows to the longest, rounded up: int64 ids and attention mask of shape (rows, tokens).
+    """Pad rows on the right to one length, and return int64 ids and attention mask of (rows, tokens).
 
-    `adds_rows`: rows of padding may follow the given ones, so that few shapes are met (`_count_rows`).
+    `adds_rows` permits rows of padding after the given rows (see `_FINE_STEPS`).
     """
     width = int(round_up(np.array([len(row) for row in rows]), step_tokens).max())
     n_rows = _count_rows(len(rows), width, step_tokens) if adds_rows else len(rows)
     padded = np.full((n_rows, width), pad_id, dtype=np.int64)
     mask = np.zeros((n_rows, width), dtype=np.int64)
-    mask[len(rows) :, 0] = 1  # attention needs something to attend to
+    mask[len(rows) :, 0] = 1  # attention needs at least one token per row
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
         mask[i, : len(row)] = 1
@@ -74,11 +70,7 @@ def pad_rows(
 
 
 def _count_rows(n_rows: int, width: int, step_tokens: int) -> int:
-    """So many rows, or a few more, so that short ones make up few different numbers of tokens.
-
-    The last mini-batch of each Arrow batch has any number of rows, and short ones. Beyond `_FINE_STEPS`
-    steps in all they are rounded up to as many rows as such a number of steps holds.
-    """
+    """Return the number of rows, rows of padding included (see `_FINE_STEPS`)."""
     coarse = _FINE_STEPS * step_tokens
     if n_rows * width <= coarse:
         return n_rows

@@ -1,6 +1,5 @@
-"""From values to predictions: rejects, tokenisation, cascade, mini-batches, decision, the rows' order."""
+"""Turn values into predictions: reject, tokenise, run the cascade in mini-batches, and decide the label."""
 
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,35 +19,39 @@ from .tokenization import TokenizedTexts, Tokenizer
 
 OFF = "off"
 CASCADES = (OFF, AUTO)
+# A GPU scores this many texts while the next ones are tokenised. Packed rows gain nothing from a longer
+# window.
 _PACKED_WINDOW = 4_096
-"""Texts that a GPU scores while the next ones are tokenised: packed rows need no longer window to sort in."""
 
+# Called with the number of texts done, and of all texts.
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """Hold the results of n distinct texts: arrays of n. `positive` is NaN where nothing was read."""
+class _Results:
+    """Hold arrays of one element per distinct text; `positive` is NaN for a text without tokens."""
 
     positive: np.ndarray
     n_tokens: np.ndarray
     truncated: np.ndarray
     is_early: np.ndarray
 
-    def at(self, positions: np.ndarray) -> "_Answers":
-        return _Answers(
-            *(values[positions] for values in (self.positive, self.n_tokens, self.truncated, self.is_early))
-        )
+    @property
+    def columns(self) -> tuple[np.ndarray, ...]:
+        return (self.positive, self.n_tokens, self.truncated, self.is_early)
+
+    def at(self, positions: np.ndarray) -> "_Results":
+        return _Results(*(column[positions] for column in self.columns))
 
 
 class Predictor:
-    """A model folder (encoder, tokenizer, graph, linear stage, settings), ready to score.
+    """Score texts with the model in a folder (encoder, tokenizer, graphs, linear stage, settings).
 
-    Loads once, then `predict` may be called any number of times, by several threads too. `engine`,
-    `threads`, `device` and `streams` are `engines.load_checked_engine`'s. `budget_tokens` bounds the tokens
-    of a mini-batch; 0 is the engine's own, and a smaller one than the longest review is raised to it.
-    `cascade` is `auto` (the linear stage decides what it is sure of, if the model has one) or `off`. A text
-    of more characters than `max_text_chars` is a reject.
+    Threads may share a predictor. `engine`, `threads`, `device` and `streams` go to
+    `engines.load_checked_engine`, `budget_tokens` to `engines.run_minibatches`. With `cascade="auto"` the
+    linear stage of the model, if it has one, decides clear reviews; with `off` the encoder decides all.
+    `max_length` and `truncation` replace the values of the model. A text longer than `max_text_chars` is
+    rejected.
     """
 
     def __init__(
@@ -76,70 +79,70 @@ class Predictor:
 
     @property
     def engine(self) -> str:
-        """The name of the engine that runs."""
+        """Name of the engine in use."""
         return self._engine.name
 
     @property
     def instruction_set(self) -> str:
-        """Return the instruction set that the engine runs on (`processor.INSTRUCTION_SETS`, or `cuda`)."""
+        """Instruction set that the engine uses: one of `processor.INSTRUCTION_SETS`, or `cuda`."""
         return self._checked.instruction_set
 
     @property
     def engine_warning(self) -> str | None:
-        """Return why a faster engine of the model does not run; None if the intended one does."""
+        """Reason why faster engines of the model were refused; None if none was."""
         return self._checked.warning
 
     @property
     def budget_tokens(self) -> int:
-        """Tokens of a mini-batch, padding included."""
+        """Largest number of tokens in a mini-batch, padding included."""
         return self._budget_tokens
 
     def row_cost(self, n_tokens: int) -> int:
-        """Return what a row of `n_tokens` tokens takes of `budget_tokens`: with its padding, if any."""
+        """Return how many tokens of `budget_tokens` a row of `n_tokens` tokens uses, padding included."""
         return int(round_up(np.array(n_tokens), self._engine.step_tokens))
 
     def predict(self, values: Sequence[object], progress: Progress | None = None) -> pd.DataFrame:
-        """Score values of any type: one row per value, in order, with a fresh RangeIndex.
+        """Score values of any type; return one row per value, in order, with a RangeIndex.
 
-        Columns are `schema.PREDICTION_COLUMNS`: `label` (str or None), `score` (float64, probability of
-        that label in [0.5, 1], NaN without label), `n_tokens` (int64, tokens that the encoder reads with
-        special ones, 0 without label), `truncated` (bool: the review had more tokens), `stage` (which of
-        `schema.STAGES` decided, or None), `reject_reason` (None, or a key of `schema.REJECT_REASONS`).
-        Equal texts are scored once. `progress` is called with (distinct texts done, distinct texts).
+        Columns are `schema.PREDICTION_COLUMNS`: `label` (str; None for a reject), `score` (float64,
+        probability of the label in [0.5, 1]; NaN), `n_tokens` (int64, tokens that the encoder reads, special
+        tokens included; 0), `truncated` (bool, the review has more tokens; False), `stage` (the one of
+        `schema.STAGES` that decided; None) and `reject_reason` (a key of `schema.REJECT_REASONS`; None for a
+        scored review). Equal texts are scored once, and `progress` counts distinct texts.
         """
         return pd.DataFrame(self.predict_columns(values, progress))
 
     def predict_columns(
         self, values: Sequence[object], progress: Progress | None = None
     ) -> dict[str, np.ndarray]:
-        """Return the columns of `predict`, each an array of a row per value."""
+        """Return the columns of `predict` as arrays."""
         reasons = np.array(find_reject_reasons(values, self._max_text_chars), dtype=object)
         positions = np.flatnonzero([reason is None for reason in reasons])
         texts = [str(values[int(i)]) for i in positions]
         numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        answers = self._answer(list(numbers), progress or (lambda done, total: None))
-        answers = answers.at(np.array([numbers[text] for text in texts], dtype=np.int64))
-        # Control characters and the like survive the rule on white space and leave no token behind.
-        is_read = ~np.isnan(answers.positive)
+        results = self._score(list(numbers), progress or (lambda done, total: None))
+        results = results.at(np.array([numbers[text] for text in texts], dtype=np.int64))
+        # A text of control characters, for example, is not white space, but has no token.
+        is_read = ~np.isnan(results.positive)
         reasons[positions[~is_read]] = schema.BLANK_TEXT
-        return _decide(reasons, positions[is_read], answers.at(np.flatnonzero(is_read)))
+        return _decide(reasons, positions[is_read], results.at(np.flatnonzero(is_read)))
 
-    def _answer(self, texts: list[str], progress: Progress) -> _Answers:
-        answers: list[_Answers] = []
+    def _score(self, texts: list[str], progress: Progress) -> _Results:
+        empty = np.empty(0)
+        results = [_Results(empty, empty.astype(np.int64), empty.astype(bool), empty.astype(bool))]
+        n_done = 0
         for window, tokens in self._tokenize_ahead(texts):
-            before = sum(len(answer.positive) for answer in answers)
-            report = functools.partial(_report, progress, before, len(texts))
-            answers.append(self._answer_window(window, tokens, report))
-        if not answers:
-            empty = np.empty(0)
-            return _Answers(empty, empty.astype(np.int64), empty.astype(bool), empty.astype(bool))
-        columns = zip(*((a.positive, a.n_tokens, a.truncated, a.is_early) for a in answers), strict=True)
-        return _Answers(*(np.concatenate(column) for column in columns))
+            results.append(
+                self._score_window(window, tokens, lambda n, before=n_done: progress(before + n, len(texts)))
+            )
+            n_done += len(window)
+        columns = zip(*(part.columns for part in results), strict=True)
+        return _Results(*(np.concatenate(column) for column in columns))
 
     def _tokenize_ahead(self, texts: list[str]) -> Iterator[tuple[list[str], TokenizedTexts]]:
-        """Yield the texts in windows; the next one is tokenised while the caller works on this one.
+        """Yield windows of texts with their tokens; the next window is tokenised while the caller works.
 
-        A padding engine gets all texts at once: the longer the window, the less its rows differ.
+        An engine that pads gets all texts at once, because rows of similar length need less padding.
         """
         size = _PACKED_WINDOW if self._engine.is_packed else max(1, len(texts))
         windows = [texts[start : start + size] for start in range(0, len(texts), size)]
@@ -154,9 +157,9 @@ class Predictor:
                     ahead = pool.submit(self._tokenizer.encode, following)
                 yield window, tokens
 
-    def _answer_window(
+    def _score_window(
         self, texts: list[str], tokens: TokenizedTexts, progress: Callable[[int], None]
-    ) -> _Answers:
+    ) -> _Results:
         positive = np.full(len(texts), np.nan)
         is_early = np.zeros(len(texts), dtype=bool)
         is_read = tokens.lengths > tokens.n_special_tokens
@@ -169,12 +172,12 @@ class Predictor:
         positive[rows] = self._classify(texts, tokens, rows, lambda n: progress(n_early + n))
         progress(len(texts))
         n_tokens = np.where(is_read, tokens.lengths, 0)
-        return _Answers(positive, n_tokens, tokens.truncated, is_early)
+        return _Results(positive, n_tokens, tokens.truncated, is_early)
 
     def _classify(
         self, texts: list[str], tokens: TokenizedTexts, rows: np.ndarray, progress: Callable[[int], None]
     ) -> np.ndarray:
-        """Return the encoder's probability of positive for tokens[rows], in the order of `rows`."""
+        """Return the encoder's probability of positive for these rows, in order."""
         probabilities = np.empty(len(rows))
         n_done = 0
         batches = run_minibatches(
@@ -187,12 +190,8 @@ class Predictor:
         return probabilities
 
 
-def _report(progress: Progress, before: int, total: int, done: int) -> None:
-    progress(before + done, total)
-
-
-def _decide(reasons: np.ndarray, positions: np.ndarray, answers: _Answers) -> dict[str, np.ndarray]:
-    """Make one row per reason; the answers belong to the rows at `positions`."""
+def _decide(reasons: np.ndarray, positions: np.ndarray, results: _Results) -> dict[str, np.ndarray]:
+    """Make one row per reason; `results` belong to the rows at `positions`."""
     n = len(reasons)
     labels = np.full(n, None, dtype=object)
     scores = np.full(n, np.nan)
@@ -200,11 +199,11 @@ def _decide(reasons: np.ndarray, positions: np.ndarray, answers: _Answers) -> di
     truncated = np.zeros(n, dtype=bool)
     stages = np.full(n, None, dtype=object)
 
-    is_positive = answers.positive >= 0.5
+    is_positive = results.positive >= 0.5
     labels[positions] = np.where(is_positive, schema.POSITIVE, schema.NEGATIVE)
-    scores[positions] = np.where(is_positive, answers.positive, 1 - answers.positive)
-    n_tokens[positions] = answers.n_tokens
-    truncated[positions] = answers.truncated
-    stages[positions] = np.where(answers.is_early, schema.LINEAR, schema.ENCODER)
+    scores[positions] = np.where(is_positive, results.positive, 1 - results.positive)
+    n_tokens[positions] = results.n_tokens
+    truncated[positions] = results.truncated
+    stages[positions] = np.where(results.is_early, schema.LINEAR, schema.ENCODER)
     columns = (labels, scores, n_tokens, truncated, stages, reasons)
     return dict(zip(schema.PREDICTION_COLUMNS, columns, strict=True))

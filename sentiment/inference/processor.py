@@ -1,4 +1,4 @@
-"""Name the vector instructions that this processor offers to the encoder's matrix products."""
+"""Find the vector instructions that this processor offers for matrix products."""
 
 import os
 import platform
@@ -17,12 +17,11 @@ NEON = "neon"
 UNKNOWN = "unknown"
 INSTRUCTION_SETS = (AMX, AVX512_VNNI, AVX_VNNI, AVX512, AVX2, NEON_I8MM, NEON_DOTPROD, NEON, UNKNOWN)
 
-# Without VNNI, oneDNN multiplies int8 by an instruction (vpmaddubsw) that adds two products in 16 bits,
-# where they do not fit: large values are cut, and the sum is wrong without an error. An x86 processor that
-# is not known is taken for one of these.
+# Without VNNI, oneDNN multiplies int8 by an instruction (vpmaddubsw) that adds two products in 16 bits. Large
+# sums do not fit and are cut off, without an error. Unknown x86 processors may do the same.
 SATURATING = frozenset({AVX512, AVX2, UNKNOWN})
 
-# oneDNN reads the newer name first.
+# Environment variables that limit oneDNN's choice of instructions; oneDNN reads the newer name first.
 ISA_LIMIT_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -35,10 +34,10 @@ _SHOWN_FLAGS = (
 
 @dataclass(frozen=True)
 class Processor:
-    """Describe a processor as the engines see it.
+    """Describe a processor.
 
-    `instruction_set` is one of `INSTRUCTION_SETS`, the best that oneDNN would use. `flags` are the kernel's
-    names of the features that matter here. `has_bf16` means that bfloat16 products are native.
+    `instruction_set` is the best one of `INSTRUCTION_SETS` that oneDNN would use, `flags` are the relevant
+    CPU flags of the kernel, and `has_bf16` means that bfloat16 products are native.
     """
 
     instruction_set: str
@@ -50,13 +49,13 @@ class Processor:
 
 
 def find_processor() -> Processor:
-    """Return the processor of this machine, as far as oneDNN's environment variable lets it be used."""
+    """Describe the processor of this machine, within the limit set by `ISA_LIMIT_VARIABLES`."""
     limits = (os.environ[name] for name in ISA_LIMIT_VARIABLES if name in os.environ)
     return describe_processor(_read_flags(), platform.machine(), next(limits, ""))
 
 
 def describe_processor(flags: Collection[str], machine: str, isa_limit: str = "") -> Processor:
-    """Return the processor with these kernel flags; `machine` is `platform.machine()`'s word for it."""
+    """Describe a processor with these kernel flags; `machine` is a value of `platform.machine()`."""
     shown = tuple(flag for flag in _SHOWN_FLAGS if flag in flags)
     if machine in ("aarch64", "arm64"):
         best = NEON_I8MM if "i8mm" in flags else NEON_DOTPROD if "asimddp" in flags else NEON
@@ -73,21 +72,21 @@ def describe_processor(flags: Collection[str], machine: str, isa_limit: str = ""
 
 
 def _list_x86_sets(flags: Collection[str], allows_only_avx2: bool) -> list[str]:
-    """Return what the processor has, the best first."""
+    """Return the instruction sets that an x86 processor offers, the best first."""
     has_avx512 = set(flags).issuperset(_AVX512_FLAGS)
     offered = {
         AMX: has_avx512 and "amx_int8" in flags and "amx_tile" in flags,
         AVX512_VNNI: has_avx512 and "avx512_vnni" in flags,
-        # With AVX-512 at hand, oneDNN does not fall back on the shorter VNNI.
+        # oneDNN does not use AVX-VNNI where it may use AVX-512.
         AVX_VNNI: "avx_vnni" in flags and (not has_avx512 or allows_only_avx2),
         AVX512: has_avx512,
         AVX2: "avx2" in flags,
     }
-    return [name for name, is_there in offered.items() if is_there]
+    return [name for name, is_offered in offered.items() if is_offered]
 
 
 def _forbidden_sets(isa_limit: str) -> frozenset[str]:
-    """Return what this value of ONEDNN_MAX_CPU_ISA keeps oneDNN from using."""
+    """Return the instruction sets that this value of ONEDNN_MAX_CPU_ISA forbids."""
     limit = isa_limit.upper()
     if limit.startswith("AVX2_VNNI"):
         return frozenset({AMX, AVX512_VNNI, AVX512})
@@ -101,7 +100,7 @@ def _forbidden_sets(isa_limit: str) -> frozenset[str]:
 
 
 def _read_flags() -> frozenset[str]:
-    """Return the kernel's flags of the first processor; none where /proc/cpuinfo cannot be read."""
+    """Return the kernel's flags of the first processor; empty if /proc/cpuinfo cannot be read."""
     try:
         lines = _CPU_INFO.read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The MLflow face of the predictor: what `mlflow.pyfunc.load_model(uri).predict(...)` runs."""
+"""Define the MLflow model, which `mlflow.pyfunc.load_model(uri).predict(...)` runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,46 +12,44 @@ from .. import schema
 from .predictor import Predictor
 
 ENCODER_ARTIFACT = "encoder"
+# MLflow makes a DataFrame of a list of strings; its only column has this name.
 UNNAMED = 0
-"""What pandas calls the only column of a frame that MLflow makes of a list of strings."""
 
 
 class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type of its base class
-    """Takes a DataFrame with a column `text`, a list of strings, or what a scoring server made of JSON."""
+    """Score a DataFrame with a column `text`, a list of strings, or the JSON input of a scoring server.
+
+    Members without a docstring are those of `Predictor`.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the model folder; `model_config` may set whatever `Predictor` takes beside it."""
+        """Load the model folder; `model_config` holds further arguments of `Predictor`."""
         options = context.model_config or {}
         self._predictor = Predictor(Path(context.artifacts[ENCODER_ARTIFACT]), **options)
 
     @property
     def engine(self) -> str:
-        """The name of the engine that runs."""
         return self._predictor.engine
 
     @property
     def instruction_set(self) -> str:
-        """Return the instruction set that the engine runs on, such as `amx`, `avx2` or `cuda`."""
         return self._predictor.instruction_set
 
     @property
     def engine_warning(self) -> str | None:
-        """Return why a faster engine of the model does not run here; None if the intended one does."""
         return self._predictor.engine_warning
 
     @property
     def budget_tokens(self) -> int:
-        """Tokens of a mini-batch that suits the engine."""
         return self._predictor.budget_tokens
 
     def row_cost(self, n_tokens: int) -> int:
-        """Return what a row of `n_tokens` tokens takes of `budget_tokens`."""
         return self._predictor.row_cost(n_tokens)
 
     def predict_columns(self, values: Sequence[object]) -> dict[str, list[Any]]:
-        """`predict` of a list, as a list for each column; `score` is NaN without label.
+        """Return the columns of `Predictor.predict` as lists.
 
-        Without MLflow's look at each input, and without a DataFrame: a single call feels both.
+        For a single review, MLflow's input checks and a DataFrame would take much of the time.
         """
         return {name: column.tolist() for name, column in self._predictor.predict_columns(values).items()}
 
@@ -61,11 +59,10 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Return one prediction per row, in order (`Predictor.predict` has the columns).
+        """Return one row per input row, in order, with the columns of `Predictor.predict`.
 
-        Null, blank and non-string values become rejects; where there are any, `score` is a column of
-        objects with None for them, because MLflow's server would write NaN, which is no JSON. Raises
-        ValueError, without any value in its message, if the input has no column `text`.
+        If there are rejects, `score` has type object and is None for them, because MLflow's server would
+        write NaN, which is not JSON. Raises ValueError if the input has no column `text`.
         """
         predictions = self._predictor.predict(find_texts(model_input))
         scores = predictions[schema.SCORE]
@@ -76,11 +73,10 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
 
 
 def find_texts(model_input: object) -> Sequence[object]:
-    """Return the values to score of whatever MLflow hands over, in order.
+    """Return the values to score, in order, from any input that MLflow passes.
 
-    MLflow calls the column of a plain list `0`, and so does `spark_udf` with its only argument (it then
-    adds an empty `text`). A column-wise JSON body `{"text": ["…", "…"]}` arrives as one row that holds
-    the list: each value of it is a row of the answer.
+    The column `UNNAMED` comes before `text`, because `spark_udf` passes both, and an empty `text`. A JSON
+    body `{"text": ["…", "…"]}` comes as one row that holds the list: each of its values becomes a row.
     """
     if isinstance(model_input, str):
         return [model_input]
@@ -100,6 +96,6 @@ def _find_text_column(frame: pd.DataFrame) -> "pd.Series[Any]":
         if name in frame.columns:
             return frame[name]
     raise ValueError(
-        f"the input has no column {schema.TEXT!r} and no rows that could be read as a list of strings: "
-        f"pass a DataFrame with a column {schema.TEXT!r}, or a non-empty list"
+        f"the input has no column {schema.TEXT!r} and is not a list of strings; pass a DataFrame with a "
+        f"column {schema.TEXT!r}, or a non-empty list"
     )

@@ -1,4 +1,4 @@
-"""Reject values that cannot be scored, before tokenisation."""
+"""Find values that cannot be scored, before they are tokenised."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,16 +7,16 @@ import pandas as pd
 
 from .. import schema
 
-# Far more than a review has, and than an encoder reads: tokenising more would let one value of a damaged
-# file hold a worker for minutes.
+# Far longer than any review. Without a limit, a single value of a damaged file could keep a worker busy with
+# tokenisation for minutes.
 MAX_TEXT_CHARS = 1_000_000
 
 
 def find_reject_reason(value: Any, max_text_chars: int = MAX_TEXT_CHARS) -> str | None:
-    """Return why `value` cannot be scored as a review, or None if it can.
+    """Return why `value` cannot be scored as a review (a key of `schema.REJECT_REASONS`); None if it can.
 
-    Null is None, NaN, NaT or `pandas.NA`, whatever the column's type; blank is Unicode white space
-    only. A container is no text, whatever it holds. Length is counted in code points.
+    None, NaN, NaT and `pandas.NA` are null; a text of only Unicode white space is blank; a container is never
+    a text. Length is counted in code points.
     """
     if isinstance(value, str):
         if len(value) > max_text_chars:
@@ -30,12 +30,11 @@ def find_reject_reason(value: Any, max_text_chars: int = MAX_TEXT_CHARS) -> str 
 
 
 def find_reject_reasons(values: Iterable[Any], max_text_chars: int = MAX_TEXT_CHARS) -> list[str | None]:
-    """Return `find_reject_reason` of each value, in order."""
     return [find_reject_reason(value, max_text_chars) for value in values]
 
 
 def _is_valid_unicode(text: str) -> bool:
-    # A lone surrogate is legal in a Python string and in JSON, and cannot be encoded for a tokenizer.
+    # Python strings and JSON may contain lone surrogates, which a tokenizer cannot encode.
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Prove, when a model is loaded, that its engine computes right on this processor.
+"""Check, when a model is loaded, that its engine computes correctly on this processor.
 
-A model carries sentences and the probabilities that the reference engine gives them. An engine is right if it
-gives the same labels, and probabilities within the bound that it had to keep when the model was made.
+A model contains sentences with the probabilities of the reference engine. An engine passes if its labels are
+the same and its probabilities differ by no more than the gate allowed when the model was made.
 """
 
 import json
@@ -13,11 +13,11 @@ import numpy as np
 
 SELF_CHECK_FILE = "selfcheck.json"
 SENTENCES_KEPT = 32
-# Between the two likeliest classes; with less, rounding may turn the label of a right engine.
+# Smallest difference between the two largest probabilities: below it, rounding may change the label.
 _MIN_MARGIN = 0.2
 
-# Written for this purpose, by nobody's customer. They are short, because every process that loads a model
-# pays for them, and of several lengths, because an engine has a kernel for each.
+# Written for this check, not taken from reviews. They are short, because every process that loads a model
+# scores them, and of several lengths, because engines have kernels for different lengths.
 SENTENCES = (
     "Perfect.",
     "Waste of money.",
@@ -65,10 +65,9 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """Hold n sentences as token ids, with the class probabilities that the reference engine gives them.
+    """Hold sentences, their token ids, and the class probabilities of the reference engine.
 
-    `ids[i]` is an unpadded list with special tokens; `probabilities[i]` has one entry per class.
-    `max_mean_shift` is the bound of the gate that the model passed.
+    `ids` are unpadded, with special tokens. `max_mean_shift` is the bound of the gate that the model passed.
     """
 
     texts: list[str]
@@ -77,7 +76,7 @@ class SelfCheck:
     max_mean_shift: float
 
     def compare(self, classify: "Classify") -> "Deviation":
-        """Return how far `classify` is from the reference."""
+        """Compare the probabilities of `classify` with those of the reference engine."""
         rows = [np.array(row, dtype=np.int32) for row in self.ids]
         return compare_probabilities(np.array(self.probabilities), classify(rows), self.max_mean_shift)
 
@@ -87,10 +86,10 @@ Classify = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 @dataclass(frozen=True)
 class Deviation:
-    """Say how far an engine is from the reference: labels that differ, and the mean shift.
+    """Hold the deviation of an engine from the reference: the number of other labels, and the mean shift.
 
-    The shift of a text is half the sum of the differences of its probabilities: with two classes, the
-    difference of either.
+    The shift of a text is half the sum of the absolute differences of its probabilities: with two classes,
+    the difference of either probability.
     """
 
     rows: int
@@ -110,7 +109,7 @@ class Deviation:
 
 
 def compare_probabilities(expected: np.ndarray, found: np.ndarray, max_mean_shift: float) -> Deviation:
-    """Compare two (rows, classes) arrays of probabilities; a row that is not finite counts as flipped."""
+    """Compare two (rows, classes) arrays of probabilities; a row with NaN or infinity counts as flipped."""
     is_finite = np.isfinite(found).all(axis=1)
     found = np.where(is_finite[:, None], found, 0.0)
     is_flipped = ~is_finite | (expected.argmax(axis=1) != found.argmax(axis=1))
@@ -121,10 +120,10 @@ def compare_probabilities(expected: np.ndarray, found: np.ndarray, max_mean_shif
 def make_self_check(
     encode: Callable[[Sequence[str]], list[np.ndarray]], classify: Classify, max_mean_shift: float
 ) -> SelfCheck:
-    """Return the sentences that prove most, with the probabilities of the reference engine, `classify`.
+    """Choose the most sensitive sentences, and record the probabilities of the reference engine, `classify`.
 
-    `encode` gives token ids. Sentences between two classes come last: rounding may turn their labels. Of the
-    others those come first of which the reference is least sure: errors move their probabilities most.
+    `encode` returns token ids. Sentences with a small margin come first, because errors change their
+    probabilities most, except those below `_MIN_MARGIN`, which come last.
     """
     rows = encode(SENTENCES)
     probabilities = classify(rows)
@@ -141,12 +140,11 @@ def make_self_check(
 
 
 def save_self_check(check: SelfCheck, folder: Path) -> None:
-    """Write `check` into a model folder."""
     (folder / SELF_CHECK_FILE).write_text(json.dumps(asdict(check)) + "\n", encoding="utf-8")
 
 
 def load_self_check(folder: Path) -> SelfCheck | None:
-    """Read a model folder's check; None if it has none, because no engine was compared when it was made."""
+    """Read the check of a model folder; None if it has none, because no engine was compared."""
     path = folder / SELF_CHECK_FILE
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""Keep what fine-tuning decided about how a model runs, in inference.json next to the encoder."""
+"""Read and write inference.json, which holds the decisions of fine-tuning on how a model runs."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,11 +11,11 @@ SETTINGS_FILE = "inference.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """Hold what fine-tuning decided.
+    """Hold the settings of a model.
 
-    `cpu_engine` passed the gate; `cpu_engine_reason` has the figures, and `gated_on` the instruction set of
-    the processor (None if no engine was compared). `pad_id` and `hidden_size` (width of a token between the
-    layers) are the encoder's; `truncation` is one of `tokenization.TRUNCATIONS`.
+    `cpu_engine` passed the gate with the figures in `cpu_engine_reason`, on a processor with the instruction
+    set `gated_on` (None if no engine was compared). `pad_id` and `hidden_size` are those of the encoder;
+    `truncation` is one of `tokenization.TRUNCATIONS`.
     """
 
     cpu_engine: str
@@ -27,11 +27,9 @@ class Settings:
 
 
 def load_settings(folder: Path) -> Settings:
-    """Read a model folder's inference.json."""
     return Settings(**json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
 
 
 def save_settings(settings: Settings, folder: Path) -> None:
-    """Write it."""
     text = json.dumps(asdict(settings), indent=2) + "\n"
     (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The one place that touches the `tokenizers` library."""
+"""Tokenise and truncate texts; no other module uses the `tokenizers` library."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,22 +10,21 @@ from tokenizers import Tokenizer as _Tokenizer
 TOKENIZER_FILE = "tokenizer.json"
 HEAD = "head"
 HEAD_TAIL = "head_tail"
+# `head` keeps the first tokens of a long review, `head_tail` a quarter of them and the last tokens.
 TRUNCATIONS = (HEAD, HEAD_TAIL)
-"""What is kept of a review that has too many tokens: its beginning, or a quarter of it and its end."""
+# As in Sun et al., "How to Fine-Tune BERT for Text Classification?", 2019 (128 of 510 tokens).
 _HEAD_SHARE = 0.25
-"""Of a `head_tail` cut; the figure that Sun et al., "How to Fine-Tune BERT for Text Classification?",
-2019, use (128 of 510)."""
-_CHUNK_TEXTS = 64
-"""Texts tokenised at a time: the library's own objects take a hundred times the room of the ids (512 at a
-time: 4 MB more)."""
+# Number of texts passed to the library at once. Its objects take a hundred times the memory of the token ids.
+_CALL_TEXTS = 64
 
 
 @dataclass(frozen=True)
 class TokenizedTexts:
     """Token ids of n texts, unpadded.
 
-    `ids[i]` is an int32 array with special tokens, cut at the model's maximum; `lengths` holds their
-    sizes; `truncated[i]` says that text i had more tokens; `n_special_tokens` of each are special.
+    `ids[i]` is an int32 array with special tokens, at most the maximum length of the model. `lengths` are
+    the sizes of these arrays. `truncated[i]` is True if text i had more tokens. Each array has
+    `n_special_tokens`.
     """
 
     ids: list[np.ndarray]
@@ -35,19 +34,20 @@ class TokenizedTexts:
 
 
 class Tokenizer:
-    """Reads tokenizer.json, whose truncation length is the model's `max_length` unless that is given.
+    """Tokenise texts as the tokenizer.json in a model folder defines.
 
-    Raises ValueError if neither states one: a text of any length must fit the model.
+    `max_length` defaults to the truncation length in the file. Raises ValueError if there is neither.
     """
 
     def __init__(self, folder: Path, truncation: str = HEAD, max_length: int | None = None) -> None:
         self._tokenizer = _Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         stated = max_length or (self._tokenizer.truncation or {}).get("max_length")
         if stated is None:
-            raise ValueError(f"{folder / TOKENIZER_FILE} states no truncation length")
+            raise ValueError(f"{folder / TOKENIZER_FILE}: has no truncation length; package the model again")
         self.max_length: int = stated
         self._truncation = truncation
-        # Cut here: the library keeps either end of a text, and what it cuts off as objects of their own.
+        # `_cut` truncates: the library cannot keep both ends of a text, and would keep the removed tokens
+        # too.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         specials = self._tokenizer.encode("a").special_tokens_mask
@@ -55,7 +55,7 @@ class Tokenizer:
         self._n_trailing = specials[::-1].index(0)
 
     def encode(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Tokenise all texts, in order; texts must be valid Unicode."""
+        """Tokenise texts, in order; they must be valid Unicode."""
         ids: list[np.ndarray] = []
         truncated = np.zeros(len(texts), dtype=bool)
         for i, row in enumerate(self._encode_whole(texts)):
@@ -69,12 +69,12 @@ class Tokenizer:
         )
 
     def _encode_whole(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
-        for start in range(0, len(texts), _CHUNK_TEXTS):
-            for encoding in self._tokenizer.encode_batch_fast(list(texts[start : start + _CHUNK_TEXTS])):
+        for start in range(0, len(texts), _CALL_TEXTS):
+            for encoding in self._tokenizer.encode_batch_fast(list(texts[start : start + _CALL_TEXTS])):
                 yield np.asarray(encoding.ids, dtype=np.int32)
 
     def _cut(self, row: np.ndarray) -> np.ndarray:
-        """`max_length` tokens of a longer row, its special tokens among them."""
+        """Cut a longer row to `max_length` tokens, special tokens included."""
         n_body = self.max_length - self._n_leading - self._n_trailing
         n_head = n_body if self._truncation == HEAD else int(n_body * _HEAD_SHARE)
         n_tail = n_body - n_head + self._n_trailing

@@ -1,1 +1,1 @@
-"""From labelled reviews to a registered model."""
+"""Turn labelled reviews into a registered model."""

@@ -1,23 +1,22 @@
-"""Vary the training texts as people write: with misspelled words, and with a number of stars at the end."""
+"""Add spelling mistakes and star ratings to training texts, because a small sample has too few of both."""
 
 import numpy as np
 import pandas as pd
 
-# Shares of the texts: docs/decisions/0002-demo-recipe.md has what they bring and cost.
+# Shares of the texts; docs/decisions/0002-demo-recipe.md has their effect.
 MISSPELLED_SHARE = 0.2
 STARS_SHARE = 0.2
-# A shorter word becomes another word by one slip more often than a misspelled one.
+# A mistake in a shorter word often gives another existing word.
 _MIN_LETTERS = 4
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-# By label, 0 negative. Three stars are left out: people mean either by them.
+# The index is the label. Three stars are not used, because they may be positive or negative.
 _STARS = (("1 star", "2 stars"), ("4 stars", "5 stars"))
 
 
 def augment(train: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Return `train` (`text`, `label` 0/1) with some texts varied in place: no row comes or goes.
+    """Return `train` (`text`, `label` 0/1) with some texts changed; the rows stay the same otherwise.
 
-    A text gets a slip in one word, stars that agree with its label, both or neither. A small sample has few
-    misspelled words and few stars, and an encoder trained on it takes "1 star" for praise, as "5 stars" is.
+    A text gets a spelling mistake, stars that agree with its label, both or neither.
     """
     random = np.random.default_rng(seed)
     texts = []
@@ -31,7 +30,7 @@ def augment(train: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def misspell(text: str, random: np.random.Generator) -> str:
-    """Return the text with a slip in one word: a letter dropped, doubled, swapped with another, or added."""
+    """Return the text with a mistake in one word: a letter dropped, doubled, swapped or added."""
     words = text.split(" ")
     candidates = [i for i, word in enumerate(words) if len(word) >= _MIN_LETTERS and word.isalpha()]
     if not candidates:
@@ -42,7 +41,7 @@ def misspell(text: str, random: np.random.Generator) -> str:
 
 
 def add_stars(text: str, label: int, random: np.random.Generator) -> str:
-    """Return the text with 1 or 2 stars at its end if it is negative, else with 4 or 5."""
+    """Return the text with 1 or 2 stars at its end for label 0, and with 4 or 5 for label 1."""
     stars = str(random.choice(_STARS[label]))
     if random.random() < 0.5:
         return f"{text.rstrip(' .')}, {stars}."

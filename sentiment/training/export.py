@@ -1,4 +1,4 @@
-"""The fine-tuned encoder as OpenVINO graphs with int8 weights: the one place that makes them."""
+"""Convert a fine-tuned encoder to OpenVINO graphs with int8 weights."""
 
 import contextlib
 import io
@@ -16,11 +16,11 @@ from ..inference.engines.reference import load_classifier
 
 
 def export_graph(folder: Path) -> None:
-    """Write graph.xml and graph.bin next to the safetensors in `folder`, from which they are made.
+    """Write graph.xml and graph.bin into a model folder.
 
-    Inputs are int64 ids and attention mask of any shape (rows, tokens), the output float32 logits. The
-    weights of matrix products and embeddings are int8, symmetric, with one scale a channel.
-    Raises EncoderUnavailableError if the encoder cannot be expressed as such a graph.
+    Inputs are int64 ids and attention mask of any shape (rows, tokens); the output is float32 logits. The
+    weights of matrix products and embeddings are int8, symmetric, with one scale per channel. Raises
+    EncoderUnavailableError if OpenVINO cannot convert the encoder.
     """
     with _making(folder) as (graph, nncf):
         graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
@@ -29,14 +29,15 @@ def export_graph(folder: Path) -> None:
 
 
 def export_static_graph(folder: Path, rows: Sequence[np.ndarray]) -> None:
-    """Write static.xml and static.bin: as `export_graph`, and what goes into linear layers is int8 too.
+    """Write static.xml and static.bin: as `export_graph`, but the inputs of linear layers are int8 too.
 
-    Its scales are fixed by `rows`, the ids of some hundreds of texts of the kind that will be scored: the
-    range that each activation has over them, after scale has been moved from activations to weights
-    (SmoothQuant, Xiao et al., ICML 2023). Raises EncoderUnavailableError as `export_graph` does.
+    The scales of the inputs are fixed by `rows`, the token ids of some hundreds of typical texts: they cover
+    the range of each activation, after SmoothQuant (Xiao et al., ICML 2023) has moved part of it into the
+    weights.
     """
     with _making(folder) as (graph, nncf):
-        # Embeddings first, as in `export_graph`: quantised with the rest they would be looked up in float32.
+        # Embeddings are compressed first, as in `export_graph`. Quantised with the rest, they would be
+        # stored in float32.
         graph = nncf.compress_weights(
             graph,
             mode=nncf.CompressWeightsMode.INT8_SYM,
@@ -49,7 +50,7 @@ def export_static_graph(folder: Path, rows: Sequence[np.ndarray]) -> None:
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(rows),
-            # A probability of attention, of several hundred that add up to 1, is less than a step of int8.
+            # Attention is excluded: one of several hundred probabilities is smaller than a step of int8.
             ignored_scope=nncf.IgnoredScope(types=["Gather", "ScaledDotProductAttention"], validate=False),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 activations_range_estimator_params=ranges
@@ -61,14 +62,14 @@ def export_static_graph(folder: Path, rows: Sequence[np.ndarray]) -> None:
 
 
 def remove_graph(folder: Path, name: str) -> None:
-    """Undo an export of this name."""
+    """Remove the two files of a graph, if they exist."""
     for file in (folder / name, (folder / name).with_suffix(".bin")):
         file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
-    """Yield the float32 graph, and NNCF to work on it, both silent; what they cannot do is one error."""
+    """Yield the float32 graph and the silenced module NNCF; raise EncoderUnavailableError if a step fails."""
     openvino = import_openvino()
     import nncf
     import nncf.quantization.range_estimator
@@ -79,26 +80,26 @@ def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
     example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
     try:
         with warnings.catch_warnings():
-            # Tracing warns of every Python branch in the model's code, whichever way it goes here.
+            # Tracing warns about each Python branch in the code of the model.
             warnings.simplefilter("ignore")
             graph = openvino.convert_model(_make_traceable(model), example_input=example)
             for parameter in graph.get_parameters():
                 parameter.set_partial_shape(openvino.PartialShape([-1, -1]))
             graph.validate_nodes_and_infer_types()
-            with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws progress bars of its own
+            with contextlib.redirect_stdout(io.StringIO()):  # NNCF prints progress bars
                 yield graph, nncf
-    except RuntimeError as error:  # what OpenVINO raises for whatever it cannot convert
+    except RuntimeError as error:
         raise EncoderUnavailableError(
-            f"an encoder of type {model.config.model_type} cannot be made an OpenVINO graph "
+            f"OpenVINO cannot convert an encoder of type {model.config.model_type} "
             f"({type(error).__name__}); use one of the BERT family"
         ) from error
 
 
 def _scale_after_lookup(graph: Any) -> None:
-    """Look up int8 embeddings and their scales, and then multiply.
+    """Make the graph look up int8 embeddings and their scales before it multiplies them.
 
-    Beside int8 products OpenVINO 2026.4 multiplies the whole table when it compiles, and keeps it in float32:
-    94 MB of a DistilBERT.
+    Else OpenVINO 2026.4 multiplies the whole table when it compiles a graph with int8 products, and keeps it
+    in float32: 94 MB for DistilBERT.
     """
     from openvino import opset13 as ops
 
@@ -116,7 +117,7 @@ def _scale_after_lookup(graph: Any) -> None:
 
 
 def _find_scaled(table: Any) -> tuple[Any, Any] | None:
-    """int8 constant and scales whose product, converted, is `table`; None if it is made in another way."""
+    """Return the int8 constant and the scales of which `table` is the product; None if it is no product."""
     node = table.get_node()
     while node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
@@ -131,10 +132,10 @@ def _find_scaled(table: Any) -> tuple[Any, Any] | None:
 
 
 def _spell_out_attention(graph: Any) -> None:
-    """Write attention as products and a softmax, the keys untransposed.
+    """Replace attention nodes by products and a softmax, without transposing the keys.
 
-    OpenVINO 2026.4 does it by itself, but transposes the keys in a step of their own, value by value: 4 to
-    7 % of a mini-batch. Call it last: products that stand for themselves would be quantised with the others.
+    OpenVINO 2026.4 transposes them in a separate step, which takes 4 to 7 % of a mini-batch. Call this last,
+    so that the new products are not quantised.
     """
     from openvino import Type
     from openvino import opset13 as ops
@@ -167,10 +168,10 @@ def _make_inputs(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _make_traceable(model: Any) -> Any:
-    """`model` as a module of two positional inputs that gives the logits, its last layer in float32.
+    """Wrap `model` as a module with two positional inputs that returns logits, its last layer in float32.
 
-    A matrix product would be computed, and its results given, in bfloat16 or int8 like those before it:
-    a probability of three digits. What is not one keeps float32 up to the output.
+    The last layer is written as a sum, because OpenVINO would compute a matrix product in bfloat16 or int8,
+    which leaves three digits of a probability.
     """
     import torch
 
@@ -185,8 +186,8 @@ def _make_traceable(model: Any) -> Any:
             self.linear = linear
 
         def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-            # The bias goes into the sum: added to its result, OpenVINO 2026.4 fuses it into the reduction
-            # and adds it wrongly from the third row on.
+            # The bias is part of the sum. If it is added afterwards, OpenVINO 2026.4 fuses the addition into
+            # the reduction, and the result is wrong from the third row on.
             share = self.linear.bias.unsqueeze(-1) / self.linear.in_features
             logits: torch.Tensor = (hidden.unsqueeze(-2) * self.linear.weight + share).sum(-1)
             return logits

@@ -1,4 +1,4 @@
-"""Pictures of a training run."""
+"""Draw the figures of a training run."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from .lengths import LengthPoint
 
 
 def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
-    """Draw true against predicted labels: counts, and the share of each true label as shade."""
+    """Draw true against predicted labels: counts as text, shares of the true label as shades."""
     figure = Figure(figsize=(4.4, 3.8), layout="constrained")
     axes = figure.subplots()
     counts = evaluation.confusion
@@ -24,30 +24,27 @@ def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
             axes.text(j, i, f"{count:,}\n{shares[i][j]:.1%}", ha="center", va="center", color=color)
     axes.set_xticks([0, 1], schema.LABELS)
     axes.set_yticks([0, 1], schema.LABELS)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(f"test accuracy {evaluation.accuracy:.3f}")
+    axes.set(xlabel="predicted", ylabel="true", title=f"test accuracy {evaluation.accuracy:.3f}")
     figure.colorbar(image, label="share of the true label")
     return figure
 
 
 def draw_text_lengths(n_tokens: Sequence[int], max_length: int) -> Figure:
-    """Draw how many reviews have how many tokens, and how many of them `max_length` cuts."""
+    """Draw a histogram of the tokens per review, and count the reviews longer than `max_length`."""
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     axes = figure.subplots()
     longest = max(n_tokens)
-    width = -(-longest // 40)  # whole tokens: other bins would hold now one length more, now one less
+    width = -(-longest // 40)  # a whole number, so that all bins cover equally many lengths
     axes.hist(n_tokens, bins=range(0, longest + width + 1, width))
     cut = sum(n > max_length for n in n_tokens)
     axes.axvline(max_length, color="C3", linestyle="--", label=f"max_length {max_length}: {cut:,} longer")
-    axes.set_xlabel("tokens")
-    axes.set_ylabel("reviews")
+    axes.set(xlabel="tokens", ylabel="reviews")
     axes.legend()
     return figure
 
 
 def draw_learning_curve(history: Sequence[dict[str, float]]) -> Figure:
-    """Training and validation loss, and validation F1, by step."""
+    """Draw training loss, validation loss and validation F1 by step."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     loss_axes = figure.subplots()
     f1_axes = loss_axes.twinx()
@@ -58,15 +55,14 @@ def draw_learning_curve(history: Sequence[dict[str, float]]) -> Figure:
     ):
         points = [(row["step"], row[key]) for row in history if key in row]
         axes.plot(*zip(*points, strict=True), style, label=name) if points else None
-    loss_axes.set_xlabel("step")
-    loss_axes.set_ylabel("loss")
+    loss_axes.set(xlabel="step", ylabel="loss")
     f1_axes.set_ylabel("F1")
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
 def draw_length_curve(points: Sequence[LengthPoint], max_length: int) -> Figure:
-    """Accuracy against relative time by `max_length` and way of cutting; the slowest point is 1."""
+    """Draw accuracy against time relative to the slowest point, for each length and truncation."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     slowest = max(point.seconds for point in points)
@@ -76,31 +72,27 @@ def draw_length_curve(points: Sequence[LengthPoint], max_length: int) -> Figure:
             [p.seconds / slowest for p in chosen], [p.accuracy for p in chosen], style, label=truncation
         )
         for point in chosen:
-            label = f"{point.max_length}: {point.tokens_per_review:.0f} tokens a review"
+            label = f"{point.max_length}: {point.tokens_per_review:.0f} tokens per review"
             at = (point.seconds / slowest, point.accuracy)
             axes.annotate(label, at, xytext=(4, -10), textcoords="offset points", fontsize=7)
-    axes.set_xlim(left=0, right=1.3)
-    axes.set_xlabel("time for all reviews (slowest = 1)")
-    axes.set_ylabel("validation accuracy")
+    axes.set(xlim=(0, 1.3), xlabel="time for all reviews (slowest = 1)", ylabel="validation accuracy")
     axes.set_title(f"tuned with max_length {max_length}")
     axes.legend(title="truncation")
     return figure
 
 
 def draw_cascade_curve(choice: CascadeChoice) -> Figure:
-    """By threshold: the accuracy of linear stage and encoder together, and the share decided early."""
+    """Draw by threshold the accuracy of both stages together, and the share of the linear stage."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     accuracy_axes = figure.subplots()
     share_axes = accuracy_axes.twinx()
     thresholds = [point.threshold for point in choice.curve]
-    accuracy_axes.plot(thresholds, [point.accuracy for point in choice.curve], "C0-", label="pair, accuracy")
-    accuracy_axes.axhline(choice.accuracy_encoder, color="C0", linestyle=":", label="encoder alone")
-    share_axes.plot(thresholds, [p.share_early for p in choice.curve], "C1--", label="decided early")
+    accuracy_axes.plot(thresholds, [p.accuracy for p in choice.curve], "C0-", label="accuracy, both stages")
+    accuracy_axes.axhline(choice.accuracy_encoder, color="C0", linestyle=":", label="accuracy, encoder only")
+    share_axes.plot(thresholds, [p.share_early for p in choice.curve], "C1--", label="share of linear stage")
     if choice.threshold is not None:
         accuracy_axes.axvline(choice.threshold, color="C3", label=f"chosen: {choice.threshold:g}")
-    accuracy_axes.set_xlabel("threshold")
-    accuracy_axes.set_ylabel("validation accuracy")
-    share_axes.set_ylabel("share of reviews")
-    share_axes.set_ylim(0, 1)
-    figure.legend(loc="outside lower center", ncols=4)
+    accuracy_axes.set(xlabel="threshold", ylabel="validation accuracy")
+    share_axes.set(ylabel="share of reviews", ylim=(0, 1))
+    figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -1,37 +1,33 @@
-"""The recipe: data, encoder, fine-tuning, packaging, evaluation, registration."""
+"""Run the whole recipe from labelled reviews to a registered model."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..cli import Progress
 from ..config import FinetuneConfig
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
 from ..models.signatures import check_signing_key
-from .acceleration import accelerate
 from .augmentation import augment
 from .cascade import CascadeChoice
 from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
-from .data.splits import Splits
 from .encoders import find_max_length, load_encoder
 from .evaluation import Baseline, Evaluation, evaluate_model, measure_baselines
 from .figures import draw_confusion_matrix, draw_learning_curve
+from .optimization import optimize
 from .packaging import log_model, save_encoder
-
-Progress = Callable[[str, int, int, str], None]
-"""Called with (what is being done, done, all, what is known)."""
 
 
 @dataclass(frozen=True)
 class FinetuneSummary:
-    """Hold what a run gave.
+    """Hold the results of a run.
 
-    `train_samples_per_second` is training rows over all epochs by the time of fine-tuning, which holds
-    tokenisation, validation and checkpoints too.
+    `train_samples_per_second` counts the training rows of all epochs; the time includes tokenisation,
+    validation and checkpoints.
     """
 
     model_uri: str
@@ -57,7 +53,7 @@ class FinetuneSummary:
 
 
 def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
-    """Fine-tune, quantise, log and register one model as `config` says; tracking must be set."""
+    """Fine-tune, optimise, evaluate, log and register one model; MLflow tracking must be set up before."""
     from .trainer import describe_device, finetune_encoder
 
     started = time.monotonic()
@@ -69,19 +65,21 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
     reviews = load_labelled_reviews(config)
     registry.open_experiment(config.experiment)
     with mlflow.start_run(), TemporaryDirectory(prefix="sentiment-") as scratch:
-        folder = Path(scratch) / ENCODER_ARTIFACT  # MLflow keeps the name
+        folder = Path(scratch) / ENCODER_ARTIFACT  # the logged model keeps this name
         log_data(config, reviews)
         train_started = time.monotonic()
+        # Only the encoder trains on augmented texts; int8 scales and the linear stage use the original ones.
+        train = augment(reviews.splits.train, config.seed) if config.augment else reviews.splits.train
         history = finetune_encoder(
             encoder,
-            _vary_train(reviews.splits, config),
+            replace(reviews.splits, train=train),
             config,
             lambda done, total, note: progress("fine-tuning", done, total, note),
             lambda metrics, step: mlflow.log_metrics(dict(metrics), step=step),
         )
         train_seconds = time.monotonic() - train_started
         save_encoder(encoder, folder, config.max_length, config.truncation)
-        speed = accelerate(folder, reviews.splits, config, find_max_length(encoder), progress)
+        optimized = optimize(folder, reviews.splits, config, find_max_length(encoder), progress)
         evaluation = evaluate_model(
             Predictor(folder, cascade=config.cascade),
             reviews.splits.test,
@@ -106,22 +104,17 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
         train_rows=reviews.report.train_rows,
         test=evaluation,
         baselines=baselines,
-        engine=speed.settings.cpu_engine,
-        engine_reason=speed.settings.cpu_engine_reason,
-        cascade=speed.cascade,
+        engine=optimized.settings.cpu_engine,
+        engine_reason=optimized.settings.cpu_engine_reason,
+        cascade=optimized.cascade,
         device=describe_device(),
         train_samples_per_second=_rows_trained(history, reviews) / train_seconds,
         seconds=time.monotonic() - started,
     )
 
 
-def _vary_train(splits: Splits, config: FinetuneConfig) -> Splits:
-    """Return what the encoder trains on: scales and the linear stage come from the texts as they are."""
-    return replace(splits, train=augment(splits.train, config.seed)) if config.augment else splits
-
-
 def log_data(config: FinetuneConfig, reviews: LabelledReviews) -> None:
-    """Log to the active run its configuration and what it trains on."""
+    """Log the configuration and a description of the data to the active run."""
     mlflow = registry.import_mlflow()
     mlflow.log_params(asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest})
     mlflow.log_params(reviews.report.as_dict())
@@ -130,7 +123,7 @@ def log_data(config: FinetuneConfig, reviews: LabelledReviews) -> None:
 def log_results(
     evaluation: Evaluation, baselines: dict[str, Baseline], history: list[dict[str, float]]
 ) -> None:
-    """Log to the active run the test figures, the baselines' and the pictures."""
+    """Log the results of the model and of the baselines, and the pictures, to the active run."""
     mlflow = registry.import_mlflow()
     mlflow.log_metrics({f"test_{name}": value for name, value in evaluation.as_metrics().items()})
     for name, baseline in baselines.items():

@@ -1,7 +1,6 @@
-"""Measure what `max_length` and the way of cutting cost and bring: the length-accuracy-cost curve."""
+"""Measure accuracy and time for several values of `max_length` and both truncations."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,20 +8,19 @@ import numpy as np
 import pandas as pd
 
 from .. import schema
+from ..cli import Progress
 from ..inference.predictor import OFF, Predictor
 from ..inference.tokenization import HEAD, HEAD_TAIL
 from .evaluation import positive_probabilities
 
 LENGTHS = (64, 128, 256, 512)
+# A small sample is enough, because all settings score the same reviews.
 MAX_ROWS = 1_000
-"""Validation reviews that the curve is measured on: all points on the same ones, so few tell enough."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class LengthPoint:
-    """One setting: its accuracy, the mean tokens read of a review, and the seconds for all reviews."""
+    """Hold the results of one setting; `seconds` is the time for all reviews."""
 
     max_length: int
     truncation: str
@@ -35,9 +33,9 @@ class LengthPoint:
 def measure_lengths(
     folder: Path, reviews: pd.DataFrame, max_positions: int, seed: int, progress: Progress
 ) -> list[LengthPoint]:
-    """Score a sample of `reviews` with each of `LENGTHS` that the encoder can read, cut both ways.
+    """Score a sample of `reviews` with each of `LENGTHS` up to `max_positions`, with both truncations.
 
-    Ends with the first length that cuts no review: longer ones would give the same.
+    Stop after the first length that truncates no review, because longer ones would give the same result.
     """
     sample = reviews.sample(min(MAX_ROWS, len(reviews)), random_state=seed)
     points: list[LengthPoint] = []
@@ -56,7 +54,7 @@ def _measure(
     started = time.perf_counter()
     predictions = predictor.predict(
         sample["text"].tolist(),
-        lambda done, total: progress(f"trying {max_length} tokens, {truncation}", done, total),
+        lambda done, total: progress(f"trying {max_length} tokens, {truncation}", done, total, ""),
     )
     seconds = time.perf_counter() - started
     found = positive_probabilities(predictions) >= 0.5

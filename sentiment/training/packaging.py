@@ -1,4 +1,4 @@
-"""A fine-tuned encoder as an MLflow pyfunc that carries its own inference code."""
+"""Package a fine-tuned encoder as an MLflow pyfunc together with its inference code."""
 
 import contextlib
 import hashlib
@@ -28,7 +28,6 @@ from ..models.registry import PACKAGE_PREFIX, TEXT_COL_KEY, import_mlflow, recor
 from .encoders import Encoder
 
 MODEL_NAME = "model"
-_CARRIED = ("schema.py", "inference")
 _EXAMPLE = [
     "Works as promised, and the battery lasts all week.",
     "Broke after two days. I want my money back!",
@@ -38,7 +37,7 @@ _EXAMPLE = [
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """Hold what MLflow made of it: the registry's version, and a URI that always means this model."""
+    """Hold the version of a model in the registry, its URI in the run, and its URI in the registry."""
 
     version: str
     uri: str
@@ -46,9 +45,9 @@ class LoggedModel:
 
 
 def save_encoder(encoder: Encoder, folder: Path, max_length: int, truncation: str = HEAD) -> None:
-    """Write a model folder that runs the reference engine: `quantization.quantize` makes it faster.
+    """Write a model folder: config.json, model.safetensors, tokenizer.json and inference.json.
 
-    It holds config.json, model.safetensors, a tokenizer.json that says `max_length`, and inference.json.
+    It runs the reference engine, until `quantization.quantize` adds a faster one.
     """
     encoder.model.save_pretrained(folder)
     config = encoder.model.config
@@ -66,11 +65,11 @@ def save_encoder(encoder: Encoder, folder: Path, max_length: int, truncation: st
 
 
 def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: str) -> LoggedModel:
-    """Log the encoder in `folder` to the active run as a pyfunc, and register it.
+    """Log the encoder in `folder` to the active run as a pyfunc, register it, and record its files.
 
-    The model holds: the model folder as its only artifact; the modules of inference under a package name that
-    is a digest of them; exact requirements; a signature; an input example; what it was trained on.
-    The registry gets a record of its files. Raises ModelIntegrityError if the store has not kept them.
+    The model contains the folder as its only artifact, the inference code, exact requirements, a signature,
+    an input example and metadata on its training. Raises ModelIntegrityError if the stored files differ from
+    ours.
     """
     mlflow = import_mlflow()
     settings = load_settings(folder)
@@ -114,11 +113,11 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
 
 
 def make_signature() -> Any:
-    """Any value in a column `text`, or in the one column of a list; the predictor's columns out.
+    """Return the signature: input in a column `text` or the unnamed column of a list, output as `predict`.
 
-    Both are optional and of any type, so that MLflow never refuses a row: the model rejects it, with its
-    reason, and no error of MLflow's quotes the data. The column of a list comes first because MLflow
-    takes a name of 0 for the position of the column.
+    Both input columns are optional and of any type, so that the model itself rejects bad values: errors of
+    MLflow would show data. The unnamed column comes first, because MLflow interprets its name, 0, as a
+    position.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -134,9 +133,9 @@ def make_signature() -> Any:
 
 
 def list_requirements(cpu_engine: str) -> list[str]:
-    """List what `setup.py` states for a model with this engine, at exactly the versions installed here.
+    """Return the requirements of a model with this engine, pinned to the installed versions.
 
-    The extra `inference`, and `torch` too where torch has to run the encoder.
+    They are the extra `inference` of setup.py, and for the reference engine also `torch`.
     """
     extras = ("inference", "torch") if cpu_engine == REFERENCE else ("inference",)
     needed = [Requirement(line) for line in metadata.requires("sentiment") or ()]
@@ -146,7 +145,7 @@ def list_requirements(cpu_engine: str) -> list[str]:
         for extra in extras
         if need.marker and need.marker.evaluate({"extra": extra})
     }
-    # A build tag such as +cpu names a wheel of this machine, not a version.
+    # A build tag such as +cpu is dropped, because it belongs to the wheel of this machine.
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in sorted(names)]
 
 
@@ -157,35 +156,31 @@ class _CarriedCode:
 
 
 def _digest_given(folder: Path, code: _CarriedCode) -> dict[str, str]:
-    """Return the digest of all that runs or is computed with in the model, by its path there."""
-    roots = {f"artifacts/{folder.name}": folder, f"code/{code.package.name}": code.package}
-    given = {
-        f"{place}/{path}": digest
-        for place, root in roots.items()
-        for path, digest in make_record(root).items()
-    }
+    """Return the digests of code and artifacts, by their paths in the model."""
     name = code.entry_point.name
-    return {**given, name: make_record(code.entry_point.parent)[name]}
+    given = {name: make_record(code.entry_point.parent)[name]}
+    for place, root in ((f"artifacts/{folder.name}", folder), (f"code/{code.package.name}", code.package)):
+        given |= {f"{place}/{path}": digest for path, digest in make_record(root).items()}
+    return given
 
 
 @contextlib.contextmanager
 def _carried_code() -> Iterator[_CarriedCode]:
     """Yield a copy of the inference modules as an importable package `sentiment_model_<digest>`.
 
-    A name of its own keeps a model on the code it was logged with: `sentiment` itself may be installed
-    beside it, in another version, and two models may share a process.
+    With its own package name, a model always uses this code, even next to another version of `sentiment` or
+    in one process with another model.
     """
     source = Path(sentiment.__file__).parent
     with tempfile.TemporaryDirectory(prefix="sentiment-code-") as root:
         staged = Path(root) / "staged"
         staged.mkdir()
-        (staged / "__init__.py").write_text('"""The inference code that this model was logged with."""\n')
-        for name in _CARRIED:
-            if (source / name).is_dir():
-                ignore = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source / name, staged / name, ignore=ignore)
-            else:
-                shutil.copy(source / name, staged / name)
+        (staged / "__init__.py").write_text(
+            '"""Hold the inference code with which this model was logged."""\n'
+        )
+        shutil.copy(source / "schema.py", staged)
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source / "inference", staged / "inference", ignore=ignore)
         package = staged.rename(Path(root) / f"{PACKAGE_PREFIX}{_digest(staged)}")
         entry_point = Path(root) / "sentiment_model.py"
         entry_point.write_text(
@@ -194,12 +189,12 @@ def _carried_code() -> Iterator[_CarriedCode]:
             f"from {package.name}.inference.pyfunc import SentimentModel\n\n"
             "set_model(SentimentModel())\n"
         )
-        sys.path.insert(0, root)  # MLflow runs the entry point when it logs it
+        sys.path.insert(0, root)  # MLflow runs the entry point while it logs the model
         try:
             yield _CarriedCode(package, entry_point)
         finally:
             sys.path.remove(root)
-            # Later loads in this process must find the model's own copy, not this folder.
+            # A later load in this process must import the copy in the model, not the one in this folder.
             for name in [n for n in sys.modules if n.partition(".")[0] == package.name]:
                 del sys.modules[name]
 

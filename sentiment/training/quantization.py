@@ -1,6 +1,6 @@
-"""Quantisation and its gate: whether a faster engine may take the place of the float32 encoder."""
+"""Quantise an encoder, and choose the fastest engine that passes the gate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from .. import schema
+from ..cli import Progress
 from ..inference.engines import (
     CPU,
     REFERENCE,
@@ -29,20 +30,19 @@ from .export import export_graph, export_static_graph, remove_graph
 MAX_ACCURACY_LOSS_POINTS = 0.2
 MAX_FLIP_SHARE = 0.005
 MAX_MEAN_SHIFT = 0.01
+# The default of NNCF; a thousand gave the same parity.
 CALIBRATION_TEXTS = 300
-"""As many as NNCF takes by itself; a thousand gave the same parity."""
+# On fewer rows than the minimum, a few reviews would exceed the limit of 0.2 points.
 MIN_GATE_ROWS, MAX_GATE_ROWS = 2_000, 4_000
-"""Fewer rows than the first cannot tell a loss of 0.2 points from one review."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class EngineComparison:
-    """Compare an engine with float32 on the same labelled reviews.
+    """Hold the differences between an engine and float32 on the same labelled reviews.
 
-    Percentage points of accuracy lost, the share of reviews whose label differs, and the mean absolute
-    difference of the probability of positive; `deviation` is on the model's self-check.
+    `accuracy_loss_points` are percentage points, `flip_share` is the share of reviews with another label,
+    `mean_shift` the mean absolute difference of the probability of positive, `deviation` that of the
+    self-check.
     """
 
     engine: str
@@ -64,14 +64,14 @@ class EngineComparison:
     def __str__(self) -> str:
         return (
             f"{self.engine} {'passed' if self.is_passed else 'failed'}: accuracy loss "
-            f"{self.accuracy_loss_points:.2f} points (at most {MAX_ACCURACY_LOSS_POINTS}), labels flipped "
-            f"{self.flip_share:.2%} ({MAX_FLIP_SHARE:.1%}), mean shift {self.mean_shift:.4f} "
-            f"({MAX_MEAN_SHIFT}), on {self.rows:,} reviews"
+            f"{self.accuracy_loss_points:.2f} points (at most {MAX_ACCURACY_LOSS_POINTS}), changed labels "
+            f"{self.flip_share:.2%} (at most {MAX_FLIP_SHARE:.1%}), mean shift {self.mean_shift:.4f} "
+            f"(at most {MAX_MEAN_SHIFT}), on {self.rows:,} reviews"
             + (f"; self-check: {self.deviation}" if self.deviation else "")
         )
 
     def as_metrics(self) -> dict[str, float]:
-        """Return the figures by name, for MLflow."""
+        """Return the numbers by name, for MLflow."""
         figures = ("accuracy_loss_points", "flip_share", "mean_shift")
         return {f"{self.engine}_{name}": float(getattr(self, name)) for name in figures}
 
@@ -79,7 +79,7 @@ class EngineComparison:
 def compare_engines(
     engine: str, reference: np.ndarray, probability: np.ndarray, truth: np.ndarray
 ) -> EngineComparison:
-    """Compare two engines' probabilities of positive for the same reviews, whose classes are `truth`."""
+    """Compare two engines by their probabilities of positive; `truth` are the class ids of the reviews."""
     expected, found = reference >= 0.5, probability >= 0.5
     loss = np.mean(expected == truth) - np.mean(found == truth)
     return EngineComparison(
@@ -94,12 +94,11 @@ def compare_engines(
 def quantize(
     folder: Path, calibration: Sequence[str], reviews: pd.DataFrame, progress: Progress
 ) -> list[EngineComparison]:
-    """Give the model in `folder` its graphs, its self-check, and the fastest CPU engine that passes.
+    """Write graphs and self-check into `folder`, and set the fastest CPU engine that passes the gate.
 
-    int8 with scales fixed by the texts of `calibration` is tried first, then int8 with scales of the
-    moment, then bf16 and float32, as far as this processor computes them right, on labelled `reviews`; where
-    all fail the model keeps the reference engine and no graph. Its settings say which engine was chosen, why,
-    and on which instruction set. Returns the comparisons made.
+    The engines that this processor computes correctly are compared with the reference on labelled `reviews`,
+    the fastest first: `int8_static`, with scales from the texts of `calibration`, `int8`, `bf16`, `f32`. If
+    all fail, the model keeps the reference engine and no graph. Returns the comparisons.
     """
     tokenizer = Tokenizer(folder)
     processor = find_processor()
@@ -115,20 +114,20 @@ def quantize(
         for chosen, found in batches:
             positive[rows[chosen]] = found[:, schema.LABELS.index(schema.POSITIVE)]
             n_done += len(chosen)
-            progress(f"comparing {engine.name}", n_done, len(rows))
+            progress(f"comparing {engine.name}", n_done, len(rows), "")
         return positive
 
-    progress("making int8 graphs", 0, 2)
+    progress("making int8 graphs", 0, 2, "")
     export_graph(folder)
-    progress("making int8 graphs", 1, 2)
+    progress("making int8 graphs", 1, 2, "")
     if INT8_STATIC in candidates:
         export_static_graph(folder, tokenizer.encode(calibration).ids)
-    progress("making int8 graphs", 2, 2)
-    right = load_engine(folder, REFERENCE, device="cuda" if torch.cuda.is_available() else CPU)
-    expected = score(right)
+    progress("making int8 graphs", 2, 2, "")
+    reference = load_engine(folder, REFERENCE, device="cuda" if torch.cuda.is_available() else CPU)
+    expected = score(reference)
     check = make_self_check(
         lambda sentences: tokenizer.encode(sentences).ids,
-        lambda sentences: run_engine(right, sentences),
+        lambda ids: run_engine(reference, ids),
         MAX_MEAN_SHIFT,
     )
     save_self_check(check, folder)
@@ -143,9 +142,9 @@ def quantize(
     chosen = comparisons[-1].engine if comparisons[-1].is_passed else REFERENCE
     reason = "; ".join(map(str, comparisons))
     if chosen == F32 and processor.instruction_set in SATURATING:
-        # The same graph: processors with VNNI may compute it in int8, if the self-check finds them right.
+        # `int8` uses the same graph. A processor with VNNI may run it, if its self-check passes there.
         chosen = INT8
-        reason += f"; {INT8} runs where products do not saturate, and was not compared here"
+        reason += f"; {INT8}, not compared here, runs on processors whose int8 products do not saturate"
     if chosen != INT8_STATIC:
         remove_graph(folder, STATIC_GRAPH_FILE)
     if chosen == REFERENCE:
@@ -161,15 +160,15 @@ def quantize(
 
 
 def pick_calibration(train: pd.DataFrame, seed: int) -> list[str]:
-    """Texts to fix the scales of activations by."""
+    """Return a sample of texts for the scales of `int8_static`."""
     texts: list[str] = train["text"].sample(min(len(train), CALIBRATION_TEXTS), random_state=seed).tolist()
     return texts
 
 
 def pick_gate_reviews(train: pd.DataFrame, validation: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Return the validation rows, at most `MAX_GATE_ROWS`; if they are few, training rows too.
+    """Return at most `MAX_GATE_ROWS` validation rows, filled up with training rows to `MIN_GATE_ROWS`.
 
-    What is measured is a change between engines, for which a text that was trained on is as good.
+    Training rows are valid here, because the gate measures differences between engines.
     """
     if len(validation) > MAX_GATE_ROWS:
         return validation.sample(MAX_GATE_ROWS, random_state=seed)

@@ -1,4 +1,4 @@
-"""Fine-tuning with the Hugging Face `Trainer`: the one place of training that touches it."""
+"""Fine-tune an encoder with the Hugging Face `Trainer`; no other module uses it."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,15 +18,15 @@ from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
 from .data.splits import Splits
 from .encoders import Encoder
 
+# Called with the steps done, all steps, and a note.
 Progress = Callable[[int, int, str], None]
-"""Called with (steps done, all steps, what is known)."""
+# Called with metrics by name, and their step.
 MetricLog = Callable[[Mapping[str, float], int], None]
-"""Called with metrics by name and the step they belong to."""
 
+# Evaluations per run, at equal distances.
 EVALUATIONS = 4
-"""Times that a run looks at the validation set, evenly spread over its steps."""
+# A run stops after this number of evaluations without a better F1.
 PATIENCE = 2
-"""Evaluations without a better F1 after which a run stops. More than one: the first cannot stop it."""
 _WARMUP_SHARE = 0.1
 _WEIGHT_DECAY = 0.01
 
@@ -38,22 +38,22 @@ def finetune_encoder(
     progress: Progress,
     log_metrics: MetricLog,
 ) -> list[dict[str, float]]:
-    """Fine-tune `encoder.model` in place, keeping the weights with the best validation F1.
+    """Fine-tune `encoder.model` in place, and keep the weights with the best validation F1.
 
-    Returns the Trainer's log: one dict per step that it reported on, with `step` and any of `loss`,
-    `eval_loss`, `eval_f1`, `eval_accuracy`. Batches are grouped by length and padded to their longest.
+    Returns the log of the Trainer: one dict per logged step, with `step` and some of `loss`, `eval_loss`,
+    `eval_f1`, `eval_accuracy`.
     """
     if config.trained_layers is not None:
         freeze_first_layers(encoder.model, config.trained_layers)
-    disable_progress_bars()  # the progress shown is ours
-    arguments_folder = tempfile.TemporaryDirectory(prefix="sentiment-finetune-")
-    with arguments_folder as folder:
+    disable_progress_bars()
+    # Sorted by length, because each mini-batch is padded to its longest row.
+    validation = splits.validation.sort_values("text", key=lambda texts: texts.str.len())
+    with tempfile.TemporaryDirectory(prefix="sentiment-finetune-") as folder:
         trainer = transformers.Trainer(
             model=encoder.model,
             args=_training_arguments(config, len(splits.train), Path(folder)),
             train_dataset=_tokenize(splits.train, encoder, config.max_length),
-            # In the order of length: a batch is padded to its longest, and its figures know no order.
-            eval_dataset=_tokenize(_sort_by_length(splits.validation), encoder, config.max_length),
+            eval_dataset=_tokenize(validation, encoder, config.max_length),
             processing_class=encoder.tokenizer,
             data_collator=transformers.DataCollatorWithPadding(encoder.tokenizer),
             compute_metrics=_compute_metrics,
@@ -62,7 +62,7 @@ def finetune_encoder(
                 _Reporter(progress, log_metrics),
             ],
         )
-        # Its own reporters write tables over the progress shown here.
+        # These callbacks would print over the progress line.
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.remove_callback(transformers.trainer_callback.ProgressCallback)
         trainer.train()
@@ -71,14 +71,14 @@ def finetune_encoder(
 
 
 def freeze_first_layers(model: Any, trained_layers: int) -> None:
-    """Leave the embeddings and all but the last `trained_layers` layers as they are, and without dropout.
+    """Freeze the embeddings and all but the last `trained_layers` layers, and switch off their dropout.
 
-    Raises ConfigError if the encoder is not one of the BERT family, whose layers are known.
+    Raises ConfigError if the encoder is not of the BERT family.
     """
     if model.config.model_type not in FIRST_TOKEN_TYPES:
         raise ConfigError(
             f"trained_layers: expected an encoder of type {', '.join(sorted(FIRST_TOKEN_TYPES))}, found "
-            f"{model.config.model_type}; leave it out to train all layers"
+            f"{model.config.model_type}; omit --trained_layers to train all layers"
         )
     frozen = [model.base_model.embeddings, *get_stack(model).layer[:-trained_layers]]
     for part in frozen:
@@ -89,7 +89,7 @@ def freeze_first_layers(model: Any, trained_layers: int) -> None:
 
 
 def describe_device() -> str:
-    """Return the hardware and precision that a run uses, such as `cpu bf16` or `NVIDIA H100 bf16`."""
+    """Return hardware and precision of a run, such as `cpu bf16` or `NVIDIA H100 bf16`."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     precision = "bf16" if _use_bf16() else "fp16" if torch.cuda.is_available() else "fp32"
     return f"{name} {precision}"
@@ -133,7 +133,7 @@ def _training_arguments(
 
 
 def _use_bf16() -> bool:
-    """Return whether bfloat16 is native on the device: 2.1x a step on an AVX512-BF16 CPU, slower without."""
+    """Return True if bfloat16 is native: on a CPU with AVX512-BF16 it is 2.1 times faster, else slower."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -141,7 +141,7 @@ def _use_bf16() -> bool:
 
 
 def _tokenize(reviews: pd.DataFrame, encoder: Encoder, max_length: int) -> Dataset:
-    """Token ids and labels in Arrow, four bytes a token: Python's lists would not hold millions of rows."""
+    """Tokenise into an Arrow table, with four bytes per token; lists of millions of rows would not fit."""
 
     def encode(rows: dict[str, list[Any]]) -> dict[str, Any]:
         encoded = encoder.tokenizer(rows["text"], truncation=True, max_length=max_length)
@@ -150,10 +150,6 @@ def _tokenize(reviews: pd.DataFrame, encoder: Encoder, max_length: int) -> Datas
     features = Features({"input_ids": Sequence(Value("int32")), "labels": Value("int64")})
     rows = Dataset.from_pandas(reviews[["text", "label"]], preserve_index=False)
     return rows.map(encode, batched=True, remove_columns=rows.column_names, features=features)
-
-
-def _sort_by_length(reviews: pd.DataFrame) -> pd.DataFrame:
-    return reviews.sort_values("text", key=lambda texts: texts.str.len())
 
 
 def _compute_metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:
@@ -165,7 +161,7 @@ def _compute_metrics(prediction: transformers.EvalPrediction) -> dict[str, float
 
 
 class _Reporter(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types
-    """Hands the Trainer's numbers on, whatever its own integrations are switched to."""
+    """Pass progress and metrics of the Trainer to our callbacks."""
 
     def __init__(self, progress: Progress, log_metrics: MetricLog) -> None:
         self._progress = progress

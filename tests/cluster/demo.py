@@ -42,7 +42,7 @@ MAX_SECONDS = 600
 
 @dataclass(frozen=True)
 class Scored:
-    """What a run gave: rows of id, label and score in the order of ids, its summary, its seconds in all."""
+    """Hold the rows (id, label, score) of a run in the order of ids, its summary and its seconds."""
 
     rows: pd.DataFrame
     summary: dict[str, Any]
@@ -51,7 +51,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Loss:
-    """An executor killed when so many of the tasks were done, and what was on the cluster by the end."""
+    """Describe the killed executor: tasks done before, and the state of the cluster at the end."""
 
     tasks_done: int
     executors: int
@@ -59,7 +59,7 @@ class Loss:
 
 
 def main() -> int:
-    """Run the whole demo; the exit code."""
+    """Run the whole demo, and return the exit code."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     say("Fine-tuning a tiny model")
     FOLDER.mkdir(parents=True)
@@ -83,7 +83,7 @@ def main() -> int:
 
 
 def write_reviews() -> None:
-    """The table, in four files."""
+    """Write the table as four files."""
     REVIEWS.mkdir()
     reviews = make_reviews(ROWS)[["review_id", "text"]]
     for number in range(4):
@@ -91,7 +91,7 @@ def write_reviews() -> None:
 
 
 def build_wheel(folder: Path) -> Path:
-    """The package as a wheel; built from a copy, as setuptools leaves its traces where it builds."""
+    """Build the package as a wheel, from a copy, because setuptools writes into the source folder."""
     source = folder / "source"
     shutil.copytree(ROOT / "sentiment", source / "sentiment", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
@@ -103,9 +103,10 @@ def build_wheel(folder: Path) -> Path:
 
 
 def make_node_python(folder: Path) -> Path:
-    """A Python that has the libraries of this one, and raises if it has the package too.
+    """Make a Python with the libraries of this one, but without the package; raise if it has the package.
 
-    A path in a .pth file is searched, but .pth files there are not read: so the editable install is unseen.
+    It finds the libraries by a path in a .pth file. Other .pth files in that path, such as that of the
+    editable install of the package, have no effect.
     """
     venv.create(folder, symlinks=True)
     site_packages = next(folder.glob("lib/python*/site-packages"))
@@ -119,7 +120,7 @@ def make_node_python(folder: Path) -> Path:
 
 
 def list_cluster_options(cluster: Cluster, wheel: Path, node_python: Path) -> list[str]:
-    """What `spark-submit` is told for the cluster, before the job's own name."""
+    """Return the options of `spark-submit` for the cluster."""
     settings = {
         "spark.pyspark.python": node_python,
         "spark.executor.cores": CORES,
@@ -154,7 +155,7 @@ def score_and_kill(cluster: Cluster, options: Sequence[str]) -> tuple[Scored, Lo
 
 
 def list_claims(local: Scored, clustered: Scored, loss: Loss) -> dict[str, bool]:
-    """What the demo claims, and whether it holds."""
+    """Return the claims of the demo, and if each of them is true."""
     summary = clustered.summary
     return {
         "every review was scored": len(local.rows) == len(clustered.rows) == ROWS,
@@ -168,7 +169,7 @@ def list_claims(local: Scored, clustered: Scored, loss: Loss) -> dict[str, bool]
 
 
 def show(local: Scored, clustered: Scored, loss: Loss) -> None:
-    """The two runs side by side."""
+    """Return a table that compares the two runs."""
     here, there = local.summary, clustered.summary
     rows = [
         ("rows scored", f"{len(local.rows):,}", f"{len(clustered.rows):,}"),
@@ -187,13 +188,13 @@ def show(local: Scored, clustered: Scored, loss: Loss) -> None:
 
 
 def say(line: str) -> None:
-    """Tell what comes next."""
+    """Print the next step."""
     print(f"== {line}", flush=True)
 
 
 @contextlib.contextmanager
 def _submit(name: str, options: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
-    """The job as a process, which is stopped if it still runs in the end."""
+    """Run the job as a process, and stop it if it still runs at the end of the block."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYSPARK_")}
     # spark-submit starts the driver with the first python3 on PATH.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -216,7 +217,7 @@ def _submit(name: str, options: Sequence[str]) -> Iterator["subprocess.Popen[str
 
 
 def _wait_for_half(job: "subprocess.Popen[str]") -> int:
-    """How many tasks were done when it was half of them: each then has a folder of Spark's committer."""
+    """Wait until half of the tasks are done, by the folders of Spark's committer, and return their number."""
     staging = FOLDER / ".cluster.staging"
     deadline = time.monotonic() + MAX_SECONDS
     while job.poll() is None and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""A standalone Spark cluster on loopback, from pyspark's own package: every part a process of its own."""
+"""Start a standalone Spark cluster on loopback from the pyspark package, each part as a process."""
 
 import json
 import os
@@ -44,7 +44,7 @@ class Cluster:
 
 @contextmanager
 def start_cluster(folder: Path, workers: int, cores: int, memory: str) -> Iterator[Cluster]:
-    """A master and `workers` workers of `cores` cores and `memory` each, all registered.
+    """Start a master, and `workers` workers with `cores` cores and `memory` each.
 
     Logs and scratch files go to `folder`. In the end every process is stopped, executors included. Raises
     RuntimeError if they are not up in time.

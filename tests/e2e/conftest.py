@@ -35,7 +35,7 @@ def run_python(*arguments: object, **environment: str) -> "subprocess.CompletedP
 
 @dataclass(frozen=True)
 class MainJob:
-    """What the commands left: their summaries, the scored table, and where the model is registered."""
+    """Hold the results of the commands: summaries, scored table, and the registry of the model."""
 
     tracking_uri: str
     finetune: dict[str, Any]
@@ -58,7 +58,7 @@ def main_job(tmp_path_factory: pytest.TempPathFactory) -> MainJob:
         *("--max_length", "64"),
         *("--summary", folder / "finetune.json"),
         MLFLOW_TRACKING_URI=tracking_uri,
-        # The original template's switches: the run must log just the same.
+        # Arguments of the original template must work and be logged.
         DISABLE_MLFLOW_INTEGRATION="TRUE",
         TF_ENABLE_ONEDNN_OPTS="0",
     )

@@ -79,7 +79,7 @@ def test_scoring(place, tracking, run_job_file, arguments, code, says):
 
 
 def test_as_a_user_sees_it(place, tracking):
-    """Through spark-submit, whose own lines come first."""
+    """Check the last lines of spark-submit, which prints its own lines first."""
     before = list_files(place)
     done = run_command(
         *(BIN / "spark-submit", "jobs/score_reviews.py"),
@@ -100,7 +100,7 @@ def test_as_a_user_sees_it(place, tracking):
         (["--dataset_name", "{}/one_class.parquet"], 3, "0 negative and 60 positive"),
         (["--dataset_name", "{}/none.csv"], 3, "no such file"),
         (["--dataset_name", "{}/reviews.parquet", "--label_col", "stars"], 3, "no column stars"),
-        (["--distilbert_model", "{}"], 4, "holds no encoder"),
+        (["--distilbert_model", "{}"], 4, "has no encoder"),
         (["--distilbert_model", "no/such-encoder"], 4, "minilm"),
         (["--max_length", "4096"], 2, "reads at most 512"),
         (["--lr", "fast"], 2, "lr: "),

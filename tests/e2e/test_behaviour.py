@@ -1,4 +1,4 @@
-"""What a reader expects of any sentiment model: minimum functionality, invariance, direction.
+"""Behaviour that any sentiment model must have: minimum functionality, invariance, direction.
 
 After M. T. Ribeiro et al., "Beyond Accuracy: Behavioral Testing of NLP Models with CheckList", ACL 2020.
 The model here is the demo's, tuned on 2,400 sentences, so texts are plain: of two sentences that disagree
@@ -26,7 +26,7 @@ def predict(main_job):
 
 
 def probability(prediction):
-    """Of being positive."""
+    """Return the probabilities of positive."""
     return prediction["score"] if prediction["label"] == "positive" else 1 - prediction["score"]
 
 
@@ -68,5 +68,5 @@ def test_the_empty_and_the_absurdly_long_are_answered(predict):
 
 
 def test_a_misspelled_complaint_with_its_stars_is_negative(predict):
-    """The example of the template that this project began with, its spelling included."""
+    """Use the example of the original template, with its spelling mistake."""
     assert predict("The item came damanged, 1 star.")["label"] == "negative"

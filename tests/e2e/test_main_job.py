@@ -1,4 +1,4 @@
-"""Fine-tune, score in Spark, ask online: the same answers, and nothing lost."""
+"""Fine-tune, score in Spark and online: the predictions are the same, and no row is lost."""
 
 import json
 
@@ -13,7 +13,7 @@ from tests.factories import make_reviews
 
 
 def assert_same_answers(found, expected):
-    """Labels and scores agree within what int8 lets a review's company change (README, Measured)."""
+    """Check that labels and scores agree, except for the small changes by other reviews in a mini-batch."""
     found, expected = (
         np.where(rows["label"] == "positive", rows["score"], 1 - rows["score"]) for rows in (found, expected)
     )
@@ -90,14 +90,14 @@ def test_batch_equals_online(main_job, tmp_path):
 def test_the_model_says_which_engine_it_carries_and_why(main_job):
     assert main_job.finetune["engine"] in ("int8_static", "int8", "bf16")
     assert "accuracy loss" in main_job.finetune["engine_reason"]
-    # Where int8 products saturate, the graph that is named int8 is computed in float32.
+    # Where int8 products saturate, the int8 graph is computed in float32.
     is_saturating = find_processor().instruction_set in SATURATING
     assert main_job.score["engines"] == ["f32" if is_saturating else main_job.finetune["engine"]]
     client = mlflow.MlflowClient(main_job.tracking_uri)
     run = client.get_run(client.get_model_version_by_alias("sentiment", "champion").run_id)
     compared = "f32" if is_saturating else "int8_static"
     assert run.data.metrics[f"{compared}_flip_share"] <= 0.02
-    assert main_job.finetune["cascade"]["threshold"] is None  # so few validation reviews prove nothing
+    assert main_job.finetune["cascade"]["threshold"] is None  # there are too few validation reviews
     pictures = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"length_accuracy_cost.png", "cascade.png"} <= pictures
 
@@ -125,7 +125,7 @@ def test_mlflows_own_udf_equals_the_job(main_job, tmp_path):
 
 @pytest.fixture(scope="module")
 def run_without_ids(main_job, tmp_path_factory):
-    """A run over 20 reviews, two of them without id, that tells what its driver imported."""
+    """Score 20 reviews, two of them without id, and record the modules that the driver imported."""
     folder = tmp_path_factory.mktemp("null-ids")
     reviews = make_reviews(20)
     reviews.loc[[2, 9], "review_id"] = None

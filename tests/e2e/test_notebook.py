@@ -1,4 +1,4 @@
-"""The guided tour runs as committed, learns something, registers its model, and is committed bare."""
+"""The guided tour runs, learns something and registers its model; it is committed without output."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def tour(store: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The notebook after a run in the repository's root, with a last cell that prints what it found."""
+    """Run the notebook in the root of the repository, with an extra last cell that prints its results."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(PROBE, id="probe"))
     folder = tmp_path_factory.mktemp("jupyter")
@@ -39,7 +39,7 @@ def tour(store: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("MLFLOW_TRACKING_URI", store)
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
-        # Threads that wait for each other take minutes where other tests have the cores.
+        # Spinning threads would take minutes while other tests use the cores.
         patch.setenv("OMP_NUM_THREADS", "1")
         _execute(notebook, folder / "kernels")
     return notebook

@@ -1,4 +1,4 @@
-"""A model whose graphs compute wrong on this processor, at every door: job, REST, `score.py`, app, MLflow."""
+"""A model whose graphs compute wrongly, used by all entry points: job, REST, `score.py`, app, MLflow."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ HERE = find_processor()
 
 @pytest.fixture(scope="module")
 def model(tiny_model, tmp_path_factory):
-    """The tiny model's copy whose graphs are all damaged, recorded as it is: (tracking URI, model URI)."""
+    """Register a copy of the tiny model with damaged graphs, and return tracking URI and model URI."""
     folder = tmp_path_factory.mktemp("damaged")
     before = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = tiny_model.tracking_uri
@@ -53,7 +53,7 @@ def use_model(model, monkeypatch):
 
 @pytest.fixture
 def without_torch(tmp_path):
-    """The environment of a process in which torch is not installed."""
+    """Return the environment of a process without torch."""
     (tmp_path / "sitecustomize.py").write_text("import sys\n\nsys.modules['torch'] = None\n")
     return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
 

@@ -39,7 +39,7 @@ def _write_input(folder: Path, spoil: _Spoil) -> Path:
 
 
 def _bad_reviews() -> pd.DataFrame:
-    """Return the rows of the bad file, were it good."""
+    """Return the rows that the bad file would have without its fault."""
     return make_reviews(2 * ROWS)[ROWS:]
 
 
@@ -168,7 +168,7 @@ def test_a_file_without_rows_is_warned_of(run: Run, tmp_path: Path) -> None:
 
 
 def test_files_in_a_folder_named_as_a_file_are_read(run: Run, tmp_path: Path) -> None:
-    """As Spark names what it writes."""
+    """Name the file as Spark does."""
 
     def write(path: Path) -> None:
         path.mkdir()
@@ -254,7 +254,7 @@ def test_each_file_with_a_bit_flipped_anywhere_is_named_or_whole(
 
 
 def _check_nothing_lost(ended: Ended, folder: Path, files: int) -> None:
-    """Files are named or taken, and of those taken each row is a score, a reject or stands for a twin."""
+    """Each file is quarantined or used, and each row of a used file is a score, a reject or a repeat."""
     assert ended.summary, ended.error
     summary = ended.summary
     named = {bad["path"] for bad in summary["bad_files"]}

@@ -116,7 +116,7 @@ def test_a_text_is_one_score_or_one_reject(name: str, found: Found) -> None:
 
 @pytest.mark.quick
 def test_rows_without_id_are_a_reject_each(found: Found) -> None:
-    """Two equal rows without id may be two reviews. An id that is no UTF-8 is none."""
+    """Two equal rows without id may be two reviews; invalid UTF-8 counts as no id."""
     assert found.null_ids == 5
     assert any("5 rows have no review_id" in line for line in found.ended.summary["warnings"])
 

@@ -117,7 +117,7 @@ def test_the_latest_view_follows_a_text_that_comes_back(run, tmp_path) -> None:
 
 
 def test_touched_files_with_an_old_and_a_new_text_are_known(run, tmp_path) -> None:
-    """Read them whole, then in chunks with the old text last: nothing in them is new."""
+    """Score the reviews in one chunk, then in chunks with the old text last: no row is new."""
     old, new = make_reviews(10), make_reviews(10)
     new.loc[3, "text"] = "great great love perfect happy"
     _write(old, tmp_path / "in" / "z.parquet")

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.reliability
 
 ROWS = 240
 CHUNK_ROWS = 150
-_POINTS = ("checking input", "starting Spark", "scoring", "publishing")  # the job's own words for where it is
+_POINTS = ("checking input", "starting Spark", "scoring", "publishing")  # stages that the job logs
 _RANDOM_KILLS = 13
 _WAIT_SECONDS = 240
 
@@ -89,7 +89,7 @@ def _run(model: TinyModel, reviews: Path, output: Path, folder: Path) -> int:
 
 
 def _wait_for(job: _Job, point: str) -> None:
-    """Wait for the job to log the stage; a short stage may be over by then, which is as good a moment."""
+    """Wait until the job logs the stage; a short stage may have ended by then, which does not matter."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while not any(point in line for line in list(job.lines)):
         if job.process.poll() is not None or time.monotonic() > deadline:
@@ -121,7 +121,7 @@ def _kill_worker(process: "subprocess.Popen[str]") -> None:
 def _kill_first(
     process: "subprocess.Popen[str]", is_victim: Callable[[Process, dict[int, Process]], bool]
 ) -> None:
-    """Kill the first such process of the job's session, or none if the job ends first."""
+    """Kill the first matching process of the job, or none if the job ends first."""
     while process.poll() is None:
         by_pid = {found.pid: found for found in _list_session(process.pid)}
         victims = [found for found in by_pid.values() if is_victim(found, by_pid)]
@@ -144,7 +144,7 @@ _VICTIMS = {"driver": _kill_driver, "group": _kill_group, "executor": _kill_jvm,
 
 
 def list_kills() -> list[Any]:
-    """Return who is killed, the point, and the seconds after it: the four points, then random moments."""
+    """Return process, stage and delay of each kill: the four stages first, then random delays."""
     named = [(victim, point) for point in _POINTS for victim in ("driver", "group")]
     named += [("executor", "scoring"), ("worker", "scoring"), ("executor", "publishing")]
     kills = [pytest.param(*kill, 0.0, id=f"{kill[0]} killed at {kill[1]}") for kill in named]
@@ -158,7 +158,7 @@ def list_kills() -> list[Any]:
 
 @pytest.fixture(scope="module")
 def undisturbed(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Return the table of a run to which nothing happens."""
+    """Return the table of an undisturbed run."""
     folder = tmp_path_factory.mktemp("undisturbed")
     assert _run(model, _write_reviews(folder / "in"), folder / "scores", folder) == 0
     table = read_table(folder / "scores")

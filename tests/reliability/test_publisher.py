@@ -32,7 +32,7 @@ pytestmark = [
 
 _KILL, _UNKNOWN = "SIGKILL", "EIO though done"
 _KINDS = {_KILL: 0, "EIO": errno.EIO, "ENOSPC": errno.ENOSPC, _UNKNOWN: errno.EIO}
-# Operations that may be done although the caller gets an error.
+# Operations that may take effect although the caller gets an error.
 _CHANGING = ("os.mkdir", "os.rename", "os.rmdir", "os.remove", "fsync")
 # Of https://docs.python.org/3/library/audit_events.html; reads of metadata are counted, too.
 _AUDITED = {"open", "fcntl.flock", "os.listdir", "os.scandir", *_CHANGING}
@@ -62,7 +62,7 @@ class Attempt:
 
 
 def list_faults() -> list[Any]:
-    """Return a fault per operation and kind; what changes something also fails though it was done."""
+    """Return a fault per operation and kind; operations that change something also fail afterwards."""
     faults = [
         (Fault(kind, at), f"{kind} at {at}: {name}")
         for at, name in enumerate(_undisturbed()[0])
@@ -77,7 +77,7 @@ def list_faults() -> list[Any]:
 
 @cache
 def _undisturbed() -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the operations of a publish to which nothing happens, and the tree that it leaves."""
+    """Return the operations of an undisturbed publish, and the resulting tree of files."""
     with tempfile.TemporaryDirectory() as scratch:
         root = _make_store(Path(scratch))
         attempt = _attempt(root, None)
@@ -196,8 +196,8 @@ class _Disturber:
     is_done: bool = False
 
     def install(self) -> None:
-        """Hook in for good: an audit hook cannot be taken away."""
-        # What changes something goes through the hook first, and through its wrapper after it was done.
+        """Install the hooks for the rest of the process: an audit hook cannot be removed."""
+        # An operation that changes something passes the hook before, and its wrapper after it takes effect.
         for name in ("mkdir", "rename", "rmdir", "remove", "unlink"):
             setattr(os, name, self._wrap(getattr(os, name)))
         for name in ("fsync", "stat", "lstat"):

@@ -30,7 +30,7 @@ _RUNS = {
     "few": {"duckdb": 20, "polars": 20, "pandas": 20},
     "many": {"duckdb": 280, "polars": 280, "pandas": 280, "spark": 100},
 }
-# By how many publishes a reader may be ahead of its share: it neither waits for one nor outruns them all.
+# A reader may be ahead of its share by this many publishes, so that reads and publishes stay mixed.
 _LEAD = 5
 _WAIT_SECONDS = 900
 
@@ -77,7 +77,7 @@ def test_each_read_counts_a_published_snapshot(
 
 
 def _read_while_publishing(spark: Any, root: Path, reads: dict[str, int]) -> dict[str, list[Read]]:
-    """Return all reads by reader, in order. Publishes are spread over them, and wait for none."""
+    """Return all reads by reader, in order; publishes are spread over them."""
     counts = _make_readers(spark, str(root), reads)
     _publish(root, 1)
     for count in counts.values():
@@ -101,7 +101,7 @@ def _read_while_publishing(spark: Any, root: Path, reads: dict[str, int]) -> dic
 
 
 def _make_readers(spark: Any, root: str, reads: dict[str, int]) -> dict[str, Callable[[], int]]:
-    """Count the rows of the folder as someone would who knows nothing of stores."""
+    """Count the rows of the folder as a plain Parquet reader."""
     import duckdb
     import polars
 

@@ -54,7 +54,7 @@ class Start:
 @dataclass(frozen=True)
 class Round:
     starts: tuple[Start, ...]
-    # Whether the one that ran could run to its end.
+    # True if the running process was not killed.
     is_full: bool
     # The ids of the table afterwards, in order.
     review_ids: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ def _run_round(model: TinyModel, folder: Path, is_full: bool) -> Round:
 
 
 def _start_all(command: list[str], folder: Path, is_full: bool) -> list[Start]:
-    """Start all before waiting for any."""
+    """Start all processes, then wait for them."""
     with ThreadPoolExecutor(STARTERS) as threads:
         outputs = [folder / f"said-{number}" for number in range(STARTERS)]
         processes = [_start(command, output) for output in outputs]

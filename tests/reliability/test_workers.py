@@ -15,7 +15,7 @@ pytestmark = [
 ]
 ROWS = 60
 _IDLE = "spark.sql.execution.pyspark.udf.idleTimeoutSeconds"
-# Does what the mood file names when it meets MOODY, once; fails over BREAKS each time.
+# For the text MOODY the model does once what the mood file names; for BREAKS it always fails.
 _CODE = """
 MOOD = Path({mood!r})
 
@@ -49,7 +49,7 @@ Run = Callable[..., pd.DataFrame]
 
 @pytest.fixture
 def score_with_stub(spark, score, tmp_path: Path) -> Run:
-    """Return a function that scores reviews, the eighth with a text of its own, with a model in some mood."""
+    """Return a function that scores reviews, the eighth with a given text, with a model in a given mood."""
 
     def run(text: str, mood: str = "") -> pd.DataFrame:
         reviews = make_reviews(ROWS)

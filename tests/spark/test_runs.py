@@ -35,7 +35,7 @@ from sentiment.tables.store.folder import open_store
 from tests.factories import make_reviews
 
 NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
-# Before the session of Spark, and so before any of its workers.
+# Set before the Spark session starts its workers.
 COLLECTED = time.monotonic()
 
 
@@ -80,7 +80,7 @@ def test_every_row_ends_as_one_score_or_one_reject(score, write_parquet, tmp_pat
 
 
 def test_the_summary_says_what_scored_and_how_soon(score, write_parquet, use_tiny_model):
-    # Options that no other test has: a worker of an earlier one loads the model anew.
+    # No other test uses these options, so a worker of an earlier test loads the model again.
     summary = score(write_parquet(make_mixed_reviews()), max_text_chars=987_654)
     assert sum(summary.stages.values()) == summary.scored_rows
     encoder = registry.resolve_model(use_tiny_model.uri).folder / "artifacts" / "encoder"
@@ -148,9 +148,9 @@ def test_partitions_do_not_change_the_scores(score, write_parquet, tmp_path):
 
 
 def test_ids_that_occur_in_two_chunks_are_settled_together(score, write_parquet, tmp_path, monkeypatch):
-    monkeypatch.setattr(selection, "_KEYS_PER_TASK", 7)  # they are looked for in several tasks
+    monkeypatch.setattr(selection, "_KEYS_PER_TASK", 7)  # so that several tasks search for the ids
     reviews = make_reviews(60)
-    same = reviews.iloc[:3]  # the same id and text again
+    same = reviews.iloc[:3]  # repeated id and text
     other = reviews.iloc[3:5].assign(text="Another text.")
     summary = score(write_parquet(pd.concat([reviews, same, other])), chunk_rows=40, max_reject_share=1)
     assert (summary.input_rows, summary.scored_rows, summary.repeated_rows) == (65, 58, 3)

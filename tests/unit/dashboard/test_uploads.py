@@ -77,7 +77,7 @@ def test_text_that_is_not_utf8_in_parquet_is_refused():
         ("r.csv", f"text\n{PRIVATE} caf\xe9".encode("latin-1"), UnreadableFileError, "not UTF-8"),
         ("r.csv", f"id,text\n1,{PRIVATE}\n2,a,{PRIVATE}\n".encode(), UnreadableFileError, "line 3: 3 values"),
         ("r.csv", f'id,text\n1,"{PRIVATE}\n'.encode(), UnreadableFileError, "not valid CSV"),
-        ("r.csv", f"text,text\na,{PRIVATE}\n".encode(), InputError, "more than one column is called 'text'"),
+        ("r.csv", f"text,text\na,{PRIVATE}\n".encode(), InputError, "several columns have the name 'text'"),
         ("r.parquet", PRIVATE.encode(), UnreadableFileError, "not a readable Parquet file"),
         ("r.parquet", b"PAR1", UnreadableFileError, "not a readable Parquet file"),
         ("r.xlsx", b"PK", UnreadableFileError, "expected a .csv or .parquet file"),

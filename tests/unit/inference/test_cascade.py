@@ -1,4 +1,4 @@
-"""The threshold of the cascade, and the pair at work in a predictor."""
+"""The threshold of the cascade, and both stages in a predictor."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def test_a_linear_stage_that_is_worse_decides_nothing():
 
 
 def test_an_equal_one_passes_only_where_chance_is_small():
-    """As measured nothing is lost; what the bootstrap leaves possible depends on the disagreement."""
+    """Check that the bootstrap's bound depends on how often the models disagree; the measured loss is 0."""
     linear, encoder, truth, n_tokens = make_validation(2000, 0, 0)
     assert choose_threshold(linear, encoder, truth, n_tokens, seed=0).threshold == THRESHOLDS[0]
     disagreeing = encoder.copy()
@@ -55,7 +55,7 @@ def test_few_reviews_prove_nothing():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_small_validation_set_that_happens_to_agree_proves_nothing(seed):
-    """Of a pair that loses 0.5 points, 300 reviews often show no loss at all."""
+    """On 300 reviews, a cascade that loses 0.5 points often shows no loss."""
     linear, encoder, truth, n_tokens = make_validation(300, 0, 0)
     lost = np.random.default_rng(seed).random(300) < 0.005
     linear[lost] = 1 - linear[lost]
@@ -65,7 +65,7 @@ def test_a_small_validation_set_that_happens_to_agree_proves_nothing(seed):
 def test_the_threshold_that_spares_most_tokens_wins():
     linear, encoder, truth, n_tokens = make_validation(4000, 0, 0.1, confidence=0.97)
     linear[:1000] = np.where(truth[:1000], 0.96, 0.04)
-    linear[1000:1500] = np.where(truth[1000:1500], 0.06, 0.94)  # wrong, and less sure
+    linear[1000:1500] = np.where(truth[1000:1500], 0.06, 0.94)  # wrong, with a lower probability
     n_tokens[:1000] = MIN_TOKENS
     choice = choose_threshold(linear, encoder, truth, n_tokens, seed=0)
     assert choice.threshold == 0.945
@@ -85,7 +85,7 @@ def test_the_picture_shows_the_curve_and_the_choice():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tiny, untuned encoder with a linear stage that is sure from 0.8 on."""
+    """Make a tiny, untuned encoder with a linear stage whose threshold is 0.8."""
     folder = make_tiny_encoder(tmp_path_factory.mktemp("encoder"), max_length=64)
     replace(train_linear(make_reviews(400), seed=0), threshold=0.8).save(folder / LINEAR_FILE)
     return folder

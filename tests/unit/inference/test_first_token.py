@@ -1,4 +1,4 @@
-"""The last layer for the first tokens alone: the same logits, less work."""
+"""The last layer computed only for first tokens: the same logits with less work."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The linear stage: features, independence of company, and what it leaves to the encoder."""
+"""The linear stage: features, independence of other texts, and the choice between the stages."""
 
 import itertools
 import math
@@ -17,7 +17,6 @@ from sentiment.inference.linear import (
     MIN_TOKENS,
     N_BUCKETS,
     LinearStage,
-    _plan_chunks,
     extract_features,
     weigh,
 )
@@ -86,20 +85,10 @@ def test_a_probability_does_not_depend_on_the_company_bit_for_bit(stage, texts, 
     assert np.array_equal(together, alone)
 
 
-def test_more_texts_than_a_chunk_keep_their_order(stage, monkeypatch):
+def test_more_texts_than_are_scored_at_once_keep_their_order(stage, monkeypatch):
     texts = make_reviews(25)["text"].tolist()
     expected = stage.positive_probabilities(texts)
-    monkeypatch.setattr("sentiment.inference.linear._CHUNK_TEXTS", 7)
-    assert np.array_equal(stage.positive_probabilities(texts), expected)
-
-
-def test_long_texts_make_smaller_chunks(stage, monkeypatch):
-    texts = make_reviews(25)["text"].tolist()
-    expected = stage.positive_probabilities(texts)
-    monkeypatch.setattr("sentiment.inference.linear._CHUNK_CHARS", 100)
-    chunks = _plan_chunks(texts)
-    assert [i for chunk in chunks for i in range(chunk.start, chunk.stop)] == list(range(25))
-    assert all(sum(map(len, texts[chunk])) <= 100 or len(texts[chunk]) == 1 for chunk in chunks)
+    monkeypatch.setattr("sentiment.inference.linear._PART_TEXTS", 7)
     assert np.array_equal(stage.positive_probabilities(texts), expected)
 
 

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from sentiment.inference.engines import packed
+from sentiment.inference.engines import EngineUnavailableError, packed
 from sentiment.inference.engines.first_token import FIRST_TOKEN_TYPES
-from sentiment.inference.engines.packed import PackedEngine, PackingUnavailableError, number_positions
+from sentiment.inference.engines.packed import PackedEngine, number_positions
 
 MAX_LENGTH = 64
 N_WORDS = 50
@@ -30,7 +30,7 @@ def make_classifier(folder, model_type, initializer_range=0.3, **overrides):
         **{"hidden_dim" if is_distilbert else "intermediate_size": 64},
         **overrides,
     )
-    has_padding_position = config.pad_token_id == 1  # RoBERTa and its kin
+    has_padding_position = config.pad_token_id == 1  # RoBERTa and related encoders
     config.max_position_embeddings = MAX_LENGTH + 2 * has_padding_position
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
@@ -44,7 +44,7 @@ def make_rows(lengths=LENGTHS):
 
 
 def classify_padded(folder, rows):
-    """What transformers makes of the rows by itself: padded, masked, float32."""
+    """Classify the rows by transformers: padded, masked, float32."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -94,7 +94,7 @@ def test_rows_keep_their_order(engine):
 def test_a_padding_token_in_a_text_is_read_as_transformers_reads_it(classifier, engine):
     rows = make_rows((5, 12, 7))
     for row in rows[1:]:
-        row[3] = row[5] = 1  # the id of padding for RoBERTa and its kin, a word for the others
+        row[3] = row[5] = 1  # the id of padding for RoBERTa and related encoders, a word for the others
     np.testing.assert_allclose(engine.classify(rows), classify_padded(classifier, rows), rtol=0, atol=1e-5)
 
 
@@ -131,7 +131,7 @@ def test_positions_restart_at_each_row():
 
 @pytest.mark.parametrize("is_last", [False, True])
 def test_the_gpu_kernel_gets_rows_and_bounds_as_it_wants_them(monkeypatch, is_last):
-    """The kernel itself needs a GPU; a stand-in with its signature checks what is handed to it."""
+    """Check the arguments of the kernel with a stand-in, because the kernel needs a GPU."""
     import torch
     from torch.nn.attention import varlen
 
@@ -176,13 +176,13 @@ def test_an_encoder_that_would_mix_reviews_is_refused(tmp_path, model_type):
     from transformers import AutoConfig
 
     AutoConfig.for_model(model_type).save_pretrained(tmp_path)
-    with pytest.raises(PackingUnavailableError, match=f"type '{model_type}' cannot be run packed"):
+    with pytest.raises(EngineUnavailableError, match=f"type '{model_type}' cannot be run packed"):
         PackedEngine(tmp_path, device="cpu")
 
 
 def test_a_decoder_is_refused(tmp_path):
     folder = make_classifier(tmp_path, "bert", is_decoder=True)
-    with pytest.raises(PackingUnavailableError, match="decoder"):
+    with pytest.raises(EngineUnavailableError, match="decoder"):
         PackedEngine(folder, device="cpu")
 
 
@@ -191,13 +191,13 @@ def test_a_device_that_cannot_run_it_says_so_at_construction(tmp_path, monkeypat
         raise RuntimeError("no kernel image is available")
 
     monkeypatch.setattr(packed, "attend_by_row", fail)
-    with pytest.raises(PackingUnavailableError, match="no kernel image"):
+    with pytest.raises(EngineUnavailableError, match="no kernel image"):
         PackedEngine(make_classifier(tmp_path, "bert"), device="cpu")
 
 
 def test_scores_that_are_not_finite_show_at_construction(tmp_path):
     folder = make_classifier(tmp_path, "bert", initializer_range=float("inf"))
-    with pytest.raises(PackingUnavailableError, match="finite"):
+    with pytest.raises(EngineUnavailableError, match="finite"):
         PackedEngine(folder, device="cpu")
 
 
@@ -206,7 +206,7 @@ def test_without_a_gpu_the_error_says_so(tiny_encoder):
 
     if torch.cuda.is_available():
         pytest.skip("NOT RUN: this machine has a GPU")
-    with pytest.raises(PackingUnavailableError, match="no GPU"):
+    with pytest.raises(EngineUnavailableError, match="no GPU"):
         PackedEngine(tiny_encoder)
 
 

@@ -1,4 +1,4 @@
-"""The proof at load that an engine computes right."""
+"""The check, when a model is loaded, that its engine computes correctly."""
 
 import numpy as np
 import pytest

@@ -3,7 +3,7 @@
 from sentiment.tables.summary import Outcome, _list_engine_warnings
 from sentiment.tables.worker import WorkerEngine
 
-WARNING = "engine f32 runs, processor avx2; refused were int8_static: 2 of 32 labels differ"
+WARNING = "engine f32 runs on processor avx2; refused: int8_static: 2 of 32 labels differ"
 
 
 def test_workers_that_ran_another_engine_are_counted_once_per_reason():

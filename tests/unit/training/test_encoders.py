@@ -34,12 +34,12 @@ def test_another_architecture_of_the_family_loads(tmp_path):
 
 def test_a_hub_that_does_not_answer_is_said_and_minilm_named(monkeypatch):
     monkeypatch.setattr(encoders, "find_cached_or_hub", lambda name: {"local_files_only": True})
-    with pytest.raises(EncoderUnavailableError, match="no hub answers.*--distilbert_model minilm"):
+    with pytest.raises(EncoderUnavailableError, match="the hub does not answer.*--distilbert_model minilm"):
         load_encoder("distilbert-base-uncased-none", 128, 1)
 
 
 def test_a_folder_without_an_encoder_is_an_error(tmp_path):
-    with pytest.raises(EncoderUnavailableError, match="holds no encoder"):
+    with pytest.raises(EncoderUnavailableError, match="has no encoder"):
         load_encoder(str(tmp_path), 128, 1)
 
 

@@ -107,7 +107,7 @@ def test_a_hub_that_does_not_answer_is_named_with_the_way_out(monkeypatch):
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "is_hub_reachable", lambda: False)
-    with pytest.raises(MissingInputError, match="no hub answers.*--dataset_name sample"):
+    with pytest.raises(MissingInputError, match="the hub does not answer.*--dataset_name sample"):
         load("fancyzhx/amazon_polarity")
 
 
@@ -135,7 +135,7 @@ def test_a_column_of_the_samples_group_name_means_nothing_in_a_file(write_parque
 
 
 def test_names_of_columns_that_may_be_a_review_are_not_quoted(tmp_path):
-    with pytest.raises(SchemaMismatchError, match="1 that look like no names") as caught:
+    with pytest.raises(SchemaMismatchError, match="1 that do not look like column names") as caught:
         load(_write(tmp_path / "a.csv", b"2,I hate this secret thing\n1,b\n"))
     assert "secret" not in str(caught.value)
 

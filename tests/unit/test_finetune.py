@@ -1,14 +1,7 @@
 import subprocess
 import sys
 
-from sentiment.training.threads import share_cores
 from tests.factories import ROOT
-
-
-def test_a_policy_that_is_set_stays():
-    environment = {"OMP_WAIT_POLICY": "ACTIVE"}
-    share_cores(environment)
-    assert environment == {"OMP_WAIT_POLICY": "ACTIVE"}
 
 
 def test_the_policy_is_set_before_torch_is_imported():
