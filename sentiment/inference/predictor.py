@@ -132,9 +132,11 @@ class Predictor:
         results = [_Results(empty, empty.astype(np.int64), empty.astype(bool), empty.astype(bool))]
         n_done = 0
         for window, tokens in self._tokenize_ahead(texts):
-            results.append(
-                self._score_window(window, tokens, lambda n, before=n_done: progress(before + n, len(texts)))
-            )
+
+            def report(done: int, before: int = n_done) -> None:
+                progress(before + done, len(texts))
+
+            results.append(self._score_window(window, tokens, report))
             n_done += len(window)
         columns = zip(*(part.columns for part in results), strict=True)
         return _Results(*(np.concatenate(column) for column in columns))

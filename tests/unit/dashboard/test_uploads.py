@@ -173,5 +173,5 @@ def test_both_downloads_read_back_as_the_scored_table():
 
 
 def test_a_column_that_csv_cannot_hold_is_named():
-    with pytest.raises(SchemaMismatchError, match="column tags holds list"):
+    with pytest.raises(SchemaMismatchError, match="column tags has type list"):
         uploads.write_csv(pa.table({"text": ["good"], "tags": [["a", "b"]]}))

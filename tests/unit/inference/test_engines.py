@@ -379,7 +379,7 @@ def test_no_right_engine_is_an_error_that_names_the_processors_flags(checked_fol
     with pytest.raises(NoRightEngineError) as caught:
         load_checked_engine(checked_folder)
     assert str(HERE) in str(caught.value)
-    assert "needs torch" in str(caught.value)
+    assert "torch and transformers are not installed" in str(caught.value)
 
 
 @pytest.mark.skipif(HERE.instruction_set.startswith("neon"), reason="NOT RUN: oneDNN limits x86 only")

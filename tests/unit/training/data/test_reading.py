@@ -86,7 +86,7 @@ def test_a_sample_of_the_training_rows_is_taken(write_parquet):
     ("make", "error", "says"),
     [
         (lambda folder: folder / "missing.parquet", MissingInputError, "no such file"),
-        (lambda folder: folder, MissingInputError, "no Parquet, CSV or JSONL file"),
+        (lambda folder: folder, MissingInputError, "expected a Parquet, CSV or JSONL file"),
         (lambda folder: _write(folder / "a.parquet", b"text"), UnreadableFileError, "cannot be read"),
         (lambda folder: _write(folder / "a.csv", b"text,label\n"), EmptyInputError, "no rows"),
         (lambda folder: _write(folder / "a.xlsx", b"x"), UnreadableFileError, "ends in"),
