@@ -27,7 +27,7 @@ def make_folder() -> Path:
     if pid not in _roots:
         _remove_leftovers()
         _roots[pid] = _make_root()
-        atexit.register(_remove_root, pid)
+        atexit.register(_remove_root, _roots[pid], pid)
     return Path(tempfile.mkdtemp(dir=_roots[pid]))
 
 
@@ -66,9 +66,9 @@ def _make_root() -> Path:
             return root
 
 
-def _remove_root(pid: int) -> None:
+def _remove_root(root: Path, pid: int) -> None:
     if os.getpid() == pid:
-        shutil.rmtree(_roots[pid], ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _remove_leftovers() -> None:

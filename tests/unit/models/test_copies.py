@@ -32,7 +32,12 @@ def run_process(folder: Path, script: str) -> subprocess.Popen:
     start = "from sentiment.models import copies\ncopies.make_folder()\nprint('ready', flush=True)\n"
     environment = {**os.environ, "TMPDIR": str(folder)}
     process = subprocess.Popen(
-        [sys.executable, "-c", start + script], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", start + script],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == "ready\n"
     return process
@@ -67,10 +72,9 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(scra
         assert running.poll() is None
         assert {"another-folder", "sentiment-modelsX", "sentiment-models-file"} <= set(os.listdir(scratch))
     finally:
-        running.kill()
-        running.wait(30)
-        process_root = copies._roots.pop(os.getpid())
-        shutil.rmtree(process_root)
+        for process in (running, killed):
+            process.kill()
+            process.communicate(timeout=30)
 
 
 def test_a_folder_that_another_process_took_for_a_leftover_is_not_used(scratch, monkeypatch):
@@ -107,10 +111,10 @@ def test_a_copy_is_removed_with_its_model_and_its_code_stays_until_the_process_e
     [root] = scratch.iterdir()
     [weights] = root.glob("*/artifacts")
     del model
+    again = loading.load_model(use_tiny_model.uri)  # MLflow itself keeps the model that it loaded last
     gc.collect()
     assert not weights.exists()
-    assert list(root.glob("*/code/*/inference/predictor.py"))
-    again = loading.load_model(use_tiny_model.uri)
+    assert (weights.parent / "code").exists()
     assert again.predict_columns(["great phone"])["label"]
 
 
