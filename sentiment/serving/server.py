@@ -12,7 +12,7 @@ from typing import Any
 
 import limits
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..config import ServeConfig
 from ..errors import ConfigError
@@ -87,80 +87,37 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-class _BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 for callers who may mean harm: not too many, each with a short head in time, of one Host.
-
-    What is not HTTP in this sense is answered with 400, and the connection closed. Headers that follow a body
-    count as its head does, and are dropped: nothing here reads them.
-    """
+class _BoundedProtocol(H11Protocol):
+    """Close connections beyond a number, and those whose request head does not come in time."""
 
     header_seconds = 5.0
     max_connections = 512
     _head_timer: asyncio.TimerHandle | None = None
-    _is_in_head = False
-    _n_head_bytes = 0
-    """Path and headers of the request that is read."""
-    _n_kept_bytes = 0
-    """Received since the parser last passed something on: it keeps a header that does not end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
             transport.abort()
-            return
-        self._await_head()
+        else:
+            self._start_timer()
 
     def data_received(self, data: bytes) -> None:
         cycle = self.cycle
-        self._n_kept_bytes += len(data)
-        n_bytes = self._n_kept_bytes
         super().data_received(data)
-        if self._n_kept_bytes == n_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("Invalid HTTP request received.")
         if self.cycle is not cycle:
-            self._forget_head()
-        elif self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._stop_timer()
+        elif self._head_timer is None and (cycle is None or cycle.response_complete):
             # The first bytes of the next request on a connection that was kept.
-            self._await_head()
-
-    def on_message_begin(self) -> None:
-        self._is_in_head, self._n_head_bytes = True, 0
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._count_head(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value))
-        if self._is_in_head:
-            super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._is_in_head = False
-        n_hosts = sum(name == b"host" for name, _ in self.headers)
-        if n_hosts > 1 or (n_hosts == 0 and self.parser.get_http_version() == "1.1"):
-            raise ValueError("one Host is expected (RFC 9112, 3.2)")
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._n_kept_bytes = 0
-        super().on_body(body)
-
-    def _count_head(self, n_bytes: int) -> None:
-        self._n_kept_bytes = 0
-        self._n_head_bytes += n_bytes
-        if self._n_head_bytes > _MAX_HEAD_BYTES:
-            raise ValueError("the head is too long")
+            self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget_head()
+        self._stop_timer()
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
+    def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(self.header_seconds, self.transport.abort)
 
-    def _forget_head(self) -> None:
+    def _stop_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -181,6 +138,7 @@ def _make_settings(config: ServeConfig, app: Any) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
     )
