@@ -1,4 +1,4 @@
-"""The process: configuration checked, the model loaded, a socket, a loop, and a decent end."""
+"""Run the service as a process: check the configuration, load the model, listen, and stop in order."""
 
 import asyncio
 import ipaddress
@@ -17,11 +17,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ..config import ServeConfig
 from ..errors import ConfigError
 from ..models import loading, registry
+from .api import create_app
 from .champion import Champion, ServedModel, load_served_model
 from .guard import Guard
 from .logs import log_event, start_logging
-from .routes import create_app
-from .service import Service, count_streams, make_batcher
+from .service import Service, count_streams
 from .tokens import TokenFile
 
 TOKENS_VARIABLE = "SENTIMENT_TOKENS_FILE"
@@ -31,12 +31,12 @@ _KEEP_ALIVE_SECONDS = 30
 
 
 def serve(config: ServeConfig, environment: Mapping[str, str] = os.environ, debug: bool = False) -> None:
-    """Serve until told to stop (SIGTERM, SIGINT). Tracking must be set (`registry.use_tracking`).
+    """Serve until SIGTERM or SIGINT. Tracking must be set (`registry.use_tracking`).
 
-    Raises ConfigError for a configuration that lets strangers in or an address that cannot be had, a
-    ModelError if there is no model to begin with.
+    Raises ConfigError for a configuration that admits strangers or an address that cannot be used, and a
+    ModelError if no model can be loaded.
     """
-    # The queue's threads tokenise side by side. A tokenizer's own would wait for cores that compute.
+    # The threads of the queue tokenise in parallel. Threads of the tokenizer would wait for busy cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     champion = Champion(config.model_uri, _make_loader(config), registry.find_version)
     guard, service = assemble(config, champion, environment)
@@ -50,32 +50,23 @@ def serve(config: ServeConfig, environment: Mapping[str, str] = os.environ, debu
 def assemble(
     config: ServeConfig, champion: Champion, environment: Mapping[str, str] = os.environ
 ) -> tuple[Guard, Service]:
-    """Make the application and its service. Raises ConfigError for a configuration that lets strangers in."""
+    """Make the application and its service. Raises ConfigError for a configuration that admits strangers."""
     tokens = _read_tokens(config, environment)
     rate_limit = _read_rate(config.rate_limit)
-    service = Service(config, champion, make_batcher(config))
-    guard = Guard(
-        create_app(service, needs_token=tokens is not None),
-        service.metrics,
-        tokens=tokens,
-        allowed_hosts=_list_hosts(config),
-        rate_limit=rate_limit,
-        max_body_bytes=config.max_body_bytes,
-        max_json_depth=config.max_json_depth,
-        body_seconds=config.body_seconds,
-    )
+    service = Service(config, champion)
+    app = create_app(service, needs_token=tokens is not None)
+    guard = Guard(app, service.metrics, config, tokens, _list_hosts(config), rate_limit)
     return guard, service
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and that it is stopping before it stops: balancers look at /readyz."""
+    """Log when the service listens, and fail /readyz before it stops, so that balancers notice."""
 
     def __init__(self, settings: uvicorn.Config, service: Service) -> None:
         super().__init__(settings)
         self._service = service
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say that it is ready once it listens: whoever waits for the word asks at once."""
         await super().startup(sockets)
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
@@ -145,16 +136,16 @@ def _make_settings(config: ServeConfig, app: Any) -> uvicorn.Config:
 
 
 def _make_loader(config: ServeConfig) -> Any:
-    told = {
+    given = {
         "engine": config.engine,
         "streams": count_streams(config),
         "cascade": config.cascade,
         "max_text_chars": config.max_text_chars,
     }
-    options = {name: value for name, value in told.items() if value is not None}
+    options = {name: value for name, value in given.items() if value is not None}
     verify_key = config.verify_key or loading.find_verify_key()
 
-    loading.silence_engine_warning()  # the service logs it, as an event of its own
+    loading.silence_engine_warning()  # the service logs it as an event
 
     def load(uri: str) -> ServedModel:
         return load_served_model(uri, options, config.allow_unverified, verify_key)
@@ -168,8 +159,8 @@ def _read_tokens(config: ServeConfig, environment: Mapping[str, str]) -> TokenFi
         return TokenFile(Path(path))
     if not _is_loopback(config.host) and not config.insecure:
         raise ConfigError(
-            f"host: {config.host} is open to others, without tokens: give a file of lines name:token "
-            f"by --tokens_file or {TOKENS_VARIABLE}, or pass --insecure to let everyone in"
+            f"host: {config.host} is open to others without tokens; pass a file of lines name:token by "
+            f"--tokens_file or {TOKENS_VARIABLE}, or --insecure to admit everyone"
         )
     return None
 
@@ -193,7 +184,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _list_hosts(config: ServeConfig) -> frozenset[str] | None:
-    """List the names that a Host header may have; None for any, where tokens keep strangers out."""
+    """Return the names that a Host header may have; None for any, where tokens keep strangers out."""
     named = [name.strip().lower() for name in (config.allowed_hosts or "").split(",") if name.strip()]
     if not named and not _is_loopback(config.host):
         return None
@@ -201,7 +192,7 @@ def _list_hosts(config: ServeConfig) -> frozenset[str] | None:
 
 
 def _bind(config: ServeConfig) -> socket.socket:
-    """Open the listening socket, before a model is loaded."""
+    """Open the listening socket before a model is loaded."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
