@@ -229,12 +229,19 @@ class _Exchange:
 async def _run_while_connected(app: App, exchange: _Exchange, body: bytes, receive: Receive) -> None:
     """Run `app` on a body that was read. Raises ClientGoneError if the client disconnects first."""
 
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    is_gone = asyncio.Event()
+
     async def replay() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if messages:
+            return messages.pop()
+        await is_gone.wait()
+        return {"type": "http.disconnect"}
 
     async def await_disconnect() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        is_gone.set()
 
     answering = asyncio.ensure_future(app(exchange.scope, replay, exchange.send))
     watching = asyncio.ensure_future(await_disconnect())
