@@ -5,25 +5,20 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from limits import RateLimitItem
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..config import ServeConfig
 from .logs import describe, log_event
 from .metrics import Metrics
 from .problems import MEDIA_TYPE, ClientGoneError, Problem
 from .tokens import TokenFile
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # These paths need no token: their answers reveal only whether the process lives and is ready.
 OPEN_PATHS = frozenset({"/ping", "/health", "/readyz"})
@@ -52,7 +47,7 @@ class Guard:
 
     def __init__(
         self,
-        app: App,
+        app: ASGIApp,
         metrics: Metrics,
         config: ServeConfig,
         tokens: TokenFile | None,
@@ -155,12 +150,14 @@ class Guard:
 
     def _note(self, exchange: "_Exchange") -> None:
         state = exchange.state
+        # The template of the path, never the path itself, which the caller wrote.
+        route = getattr(exchange.scope.get("route"), "path", UNROUTED)
         seconds = time.monotonic() - exchange.started
-        self._metrics.note_request(exchange.route, exchange.status, seconds, state.get("problem"))
+        self._metrics.note_request(route, exchange.status, seconds, state.get("problem"))
         log_event(
             "request",
             request_id=exchange.request_id,
-            route=exchange.route,
+            route=route,
             code=exchange.status,
             seconds=round(seconds, 4),
             model_seconds=round(state["model_seconds"], 4) if "model_seconds" in state else None,
@@ -190,11 +187,6 @@ class _Exchange:
         self.is_answered = False
         self.is_complete = False
         self._send = send
-
-    @property
-    def route(self) -> str:
-        """Return the template of the path, never the path itself, which the caller wrote."""
-        return getattr(self.scope.get("route"), "path", UNROUTED)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -226,7 +218,7 @@ class _Exchange:
         return [(name.encode(), value.encode()) for name, value in values.items()]
 
 
-async def _run_while_connected(app: App, exchange: _Exchange, body: bytes, receive: Receive) -> None:
+async def _run_while_connected(app: ASGIApp, exchange: _Exchange, body: bytes, receive: Receive) -> None:
     """Run `app` on a body that was read. Raises ClientGoneError if the client disconnects first."""
 
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]

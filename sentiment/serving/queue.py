@@ -202,7 +202,7 @@ class Queue:
             now = time.monotonic()
             if not self._running:
                 self._busy_since = now
-            # A mini-batch that runs alone has all cores, so it need not leave a share to other threads.
+            # Only if other mini-batches run does a thread leave a share: else this one has all cores.
             items = self.waiting.take(self._find_share() if self._running else math.inf)
             texts = [item.call.texts[item.position] for item in items]
             running = asyncio.get_running_loop().run_in_executor(

@@ -5,7 +5,8 @@ import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -135,22 +136,16 @@ def _make_settings(config: ServeConfig, app: Any) -> uvicorn.Config:
     )
 
 
-def _make_loader(config: ServeConfig) -> Any:
-    given = {
-        "engine": config.engine,
-        "streams": count_streams(config),
-        "cascade": config.cascade,
-        "max_text_chars": config.max_text_chars,
-    }
+def _make_loader(config: ServeConfig) -> Callable[[str], ServedModel]:
+    given = {name: getattr(config, name) for name in ("engine", "cascade", "max_text_chars")}
     options = {name: value for name, value in given.items() if value is not None}
-    verify_key = config.verify_key or loading.find_verify_key()
-
     loading.silence_engine_warning()  # the service logs it as an event
-
-    def load(uri: str) -> ServedModel:
-        return load_served_model(uri, options, config.allow_unverified, verify_key)
-
-    return load
+    return partial(
+        load_served_model,
+        options=options | {"streams": count_streams(config)},
+        allow_unverified=config.allow_unverified,
+        verify_key=config.verify_key or loading.find_verify_key(),
+    )
 
 
 def _read_tokens(config: ServeConfig, environment: Mapping[str, str]) -> TokenFile | None:

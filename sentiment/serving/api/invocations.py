@@ -54,18 +54,11 @@ class SplitForm(Form):
 
     dataframe_split: SplitFrame
 
-    def list_values(self) -> list[Any]:
-        position = self.dataframe_split.columns.index(schema.TEXT)
-        return [row[position] if position < len(row) else None for row in self.dataframe_split.data]
-
 
 class RecordsForm(Form):
     """MLflow's dataframe_records."""
 
     dataframe_records: list[Record]
-
-    def list_values(self) -> list[Any]:
-        return [record.text for record in self.dataframe_records]
 
 
 class InstancesForm(Form):
@@ -73,24 +66,29 @@ class InstancesForm(Form):
 
     instances: list[Any]
 
-    def list_values(self) -> list[Any]:
-        rows = self.instances
-        return [row[schema.TEXT] if isinstance(row, dict) and schema.TEXT in row else row for row in rows]
-
 
 class InputsForm(Form):
     """MLflow's inputs: values, or columns."""
 
     inputs: list[Any] | Record
 
-    def list_values(self) -> list[Any]:
-        if isinstance(self.inputs, list):
-            return self.inputs
-        return self.inputs.text if isinstance(self.inputs.text, list) else [self.inputs.text]
-
 
 class InvocationsBody(RootModel[SplitForm | RecordsForm | InstancesForm | InputsForm]):
     """One of MLflow's four forms."""
+
+    def list_values(self) -> list[Any]:
+        """Return the values to score, in order."""
+        form = self.root
+        if isinstance(form, SplitForm):
+            column = form.dataframe_split.columns.index(schema.TEXT)
+            return [row[column] if column < len(row) else None for row in form.dataframe_split.data]
+        if isinstance(form, RecordsForm):
+            return [record.text for record in form.dataframe_records]
+        if isinstance(form, InstancesForm):
+            key = schema.TEXT
+            return [row[key] if isinstance(row, dict) and key in row else row for row in form.instances]
+        values = form.inputs.text if isinstance(form.inputs, Record) else form.inputs
+        return values if isinstance(values, list) else [values]
 
 
 def add_routes(router: APIRouter, service: Service) -> None:
@@ -108,7 +106,7 @@ def add_routes(router: APIRouter, service: Service) -> None:
         if check_media_type(request, JSON, CSV) == CSV:
             values = read_csv(await request.body())
         else:
-            values = (await read_json(request, service, InvocationsBody)).root.list_values()
+            values = (await read_json(request, service, InvocationsBody)).list_values()
         answer = await score(request, service, served, values)
         return JSONResponse({"predictions": answer.predictions})
 

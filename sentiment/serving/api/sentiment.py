@@ -15,19 +15,10 @@ from ..champion import ServedModel
 from ..guard import NDJSON
 from ..problems import ClientGoneError, Problem
 from ..service import Service
+from . import requests
 from .documentation import ANSWER_HEADERS, describe_body
 from .explanations import Explanation, explain
-from .requests import (
-    EXAMPLE,
-    JSON,
-    Body,
-    Prediction,
-    check_media_type,
-    load_json,
-    read_json,
-    require_model,
-    score,
-)
+from .requests import EXAMPLE, JSON, Body, Prediction
 
 _TEXTS_EXAMPLE = {"texts": [EXAMPLE, "Broke after two days. I want my money back!"], "top_k": 2}
 _LINES_EXAMPLE = f'{{"id": 1, "text": "{EXAMPLE}"}}\n"Broke after two days. I want my money back!"\n'
@@ -113,14 +104,14 @@ def add_routes(router: APIRouter, service: Service) -> None:
 
         A line is a JSON string, null, or `{"text": …, "id": …}`, and is answered by a line, in order.
         """
-        served = require_model(request, service)
-        if check_media_type(request, JSON, NDJSON) == NDJSON:
+        served = requests.require_model(request, service)
+        if requests.check_media_type(request, JSON, NDJSON) == NDJSON:
             # Below version 2.4 of ASGI a StreamingResponse listens for the end of the connection, and so
             # consumes the rest of a body that is still being sent.
             request.scope["asgi"] = {**request.scope.get("asgi", {}), "spec_version": "2.4"}
             return StreamingResponse(_answer_lines(request, service, served), media_type=NDJSON)
-        body = (await read_json(request, service, body_class)).root
-        answer = await score(request, service, served, body.texts)
+        body = (await requests.read_json(request, service, body_class)).root
+        answer = await requests.score(request, service, served, body.texts)
         details: list[dict[str, Any]] = [dict(prediction) for prediction in answer.predictions]
         for detail in details:
             if body.top_k is not None:
@@ -186,7 +177,7 @@ async def _answer_line(service: Service, served: ServedModel, line: bytes, state
     try:
         if len(line) > service.config.max_body_bytes:
             raise Problem("too_large")
-        value = load_json(line, service.config.max_json_depth)
+        value = requests.load_json(line, service.config.max_json_depth)
         if isinstance(value, dict):
             if not {schema.TEXT} <= value.keys() <= {schema.TEXT, _ID}:
                 raise Problem("invalid")
