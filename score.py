@@ -1,4 +1,4 @@
-"""Sentiment of single reviews: `predict_sentiment("…")`, or `python score.py --eval_path FILE`, or `--serve`.
+"""Score single reviews: `predict_sentiment("…")`, `python score.py --eval_path FILE`, or `--serve`.
 
 The function is what a Domino Model API publishes; the model is the one that the nightly job scores with.
 Importing this file does nothing: the first call imports MLflow and loads the model, or `warm_up()` before it.
@@ -21,12 +21,13 @@ from sentiment.errors import MissingInputError, SentimentError
 from sentiment.models import loading, registry
 from sentiment.models.predictions import Prediction, list_predictions
 
-DEFAULT_SENTENCE = "The item came damanged, 1 star."  # the example of the template that this began with
+# The example of the template that this project began with, with its spelling.
+DEFAULT_SENTENCE = "The item came damanged, 1 star."
 
 _HOME = Path(__file__).resolve().parent
 _SERVE_CONF = _HOME / "conf" / "serve.yaml"
 
-# A warm-up and a first call that meet load one model between them.
+# A warm-up and a first call at the same time load one model, not two.
 _loading = threading.Lock()
 _log = logging.getLogger(__name__)
 
@@ -45,10 +46,10 @@ def predict_sentiment(sentence: str | Sequence[str | None]) -> Prediction | list
 
 
 def warm_up() -> threading.Thread:
-    """Start to load the model in a thread, so that the first call of `predict_sentiment` answers at once.
+    """Load the model in a thread, so that the first call of `predict_sentiment` does not wait for it.
 
     For the file that a Domino Model API publishes: `from score import predict_sentiment, warm_up` and then
-    `warm_up()`. A call that comes before the model is there waits for it. If there is none, the log says so,
+    `warm_up()`. A call before the model is loaded waits for it. If there is no model, a warning is logged,
     and the first call tries again and raises.
     """
     thread = threading.Thread(target=_try_to_load, name="warm-up")
@@ -79,7 +80,7 @@ def _predict(texts: list[Any]) -> list[Prediction]:
 
 @functools.cache
 def _load_champion(uri: str) -> loading.LoadedModel:
-    # A platform may import this file from anywhere; what the project keeps lies beside it.
+    # A platform may import this file from anywhere; the project's files are next to it.
     registry.use_tracking(_HOME)
     return loading.load_model(
         uri, allow_unverified=loading.allows_unverified(), verify_key=loading.find_verify_key()
@@ -90,11 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score a file of sentences, or a default one, and print a table or JSON; or serve REST."""
     from sentiment.cli import add_config_arguments
 
-    parser = argparse.ArgumentParser(description="Say what each review feels.", allow_abbrev=False)
-    parser.add_argument("--eval_path", metavar="FILE", help="a text file with a review a line")
-    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
-    parser.add_argument("--serve", action="store_true", help="answer over HTTP until told to stop")
-    parser.add_argument("--debug", action="store_true", help="with --serve: log what libraries say")
+    parser = argparse.ArgumentParser(description="Score reviews, or serve REST.", allow_abbrev=False)
+    parser.add_argument("--eval_path", metavar="FILE", help="a text file with one review per line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument("--serve", action="store_true", help="serve REST until SIGTERM or SIGINT")
+    parser.add_argument("--debug", action="store_true", help="with --serve: log the messages of libraries")
     serving = parser.add_argument_group("with --serve")
     add_config_arguments(serving, ServeConfig, _SERVE_CONF)
     arguments = parser.parse_args(argv)

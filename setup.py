@@ -31,7 +31,6 @@ TRAIN = [
 SPARK = ["pyspark>=4.3,<4.4"]
 SERVE = [
     "fastapi>=0.120,<1",
-    "httptools>=0.6.4,<1",
     "limits>=5,<6",
     "prometheus-client>=0.22,<1",
     "swagger-ui-bundle>=1.1,<2",

@@ -36,7 +36,7 @@ _SINGLE_ROUNDS = 5
 
 def main() -> int:
     arguments = _parse_arguments()
-    # On SIGTERM, exit as usual, so that all started processes are ended.
+    # On SIGTERM the servers that were started are ended too.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     limit_cores(CORES)
     machine = read_machine(CORES)

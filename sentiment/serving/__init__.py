@@ -1,1 +1,1 @@
-"""REST: the same model for callers who wait for an answer."""
+"""Serve the model over REST, for callers who wait for an answer."""

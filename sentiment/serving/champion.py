@@ -1,7 +1,6 @@
-"""The model that serves, and the one that takes its place: fetched, checked, warmed, then swapped at once."""
+"""Hold the model in use, and replace it: fetch, verify, warm and try the new one, then switch in one step."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,31 +9,26 @@ from .. import schema
 from ..errors import ModelError, ModelLoadError
 from ..models import loading, registry
 from ..models.predictions import list_predictions
-from .payloads import InvocationsBody
 
+# The input example in the form of MLflow's scoring server, next to the MLmodel.
 _EXAMPLE_FILE = "serving_input_example.json"
-"""The input example in the words of MLflow's scoring server, beside the MLmodel that was logged with one."""
 _WARMING = "It works, and the battery lasts. "
+# An engine prepares for each size that it meets: short, medium, and longer than it reads.
 _WARMING_REPEATS = (1, 4, 16, 64, 128)
-"""An engine prepares for each size that it meets: short, middling, and longer than it reads."""
 
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A model that is loaded and has answered its own example."""
+    """Hold a model that is loaded and has scored its own example."""
 
     reference: registry.ModelReference
     model: loading.LoadedModel
-
-    @property
-    def version(self) -> str:
-        return self.reference.version
 
 
 def load_served_model(
     uri: str, options: dict[str, Any], allow_unverified: bool, verify_key: str | None
 ) -> ServedModel:
-    """Fetch, check against its digests, load, warm and try. Raises a ModelError; nothing else has changed."""
+    """Fetch, verify, load, warm and try a model. Raises a ModelError."""
     reference = registry.resolve_model(uri)
     model = loading.load_model(reference, options, allow_unverified, verify_key)
     for repeats in _WARMING_REPEATS:
@@ -44,9 +38,9 @@ def load_served_model(
 
 
 class Champion:
-    """Holds the model that serves. `load` makes one of a URI; `find_version` says what the URI means now.
+    """Hold the model in use. `load` loads a URI; `find_version` returns the version that the URI means now.
 
-    `current` is replaced in one assignment, so whoever reads it has a whole model, the old or the new one.
+    `current` is replaced in one assignment, so a reader has a whole model, the old or the new one.
     """
 
     def __init__(
@@ -59,18 +53,18 @@ class Champion:
         self._find_version = find_version
 
     def start(self) -> ServedModel:
-        """Load the first one. Raises a ModelError if there is none."""
+        """Load the first model. Raises a ModelError if there is none."""
         self.current = self._load(self._uri)
         return self.current
 
     def refresh(self) -> ServedModel | None:
         """Return the new model if the URI means another version than it did, else None.
 
-        Raises a ModelError if the new one cannot be used; the old one serves on, and this version is not
-        tried again before another one has been there.
+        Raises a ModelError if the new model cannot be used. The old one serves on, and the refused version is
+        tried again only after the URI has meant another one.
         """
         version = self._find_version(self._uri)
-        if version is None or self.current is None or version == self.current.version:
+        if version is None or self.current is None or version == self.current.reference.version:
             self.refused_version = None
             return None
         if version == self.refused_version:
@@ -89,9 +83,14 @@ def _try_example(reference: registry.ModelReference, model: loading.LoadedModel)
     if not path.exists():
         return
     try:
-        texts = InvocationsBody.model_validate(json.loads(path.read_text(encoding="utf-8"))).list_values()
-    except ValueError as error:
-        raise ModelLoadError(f"{path}: is no input example of a sentiment model") from error
+        frame = json.loads(path.read_text(encoding="utf-8"))["dataframe_split"]
+        column = frame["columns"].index(schema.TEXT)
+        texts = [row[column] for row in frame["data"]]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelLoadError(
+            f"{path}: expected an input example with a dataframe_split and a column {schema.TEXT!r}; "
+            "try another version"
+        ) from error
     _predict(model, texts, "its own input example")
 
 
@@ -99,14 +98,10 @@ def _predict(model: loading.LoadedModel, texts: Sequence[Any], what: str) -> Non
     for prediction in list_predictions(model, texts):
         score = prediction[schema.SCORE]
         is_reject = prediction[schema.REJECT_REASON] in schema.REJECT_REASONS and score is None
-        is_score = prediction[schema.LABEL] in schema.LABELS and _is_probability(score)
+        is_score = prediction[schema.LABEL] in schema.LABELS and isinstance(score, float) and 0 <= score <= 1
         if not is_reject and not is_score:
             raise ModelLoadError(
                 f"the model gave neither a score nor a reject for {what}; try another version"
             )
         if prediction[schema.REJECT_REASON] == schema.MODEL_FAILED:
             raise ModelLoadError(f"the model failed on {what}; try another version")
-
-
-def _is_probability(score: Any) -> bool:
-    return isinstance(score, float) and math.isfinite(score) and 0 <= score <= 1

@@ -1,4 +1,4 @@
-"""Logs as JSON lines: ids, lengths, codes, times. What others log is kept without the values in it."""
+"""Log JSON lines of ids, lengths, codes and times. Records of libraries are kept without their values."""
 
 import json
 import logging
@@ -11,19 +11,19 @@ LOGGER = "sentiment.serving"
 
 
 def log_event(event: str, /, level: int = logging.INFO, **fields: Any) -> None:
-    """Write a line. Fields are numbers, names and codes; never a text, nor a library's message."""
+    """Log one line. Fields are numbers, names and codes, never a text or the message of a library."""
     logging.getLogger(LOGGER).log(level, event, extra={"fields": fields})
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """Return an error without its message, which may quote data: its type, and the line that raised it."""
+    """Return the type of an error and the line that raised it; its message may quote data."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
     return {"error": type(error).__name__, "place": place}
 
 
 def start_logging(stream: TextIO | None = None, debug: bool = False) -> None:
-    """Send all that is logged in this process, warnings included, to `stream` (stderr) as JSON lines."""
+    """Write all log records of this process, with its warnings, to `stream` (stderr) as JSON lines."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING, force=True)
@@ -45,8 +45,8 @@ class _JsonFormatter(logging.Formatter):
         if record.name == LOGGER:
             line |= {"event": record.msg, **getattr(record, "fields", {})}
         else:
-            # The template of a message, not what would be put into it, which may be a review; of a message
-            # that was put together already, its place must do.
+            # The arguments of a message may hold a review, so only its template is logged; a message that was
+            # formatted before is represented by its place.
             line |= {"event": "library", "logger": record.name, "place": f"{record.module}:{record.lineno}"}
             line |= {"message": str(record.msg)[:200]} if record.args else {}
         if record.exc_info and record.exc_info[1] is not None:

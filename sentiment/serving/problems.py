@@ -11,7 +11,7 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to fail: its status, its title, and what the caller can do."""
+    """Hold a kind of failure: its status, its title, and what the caller can do."""
 
     status: int
     title: str
@@ -43,11 +43,11 @@ KINDS = {
 
 
 class ClientGoneError(Exception):
-    """Nobody waits for the answer any more."""
+    """The client disconnected, or stopped sending or reading."""
 
 
 class Problem(Exception):  # noqa: N818 the name of the RFC
-    """Ends a request. `errors` says where in the body what is wrong, for `invalid`."""
+    """A request is refused. `errors` lists places in the body and what is wrong there, for `invalid`."""
 
     def __init__(
         self,

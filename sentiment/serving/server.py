@@ -1,27 +1,28 @@
-"""The process: configuration checked, the model loaded, a socket, a loop, and a decent end."""
+"""Run the service as a process: check the configuration, load the model, listen, and stop in order."""
 
 import asyncio
 import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import limits
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..config import ServeConfig
 from ..errors import ConfigError
 from ..models import loading, registry
+from .api import create_app
 from .champion import Champion, ServedModel, load_served_model
 from .guard import Guard
 from .logs import log_event, start_logging
-from .routes import create_app
-from .service import Service, count_streams, make_batcher
+from .service import Service, count_streams
 from .tokens import TokenFile
 
 TOKENS_VARIABLE = "SENTIMENT_TOKENS_FILE"
@@ -31,12 +32,12 @@ _KEEP_ALIVE_SECONDS = 30
 
 
 def serve(config: ServeConfig, environment: Mapping[str, str] = os.environ, debug: bool = False) -> None:
-    """Serve until told to stop (SIGTERM, SIGINT). Tracking must be set (`registry.use_tracking`).
+    """Serve until SIGTERM or SIGINT. Tracking must be set (`registry.use_tracking`).
 
-    Raises ConfigError for a configuration that lets strangers in or an address that cannot be had, a
-    ModelError if there is no model to begin with.
+    Raises ConfigError for a configuration that admits strangers or an address that cannot be used, and a
+    ModelError if no model can be loaded.
     """
-    # The queue's threads tokenise side by side. A tokenizer's own would wait for cores that compute.
+    # The threads of the queue tokenise in parallel. Threads of the tokenizer would wait for busy cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     champion = Champion(config.model_uri, _make_loader(config), registry.find_version)
     guard, service = assemble(config, champion, environment)
@@ -50,32 +51,23 @@ def serve(config: ServeConfig, environment: Mapping[str, str] = os.environ, debu
 def assemble(
     config: ServeConfig, champion: Champion, environment: Mapping[str, str] = os.environ
 ) -> tuple[Guard, Service]:
-    """Make the application and its service. Raises ConfigError for a configuration that lets strangers in."""
+    """Make the application and its service. Raises ConfigError for a configuration that admits strangers."""
     tokens = _read_tokens(config, environment)
     rate_limit = _read_rate(config.rate_limit)
-    service = Service(config, champion, make_batcher(config))
-    guard = Guard(
-        create_app(service, needs_token=tokens is not None),
-        service.metrics,
-        tokens=tokens,
-        allowed_hosts=_list_hosts(config),
-        rate_limit=rate_limit,
-        max_body_bytes=config.max_body_bytes,
-        max_json_depth=config.max_json_depth,
-        body_seconds=config.body_seconds,
-    )
+    service = Service(config, champion)
+    app = create_app(service, needs_token=tokens is not None)
+    guard = Guard(app, service.metrics, config, tokens, _list_hosts(config), rate_limit)
     return guard, service
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and that it is stopping before it stops: balancers look at /readyz."""
+    """Log when the service listens, and fail /readyz before it stops, so that balancers notice."""
 
     def __init__(self, settings: uvicorn.Config, service: Service) -> None:
         super().__init__(settings)
         self._service = service
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say that it is ready once it listens: whoever waits for the word asks at once."""
         await super().startup(sockets)
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
@@ -87,80 +79,37 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-class _BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 for callers who may mean harm: not too many, each with a short head in time, of one Host.
-
-    What is not HTTP in this sense is answered with 400, and the connection closed. Headers that follow a body
-    count as its head does, and are dropped: nothing here reads them.
-    """
+class _BoundedProtocol(H11Protocol):
+    """Close connections beyond a number, and those whose request head does not come in time."""
 
     header_seconds = 5.0
     max_connections = 512
     _head_timer: asyncio.TimerHandle | None = None
-    _is_in_head = False
-    _n_head_bytes = 0
-    """Path and headers of the request that is read."""
-    _n_kept_bytes = 0
-    """Received since the parser last passed something on: it keeps a header that does not end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
             transport.abort()
-            return
-        self._await_head()
+        else:
+            self._start_timer()
 
     def data_received(self, data: bytes) -> None:
         cycle = self.cycle
-        self._n_kept_bytes += len(data)
-        n_bytes = self._n_kept_bytes
         super().data_received(data)
-        if self._n_kept_bytes == n_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("Invalid HTTP request received.")
         if self.cycle is not cycle:
-            self._forget_head()
-        elif self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._stop_timer()
+        elif self._head_timer is None and (cycle is None or cycle.response_complete):
             # The first bytes of the next request on a connection that was kept.
-            self._await_head()
-
-    def on_message_begin(self) -> None:
-        self._is_in_head, self._n_head_bytes = True, 0
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._count_head(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value))
-        if self._is_in_head:
-            super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._is_in_head = False
-        n_hosts = sum(name == b"host" for name, _ in self.headers)
-        if n_hosts > 1 or (n_hosts == 0 and self.parser.get_http_version() == "1.1"):
-            raise ValueError("one Host is expected (RFC 9112, 3.2)")
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._n_kept_bytes = 0
-        super().on_body(body)
-
-    def _count_head(self, n_bytes: int) -> None:
-        self._n_kept_bytes = 0
-        self._n_head_bytes += n_bytes
-        if self._n_head_bytes > _MAX_HEAD_BYTES:
-            raise ValueError("the head is too long")
+            self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget_head()
+        self._stop_timer()
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
+    def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(self.header_seconds, self.transport.abort)
 
-    def _forget_head(self) -> None:
+    def _stop_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -181,27 +130,22 @@ def _make_settings(config: ServeConfig, app: Any) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
     )
 
 
-def _make_loader(config: ServeConfig) -> Any:
-    told = {
-        "engine": config.engine,
-        "streams": count_streams(config),
-        "cascade": config.cascade,
-        "max_text_chars": config.max_text_chars,
-    }
-    options = {name: value for name, value in told.items() if value is not None}
-    verify_key = config.verify_key or loading.find_verify_key()
-
-    loading.silence_engine_warning()  # the service logs it, as an event of its own
-
-    def load(uri: str) -> ServedModel:
-        return load_served_model(uri, options, config.allow_unverified, verify_key)
-
-    return load
+def _make_loader(config: ServeConfig) -> Callable[[str], ServedModel]:
+    given = {name: getattr(config, name) for name in ("engine", "cascade", "max_text_chars")}
+    options = {name: value for name, value in given.items() if value is not None}
+    loading.silence_engine_warning()  # the service logs it as an event
+    return partial(
+        load_served_model,
+        options=options | {"streams": count_streams(config)},
+        allow_unverified=config.allow_unverified,
+        verify_key=config.verify_key or loading.find_verify_key(),
+    )
 
 
 def _read_tokens(config: ServeConfig, environment: Mapping[str, str]) -> TokenFile | None:
@@ -210,8 +154,8 @@ def _read_tokens(config: ServeConfig, environment: Mapping[str, str]) -> TokenFi
         return TokenFile(Path(path))
     if not _is_loopback(config.host) and not config.insecure:
         raise ConfigError(
-            f"host: {config.host} is open to others, without tokens: give a file of lines name:token "
-            f"by --tokens_file or {TOKENS_VARIABLE}, or pass --insecure to let everyone in"
+            f"host: {config.host} is open to others without tokens; pass a file of lines name:token by "
+            f"--tokens_file or {TOKENS_VARIABLE}, or --insecure to admit everyone"
         )
     return None
 
@@ -235,7 +179,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _list_hosts(config: ServeConfig) -> frozenset[str] | None:
-    """List the names that a Host header may have; None for any, where tokens keep strangers out."""
+    """Return the names that a Host header may have; None for any, where tokens keep strangers out."""
     named = [name.strip().lower() for name in (config.allowed_hosts or "").split(",") if name.strip()]
     if not named and not _is_loopback(config.host):
         return None
@@ -243,7 +187,7 @@ def _list_hosts(config: ServeConfig) -> frozenset[str] | None:
 
 
 def _bind(config: ServeConfig) -> socket.socket:
-    """Open the listening socket, before a model is loaded."""
+    """Open the listening socket before a model is loaded."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -7,27 +7,20 @@ import hmac
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigError
+from .logs import log_event
 
 _LINE = re.compile(r"(?P<name>[\w.-]{1,40}):(?P<token>[\x21-\x7e]{16,200})")
 
 
-@dataclass(frozen=True)
-class Token:
-    """`name` is what logs call it; `digest` is the SHA-256 of the token."""
+def read_tokens(path: Path) -> dict[bytes, str]:
+    """Return the name of each token by its SHA-256.
 
-    name: str
-    digest: bytes
-
-
-def read_tokens(path: Path) -> tuple[Token, ...]:
-    """Read lines of `name:token`; blank lines and lines that begin with # are left out.
-
-    A token has 16 to 200 visible ASCII characters. Raises ConfigError, without any token in it, if the file
-    cannot be read, may be read by other users, has another line, or has none.
+    Lines are `name:token`; a token has 16 to 200 visible ASCII characters; blank lines and lines that begin
+    with # are skipped. Raises ConfigError, without any token in it, for a file that cannot be read, may be
+    read by other users, has another line, or has no token.
     """
     try:
         mode = path.stat().st_mode
@@ -35,44 +28,37 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"tokens_file: cannot read {path} as UTF-8 text") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"tokens_file: {path} may be used by others: run chmod 600 {path}")
-    tokens = []
+        raise ConfigError(f"tokens_file: {path} may be used by others; run chmod 600 {path}")
+    tokens = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         found = _LINE.fullmatch(line.strip())
         if found is None:
             raise ConfigError(
-                f"tokens_file: {path}, line {number}: expected name:token, the token of 16 to 200 visible "
+                f"tokens_file: {path}, line {number}: expected name:token, with a token of 16 to 200 visible "
                 "ASCII characters"
             )
-        tokens.append(Token(found["name"], _digest(found["token"].encode())))
+        tokens[_digest(found["token"].encode())] = found["name"]
     if not tokens:
         raise ConfigError(f"tokens_file: {path} holds no token; expected a line name:token")
-    return tuple(tokens)
+    return tokens
 
 
 class TokenFile:
-    """The tokens of a file as it is now.
-
-    A file that can no longer be used leaves the tokens as they were, and `problem` says why.
-    """
+    """Hold the tokens of a file, and read it again when it changes; a file in error changes nothing."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen = _stamp(path)
         self._tokens = read_tokens(path)
-        self.problem: str | None = None
 
     def find(self, authorization: str) -> str | None:
-        """Return the name of the header's token, or None. All are compared, in constant time."""
+        """Return the name of the token in the header, or None. All tokens are compared, in constant time."""
         self._refresh()
         digest = _digest(_read_credentials(authorization))
-        name = None
-        for token in self._tokens:
-            if hmac.compare_digest(token.digest, digest):
-                name = token.name
-        return name
+        names = [name for token, name in self._tokens.items() if hmac.compare_digest(token, digest)]
+        return names[0] if names else None
 
     def _refresh(self) -> None:
         stamp = _stamp(self._path)
@@ -81,13 +67,13 @@ class TokenFile:
         self._seen = stamp
         try:
             self._tokens = read_tokens(self._path)
-            self.problem = None
-        except ConfigError as error:
-            self.problem = str(error)
+            log_event("tokens_read")
+        except ConfigError:
+            log_event("tokens_refused")
 
 
 def _read_credentials(authorization: str) -> bytes:
-    """Return the token of `Bearer TOKEN`, or of basic credentials with the token as user and as password."""
+    """Return the token of `Bearer TOKEN`, or of basic credentials with the token as user and password."""
     scheme, _, value = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
         return value.strip().encode("utf-8", "replace")

@@ -134,7 +134,7 @@ def _list_requests() -> dict[str, tuple[bytes, int]]:
         "a page's query": _get(f"/docs?{CANARY}", 200),
         "the query of /metrics": _get(f"/metrics?{CANARY}={CANARY}", 200),
         "a method that the path has not": _ask("PUT", "/v1/sentiment", 405, CANARY.encode(), {}),
-        "a method that nobody has": _ask(CANARY.upper(), "/v1/sentiment", 400, b"", {}),
+        "a method that nobody has": _ask(CANARY.upper(), "/v1/sentiment", 405, b"", {}),
         "what is no HTTP": (f"{CANARY}\r\n{CANARY}: {CANARY}\r\n\r\n".encode(), 400),
         "a header that is too long": _get("/version", 400, {"X-Long": CANARY * 50_000}),
     }

@@ -48,7 +48,7 @@ def load(monkeypatch, tmp_path):
 def test_a_new_model_is_warmed_and_answers_its_own_example(load):
     model = Model()
     served = load(model, {"dataframe_split": {"columns": ["text"], "data": [["its example"], [None]]}})
-    assert served.version == "3"
+    assert served.reference.version == "3"
     assert model.seen[-2:] == ["its example", None]
     assert len({len(text) for text in model.seen[:-2]}) > 2
 
@@ -69,20 +69,21 @@ def test_a_model_that_gives_neither_score_nor_reject_is_refused(load, row):
 
 
 def test_a_model_that_fails_its_own_example_is_refused_and_its_text_is_not_told(load):
+    frame = {"columns": ["text"], "data": [["its example"], ["another"], ["third"]]}
     with pytest.raises(ModelError) as caught:
-        load(Model(fails_on="its example"), {"inputs": ["its example", "another", "third"]})
+        load(Model(fails_on="its example"), {"dataframe_split": frame})
     assert "its example" not in str(caught.value)
 
 
 def test_an_example_that_is_none_is_refused(load):
-    with pytest.raises(ModelLoadError, match="no input example"):
+    with pytest.raises(ModelLoadError, match="expected an input example"):
         load(Model(), {"something": "else"})
 
 
 def test_a_real_model_is_loaded_checked_and_served(use_tiny_model):
     served = load_served_model("models:/sentiment@champion", {}, False, None)
     carried = load_settings(served.reference.folder / "artifacts" / "encoder")
-    assert (served.version, served.model.engine) == ("1", carried.cpu_engine)
+    assert (served.reference.version, served.model.engine) == ("1", carried.cpu_engine)
     engine = load_engine(served.reference.folder / "artifacts" / "encoder", carried.cpu_engine)
     assert served.model.budget_tokens == engine.budget_tokens
     for n_tokens in (1, 33, 384, 385, 500):
@@ -91,7 +92,7 @@ def test_a_real_model_is_loaded_checked_and_served(use_tiny_model):
 
 
 def test_a_uri_without_versions_is_not_looked_at_again():
-    model = SimpleNamespace(version="abc")
+    model = SimpleNamespace(reference=SimpleNamespace(version="abc"))
     champion = Champion("/a/folder", lambda uri: model, lambda uri: None)
     champion.start()
     assert champion.refresh() is None
@@ -105,7 +106,7 @@ def test_a_refused_version_is_tried_again_after_another_one_was_there():
         loads.append(uri)
         if len(loads) > 1:
             raise ModelLoadError("broken")
-        return SimpleNamespace(version="1")
+        return SimpleNamespace(reference=SimpleNamespace(version="1"))
 
     champion = Champion("models:/m@champion", load, lambda uri: next(versions))
     champion.start()
@@ -115,4 +116,4 @@ def test_a_refused_version_is_tried_again_after_another_one_was_there():
     assert champion.refresh() is None
     with pytest.raises(ModelLoadError):
         champion.refresh()
-    assert champion.current.version == "1"
+    assert champion.current.reference.version == "1"

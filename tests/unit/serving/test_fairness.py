@@ -1,24 +1,25 @@
-"""Who is scored next, and in whose company."""
+"""Who is scored next, and with whom."""
+
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.serving.fairness import MIN_FILL, FairQueue, choose_company
+from sentiment.serving.queue import MIN_FILL, FairQueue
 
-MODEL = object()
+MODEL = SimpleNamespace(budget_tokens=100_000)
 
 
-def fill(queue, owner, lengths, kind=MODEL):
-    flow = queue.open(owner, kind)
-    for position, length in enumerate(lengths):
-        queue.push(flow, position, length)
-    return flow
+def fill(queue, owner, lengths, model=MODEL):
+    call = SimpleNamespace(owner=owner, model=model)
+    queue.push(call, lengths)
+    return call
 
 
 def take_all(queue, budget_tokens=512):
     taken = []
-    while items := queue.take(budget_tokens):
-        taken.append([(item.flow.owner, item.position) for item in items])
+    while queue.n_texts:
+        taken.append([(item.call.owner, item.position) for item in queue.take(budget_tokens)])
     return taken
 
 
@@ -28,7 +29,7 @@ def test_a_short_request_waits_for_one_share_of_a_long_list_and_not_for_all_of_i
     queue.take(100)
     queue.take(100)
     fill(queue, "short", [100])
-    taken = [queue.take(100)[0].flow.owner for _ in range(3)]
+    taken = [queue.take(100)[0].call.owner for _ in range(3)]
     assert "short" in taken[:2]
 
 
@@ -57,8 +58,8 @@ def test_an_odd_length_is_not_passed_over_for_ever():
 
 def test_models_do_not_share_a_minibatch():
     queue = FairQueue()
-    fill(queue, "old", [10, 10], kind="old model")
-    fill(queue, "new", [10, 10], kind="new model")
+    fill(queue, "old", [10, 10], SimpleNamespace(budget_tokens=512))
+    fill(queue, "new", [10, 10], SimpleNamespace(budget_tokens=512))
     assert take_all(queue) == [[("old", 0), ("old", 1)], [("new", 0), ("new", 1)]]
 
 
@@ -96,17 +97,17 @@ def test_what_is_counted_ahead_is_what_is_taken_before(requests, n_taken, newcom
     queue = FairQueue()
     for number, lengths in enumerate(requests):
         fill(queue, number, lengths)
-    for _ in range(n_taken):
+    for _ in range(min(n_taken, queue.n_texts)):
         queue.take(1)
     ahead = queue.count_ahead(newcomer)
     fill(queue, "newcomer", newcomer)
     taken = []
-    while (items := queue.take(1)) and (items[0].flow.owner, items[0].position) != (
+    while (items := queue.take(1)) and (items[0].call.owner, items[0].position) != (
         "newcomer",
         len(newcomer) - 1,
     ):
         taken += items
-    assert ahead == sum(item.n_tokens for item in taken if item.flow.owner != "newcomer")
+    assert ahead == sum(item.n_tokens for item in taken if item.call.owner != "newcomer")
 
 
 @given(
@@ -118,17 +119,17 @@ def test_each_text_is_taken_once_within_the_budget(requests, budget_tokens):
     for number, lengths in enumerate(requests):
         fill(queue, number, lengths)
     taken = []
-    while items := queue.take(budget_tokens):
+    while queue.n_texts:
+        items = queue.take(budget_tokens)
         widths = [item.n_tokens for item in items]
         assert len(items) == 1 or max(widths) * len(items) <= budget_tokens
         assert min(widths) >= MIN_FILL * max(widths)
-        taken += [(item.flow.owner, item.position) for item in items]
+        taken += [(item.call.owner, item.position) for item in items]
     assert sorted(taken) == [(n, i) for n, lengths in enumerate(requests) for i in range(len(lengths))]
     assert (queue.n_texts, queue.n_tokens) == (0, 0)
 
 
-@given(st.lists(st.integers(1, 512), min_size=1, max_size=40))
-def test_the_leader_is_always_in_the_company_it_leads(lengths):
-    chosen = choose_company(lengths, 512)
-    assert chosen[0] == 0
-    assert len(set(chosen)) == len(chosen)
+def test_the_budget_is_that_of_the_model_if_the_share_is_larger():
+    queue = FairQueue()
+    fill(queue, "a", [10] * 8, SimpleNamespace(budget_tokens=40))
+    assert [len(group) for group in take_all(queue)] == [4, 4]
