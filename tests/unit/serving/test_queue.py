@@ -76,6 +76,14 @@ async def settle():
         await asyncio.sleep(0.01)
 
 
+async def wait_until(is_so):
+    for _ in range(500):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen within five seconds")
+
+
 def test_each_caller_gets_its_own_answers_in_its_order():
     async def run():
         scorer = make(n_threads=2)
@@ -114,12 +122,11 @@ def test_a_thread_takes_its_share_and_leaves_the_others_theirs():
         await settle()
         others = asyncio.create_task(scorer.score(M, list("abcdefg")))
         await settle()
+        model.let("first")
+        await wait_until(lambda: len(model.seen) == 3)
         seen = list(model.seen)
-        for text in ("first", "a"):
+        for text in ("a", "e"):
             model.let(text)
-        await settle()
-        seen += model.seen[2:]
-        model.let("e")
         await asyncio.gather(first, others)
         await scorer.close()
         return seen
