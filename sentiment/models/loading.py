@@ -17,8 +17,6 @@ VERIFY_KEY_VARIABLE = "SENTIMENT_VERIFY_KEY"
 # The name under which models log (`inference.engines`), whatever the name of the package that they carry.
 MODEL_LOGGER = "sentiment.model"
 
-_OFFERED = ("engine", "instruction_set", "engine_warning", "budget_tokens", "row_cost", "predict_columns")
-
 _log = logging.getLogger(__name__)
 
 
@@ -154,10 +152,11 @@ def silence_engine_warning() -> None:
 
 def _require_offer(python_model: object, folder: Path) -> LoadedModel:
     if not isinstance(python_model, LoadedModel):
-        missing = sorted(name for name in _OFFERED if not hasattr(python_model, name))
+        offered = [name for name in vars(LoadedModel) if not name.startswith("_")]
+        missing = [name for name in offered if not hasattr(python_model, name)]
         raise ModelLoadError(
             f"the model at {str(folder)!r} is no sentiment model: expected one that offers "
-            f"{', '.join(_OFFERED)}, found no {', '.join(missing)}; pass the URI of a model that "
+            f"{', '.join(offered)}, found no {', '.join(missing)}; pass the URI of a model that "
             "jobs/finetune.py registered"
         )
     return python_model

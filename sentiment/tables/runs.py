@@ -4,6 +4,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -111,7 +112,7 @@ def _publish_chunks(
     """Score and publish each chunk; yield its outcome."""
     work = store.stage()
     done_rows, all_rows = 0, count_slices(plan.pending)
-    with _TranslatedErrors(plan):
+    with _translate_errors(plan.config.model_uri):
         for number, chunk in enumerate(make_chunks(plan, spark, work)):
             stamp = Stamp(plan.model.version, plan.now, plan.next_sequence + number)
             staged = work / f"chunk-{number}"
@@ -192,28 +193,21 @@ def _make_manifest(plan: Plan, chunk: Chunk, stamp: Stamp, counts: Counts, censu
     )
 
 
-class _TranslatedErrors:
+@contextmanager
+def _translate_errors(model_uri: str) -> Iterator[None]:
     """Translate Spark's errors by kind; their messages hold tracebacks, which may quote a review."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, PySparkException | Py4JError):
-            return
-        if found := _NO_RIGHT_ENGINE.search(str(error)):
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        message = str(error)
+        if found := _NO_RIGHT_ENGINE.search(message):
+            raise ModelError(f"a Spark worker cannot use the model at {model_uri!r}: {found[1]}") from error
+        if ModelError.__name__ in message or ModelLoadError.__name__ in message:
             raise ModelError(
-                f"a Spark worker cannot use the model at {self._plan.config.model_uri!r}: {found[1]}"
+                f"the model at {model_uri!r} failed in a Spark worker; the batch was not published; "
+                "run again with --debug to see the error"
             ) from error
-        if ModelError.__name__ in str(error) or ModelLoadError.__name__ in str(error):
-            raise ModelError(
-                f"the model at {self._plan.config.model_uri!r} failed in a Spark worker; the batch was not "
-                "published; run again with --debug to see the error"
-            ) from error
-        if _READ_FAILED in str(error):
+        if _READ_FAILED in message:
             raise UnreadableFileError(
                 "Spark cannot read an input file; run again with --debug to see which"
             ) from error
