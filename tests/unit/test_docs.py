@@ -1,5 +1,6 @@
 """The guides link to what exists, stay short, and mention whatever users can meet."""
 
+import ast
 import dataclasses
 import importlib
 import importlib.util
@@ -111,3 +112,19 @@ def test_the_architecture_names_modules_that_exist():
     paths = [path.as_posix() for path in files]
     assert modules
     assert [module for module in modules if not any(path.endswith(module) for path in paths)] == []
+
+
+def test_a_constant_is_explained_above_it_and_not_by_a_string_below():
+    below = []
+    for path in sorted((ROOT / "sentiment").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            body = getattr(node, "body", [])
+            for before, after in zip(body, body[1:], strict=False) if isinstance(body, list) else ():
+                is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                if (
+                    is_text
+                    and isinstance(before, ast.Assign | ast.AnnAssign)
+                    and after.value.value is not ...
+                ):
+                    below.append(f"{path.relative_to(ROOT)}:{after.lineno}")
+    assert not below
