@@ -23,7 +23,7 @@ _SCORED = "scored"
 
 @dataclass(frozen=True)
 class ScoredUpload:
-    """Hold the result for a file, a column and a model version (`of`), also as files to download.
+    """Hold the scored table and its downloads; `of` is the file's id, the text column and the model version.
 
     `csv` is None if the table cannot be written as CSV, for the reason in `csv_problem`.
     """
@@ -140,7 +140,7 @@ def _show_preview(table: pa.Table, column: str) -> None:
     shown = min(PREVIEW_ROWS, table.num_rows)
     st.markdown(f"**Preview** (first {shown:,} of {table.num_rows:,} rows)")
     st.dataframe(
-        # The metadata may turn a column into the index of the DataFrame, which is hidden.
+        # Pandas metadata may make a column the index, and `hide_index` would hide it.
         table.slice(0, shown).replace_schema_metadata(None),
         hide_index=True,
         column_order=[column, *predicted, *(n for n in names if n not in (column, *predicted))],

@@ -147,7 +147,8 @@ def _read_csv(name: str, data: bytes) -> pa.Table:
                 rows.append(row)
     except csv.Error as error:
         raise UnreadableFileError(
-            f"{name}, line {lines.line_num:,}: not valid CSV ({error}); close quotes, double those in values"
+            f"{name}, line {lines.line_num:,}: not valid CSV ({error}); close every quote; "
+            "write a quote inside a value twice"
         ) from error
     if not rows:
         raise EmptyInputError(f"{name}: has only blank lines; expected column names and reviews")

@@ -123,9 +123,9 @@ class Predictor:
         results = self._score(list(numbers), progress or (lambda done, total: None))
         results = results.at(np.array([numbers[text] for text in texts], dtype=np.int64))
         # A text of control characters, for example, is not white space, but has no token.
-        is_read = ~np.isnan(results.positive)
-        reasons[positions[~is_read]] = schema.BLANK_TEXT
-        return _decide(reasons, positions[is_read], results.at(np.flatnonzero(is_read)))
+        has_tokens = ~np.isnan(results.positive)
+        reasons[positions[~has_tokens]] = schema.BLANK_TEXT
+        return _decide(reasons, positions[has_tokens], results.at(np.flatnonzero(has_tokens)))
 
     def _score(self, texts: list[str], progress: Progress) -> _Results:
         empty = np.empty(0)
@@ -164,16 +164,16 @@ class Predictor:
     ) -> _Results:
         positive = np.full(len(texts), np.nan)
         is_early = np.zeros(len(texts), dtype=bool)
-        is_read = tokens.lengths > tokens.n_special_tokens
+        has_tokens = tokens.lengths > tokens.n_special_tokens
         if self._linear is not None:
             is_early, probabilities = self._linear.decide(texts, tokens.lengths)
-            is_early &= is_read
+            is_early &= has_tokens
             positive[is_early] = probabilities[is_early]
         n_early = int(is_early.sum())
-        rows = np.flatnonzero(is_read & ~is_early)
+        rows = np.flatnonzero(has_tokens & ~is_early)
         positive[rows] = self._classify(texts, tokens, rows, lambda n: progress(n_early + n))
         progress(len(texts))
-        n_tokens = np.where(is_read, tokens.lengths, 0)
+        n_tokens = np.where(has_tokens, tokens.lengths, 0)
         return _Results(positive, n_tokens, tokens.truncated, is_early)
 
     def _classify(

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from .integrity import list_files
+from .integrity import list_files, list_ignored
 
 _PREFIX = "sentiment-models-"
 _LOCK = "lock"
@@ -39,6 +39,12 @@ def copy_model(source: Path, target: Path) -> None:
     for path in list_files(source):
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / path, target / path)
+
+
+def remove_unrecorded(folder: Path) -> None:
+    """Remove compiled modules from a download: no record covers them, and Python would run them."""
+    for path in list_ignored(folder):
+        (folder / path).unlink()
 
 
 def release(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Check that a model's files are those that were registered, and of a shape that is safe to load.
 
-Nothing of the model is imported, and MLflow is not called. A check is of the moment, so it is made on
-a private copy (`copies`), which nobody else can change afterwards.
+Nothing of the model is imported, and MLflow is not called. A check is valid only while the files do
+not change, so it is made on a private copy (`copies`).
 """
 
 import hashlib
@@ -27,9 +27,18 @@ _MAX_MODEL_FILE_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
 _SHOWN = 3
 
-# Of a tag's value. MLflow takes 100,000 in the registry; older servers, and databases behind them, 5,000.
+# Longest tag value to write. MLflow accepts 100,000 characters; older servers and databases only 5,000.
 _TAG_CHARS = 4_900
 _MAX_TAGS = 200
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def list_files(folder: Path) -> list[str]:
@@ -40,14 +49,20 @@ def list_files(folder: Path) -> list[str]:
     return sorted(path for path in _walk(folder) if not _is_derived(path))
 
 
-def list_derived(folder: Path) -> list[str]:
-    """List what `list_files` leaves out: nothing here reads it."""
+def list_ignored(folder: Path) -> list[str]:
+    """List the files that `list_files` leaves out; a private copy has none when it is made."""
     return sorted(path for path in _walk(folder) if _is_derived(path))
 
 
 def make_record(folder: Path) -> dict[str, str]:
     """Return the record of a model: the sha256, in hex, of each of its files by relative POSIX path."""
-    return {path: _digest(folder / path) for path in list_files(folder)}
+    record = {}
+    for path in list_files(folder):
+        try:
+            record[path] = digest_file(folder / path)
+        except OSError as error:
+            raise _cannot_read(folder / path, error) from error
+    return record
 
 
 def check_files(folder: Path, record: Mapping[str, str]) -> None:
@@ -63,7 +78,7 @@ def check_files(folder: Path, record: Mapping[str, str]) -> None:
     if shown:
         raise ModelIntegrityError(
             f"{folder}: not the files that were registered ({'; '.join(shown)}); expected the {len(record)} "
-            "of the record, unchanged; nothing of them was loaded; restore them, or use another version"
+            "recorded files, unchanged; nothing of them was loaded; restore them, or use another version"
         )
 
 
@@ -155,21 +170,8 @@ def _walk(folder: Path, inside: str = "") -> Iterator[str]:
         raise _cannot_read(folder / inside, error) from error
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    buffer = bytearray(_CHUNK_BYTES)
-    view = memoryview(buffer)
-    try:
-        with open(path, "rb", buffering=0) as file:
-            while n := file.readinto(buffer):
-                digest.update(view[:n])
-    except OSError as error:
-        raise _cannot_read(path, error) from error
-    return digest.hexdigest()
-
-
 def _is_derived(path: str) -> bool:
-    """Return whether MLflow or Python may have written it since, and nothing reads it at loading."""
+    """Return True for a file that MLflow or Python may add to a model's folder later."""
     *folders, name = path.split("/")
     return path == REGISTERED_META or (_CACHE in folders[-1:] and name.endswith(".pyc"))
 
@@ -250,6 +252,6 @@ def _name_few(paths: Collection[str]) -> str:
 
 
 def _show(value: object) -> str:
-    """On one line, whatever a name holds, and no longer than is useful."""
+    """Return the value as one short line of ASCII for a message."""
     shown = ascii(value)
     return shown if len(shown) <= 120 else f"{shown[:117]}…"

@@ -3,11 +3,12 @@
 import logging
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from ..errors import ModelError, ModelIntegrityError, ModelLoadError
+from ..errors import ModelError, ModelIntegrityError, ModelLoadError, SentimentError
 from . import copies, earlier, integrity, signatures
 from .registry import ModelReference, import_mlflow, resolve_model
 from .requirements import REQUIREMENTS_FILE, find_mismatches
@@ -40,12 +41,12 @@ class LoadedModel(Protocol):
 
     @property
     def engine_warning(self) -> str | None:
-        """Return why a faster engine of the model does not run in this process; None if the best one does."""
+        """Return why faster engines were refused in this process; None if none was."""
         ...
 
     @property
     def budget_tokens(self) -> int:
-        """Return the tokens of a mini-batch that suits the engine, padding included."""
+        """Return the largest number of tokens in a mini-batch, padding included."""
         ...
 
     def row_cost(self, n_tokens: int) -> int:
@@ -62,22 +63,23 @@ def check_model(
 ) -> None:
     """Raise ModelIntegrityError unless the model's files are safe to load; nothing of them is imported.
 
-    They must have the shape of every model (`integrity.check_shape`), be those that the registry recorded
+    They must pass `integrity.check_shape`, be those that the registry recorded
     (`allow_unverified` accepts a model without a record), and be signed by `verify_key`, a public key's PEM
     file, if there is one. Raises ConfigError for a key that cannot be used.
     """
-    integrity.check_shape(reference.folder)
-    if reference.files is not None:
-        integrity.check_files(reference.folder, reference.files)
-    elif not allow_unverified:
+    with _name_by_uri(reference):
+        integrity.check_shape(reference.folder)
+        if reference.files is not None:
+            integrity.check_files(reference.folder, reference.files)
+        if verify_key:
+            signatures.check_signature(reference.folder, reference.signature, Path(verify_key))
+    if reference.files is None and not allow_unverified:
         raise ModelIntegrityError(
-            f"{reference.uri!r}: the registry has no record of this model's files, so they may be anyone's; "
-            "fine-tune and register it again, look at its files and record them with "
+            f"{reference.uri!r}: the registry has no record of this model's files, so anyone may "
+            "have written them; fine-tune and register it again, look at its files and record them with "
             "`sentiment.models.registry.record_model(name, version)`, or, if you trust them, pass "
             f"--allow_unverified ({ALLOW_UNVERIFIED_VARIABLE}=1)"
         )
-    if verify_key:
-        signatures.check_signature(reference.folder, reference.signature, Path(verify_key))
 
 
 def load_model(
@@ -86,19 +88,22 @@ def load_model(
     allow_unverified: bool = False,
     verify_key: str | Path | None = None,
 ) -> LoadedModel:
-    """Check a pyfunc (`check_model`) and load it; its private copy is removed with it.
+    """Check a model (`check_model`) and load it; its weights leave the disk when the result is deleted.
 
     `options` override its model config (`engine`, `cascade`, `device`, `threads`, `max_text_chars`, …).
     Raises ModelNotFoundError if there is none, ModelIntegrityError if it must not be loaded, ModelLoadError
-    if it cannot be loaded in this process or is no sentiment model.
+    if it cannot be loaded in this process or is not a sentiment model; ConfigError for a key that cannot be
+    used.
     """
     reference = model if isinstance(model, ModelReference) else resolve_model(str(model))
     try:
         check_model(reference, allow_unverified, verify_key)
-        loaded = load_checked(reference.folder, options)
-    except ModelError:
+        with _name_by_uri(reference):
+            loaded = load_checked(reference.folder, options)
+    except SentimentError:
         copies.release(reference.folder)
         raise
+    # At exit `copies` removes the whole folder.
     weakref.finalize(loaded, copies.release, reference.folder).atexit = False
     return loaded
 
@@ -114,8 +119,9 @@ def load_checked(folder: Path, options: Mapping[str, Any] | None = None) -> Load
             "the model at %s was logged with other versions than are installed here: %s", folder, mismatches
         )
     chosen = dict(options or {})
+    # True if an older version of this package logged the model.
     is_earlier = earlier.is_earlier(folder)
-    # MLflow would leave out what an earlier model does not know, with a warning.
+    # An older model does not know `max_text_chars`; MLflow would drop it and warn.
     max_text_chars = chosen.pop("max_text_chars", None) if is_earlier else None
     safe = earlier.find_safe_engine(folder) if is_earlier and chosen.get("engine", "auto") == "auto" else None
     if safe is not None:
@@ -133,6 +139,15 @@ def load_checked(folder: Path, options: Mapping[str, Any] | None = None) -> Load
     if is_earlier:
         return earlier.EarlierModel(pyfunc, python_model, max_text_chars, safe[1] if safe else None)
     return _require_offer(python_model, folder)
+
+
+@contextmanager
+def _name_by_uri(reference: ModelReference) -> Iterator[None]:
+    """Name the model by its URI in errors, since the path of its private copy means nothing to a reader."""
+    try:
+        yield
+    except ModelError as error:
+        raise type(error)(str(error).replace(str(reference.folder), reference.uri)) from error
 
 
 def allows_unverified() -> bool:
@@ -153,9 +168,9 @@ def silence_engine_warning() -> None:
 def _require_offer(python_model: object, folder: Path) -> LoadedModel:
     if not isinstance(python_model, LoadedModel):
         offered = [name for name in vars(LoadedModel) if not name.startswith("_")]
-        missing = [name for name in offered if not hasattr(python_model, name)]
+        missing = sorted(name for name in offered if not hasattr(python_model, name))
         raise ModelLoadError(
-            f"the model at {str(folder)!r} is no sentiment model: expected one that offers "
+            f"the model at {str(folder)!r} is not a sentiment model: expected one that offers "
             f"{', '.join(offered)}, found no {', '.join(missing)}; pass the URI of a model that "
             "jobs/finetune.py registered"
         )

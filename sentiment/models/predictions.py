@@ -1,4 +1,4 @@
-"""Call a loaded model: for the table, the service, the app and a single call.
+"""Call a loaded model, for Spark jobs, the service, the app and score.py.
 
 If a text breaks the model, only that text is a reject; all others get their predictions.
 """
@@ -17,7 +17,7 @@ Prediction = dict[str, Any]
 # `schema.PREDICTION_COLUMNS` of many values: a list per column, a row per value.
 Columns = Mapping[str, list[Any]]
 
-# A model that fails on more texts than this is broken, and its texts are not rejects.
+# A model is broken, and its texts are not rejects, if it fails on more texts than this or on more than half.
 _MAX_FAILING = 10
 
 
@@ -29,7 +29,8 @@ def predict_each(model: LoadedModel, values: Sequence[Any]) -> pd.DataFrame:
     """Return `schema.PREDICTION_COLUMNS` of `values`, one row each in order, whatever their types.
 
     Values on which the model fails are rejects; halving the values finds them. Raises ModelError, whose
-    message has no text, if the model fails on more than `_MAX_FAILING` values or breaks its contract.
+    message has no text, if the model fails on more than `_MAX_FAILING` or on half of the values, or breaks
+    its contract.
     """
     # A column of rejects only would otherwise have another type than one with a score.
     return pd.DataFrame(_predict_columns_each(model, values)).astype({schema.SCORE: "float64"})
@@ -66,21 +67,11 @@ def predict_columns(model: LoadedModel, values: Sequence[Any]) -> Columns:
     n_rows = {len(columns[name]) for name in schema.PREDICTION_COLUMNS if name in columns}
     if missing or n_rows != {len(values)}:
         raise ModelError(
-            f"the model is no sentiment model: expected {len(values)} rows of "
+            f"the model is not a sentiment model: expected {len(values)} rows of "
             f"{', '.join(schema.PREDICTION_COLUMNS)}, found {' or '.join(map(str, sorted(n_rows))) or 'no'} "
             f"rows{' without ' if missing else ''}{', '.join(missing)}; try another one"
         )
     return {name: list(columns[name]) for name in schema.PREDICTION_COLUMNS}
-
-
-def make_reject(reason: str) -> Prediction:
-    """Return the prediction of a value that gets no label."""
-    empty: Prediction = {
-        **dict.fromkeys(schema.PREDICTION_COLUMNS),
-        schema.N_TOKENS: 0,
-        schema.TRUNCATED: False,
-    }
-    return empty | {schema.REJECT_REASON: reason}
 
 
 def _predict_columns_each(model: LoadedModel, values: Sequence[Any]) -> Columns:
@@ -105,7 +96,7 @@ def _predict_halves(model: LoadedModel, values: Sequence[Any]) -> Columns:
             found = _FAILED if len(part) == 1 else _predict_halves(model, part)
         parts.append(found)
         if sum(map(_count_failing, parts)) > _MAX_FAILING:
-            raise ModelError(f"the model failed on more than {_MAX_FAILING} texts of {len(values):,}")
+            raise ModelError(f"the model failed on more than {_MAX_FAILING} texts; try another version")
     first, second = parts
     return {name: [*first[name], *second[name]] for name in schema.PREDICTION_COLUMNS}
 
@@ -114,4 +105,8 @@ def _count_failing(found: Columns) -> int:
     return found[schema.REJECT_REASON].count(schema.MODEL_FAILED)
 
 
-_FAILED: Columns = {name: [value] for name, value in make_reject(schema.MODEL_FAILED).items()}
+_FAILED: Columns = {name: [None] for name in schema.PREDICTION_COLUMNS} | {
+    schema.N_TOKENS: [0],
+    schema.TRUNCATED: [False],
+    schema.REJECT_REASON: [schema.MODEL_FAILED],
+}

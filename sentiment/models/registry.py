@@ -212,7 +212,9 @@ def _fetch(location: str, folder: Path) -> Path:
     """Copy or download the files of a model below `folder`; return where they are."""
     parts = urlsplit(location)
     if parts.scheme not in ("", "file"):
-        return Path(import_mlflow().artifacts.download_artifacts(artifact_uri=location, dst_path=str(folder)))
+        found = import_mlflow().artifacts.download_artifacts(artifact_uri=location, dst_path=str(folder))
+        copies.remove_unrecorded(Path(found))
+        return Path(found)
     source = Path(url2pathname(parts.path) if parts.scheme else location)
     if not (source / integrity.MODEL_FILE).is_file():
         raise FileNotFoundError(source / integrity.MODEL_FILE)

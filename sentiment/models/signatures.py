@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, ModelIntegrityError
-from .integrity import list_derived
+from .integrity import list_ignored
 
 
 def check_signing_key(private_key: Path) -> None:
@@ -29,7 +29,7 @@ def sign_files(folder: Path, private_key: Path) -> str:
         signature = Path(scratch) / "signature"
         signer = _make_signer(signing, private_key)
         signer.set_hashing_config(_hashing(signing, folder)).sign(folder, signature)
-        # Sigstore's JSON has white space that a registry need not keep.
+        # Without white space, which the signature does not need, it takes fewer tags.
         return json.dumps(json.loads(signature.read_text("utf-8")), separators=(",", ":"))
 
 
@@ -50,7 +50,9 @@ def check_signature(folder: Path, signature: str | None, public_key: Path) -> No
             verifier.set_hashing_config(_hashing(signing, folder)).verify(folder, path)
         # The parsers of JSON, protobuf and keys raise their own errors, some with an empty message.
         except Exception as error:
-            raise _refuse(folder, public_key, "its signature is another key's, or of other files") from error
+            raise _refuse(
+                folder, public_key, "its signature was made with another key, or for other files"
+            ) from error
 
 
 def _make_signer(signing: Any, private_key: Path) -> Any:
@@ -60,7 +62,7 @@ def _make_signer(signing: Any, private_key: Path) -> Any:
 
 def _hashing(signing: Any, folder: Path) -> Any:
     config = signing.hashing.Config().use_file_serialization(hashing_algorithm="sha256", allow_symlinks=False)
-    return config.set_ignored_paths(paths=list_derived(folder), ignore_git_paths=False)
+    return config.set_ignored_paths(paths=list_ignored(folder), ignore_git_paths=False)
 
 
 @contextmanager
@@ -72,7 +74,7 @@ def _key_errors(name: str, path: Path) -> Iterator[None]:
     # The kind of cryptography's error depends on the content of the file.
     except Exception as error:
         raise ConfigError(
-            f"{name}: {path} is no key that can be used; expected PEM, elliptic curve P-256, P-384 or P-521, "
+            f"{name}: {path} is not a usable key; expected PEM, elliptic curve P-256, P-384 or P-521, "
             "without a password"
         ) from error
 
@@ -87,6 +89,6 @@ def _import_signing() -> Any:
 
 def _refuse(folder: Path, public_key: Path, problem: str) -> ModelIntegrityError:
     return ModelIntegrityError(
-        f"{folder}: {problem}; expected one by the key of {public_key}; nothing of the model was loaded; "
-        "register it with --signing_key, or use another version"
+        f"{folder}: {problem}; expected a signature that {public_key} verifies; nothing of the model was "
+        "loaded; register it with --signing_key, or use another version"
     )

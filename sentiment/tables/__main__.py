@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ..errors import MissingInputError, SentimentError
 from .store.compaction import compact
-from .store.folder import Batch, Store, find_folder, open_store
+from .store.folder import Store, find_folder, open_store
 from .store.verification import find_damage
 
 
@@ -32,8 +32,8 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
     for batch in batches:
         manifest = batch.manifest
         counts = (manifest.scored_rows, manifest.rejected_rows, sum(manifest.skipped_rows.values()))
-        said = (str(manifest.sequence), batch.name, manifest.scored_at[:19])
-        table.add_row(*said, *(f"{count:,}" for count in counts))
+        cells = (str(manifest.sequence), batch.name, manifest.scored_at[:19])
+        table.add_row(*cells, *(f"{count:,}" for count in counts))
     console.print(table)
     return 0
 
@@ -44,11 +44,11 @@ def _verify(parsed: argparse.Namespace, console: Console) -> int:
     for done, batch in enumerate(batches, start=1):
         found = find_damage(batch)
         damaged += bool(found)
-        said = (
+        result = (
             "; ".join(found)
             or f"{batch.manifest.scored_rows + batch.manifest.rejected_rows:,} rows, no damage"
         )
-        console.print(f"{done}/{len(batches)} {batch.name}: {said}", markup=False)
+        console.print(f"{done}/{len(batches)} {batch.name}: {result}", markup=False)
     return int(damaged > 0)
 
 
@@ -61,7 +61,7 @@ def _show(parsed: argparse.Namespace, console: Console) -> int:
         table.add_column("rows", justify="right")
         for entry in taken.inputs:
             table.add_row(
-                entry["path"], f"{entry['start_row']:,} to {entry['stop_row']:,} of {entry['rows']:,}"
+                entry["path"], f"{entry['start_row'] + 1:,} to {entry['stop_row']:,} of {entry['rows']:,}"
             )
         for bad in part.bad_files:
             table.add_row(bad["path"], "quarantined")
@@ -90,9 +90,11 @@ def _compact(parsed: argparse.Namespace, console: Console) -> int:
     with open_store(parsed.store) as store:
         versions = sorted({batch.manifest.model_version for batch in store.list_batches()})
         for version in versions:
-            made: Batch | None = compact(store, version, show)
-            said = f"{len(made.manifest.parts)} batches are now {made.name}" if made else "nothing to compact"
-            console.print(f"model {version}: {said}", markup=False)
+            made = compact(store, version, show)
+            result = (
+                f"{len(made.manifest.parts)} batches are now {made.name}" if made else "nothing to compact"
+            )
+            console.print(f"model {version}: {result}", markup=False)
     return 0
 
 
@@ -111,8 +113,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m sentiment.tables", description="Inspect and maintain a store of scores."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, said in _HELP.items():
-        command = commands.add_parser(name, help=said, description=said)
+    for name, help_text in _HELP.items():
+        command = commands.add_parser(name, help=help_text, description=help_text)
         command.add_argument("store", metavar="STORE", help="folder of the store")
         if name in ("show", "drop"):
             command.add_argument("batch", metavar="BATCH", help="name of the batch, as `list` shows it")

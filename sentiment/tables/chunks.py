@@ -9,9 +9,9 @@ from pyspark.sql import DataFrame, SparkSession
 from .. import schema
 from .history import KEY, find_outcomes
 from .input.reviews import read_reviews
-from .planning import Slice, count_rows, cut_chunks, describe, find_left_repeats
+from .planning import Slice, count_slice_rows, cut_chunks, find_left_repeats, make_consumption
 from .plans import Plan
-from .selection import Past, find_repeated, identify, keep_repeated, leave_repeated
+from .selection import Past, find_repeated, identify, select_repeated, skip_repeated
 from .store.manifests import Consumption
 
 
@@ -26,7 +26,7 @@ class Chunk:
 
 
 def make_chunks(plan: Plan, spark: SparkSession, work: Path) -> Iterator[Chunk]:
-    """Yield the pending rows in chunks; if an id occurs twice, all its rows go into the first chunk.
+    """Yield the pending rows in chunks; all rows of an id that occurs more than once go into the first one.
 
     `work` is a folder for temporary files that must stay until the last chunk is done.
     """
@@ -52,16 +52,16 @@ def make_chunks(plan: Plan, spark: SparkSession, work: Path) -> Iterator[Chunk]:
     repeated = None
     n_foreign = 0
     if later:
-        n_pending = count_rows(plan.pending)
+        n_pending = count_slice_rows(plan.pending)
         find_repeated(read(plan.pending), n_pending).write.parquet(str(work / "repeated"))
         repeated = spark.read.parquet(str(work / "repeated"))
-        n_foreign = keep_repeated(read(later), repeated).count()
+        n_foreign = select_repeated(read(later), repeated).count()
     for number, part in enumerate(parts):
-        rows, n_rows = read(part), count_rows(part)
+        rows, n_rows = read(part), count_slice_rows(part)
         takes_foreign = number == 0 and n_foreign
         if takes_foreign and repeated is not None:
-            rows, n_rows = rows.unionByName(keep_repeated(read(later), repeated)), n_rows + n_foreign
+            rows, n_rows = rows.unionByName(select_repeated(read(later), repeated)), n_rows + n_foreign
         elif number and repeated is not None:
-            rows = leave_repeated(rows, repeated)
-        taken = describe(plan.request, part, later if takes_foreign else ())
+            rows = skip_repeated(rows, repeated)
+        taken = make_consumption(plan.request, part, later if takes_foreign else ())
         yield Chunk(rows, n_rows, tuple(part), taken)

@@ -10,7 +10,7 @@ from .. import schema
 from .input.reviews import column
 from .store.folder import REJECTED, Batch, Store, find_folder
 from .store.manifests import Manifest
-from .store.scores import ALL, LATEST, choose_batches, has_no_scores
+from .store.scores import ALL, LATEST, choose_batches, make_no_scores_error
 
 KEY = "_key"
 _PAIR = (KEY, schema.TEXT_DIGEST)
@@ -105,7 +105,7 @@ def read_scores(spark: SparkSession, path: str, model: str = LATEST) -> DataFram
     batches = choose_batches(store, model)
     scored, rejected = (read_rows(spark, batches, is_rejected) for is_rejected in (False, True))
     if scored is None:
-        raise has_no_scores(store, model)
+        raise make_no_scores_error(store, model)
     if model == ALL:
         return scored
     ids = list(batches[0].manifest.id_types)

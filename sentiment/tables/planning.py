@@ -46,7 +46,7 @@ class Slice:
         return {**self.file.identity(), "start_row": self.start_row, "stop_row": self.stop_row}
 
 
-def count_rows(slices: Iterable[Slice]) -> int:
+def count_slice_rows(slices: Iterable[Slice]) -> int:
     """Return the number of rows in all slices."""
     return sum(piece.rows for piece in slices)
 
@@ -64,12 +64,12 @@ class Request:
     def is_covered_by(self, batch: Manifest) -> bool:
         """Return True if the rows that a batch took are done for this request too.
 
-        A batch of another model counts, unless this is a rescore. A rescore also takes a batch again that
-        skipped known rows, because another model may have scored them.
+        A rescore counts only batches of its own model. Of these, one that skipped known rows counts only if
+        it was a rescore itself: else another model may have scored them.
         """
         taken = batch.consumption
         is_same = (taken.id_col, taken.text_col) == (self.id_col, self.text_col)
-        has_dates = taken.window is None or taken.window.contains(self.window)
+        has_dates = taken.window is None or taken.window.covers(self.window)
         if not self.is_rescore:
             return is_same and has_dates
         left_rows = batch.skipped_rows.get(KNOWN, 0) > 0
@@ -86,10 +86,10 @@ def find_pending(table: ReviewTable, manifests: Iterable[Manifest], request: Req
     taken = _collect_taken(manifests, request)
     pending = []
     for file in table.files:
-        if request.window is not None and file.day is not None and not request.window.has(file.day):
+        if request.window is not None and file.day is not None and not request.window.includes_day(file.day):
             continue
         at = 0
-        for start, stop in sorted(taken.get(_key(file.identity()), ())):
+        for start, stop in sorted(taken.get(_file_key(file.identity()), ())):
             if start > at:
                 pending.append(Slice(file, at, start))
             at = max(at, stop)
@@ -133,7 +133,9 @@ def cut_chunks(slices: Sequence[Slice], chunk_rows: int) -> list[list[Slice]]:
     return chunks
 
 
-def describe(request: Request, slices: Iterable[Slice], repeats_of: Iterable[Slice] = ()) -> Consumption:
+def make_consumption(
+    request: Request, slices: Iterable[Slice], repeats_of: Iterable[Slice] = ()
+) -> Consumption:
     """Describe the rows that a batch of these slices takes."""
     return Consumption(
         inputs=tuple(piece.identity() for piece in slices),
@@ -151,7 +153,7 @@ def name_batch(consumption: Consumption, model_version: str, now: datetime) -> B
     return BatchId(model_version, f"{now:%Y-%m-%d}", _digest(asdict(consumption)))
 
 
-def name_parts(parts: Sequence[Manifest], model_version: str, scored_at: str) -> BatchId:
+def name_compacted(parts: Sequence[Manifest], model_version: str, scored_at: str) -> BatchId:
     """Name the compacted batch that replaces these batches."""
     content = [asdict(part.consumption) for part in parts]
     return BatchId(model_version, scored_at[:10], _digest(content))
@@ -163,11 +165,11 @@ def _digest(content: object) -> str:
 
 def find_left_repeats(manifests: Iterable[Manifest], slices: Iterable[Slice]) -> list[Manifest]:
     """Return the batches of a run that stopped between chunks; their rejects include rows of `slices`."""
-    pending = {_key(piece.file.identity()) for piece in slices}
+    pending = {_file_key(piece.file.identity()) for piece in slices}
     return [
         found
         for found in manifests
-        if any(_key(entry) in pending for part in found.origins for entry in part.consumption.repeats_of)
+        if any(_file_key(entry) in pending for part in found.origins for entry in part.consumption.repeats_of)
     ]
 
 
@@ -189,9 +191,9 @@ def _collect_taken(
     for batch in (origin for found in manifests for origin in found.origins):
         if request.is_covered_by(batch):
             for entry in batch.consumption.inputs:
-                taken[_key(entry)].append((entry["start_row"], entry["stop_row"]))
+                taken[_file_key(entry)].append((entry["start_row"], entry["stop_row"]))
     return taken
 
 
-def _key(identity: FileIdentity) -> tuple[str, ...]:
+def _file_key(identity: FileIdentity) -> tuple[str, ...]:
     return tuple(str(identity[name]) for name in ("path", "size_bytes", "modified_ns", "footer_digest"))

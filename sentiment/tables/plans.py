@@ -39,12 +39,12 @@ class Plan:
     def model_options(self) -> dict[str, str | int]:
         """Return the options that replace those with which the model was logged."""
         config = self.config
-        told = {
+        options = {
             "engine": config.engine,
             "cascade": config.cascade,
             "max_text_chars": config.max_text_chars,
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in options.items() if value is not None}
 
     @property
     def next_sequence(self) -> int:
@@ -54,7 +54,7 @@ class Plan:
 def make_plan(config: ScoreConfig, store: Store, now: datetime, progress: Progress) -> Plan:
     """Plan the run; decode pending files once to quarantine damaged ones, except in a dry run.
 
-    Raises an InputError, ModelError or StoreError if the run is impossible.
+    Raises an InputError, ModelError, StoreError or ConfigError if the run is impossible.
     """
     progress("checking input", 0, 1, "")
     columns = check_columns(config.id_col, config.text_col, config.date_col)
@@ -65,19 +65,19 @@ def make_plan(config: ScoreConfig, store: Store, now: datetime, progress: Progre
     manifests = [batch.manifest for batch in batches]
     check_id_types(table, manifests)
     pending = find_pending(table, manifests, _make_request(config, table, model))
+    plan = Plan(config, table, model, tuple(batches), tuple(pending), now)
     if not config.dry_run:
-        table, pending = _set_damaged_aside(table, pending)
-    return Plan(config, table, model, tuple(batches), tuple(limit_rows(pending, config.max_rows)), now)
+        plan = _quarantine_damaged(plan)
+    return replace(plan, pending=tuple(limit_rows(plan.pending, config.max_rows)))
 
 
-def _set_damaged_aside(table: ReviewTable, pending: Sequence[Slice]) -> tuple[ReviewTable, list[Slice]]:
+def _quarantine_damaged(plan: Plan) -> Plan:
     """Quarantine pending files that cannot be decoded; raise the first error if no file is left."""
-    files = {piece.file.path: piece.file for piece in pending}
-    damaged = find_damaged(files.values(), table.columns)
-    if damaged and len(damaged) == len(table.files):
+    files = {piece.file.path: piece.file for piece in plan.pending}
+    damaged = find_damaged(files.values(), plan.table.columns)
+    if damaged and len(damaged) == len(plan.table.files):
         raise damaged[0].error
-    gone = {bad.path for bad in damaged}
-    return table.without(damaged), [piece for piece in pending if piece.file.path not in gone]
+    return plan.without(damaged)
 
 
 def _make_request(config: ScoreConfig, table: ReviewTable, model: registry.ModelReference) -> Request:

@@ -1,4 +1,4 @@
-"""Run a scoring job: check, resolve, plan; then score, audit and publish each chunk."""
+"""Run a scoring job: check input and model, plan; then score, audit and publish each chunk."""
 
 import re
 import shutil
@@ -29,10 +29,9 @@ from .audit import REJECTED_COLUMNS, SCORED_COLUMNS, Counts, audit, audit_files,
 from .chunks import Chunk, make_chunks
 from .input.paths import check_apart
 from .input.reviews import column, find_unreadable
-from .planning import count_rows as count_slices
-from .planning import name_batch, skip_rows
+from .planning import count_slice_rows, name_batch, skip_rows
 from .plans import Plan, make_plan
-from .scoring import Progress, Stamp, score_reviews, show_rows
+from .scoring import Progress, Stamp, report_progress, score_reviews
 from .selection import SKIP_REASON, settle_duplicates, spread_rows
 from .store.folder import MAX_FILE_ROWS, REJECTED, Batch, Store
 from .store.manifests import Manifest
@@ -40,7 +39,7 @@ from .summary import Outcome, RunSummary, check_bad_files, summarise
 from .worker import SharedModel, WorkerCensus, share_model
 
 _RAW = "_raw"
-# The model's own error; its message holds figures and processor flags, never a review.
+# Spark passes a worker's error only as text. This message is safe to show: it holds no review.
 _NO_RIGHT_ENGINE = re.compile(r"NoRightEngineError: (no engine of the model [^\n]{1,2000})")
 # Spark's error condition for a file that cannot be read.
 _READ_FAILED = "FAILED_READ_FILE"
@@ -56,7 +55,7 @@ def run_scoring(
     """Score the pending rows of `config.input` and publish them; call `models.registry.use_tracking` first.
 
     Spark starts only if input, model and store are usable and rows are pending. Raises a `SentimentError`
-    if anything fails; batches published before stay, and the error has their summary. Too many quarantined
+    if anything fails; batches published before stay, and `error.summary` counts them. Too many quarantined
     files raise BadFilesError after all other files are published.
     """
     started = time.monotonic()
@@ -111,7 +110,7 @@ def _publish_chunks(
 ) -> Iterator[Outcome]:
     """Score and publish each chunk; yield its outcome."""
     work = store.stage()
-    done_rows, all_rows = 0, count_slices(plan.pending)
+    done_rows, all_rows = 0, count_slice_rows(plan.pending)
     with _translate_errors(plan.config.model_uri):
         for number, chunk in enumerate(make_chunks(plan, spark, work)):
             stamp = Stamp(plan.model.version, plan.now, plan.next_sequence + number)
@@ -119,14 +118,14 @@ def _publish_chunks(
             staged.mkdir()
             census = WorkerCensus(spark.sparkContext)
             started = time.monotonic()
-            with show_rows(spark, "scoring", progress, done_rows, chunk.n_rows, all_rows):
+            with report_progress(spark, "scoring", progress, done_rows, chunk.n_rows, all_rows):
                 settled = settle_duplicates(spread_rows(chunk.rows, chunk.n_rows, plan.config.rows_per_task))
                 counts = _write_batch(score_reviews(settled, model, stamp, census), staged)
             seconds = time.monotonic() - started
             progress("publishing", done_rows, all_rows, "rows")
             batch = _publish(plan, store, chunk, staged, stamp, counts, census)
             yield Outcome((batch,), counts, seconds, census.loads, census.workers)
-            done_rows += count_slices(chunk.slices)
+            done_rows += count_slice_rows(chunk.slices)
 
 
 def _write_batch(rows: DataFrame, staged: Path) -> Counts:
@@ -141,13 +140,13 @@ def _write_batch(rows: DataFrame, staged: Path) -> Counts:
 
 
 def _write_parts(rows: DataFrame, counts: Counts, staged: Path) -> None:
-    is_done = F.col(SKIP_REASON).isNull()
-    is_scored = is_done & F.col(schema.REJECT_REASON).isNull()
+    is_active = F.col(SKIP_REASON).isNull()
+    is_scored = is_active & F.col(schema.REJECT_REASON).isNull()
     extra = {*SCORED_COLUMNS, *REJECTED_COLUMNS, SKIP_REASON}
     ids = [name for name in rows.columns if name not in extra]
     for is_part, n_rows, folder, columns in (
         (is_scored, counts.scored, staged, SCORED_COLUMNS),
-        (is_done & ~is_scored, counts.rejected, staged / REJECTED, REJECTED_COLUMNS),
+        (is_active & ~is_scored, counts.rejected, staged / REJECTED, REJECTED_COLUMNS),
     ):
         if n_rows:
             part = rows.where(is_part).select(*map(column, ids), *columns)

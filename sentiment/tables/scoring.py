@@ -1,4 +1,4 @@
-"""Turn reviews into predictions in one Spark plan: rules are expressions, only the model is a UDF."""
+"""Score reviews in one Spark query: skip and reject rules are SQL expressions, the model is a UDF."""
 
 import os
 import threading
@@ -40,17 +40,17 @@ def score_reviews(rows: DataFrame, model: SharedModel, stamp: Stamp, census: Wor
     extra = (schema.TEXT, schema.TEXT_DIGEST, SKIP_REASON, EARLY_REASON)
     ids = [name for name in rows.columns if name not in extra]
     threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
-    # A task that uses the whole machine may use its GPU; others use the GPU that Spark assigns, or none.
+    # Local mode with one task for all cores: let it find the GPU. Else the worker uses what Spark assigns.
     is_alone = str(spark.sparkContext.master).startswith("local") and threads >= (os.cpu_count() or 1) > 1
     alone = {"device": "auto"} if is_alone else {}
     score = make_scorer(replace(model, options={**model.options, **alone, "threads": threads}), census)
     scorer = pandas_udf(score, PREDICTION_TYPE)  # type: ignore[call-overload]  # stubs lack iterators of structs
 
-    is_settled = F.col(SKIP_REASON).isNotNull() | F.col(EARLY_REASON).isNotNull()
+    needs_no_model = F.col(SKIP_REASON).isNotNull() | F.col(EARLY_REASON).isNotNull()
     scored = rows.select(
         *map(column, ids),
         *(F.col(name) for name in extra[1:]),
-        scorer(F.when(~is_settled, column(schema.TEXT))).alias("_prediction"),
+        scorer(F.when(~needs_no_model, column(schema.TEXT))).alias("_prediction"),
     )
     reason = F.coalesce(F.col(EARLY_REASON), F.col(f"_prediction.{schema.REJECT_REASON}"))
     return scored.select(
@@ -66,12 +66,12 @@ def score_reviews(rows: DataFrame, model: SharedModel, stamp: Stamp, census: Wor
 
 
 @contextmanager
-def show_rows(
-    spark: SparkSession, stage: str, progress: Progress, done_rows: int, rows: int, all_rows: int
+def report_progress(
+    spark: SparkSession, phase: str, progress: Progress, done_rows: int, rows: int, all_rows: int
 ) -> Iterator[None]:
-    """Report progress on `rows` rows inside the block, after `done_rows` of `all_rows` are done.
+    """Report Spark's progress inside the block: on `rows` rows, after `done_rows` of `all_rows`.
 
-    Progress is the share of finished tasks in the stages that are running.
+    Progress is the share of finished tasks in Spark's running stages.
     """
     stop = threading.Event()
     tracker = spark.sparkContext.statusTracker()
@@ -82,7 +82,7 @@ def show_rows(
             tasks = [(info.numCompletedTasks, info.numTasks) for info in infos if info is not None]
             if tasks:
                 done, total = (sum(column) for column in zip(*tasks, strict=True))
-                progress(stage, done_rows + rows * done // total, all_rows, "rows")
+                progress(phase, done_rows + rows * done // total, all_rows, "rows")
 
     poller = threading.Thread(target=poll, name="spark-progress", daemon=True)
     poller.start()

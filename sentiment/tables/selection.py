@@ -43,20 +43,19 @@ def identify(reviews: DataFrame, past: Past) -> DataFrame:
 def find_repeated(rows: DataFrame, n_rows: int) -> DataFrame:
     """Return the keys that occur twice or more in `n_rows` rows of `identify`, ignoring skipped rows."""
     keys = rows.where(F.col(SKIP_REASON).isNull() & F.col(KEY).isNotNull()).select(KEY)
-    # Repartition before counting: few keys occur twice, so a count per file would merge almost nothing
-    # and hold all keys of the file.
+    # Repartition first: Spark otherwise counts each file before the shuffle, and holds all its keys.
     parted = keys.repartition(-(-n_rows // _KEYS_PER_TASK), KEY)
     return parted.groupBy(KEY).count().where("count > 1").select(KEY)
 
 
-def leave_repeated(rows: DataFrame, repeated: DataFrame) -> DataFrame:
+def skip_repeated(rows: DataFrame, repeated: DataFrame) -> DataFrame:
     """Skip the rows of `identify` whose keys the first chunk takes."""
     marked = rows.join(repeated.withColumn("_is_elsewhere", F.lit(True)), KEY, "left")
     reason = F.coalesce(SKIP_REASON, F.when(F.col("_is_elsewhere"), F.lit(ELSEWHERE)))
     return marked.withColumn(SKIP_REASON, reason).select(*map(column, rows.columns))
 
 
-def keep_repeated(rows: DataFrame, repeated: DataFrame) -> DataFrame:
+def select_repeated(rows: DataFrame, repeated: DataFrame) -> DataFrame:
     """Return the rows of `identify` that have one of these keys and are not skipped."""
     kept = rows.where(F.col(SKIP_REASON).isNull()).join(repeated, KEY, "left_semi")
     return kept.select(*map(column, rows.columns))
@@ -65,8 +64,9 @@ def keep_repeated(rows: DataFrame, repeated: DataFrame) -> DataFrame:
 def spread_rows(rows: DataFrame, n_rows: int, rows_per_task: int) -> DataFrame:
     """Return the rows in even partitions, enough for all cores whatever the sizes of the files.
 
-    A hash of the id selects the partition: rows of one id meet, and a retried task puts every row where it
-    was before (a round robin would not, SPARK-23207). Rows without an id are distributed by their text.
+    A hash of the id (`_group`, added here) selects the partition: all rows of an id are in the same one, and
+    a retried task puts every row where it was before (a round robin would not, SPARK-23207). Rows without an
+    id are distributed by their text.
     """
     cores = rows.sparkSession.sparkContext.defaultParallelism
     tasks = min(n_rows, max(cores * TASKS_PER_CORE, -(-n_rows // rows_per_task)))

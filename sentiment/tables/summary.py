@@ -8,7 +8,7 @@ from .. import schema
 from ..errors import BadFilesError
 from .audit import Counts
 from .input.files import BadFile
-from .planning import KNOWN, REPEATED, SUPERSEDED, WAITING, count_rows, find_pending
+from .planning import KNOWN, REPEATED, SUPERSEDED, WAITING, count_slice_rows, find_pending
 from .plans import Plan
 from .store.folder import Batch, find_folder
 from .worker import ModelLoad, WorkerEngine
@@ -103,7 +103,7 @@ def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
     counts = outcome.counts
     done_rows = counts.scored + counts.rejected
     skips = counts.skipped_by_reason
-    pending_rows = count_rows(plan.pending)
+    pending_rows = count_slice_rows(plan.pending)
     repeated = skips.get(REPEATED, 0)
     found_known = skips.get(KNOWN, 0) + skips.get(SUPERSEDED, 0)
     waiting = skips.get(WAITING, 0) + (pending_rows if plan.config.dry_run else 0)
@@ -146,7 +146,7 @@ def _count_put_off(plan: Plan) -> int:
     """Count the rows that would be pending too if the run had no dates and no `max_rows`."""
     anytime = replace(plan.request, window=None)
     manifests = [batch.manifest for batch in plan.batches]
-    return count_rows(find_pending(plan.table, manifests, anytime)) - count_rows(plan.pending)
+    return count_slice_rows(find_pending(plan.table, manifests, anytime)) - count_slice_rows(plan.pending)
 
 
 def _list_engine_warnings(outcome: Outcome) -> list[str]:

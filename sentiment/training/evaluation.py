@@ -15,7 +15,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold the results on a test set, all in [0, 1]; `confusion` counts reviews, true classes in rows."""
+    """Hold metrics in [0, 1], and `confusion`: numbers of reviews, one row per true class."""
 
     accuracy: float
     f1_weighted: float
@@ -37,7 +37,7 @@ class Baseline:
 
 
 def evaluate_model(predictor: Predictor, test: pd.DataFrame, progress: Progress | None = None) -> Evaluation:
-    """Score `test` (`text`, `label` 0/1) and compare.
+    """Score `test` (`text`, `label` 0/1) and compute metrics.
 
     A rejected text counts as wrong; for the ROC-AUC its probability is one half.
     """
@@ -77,7 +77,7 @@ def tabulate_labels(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def measure_baselines(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Baseline]:
-    """Evaluate `majority`, always the more frequent training label, and `lexicon`, the sign of VADER's score.
+    """Measure two rules: `majority` (the commonest training label) and `lexicon` (the sign of VADER's score).
 
     A VADER compound score of 0 (no word is in the lexicon) gets the majority label. Source of the lexicon:
     Hutto and Gilbert, ICWSM 2014.

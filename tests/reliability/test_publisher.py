@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentiment.errors import SentimentError, StoreError
-from sentiment.tables.store.folder import REJECTED, BatchId, Store, digest_file, open_store
+from sentiment.models.integrity import digest_file
+from sentiment.tables.store.folder import REJECTED, BatchId, Store, open_store
 from tests.factories import make_manifest, write_part, write_rejects
 
 pytestmark = [

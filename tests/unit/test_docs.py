@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import importlib.util
+import itertools
 import re
 
 import pytest
@@ -119,7 +120,7 @@ def test_a_constant_is_explained_above_it_and_not_by_a_string_below():
     for path in sorted((ROOT / "sentiment").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             body = getattr(node, "body", [])
-            for before, after in zip(body, body[1:], strict=False) if isinstance(body, list) else ():
+            for before, after in itertools.pairwise(body) if isinstance(body, list) else ():
                 is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
                 if (
                     is_text

@@ -318,7 +318,7 @@ def test_an_answer_of_another_model_is_refused(answer):
             return answer
 
     used = model.ModelInUse(registry.ModelReference(URI, "1", Path(), "m", None), OtherModel())
-    with pytest.raises(ModelError, match="is no sentiment model"):
+    with pytest.raises(ModelError, match="is not a sentiment model"):
         model.predict(used, ["good"])
 
 

@@ -158,7 +158,7 @@ def find_bytes(file: InputFile, start_row: int, stop_row: int) -> tuple[int, int
             # Writers that use no dictionary omit its offset or write 0.
             offsets = [min(filter(None, (c.dictionary_page_offset, c.data_page_offset))) for c in chunks]
             starts.append(min(offsets))
-            # Readers add half the group's size to its first column's offset, even if others come before it.
+            # Spark finds a group's middle as first column's offset + half the size; include that point.
             stops.append(max(offsets) + sum(chunk.total_compressed_size for chunk in chunks))
         at += group.num_rows
     return min(starts), max(stops)

@@ -5,7 +5,7 @@ from pyspark.sql import DataFrame
 
 
 def keep_splits(rows: DataFrame, start_byte: int, stop_byte: int) -> DataFrame:
-    """Return the rows of the splits of their file that overlap these bytes.
+    """Keep only the rows in splits (parts of the file) that overlap bytes [start_byte, stop_byte).
 
     `rows` must be read from one file without a join or grouping. Spark has no public way to read a part of
     a file, and a filter on the row number decodes all rows first. Select columns before the call: a later
@@ -26,5 +26,5 @@ def keep_splits(rows: DataFrame, start_byte: int, stop_byte: int) -> DataFrame:
 
 
 def _overlaps(split: JavaObject, start_byte: int, stop_byte: int) -> bool:
-    """Return True on overlap: Spark reads a row group in the split that contains the group's middle."""
+    """Return True on overlap: then the split with the middle of a row group, which reads it, counts."""
     return bool(split.start() < stop_byte and split.start() + split.length() > start_byte)

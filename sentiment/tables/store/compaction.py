@@ -9,7 +9,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ...errors import StoreError
-from ..planning import name_parts
+from ..planning import name_compacted
 from .folder import MAX_FILE_ROWS, REJECTED, Batch, Store
 from .manifests import Manifest
 from .verification import find_damage
@@ -34,7 +34,7 @@ def compact(store: Store, model_version: str, progress: Callable[[int, int], Non
     manifest = merge_manifests([batch.manifest for batch in old])
     _merge_rows((b.folder for b in old), staged, manifest.scored_rows)
     _merge_rows((b.folder / REJECTED for b in old), staged / REJECTED, manifest.rejected_rows)
-    name = name_parts(manifest.parts, model_version, manifest.scored_at)
+    name = name_compacted(manifest.parts, model_version, manifest.scored_at)
     return store.replace_batches(old, staged, name, manifest)
 
 

@@ -7,14 +7,13 @@
     .scores.staging/<run>/                      being written; `scores/**/*.parquet` does not match it
 
 Spark and pandas skip names that begin with `_`; DuckDB and Polars read every `*.parquet` below a folder.
-So only published scores have that suffix.
+Rejects therefore have the suffix `.pq`, and staging is outside the store where a rename from there works.
 """
 
 import contextlib
 import ctypes
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import uuid
@@ -25,16 +24,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ...errors import ConfigError, HeldBatchError, MissingInputError, StoreError, StoreLockedError
+from ...models.integrity import digest_file
 from ..input.paths import find_local_path
 from .manifests import MANIFEST, Manifest, PublishedFile, load_manifest
 
 STAGING = "_staging"
 REJECTED = "_rejected"
 REJECTED_SUFFIX = ".pq"
+# Aim for at most this many rows per file; Spark may exceed it.
 MAX_FILE_ROWS = 1_000_000
 _LOCK = "_lock"
 _PROBE = "_probe"
-# Every reader sees these names of the store's folders as columns.
+# Keys in the `key=value` folder names; readers add them as columns.
 STORE_KEYS = ("model", "batch")
 # Constants of renameat2(2).
 _AT_FDCWD = -100
@@ -43,7 +44,7 @@ _RENAME_EXCHANGE = 2
 
 @dataclass(frozen=True)
 class BatchId:
-    """Name a batch by its model version, its date and a digest of its input and model."""
+    """Name a batch by its model version, its date and a digest of its `Consumption`."""
 
     model_version: str
     date: str
@@ -124,7 +125,7 @@ class Store:
             (self.root / _PROBE).unlink()
 
     def publish(self, staged: Path, batch: BatchId, manifest: Manifest) -> Batch:
-        """Publish the staged folder as a batch, which appears at once and survives a power failure.
+        """Publish the staged folder as a batch, which appears in one step and survives a power failure.
 
         Adds the files' digests to the manifest. Raises StoreError if a file cannot be written or if the
         batch exists: a rename never replaces a batch. After an error that follows the rename, the batch is
@@ -158,7 +159,7 @@ class Store:
             batch.folder.parent.rmdir()
 
     def replace_batches(self, old: list[Batch], staged: Path, batch: BatchId, manifest: Manifest) -> Batch:
-        """Replace several batches of a model by one staged batch, at once for every reader.
+        """Replace several batches of a model by one staged batch, in one step for every reader.
 
         The model's folder is exchanged for a copy, made of hard links, that holds the new batch. A running
         reader may find an old file missing. Raises StoreError if the file system cannot exchange folders.
@@ -196,16 +197,16 @@ def open_store(path: str) -> Iterator[Store]:
         root.mkdir(parents=True, exist_ok=True)
         lock = _lock(root)
     except OSError as error:
-        raise ConfigError(f"output: cannot write {root} ({error.strerror})") from error
+        raise ConfigError(f"{root}: cannot be written ({error.strerror}); choose another folder") from error
     store = Store(root)
-    is_held = False
+    keeps_staged = False
     try:
         yield store
     except HeldBatchError:
-        is_held = True
+        keeps_staged = True
         raise
     finally:
-        if not is_held:
+        if not keeps_staged:
             store.clean()
         # Remove the lock file while holding the lock: a process that has already opened the file checks that
         # it is still the store's. A lock file that stays does no harm.
@@ -227,25 +228,16 @@ def find_folder(path: str) -> Path:
     root = find_local_path(path)
     if root is None:
         raise ConfigError(
-            f"output: {path} is not on a mounted file system; a batch is published by a rename, which object "
+            f"{path}: is not on a mounted file system; a batch is published by a rename, which object "
             "stores do not have; choose a folder"
         )
     try:
         is_file = root.exists() and not root.is_dir()
     except OSError as error:
-        raise ConfigError(f"output: cannot access {root} ({error.strerror})") from error
+        raise ConfigError(f"{root}: cannot be accessed ({error.strerror})") from error
     if is_file:
-        raise ConfigError(f"output: {root} is a file, expected a folder; choose another --output")
+        raise ConfigError(f"{root}: is a file, expected the folder of a store; choose another one")
     return root
-
-
-def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _list(folder: Path, prefix: str) -> list[Path]:

@@ -11,7 +11,7 @@ from ..input.files import FileIdentity
 MANIFEST = "_MANIFEST.json"
 MANIFEST_VERSION = 3
 # Version 2 did not name the engines that scored.
-_WITHOUT_ENGINES = 2
+_VERSION_WITHOUT_ENGINES = 2
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Window:
     since: str | None
     until: str | None
 
-    def contains(self, other: "Window | None") -> bool:
+    def covers(self, other: "Window | None") -> bool:
         """Return True if this window contains every row of `other`; None means all dates."""
         if other is None or other.date_col != self.date_col:
             return False
@@ -30,17 +30,17 @@ class Window:
         ends = self.until is None or (other.until is not None and other.until <= self.until)
         return starts and ends
 
-    def has(self, day: str) -> bool:
+    def includes_day(self, day: str) -> bool:
         """Return True if an ISO day is in the window."""
         return (self.since is None or day >= self.since) and (self.until is None or day < self.until)
 
 
 @dataclass(frozen=True)
 class Consumption:
-    """Describe the input rows that a batch took and the model that scored them; it identifies the batch.
+    """Describe which input rows a batch covers, and the model that scored them; a digest names the batch.
 
-    `inputs` are file identities with `start_row` and `stop_row`. `repeats_of` are further inputs, from which
-    the batch took only the rows whose id occurs twice in the run.
+    `inputs` are file identities with `start_row` and `stop_row`. `repeats_of` are slices of later chunks; of
+    these the batch took only the rows whose id occurs more than once in the run.
     """
 
     inputs: tuple[FileIdentity, ...]
@@ -87,7 +87,7 @@ class Manifest:
     id_types: dict[str, str]
     bad_files: tuple[dict[str, str], ...] = ()
     files: tuple[PublishedFile, ...] = ()
-    # Each engine that the run had used by then, as `ENGINE on INSTRUCTION_SET`.
+    # Engines that scored this batch, as `ENGINE on INSTRUCTION_SET`.
     engines: tuple[str, ...] = ()
     # Manifests of the batches that a compacted batch replaces; `consumption` is that of the newest.
     parts: tuple["Manifest", ...] = ()
@@ -102,11 +102,11 @@ class Manifest:
 
 
 def load_manifest(path: Path) -> Manifest:
-    """Read a manifest; raise StoreError if that fails, because its rows would be scored twice."""
+    """Read a manifest; raise StoreError if that fails, because without it its rows would be scored again."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = content.pop("manifest_version", None)
-        if found == _WITHOUT_ENGINES:
+        if found == _VERSION_WITHOUT_ENGINES:
             content = _with_engines(content)
         elif found != MANIFEST_VERSION:
             raise StoreError(
@@ -116,7 +116,8 @@ def load_manifest(path: Path) -> Manifest:
         return _parse(content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(
-            f"{path}: cannot be read, so it is not known what was scored; restore it, or remove its batch"
+            f"{path}: cannot be read, so it is not known what was scored; restore it, or remove the folder "
+            f"{path.parent}, whose rows are then scored again"
         ) from error
 
 

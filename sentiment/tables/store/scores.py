@@ -26,7 +26,7 @@ def load_scores(path: str, model: str = LATEST) -> pd.DataFrame:
     batches = choose_batches(store, model)
     scored, rejected = (_load_rows(batches, is_rejected) for is_rejected in (False, True))
     if scored is None:
-        raise has_no_scores(store, model)
+        raise make_no_scores_error(store, model)
     if model == ALL:
         everything: pd.DataFrame = scored.to_pandas()
         return everything
@@ -57,6 +57,6 @@ def choose_batches(store: Store, model: str) -> list[Batch]:
     return [batch for batch in batches if batch.manifest.model_version == model]
 
 
-def has_no_scores(store: Store, model: str) -> MissingInputError:
+def make_no_scores_error(store: Store, model: str) -> MissingInputError:
     """Return the error for a store without scores of `model`."""
     return MissingInputError(f"{store.root}: holds no scores of model {model!r}")

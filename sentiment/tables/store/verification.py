@@ -3,7 +3,8 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .folder import REJECTED, Batch, digest_file
+from ...models.integrity import digest_file
+from .folder import REJECTED, Batch
 from .manifests import MANIFEST
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -133,6 +134,34 @@ def test_a_download_stays_in_the_private_folder(scratch, use_tiny_model):
     assert by_run.folder.is_relative_to(scratch)
     assert loading.load_model(by_run).engine
     assert [path.name.startswith("sentiment-models-") for path in scratch.iterdir()] == [True]
+
+
+def test_compiled_modules_of_a_download_are_removed(scratch, use_tiny_model, tmp_path, monkeypatch):
+    """No record covers them. Python runs one that claims not to need a check (PEP 552), not its source."""
+    source, canary = tmp_path / "source", tmp_path / "canary"
+    shutil.copytree(hostile.find_stored(use_tiny_model.uri), source)
+    for module in (source / "code").rglob("*.py"):
+        hostile_source = tmp_path / "hostile.py"
+        hostile_source.write_text(f"open({str(canary)!r}, 'w').close()\n" + module.read_text())
+        cache = module.parent / "__pycache__" / f"{module.stem}.{sys.implementation.cache_tag}.pyc"
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        py_compile.compile(str(hostile_source), cfile=str(cache), doraise=True, invalidation_mode=mode)
+
+    def download(artifact_uri, dst_path):
+        return shutil.copytree(source, Path(dst_path) / "model")
+
+    monkeypatch.setattr(registry.import_mlflow().artifacts, "download_artifacts", download)
+    monkeypatch.setattr(registry, "_locate", lambda uri, version: "mlflow-artifacts:/of/a/server")
+    folder = registry.resolve_model(use_tiny_model.uri).folder
+    assert folder.name == "model"
+    assert not list(folder.rglob("*.pyc"))
+    script = f"import mlflow; mlflow.pyfunc.load_model({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert not canary.exists()
+    subprocess.run(
+        [sys.executable, "-c", script.replace(str(folder), str(source))], capture_output=True, check=True
+    )
+    assert canary.exists(), "MLflow alone would have run them"
 
 
 def test_a_full_disk_is_an_error_that_names_tmpdir(scratch, use_tiny_model, monkeypatch):

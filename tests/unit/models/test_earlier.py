@@ -103,5 +103,5 @@ def test_a_model_of_something_else_is_refused_when_it_is_loaded(tracking, tmp_pa
         registry.import_mlflow().pyfunc.save_model(
             tmp_path / "model", python_model=str(tmp_path / "other.py"), pip_requirements=["pandas"]
         )
-    with pytest.raises(ModelLoadError, match="is no sentiment model.*found no budget_tokens"):
+    with pytest.raises(ModelLoadError, match="is not a sentiment model.*found no budget_tokens"):
         loading.load_model(tmp_path / "model", allow_unverified=True)

@@ -89,7 +89,7 @@ def test_files_that_are_as_recorded_pass_whoever_has_loaded_them_since(folder):
     (cache / "__init__.cpython-311.pyc").write_bytes(b"compiled")
     integrity.check_files(folder, record)
     assert integrity.make_record(folder) == record
-    assert integrity.list_derived(folder) == [
+    assert integrity.list_ignored(folder) == [
         "code/package/__pycache__/__init__.cpython-311.pyc",
         "registered_model_meta",
     ]
@@ -131,7 +131,7 @@ def test_a_refusal_names_the_first_few_of_each_kind(folder):
         "missing: 'sentiment_model.py'; changed: 'conda.yaml'; extra: 'new0', 'new1', 'new2' and 2 more"
         in said
     )
-    assert "expected the 8 of the record" in said
+    assert "expected the 8 recorded files" in said
     assert caught.value.exit_code == 4
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from sentiment import schema
 from sentiment.errors import ModelError
-from sentiment.models.predictions import list_predictions, make_reject, predict_each
+from sentiment.models.predictions import list_predictions, predict_each
 from tests.standins import GOOD, StandIn
 
 
@@ -58,7 +58,13 @@ def test_predictions_are_json_with_none_where_there_is_nothing():
     found = list_predictions(Model(), ["a", None])
     assert json.loads(json.dumps(found)) == found
     assert found[0]["score"] == 0.9
-    assert found[1] == make_reject(schema.NULL_TEXT)
+    empty = dict.fromkeys((schema.LABEL, schema.SCORE, schema.STAGE))
+    assert found[1] == {
+        **empty,
+        schema.N_TOKENS: 0,
+        schema.TRUNCATED: False,
+        schema.REJECT_REASON: schema.NULL_TEXT,
+    }
     assert list_predictions(Model(), []) == []
 
 
@@ -68,7 +74,7 @@ def test_a_model_that_breaks_its_contract_is_an_error_and_no_reject():
             return {schema.LABEL: ["positive"]}
 
     for ask in (predict_each, list_predictions):
-        with pytest.raises(ModelError, match="no sentiment model"):
+        with pytest.raises(ModelError, match="not a sentiment model"):
             ask(Model(), ["a"])
 
 

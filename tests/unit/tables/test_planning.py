@@ -13,12 +13,12 @@ from sentiment.tables.planning import (
     Request,
     Slice,
     check_id_types,
-    count_rows,
+    count_slice_rows,
     cut_chunks,
-    describe,
     find_left_repeats,
     find_pending,
     limit_rows,
+    make_consumption,
     name_batch,
     skip_rows,
 )
@@ -41,7 +41,7 @@ def make_table(*files):
 
 
 def make_batch(*slices, request=REQUEST, **overrides):
-    return make_manifest(1, consumption=describe(request, slices), **overrides)
+    return make_manifest(1, consumption=make_consumption(request, slices), **overrides)
 
 
 def whole(file):
@@ -112,7 +112,7 @@ def list_rows(slices):
 def test_chunks_hold_every_row_once_in_order_and_are_full_but_the_last(slices, chunk_rows):
     chunks = cut_chunks(slices, chunk_rows)
     assert list_rows([piece for chunk in chunks for piece in chunk]) == list_rows(slices)
-    sizes = [count_rows(chunk) for chunk in chunks]
+    sizes = [count_slice_rows(chunk) for chunk in chunks]
     assert all(size == chunk_rows for size in sizes[:-1])
     assert all(0 < size <= chunk_rows for size in sizes[-1:])
     assert all(piece.rows > 0 for chunk in chunks for piece in chunk)
@@ -163,15 +163,15 @@ def test_a_rescore_is_covered_by_batches_of_its_model_that_left_nothing_to_other
     ],
 )
 def test_a_window_contains_windows_that_end_inside(since, until, is_inside):
-    assert JANUARY.contains(Window("day", since, until)) is is_inside
+    assert JANUARY.covers(Window("day", since, until)) is is_inside
 
 
 def test_an_open_window_contains_every_window_of_its_column_but_not_rows_without_date():
     open_ = Window("day", None, None)
-    assert open_.contains(JANUARY)
-    assert open_.contains(Window("day", None, "2026-01-01"))
-    assert not open_.contains(Window("sold", None, None))
-    assert not open_.contains(None)
+    assert open_.covers(JANUARY)
+    assert open_.covers(Window("day", None, "2026-01-01"))
+    assert not open_.covers(Window("sold", None, None))
+    assert not open_.covers(None)
 
 
 def test_a_batch_of_a_window_covers_windows_in_it_and_a_batch_of_all_covers_each():
@@ -191,7 +191,7 @@ ends = st.none() | days
 
 @given(ends, ends, days)
 def test_a_window_has_the_days_from_since_until_before_until(since, until, day):
-    assert Window("day", since, until).has(day) is ((since or "") <= day < (until or "9999-99"))
+    assert Window("day", since, until).includes_day(day) is ((since or "") <= day < (until or "9999-99"))
 
 
 @given(slice_lists, st.integers(0, 200))
@@ -202,12 +202,12 @@ def test_skipping_rows_leaves_the_rest_in_order(slices, n_rows):
 def test_the_same_inputs_make_the_same_batch_and_others_another():
     a, b = make_file("a"), make_file("b")
     names = [
-        name_batch(describe(REQUEST, [whole(a)]), "3", NOW),
-        name_batch(describe(REQUEST, [whole(a)]), "3", NOW),
-        name_batch(describe(REQUEST, [whole(b)]), "3", NOW),
-        name_batch(describe(REQUEST, [Slice(a, 0, 9)]), "3", NOW),
-        name_batch(describe(RESCORE, [whole(a)]), "3", NOW),
-        name_batch(describe(REQUEST, [whole(a)], [whole(b)]), "3", NOW),
+        name_batch(make_consumption(REQUEST, [whole(a)]), "3", NOW),
+        name_batch(make_consumption(REQUEST, [whole(a)]), "3", NOW),
+        name_batch(make_consumption(REQUEST, [whole(b)]), "3", NOW),
+        name_batch(make_consumption(REQUEST, [Slice(a, 0, 9)]), "3", NOW),
+        name_batch(make_consumption(RESCORE, [whole(a)]), "3", NOW),
+        name_batch(make_consumption(REQUEST, [whole(a)], [whole(b)]), "3", NOW),
     ]
     assert names[0] == names[1]
     assert len({name.folder for name in names}) == 5
@@ -216,7 +216,7 @@ def test_the_same_inputs_make_the_same_batch_and_others_another():
 
 def test_a_stopped_run_is_known_by_the_later_rows_that_its_first_batch_took():
     a, b, c = (make_file(name) for name in "abc")
-    first = make_manifest(1, consumption=describe(REQUEST, [whole(a)], [whole(b)]))
+    first = make_manifest(1, consumption=make_consumption(REQUEST, [whole(a)], [whole(b)]))
     assert find_left_repeats([first], [whole(b)]) == [first]
     assert find_left_repeats([first], [whole(c)]) == []
 

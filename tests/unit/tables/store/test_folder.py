@@ -140,7 +140,7 @@ def test_what_is_no_mounted_file_system_is_refused(place):
 def test_a_file_or_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "scores"):
-        with pytest.raises(ConfigError, match="output"), open_store(str(place)):
+        with pytest.raises(ConfigError, match=str(place)), open_store(str(place)):
             pass
 
 
