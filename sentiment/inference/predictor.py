@@ -19,9 +19,9 @@ from .tokenization import TokenizedTexts, Tokenizer
 
 OFF = "off"
 CASCADES = (OFF, AUTO)
-# A GPU scores this many texts while the next ones are tokenised. Packed rows gain nothing from a longer
-# window.
-_PACKED_WINDOW = 4_096
+# With an engine that packs rows (no padding), this many texts are tokenised while the GPU scores the ones
+# before. More would gain nothing, because packed rows need no sorting by length.
+_PACKED_TEXTS = 4_096
 
 # Called with the number of texts done, and of all texts.
 Progress = Callable[[int, int], None]
@@ -104,11 +104,12 @@ class Predictor:
     def predict(self, values: Sequence[object], progress: Progress | None = None) -> pd.DataFrame:
         """Score values of any type; return one row per value, in order, with a RangeIndex.
 
-        Columns are `schema.PREDICTION_COLUMNS`: `label` (str; None for a reject), `score` (float64,
-        probability of the label in [0.5, 1]; NaN), `n_tokens` (int64, tokens that the encoder reads, special
-        tokens included; 0), `truncated` (bool, the review has more tokens; False), `stage` (the one of
-        `schema.STAGES` that decided; None) and `reject_reason` (a key of `schema.REJECT_REASONS`; None for a
-        scored review). Equal texts are scored once, and `progress` counts distinct texts.
+        Columns are `schema.PREDICTION_COLUMNS`; after a semicolon stands the value of a reject. `label` (str;
+        None), `score` (float64, probability of the label in [0.5, 1]; NaN), `n_tokens` (int64, tokens that
+        the encoder reads, special tokens included; 0), `truncated` (bool, the review has more tokens; False),
+        `stage` (the one of `schema.STAGES` that decided; None), `reject_reason` (a key of
+        `schema.REJECT_REASONS`, None for a scored review). Equal texts are scored once, and `progress` counts
+        distinct texts.
         """
         return pd.DataFrame(self.predict_columns(values, progress))
 
@@ -146,7 +147,7 @@ class Predictor:
 
         An engine that pads gets all texts at once, because rows of similar length need less padding.
         """
-        size = _PACKED_WINDOW if self._engine.is_packed else max(1, len(texts))
+        size = _PACKED_TEXTS if self._engine.is_packed else max(1, len(texts))
         windows = [texts[start : start + size] for start in range(0, len(texts), size)]
         if len(windows) < 2:
             yield from ((window, self._tokenizer.encode(window)) for window in windows)

@@ -164,7 +164,7 @@ def _digest(content: object) -> str:
 
 
 def find_left_repeats(manifests: Iterable[Manifest], slices: Iterable[Slice]) -> list[Manifest]:
-    """Return the batches of a run that stopped between chunks; their rejects include rows of `slices`."""
+    """Return batches that already took repeated ids from `slices`: their run stopped before later chunks."""
     pending = {_file_key(piece.file.identity()) for piece in slices}
     return [
         found

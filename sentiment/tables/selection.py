@@ -12,7 +12,7 @@ from .planning import ELSEWHERE, KNOWN, REPEATED, SUPERSEDED, WAITING
 
 SKIP_REASON = "_skip_reason"
 EARLY_REASON = "_early_reason"
-# Use at least this many tasks per core, so that the last ones end together and progress moves.
+# More tasks than cores: cores finish at about the same time, and the progress is updated more often.
 TASKS_PER_CORE = 4
 # A task that counts keys holds about this many at once; a table may have any number.
 _KEYS_PER_TASK = 50_000
@@ -41,7 +41,7 @@ def identify(reviews: DataFrame, past: Past) -> DataFrame:
 
 
 def find_repeated(rows: DataFrame, n_rows: int) -> DataFrame:
-    """Return the keys that occur twice or more in `n_rows` rows of `identify`, ignoring skipped rows."""
+    """Return the keys that occur more than once in `n_rows` rows of `identify`, ignoring skipped rows."""
     keys = rows.where(F.col(SKIP_REASON).isNull() & F.col(KEY).isNotNull()).select(KEY)
     # Repartition first: Spark otherwise counts each file before the shuffle, and holds all its keys.
     parted = keys.repartition(-(-n_rows // _KEYS_PER_TASK), KEY)
