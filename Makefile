@@ -21,7 +21,7 @@ registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_tex
 endef
 export CHECK_DEMO_MODEL
 
-.PHONY: help demo demo-model test unit lint bench bench-quick bench-scale bench-online bench-gpu faults abuse java clean
+.PHONY: help demo demo-model test unit lint bench bench-quick bench-scale bench-online bench-gpu faults abuse java clean cluster-demo
 
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"

@@ -64,6 +64,10 @@ class ModelNotFoundError(ModelError):
     """There is no model at the model URI."""
 
 
+class RegistryError(ModelError):
+    """The tracking server or its database does not answer, or refuses the credentials."""
+
+
 class ModelLoadError(ModelError):
     """The model exists but could not be loaded."""
 

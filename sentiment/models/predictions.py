@@ -29,8 +29,8 @@ def predict_each(model: LoadedModel, values: Sequence[Any]) -> pd.DataFrame:
     """Return `schema.PREDICTION_COLUMNS` of `values`, one row each in order, whatever their types.
 
     Values on which the model fails are rejects; halving the values finds them. Raises ModelError, whose
-    message has no text, if the model fails on more than `_MAX_FAILING` or on half of the values, or breaks
-    its contract.
+    message has no text, if the model fails on more than `_MAX_FAILING` or on more than half of the
+    values, or breaks its contract.
     """
     # A column of rejects only would otherwise have another type than one with a score.
     return pd.DataFrame(_predict_columns_each(model, values)).astype({schema.SCORE: "float64"})

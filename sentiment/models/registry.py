@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ..errors import ModelIntegrityError, ModelLoadError, ModelNotFoundError
+from ..errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError, RegistryError
 from . import copies, integrity, signatures
 
 # The key of the model's metadata that holds the text column(s) it was trained on.
@@ -68,22 +68,29 @@ def use_tracking(home: Path) -> str:
 def open_experiment(name: str) -> None:
     """Make `name` the active experiment, created if need be.
 
-    On SQLite its files go next to the database: MLflow would put them in the current folder.
+    On SQLite its files go next to the database: MLflow would put them in the current folder. Raises
+    RegistryError if the tracking server does not answer.
     """
     mlflow = import_mlflow()
-    if mlflow.get_experiment_by_name(name) is None:
-        database = mlflow.get_tracking_uri().partition("sqlite:///")[2]
-        artifacts = (Path(database).resolve().parent / "artifacts").as_uri() if database else None
-        mlflow.create_experiment(name, artifact_location=artifacts)
-    mlflow.set_experiment(name)
+    try:
+        if mlflow.get_experiment_by_name(name) is None:
+            database = mlflow.get_tracking_uri().partition("sqlite:///")[2]
+            artifacts = (Path(database).resolve().parent / "artifacts").as_uri() if database else None
+            mlflow.create_experiment(name, artifact_location=artifacts)
+        mlflow.set_experiment(name)
+    except Exception as error:  # as in `resolve_model`
+        translated = _translate(f"experiment {name}", error)
+        if isinstance(translated, RegistryError):
+            raise translated from error
+        raise
 
 
 def resolve_model(uri: str) -> ModelReference:
     """Find the model behind a URI (`models:/name@alias`, `models:/name/3`, `runs:/…`, a folder) and copy it.
 
     Nothing of the copy is imported or verified (`loading.check_model`). Raises ModelNotFoundError if there is
-    no such model, ModelIntegrityError if it has links or its record is damaged, ModelLoadError if there is no
-    room for the copy.
+    no such model, RegistryError if the tracking server does not answer, ModelIntegrityError if the model has
+    links or its record is damaged, ModelLoadError if there is no room for the copy.
     """
     mlflow = import_mlflow()
     folder = copies.make_folder()
@@ -93,7 +100,7 @@ def resolve_model(uri: str) -> ModelReference:
         files = _fetch(_locate(uri, version), folder)
         metadata = mlflow.models.Model.load(str(files))
         tags = _read_tags(uri, version, metadata)
-    except (ModelNotFoundError, ModelIntegrityError):
+    except ModelError:
         raise
     # MLflow picks the store by the URI's scheme, and each store raises errors of its own.
     except Exception as error:
@@ -102,7 +109,7 @@ def resolve_model(uri: str) -> ModelReference:
                 f"{folder}: no room for a private copy of the model {uri!r} ({error.strerror}); "
                 "make room, or set TMPDIR to a larger file system"
             ) from error
-        raise _not_found(uri) from error
+        raise _translate(uri, error) from error
     if "python_function" not in (metadata.flavors or {}) or not metadata.model_uuid:
         raise ModelNotFoundError(
             f"{uri!r}: its MLmodel file names no pyfunc; expected a logged model; pass another --model_uri"
@@ -123,12 +130,12 @@ def find_version(uri: str) -> str | None:
     """Return the registry's version that a URI means now, None if it is in no registry.
 
     Reads no files, so that a service can poll it. Raises ModelNotFoundError if the registry has no such
-    version or does not answer.
+    version, RegistryError if it does not answer.
     """
     try:
         return _find_registered_version(uri)
     except Exception as error:  # as in `resolve_model`
-        raise _not_found(uri) from error
+        raise _translate(uri, error) from error
 
 
 def record_model(
@@ -228,12 +235,23 @@ def _without_password(uri: str) -> str:
     return parts._replace(netloc=host).geturl() if at else uri
 
 
-def _not_found(uri: str) -> ModelNotFoundError:
+def _translate(uri: str, error: Exception) -> ModelError:
+    """Return what an error of MLflow, or of the store behind it, means for who asked for a model."""
     server = _without_password(import_mlflow().get_tracking_uri())
-    return ModelNotFoundError(
-        f"no model at {uri!r} (tracking server {server}): "
-        "fine-tune one with `python jobs/finetune.py --alias champion`, or pass another --model_uri"
-    )
+    code = getattr(error, "error_code", None)
+    is_lost = isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError)
+    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        problem = "refused the credentials; check MLFLOW_TRACKING_TOKEN, or _USERNAME and _PASSWORD"
+    elif "database schema" in str(error):
+        problem = "has a database of another MLflow version; run `mlflow db upgrade`, or install that version"
+    elif is_lost or str(error).startswith("API request"):
+        problem = f"does not answer ({type(error).__name__}); check the server and MLFLOW_TRACKING_URI"
+    else:
+        return ModelNotFoundError(
+            f"no model at {uri!r} (tracking server {server}): "
+            "fine-tune one with `python jobs/finetune.py --alias champion`, or pass another --model_uri"
+        )
+    return RegistryError(f"{uri!r}: the tracking server {server} {problem}")
 
 
 def _read_tags(uri: str, version: str | None, metadata: Any) -> Mapping[str, str]:

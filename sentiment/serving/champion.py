@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import schema
-from ..errors import ModelError, ModelLoadError
+from ..errors import ModelError, ModelLoadError, RegistryError
 from ..models import loading, registry
 from ..models.predictions import list_predictions
 
@@ -71,6 +71,8 @@ class Champion:
             return None
         try:
             fresh = self._load(self._uri)
+        except RegistryError:  # the version may be good: it is tried again
+            raise
         except ModelError:
             self.refused_version = version
             raise

@@ -12,6 +12,7 @@ from .. import schema
 from ..cli import Progress
 from ..inference.engines import (
     CPU,
+    CPU_ENGINES,
     REFERENCE,
     Engine,
     list_cpu_engines,
@@ -102,7 +103,7 @@ def quantize(
     """
     tokenizer = Tokenizer(folder)
     processor = find_processor()
-    candidates = list_cpu_engines(INT8_STATIC, processor)[:-1]
+    candidates = list_cpu_engines(CPU_ENGINES[0], processor)[:-1]
     texts, truth = reviews["text"].tolist(), reviews["label"].to_numpy()
     tokens = tokenizer.encode(texts)
     rows = np.flatnonzero(tokens.lengths > tokens.n_special_tokens)

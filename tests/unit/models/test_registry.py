@@ -1,3 +1,5 @@
+import contextlib
+import http.server
 import json
 import logging
 import os
@@ -5,12 +7,20 @@ import py_compile
 import shutil
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 
 import pytest
 
-from sentiment.errors import ConfigError, ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
+from sentiment.errors import (
+    ConfigError,
+    ModelError,
+    ModelIntegrityError,
+    ModelLoadError,
+    ModelNotFoundError,
+    RegistryError,
+)
 from sentiment.models import integrity, loading, registry
 from sentiment.models.predictions import predict_columns, predict_each
 from tests import hostile
@@ -56,6 +66,68 @@ def test_a_folder_is_a_model_without_a_registry(use_tiny_model):
 def test_a_model_that_is_not_there_is_an_error_with_the_next_step(use_tiny_model, uri):
     with pytest.raises(ModelNotFoundError, match="fine-tune one with"):
         registry.resolve_model(uri)
+
+
+@pytest.fixture
+def use_server(monkeypatch):
+    """Point MLflow at a server that answers every request with a status."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    before = registry.import_mlflow().get_tracking_uri()
+    with contextlib.ExitStack() as stack:
+
+        def use(status):
+            class Handler(http.server.BaseHTTPRequestHandler):
+                def do_GET(self):
+                    self.send_response(status)
+                    self.end_headers()
+
+                do_POST = do_GET  # noqa: N815
+
+                def log_message(self, *_):
+                    pass
+
+            server = stack.enter_context(http.server.HTTPServer(("127.0.0.1", 0), Handler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            registry.import_mlflow().set_tracking_uri(f"http://127.0.0.1:{server.server_port}")
+
+        yield use
+    registry.import_mlflow().set_tracking_uri(before)
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (401, "refused the credentials"),
+        (403, "refused the credentials"),
+        (404, "does not answer"),
+        (503, "does not answer"),
+    ],
+)
+def test_a_server_that_does_not_give_an_answer_is_not_a_missing_model(use_server, status, says):
+    use_server(status)
+    for ask in (registry.resolve_model, registry.find_version):
+        with pytest.raises(RegistryError, match=says) as caught:
+            ask("models:/sentiment@champion")
+        assert "fine-tune" not in str(caught.value)
+        assert caught.value.exit_code == 4
+    with pytest.raises(RegistryError, match=says):
+        registry.open_experiment("tests")
+
+
+def test_a_server_that_is_not_there_is_not_a_missing_model(monkeypatch, use_server):
+    registry.import_mlflow().set_tracking_uri("http://127.0.0.1:9")
+    with pytest.raises(RegistryError, match="http://127.0.0.1:9 does not answer"):
+        registry.resolve_model("models:/sentiment@champion")
+
+
+def test_a_database_of_another_version_is_named_as_such(use_tiny_model, monkeypatch):
+    def fail(uri):
+        raise registry.import_mlflow().exceptions.MlflowException("Detected out-of-date database schema (…)")
+
+    monkeypatch.setattr(registry, "_find_registered_version", fail)
+    with pytest.raises(RegistryError, match="mlflow db upgrade"):
+        registry.find_version("models:/sentiment@champion")
 
 
 def test_an_error_shows_no_password(monkeypatch):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sentiment.errors import ModelError, ModelLoadError
+from sentiment.errors import ModelError, ModelLoadError, RegistryError
 from sentiment.inference.engines import load_engine
 from sentiment.inference.minibatches import pad_rows
 from sentiment.inference.settings import load_settings
@@ -117,3 +117,21 @@ def test_a_refused_version_is_tried_again_after_another_one_was_there():
     with pytest.raises(ModelLoadError):
         champion.refresh()
     assert champion.current.reference.version == "1"
+
+
+def test_a_version_whose_download_was_cut_off_is_tried_again():
+    ends = iter([None, RegistryError("does not answer"), None])
+    versions = iter(["1", "2"])
+
+    def load(uri):
+        error = next(ends)
+        if error is not None:
+            raise error
+        return SimpleNamespace(reference=SimpleNamespace(version=next(versions)), version="1")
+
+    champion = Champion("models:/m@champion", load, lambda uri: "2")
+    champion.start()
+    with pytest.raises(RegistryError):
+        champion.refresh()
+    assert champion.refused_version is None
+    assert champion.refresh().reference.version == "2"
