@@ -109,7 +109,7 @@ def test_windows_of_a_packing_engine_give_what_one_window_gives(predictor, monke
     whole = predictor.predict(texts)
     seen = []
     monkeypatch.setattr(predictor._engine, "is_packed", True)
-    monkeypatch.setattr("sentiment.inference.predictor._PACKED_WINDOW", 7)
+    monkeypatch.setattr("sentiment.inference.predictor._PACKED_TEXTS", 7)
     windows = predictor.predict(texts, lambda done, total: seen.append((done, total)))
     pd.testing.assert_frame_equal(windows, whole, atol=1e-6)
     assert seen[-1] == (50, 50)
