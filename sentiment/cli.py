@@ -121,7 +121,7 @@ def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -
     parser = argparse.ArgumentParser(
         description=config_class.__doc__,
         epilog="Exit codes: 0 done, 2 wrong arguments or config, 3 unusable input, 4 unusable model, "
-        "5 store in use, 6 refused by a gate, 1 any other error.",
+        "5 store in use, 6 refused by a gate, 130 interrupted, 1 any other error.",
         allow_abbrev=False,
     )
     add_config_arguments(parser, config_class, default_conf)

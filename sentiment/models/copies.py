@@ -32,7 +32,7 @@ def make_folder() -> Path:
 
 
 def copy_model(source: Path, target: Path) -> None:
-    """Copy the files of a model; leave out compiled modules, which no record covers.
+    """Copy the files of a model, without those that MLflow or Python add later, which no record covers.
 
     Raises ModelIntegrityError for a link or a device, OSError if there is no room.
     """
@@ -42,7 +42,7 @@ def copy_model(source: Path, target: Path) -> None:
 
 
 def remove_unrecorded(folder: Path) -> None:
-    """Remove compiled modules from a download: no record covers them, and Python would run them."""
+    """Remove files that no record covers from a download: Python would run compiled modules among them."""
     for path in list_ignored(folder):
         (folder / path).unlink()
 
@@ -67,7 +67,8 @@ def pack(folder: Path) -> Path:
 def _make_root() -> Path:
     while True:
         root = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        # The lock is held until the process ends. Another process may have removed the folder before it was.
+        # Never closed: the lock lasts as long as the process. Try again if another process removed the folder
+        # before it was locked.
         if _lock(root) is not None:
             return root
 

@@ -21,7 +21,7 @@ MODEL_FILE = "MLmodel"
 REGISTERED_META = "registered_model_meta"
 _CACHE = "__pycache__"
 
-# MLflow's loaders of models from code, newer and older; `model_code_path` keeps both from unpickling.
+# MLflow's two loaders of models from code (newer, older). With `model_code_path` set, neither unpickles.
 _LOADERS = ("mlflow.pyfunc.loaders.code_model", "mlflow.pyfunc.model")
 _MAX_MODEL_FILE_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
@@ -83,7 +83,7 @@ def check_files(folder: Path, record: Mapping[str, str]) -> None:
 
 
 def check_shape(folder: Path) -> None:
-    """Raise ModelIntegrityError unless the model keeps the rules of every model, recorded or not.
+    """Raise ModelIntegrityError unless its MLmodel file is safe to load, whether recorded or not.
 
     Its MLmodel is plain YAML and names a model from code that MLflow's own loader loads; every path in it
     exists inside the folder.
@@ -94,7 +94,7 @@ def check_shape(folder: Path) -> None:
         raise _refuse(folder, f"its loader_module is {_show(loader)}; expected {_LOADERS[0]}")
     if "model_code_path" not in pyfunc or pyfunc.get("python_model") is not None:
         raise _refuse(folder, "its python_model is pickled; expected a model from code (model_code_path)")
-    # MLflow keeps here where the file was when it was logged, and uses only the name.
+    # The path at logging time. MLflow uses only its last part, the file name.
     code_path = pyfunc["model_code_path"]
     if not isinstance(code_path, str) or ".." in PurePosixPath(code_path).parts:
         raise _refuse(folder, f"model_code_path is {_show(code_path)}; expected a file's path without `..`")
@@ -104,7 +104,7 @@ def check_shape(folder: Path) -> None:
 
 
 def pack_tags(name: str, text: str) -> dict[str, str]:
-    """Return ASCII text as tags that any registry takes; the last, `name`, is the number of the others."""
+    """Split ASCII text into tags `name.0`, `name.1`, …; the tag `name` holds how many there are."""
     if not text.isascii():
         raise ValueError("expected ASCII")
     parts = [text[start : start + _TAG_CHARS] for start in range(0, len(text), _TAG_CHARS)]

@@ -23,10 +23,10 @@ _log = logging.getLogger(__name__)
 
 @runtime_checkable
 class LoadedModel(Protocol):
-    """Define what the table, the service, the app and a single call need from a model.
+    """Define what Spark jobs, the service, the app and score.py need from a model.
 
-    Models of this version implement it (`inference.pyfunc.SentimentModel`); `earlier.EarlierModel` implements
-    it for older ones.
+    Models logged by this version of the project implement it (`inference.pyfunc.SentimentModel`);
+    `earlier.EarlierModel` implements it for older ones.
     """
 
     @property
@@ -91,9 +91,9 @@ def load_model(
     """Check a model (`check_model`) and load it; its weights leave the disk when the result is deleted.
 
     `options` override its model config (`engine`, `cascade`, `device`, `threads`, `max_text_chars`, …).
-    Raises ModelNotFoundError if there is none, ModelIntegrityError if it must not be loaded, ModelLoadError
-    if it cannot be loaded in this process or is not a sentiment model; ConfigError for a key that cannot be
-    used.
+    Raises ModelNotFoundError if there is none, RegistryError if the registry does not answer,
+    ModelIntegrityError if it must not be loaded, ModelLoadError if it cannot be loaded in this process or is
+    not a sentiment model; ConfigError for a key that cannot be used.
     """
     reference = model if isinstance(model, ModelReference) else resolve_model(str(model))
     try:
@@ -134,11 +134,11 @@ def load_checked(folder: Path, options: Mapping[str, Any] | None = None) -> Load
     except Exception as error:
         raise ModelLoadError(
             f"the model at {str(folder)!r} could not be loaded: {type(error).__name__}: {error}; "
-            f"its requirements are in {REQUIREMENTS_FILE} next to it"
+            f"see {REQUIREMENTS_FILE} among its files for its requirements"
         ) from error
     if is_earlier:
         return earlier.EarlierModel(pyfunc, python_model, max_text_chars, safe[1] if safe else None)
-    return _require_offer(python_model, folder)
+    return _require_sentiment_model(python_model, folder)
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def silence_engine_warning() -> None:
     logging.getLogger(MODEL_LOGGER).setLevel(logging.ERROR)
 
 
-def _require_offer(python_model: object, folder: Path) -> LoadedModel:
+def _require_sentiment_model(python_model: object, folder: Path) -> LoadedModel:
     if not isinstance(python_model, LoadedModel):
         offered = [name for name in vars(LoadedModel) if not name.startswith("_")]
         missing = sorted(name for name in offered if not hasattr(python_model, name))

@@ -1,4 +1,4 @@
-"""Read and write MLflow's tracking store and registry; no other module does.
+"""Find, record and alias models in MLflow's registry, and set up its tracking; only training also logs to it.
 
 MLflow is imported at first use, so that a job with a wrong argument ends before that.
 """
@@ -23,7 +23,7 @@ TEXT_COL_KEY = "text_col"
 FILES_TAG = "sentiment.files"
 SIGNATURE_TAG = "sentiment.signature"
 
-# Of the package that a model carries; a digest of the package follows.
+# Start of the name of the package that a model contains; the rest of the name is a digest of the package.
 PACKAGE_PREFIX = "sentiment_model_"
 
 _LOGGED_PREFIX = "m-"
@@ -33,7 +33,7 @@ _LOGGED_PREFIX = "m-"
 class ModelReference:
     """Describe a model that exists.
 
-    `version` is the registry's version, or the first 12 digits of the model's id if it is in no registry.
+    `version` is the registry's version, or the first 12 characters of the model's id if it is in no registry.
     `folder` is a private copy of its files (`copies`). `text_col` names the column(s) that it was trained on,
     None if the model does not state them. `files` is the registry's record of its files (path: sha256) and
     `signature` signs them; None if there is none, as for a folder.
@@ -266,7 +266,7 @@ def _read_tags(uri: str, version: str | None, metadata: Any) -> Mapping[str, str
         logged = client.get_logged_model(name[0])
     elif scheme == "runs" and str(metadata.model_id or "").startswith(_LOGGED_PREFIX):
         logged = client.get_logged_model(metadata.model_id)
-        # The files name this run; that does not make them a model of that run.
+        # An MLmodel can claim any model id: use the tags only if the registry links that model to this run.
         if [logged.source_run_id, logged.name] != name:
             return {}
     else:
@@ -296,7 +296,7 @@ def _find_registered_version(uri: str) -> str | None:
     name, _, version = name.partition("/")
     if version.isdigit():
         return version
-    if version != "latest":  # models:/m-…, the id of a model that no registry may know
+    if version != "latest":  # models:/m-…, the id of a logged model, which may be in no registry
         return None
     versions = mlflow.MlflowClient().search_model_versions(f"name='{name}'")
     return str(max(int(found.version) for found in versions))

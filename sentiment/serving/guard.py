@@ -41,8 +41,8 @@ _DOCS_POLICY = (
 class Guard:
     """Check requests before an ASGI application gets them, add headers to its answers, and log one line each.
 
-    `app` is cancelled if the client disconnects. It notes in `scope["state"]` what the log needs: `problem`,
-    `texts`, `chars`, `model_version`, `model_seconds`.
+    `app` is cancelled if the client disconnects, except from a stream. `app` writes to
+    `scope["state"]` what the log needs: `problem`, `texts`, `chars`, `model_version`, `model_seconds`.
     """
 
     def __init__(

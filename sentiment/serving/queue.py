@@ -18,18 +18,18 @@ from .problems import Problem
 
 Predict = Callable[[LoadedModel, Sequence[Any]], Sequence[Prediction]]
 
-# Of English text in word pieces, about. The speed is measured in the same unit, so an error here cancels out.
+# Approximate characters per token of English text. The speed has the same unit, so errors cancel out.
 _CHARS_PER_TOKEN = 4
-# A text is tokenised whole before it is cut off: so many tokens in the time in which the model computes one.
+# Tokenising this many tokens takes as long as the model needs for one; a text is tokenised whole.
 _READ_TOKENS = 50
 # The measured speed forgets with this time constant.
 _MEMORY_SECONDS = 5.0
-# A mini-batch is chosen from so many waiting texts, those that are due first.
+# A mini-batch is chosen from this many waiting texts, the ones due first.
 _LOOK_AHEAD = 64
-# A row that is shorter than this share of the longest one would be mostly padding: it waits for its like.
+# Rows share a mini-batch only if the shortest has this share of the longest's tokens, because of the padding.
 MIN_FILL = 0.7
-# A free thread waits so long for more texts while others run. Callers that were just answered ask again: two
-# threads score sixteen short texts sooner as eight and eight than as one and fifteen.
+# A free thread waits this many seconds for more texts while other threads run. Callers that were just
+# answered ask again: two threads score sixteen short texts sooner as eight and eight than as one and fifteen.
 _GATHER_SECONDS = 0.01
 
 
@@ -68,7 +68,8 @@ class FairQueue:
 
     def __init__(self) -> None:
         self._items: list[Item] = []
-        self._now = 0
+        # Virtual time in tokens: the `due` of the latest text taken.
+        self._virtual_now = 0
 
     @property
     def n_texts(self) -> int:
@@ -79,8 +80,8 @@ class FairQueue:
         return sum(item.n_tokens for item in self._items)
 
     def push(self, call: Call, costs: Sequence[int]) -> None:
-        """Add the texts of a request; each is due one share later than the one before it."""
-        due = self._now
+        """Add the texts of a request; each is due later than the one before it by that one's tokens."""
+        due = self._virtual_now
         for position, n_tokens in enumerate(costs):
             bisect.insort(self._items, Item(call, position, n_tokens, due), key=lambda item: item.due)
             due += n_tokens
@@ -91,7 +92,7 @@ class FairQueue:
 
     def count_ahead(self, costs: Sequence[int]) -> int:
         """Return the tokens that are scored before the last text of a newcomer with these costs."""
-        last_due = self._now + sum(costs[:-1])
+        last_due = self._virtual_now + sum(costs[:-1])
         return sum(item.n_tokens for item in self._items if item.due <= last_due)
 
     def take(self, share_tokens: float) -> list[Item]:
@@ -110,7 +111,7 @@ class FairQueue:
             if not chosen or (is_like and len(costs) * max(costs) <= budget_tokens):
                 chosen.append(item)
         self._items[:_LOOK_AHEAD] = [item for item in self._items[:_LOOK_AHEAD] if item not in chosen]
-        self._now = max(self._now, leader.due)
+        self._virtual_now = max(self._virtual_now, leader.due)
         return chosen
 
 
@@ -173,7 +174,7 @@ class Queue:
         return model.row_cost(min(self._max_tokens, n_tokens) + n_tokens // _READ_TOKENS)
 
     def estimate_wait(self, costs: Sequence[int]) -> float:
-        """Return the seconds until the last text of a newcomer is scored next; running work counts half."""
+        """Return the estimated wait of a new request's last text in seconds; running work is half done."""
         ahead = sum(self._running.values()) / 2 + self.waiting.count_ahead(costs)
         return ahead * self._done_seconds / self._done_tokens
 
@@ -202,7 +203,7 @@ class Queue:
             now = time.monotonic()
             if not self._running:
                 self._busy_since = now
-            # Only if other mini-batches run does a thread leave a share: else this one has all cores.
+            # If other mini-batches run, take only this thread's part. If none runs, this one gets all cores.
             items = self.waiting.take(self._find_share() if self._running else math.inf)
             texts = [item.call.texts[item.position] for item in items]
             running = asyncio.get_running_loop().run_in_executor(

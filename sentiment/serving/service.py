@@ -5,7 +5,7 @@ import logging
 import os
 
 from ..config import ServeConfig
-from ..errors import SentimentError
+from ..errors import RegistryError, SentimentError
 from .champion import Champion, ServedModel
 from .logs import describe, log_event
 from .metrics import Metrics
@@ -54,8 +54,8 @@ class Service:
             try:
                 fresh = await loop.run_in_executor(None, self.champion.refresh)
             except SentimentError as error:
-                # The old model serves on; a registry that does not answer is tried again.
-                version = self.champion.refused_version
+                # The old model stays in use. If the registry failed, the next check tries again.
+                version = None if isinstance(error, RegistryError) else self.champion.refused_version
                 outcome = "refused" if version is not None else "unknown"
                 self.metrics.note_reload(outcome)
                 log_event(f"champion_{outcome}", version=version, **describe(error))

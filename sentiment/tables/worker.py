@@ -42,13 +42,13 @@ class WorkerEngine:
 
 @dataclass(frozen=True)
 class ModelLoad:
-    """Describe a model loaded by a worker: seconds from the start of that process until it could score.
+    """Describe a model loaded by a worker; `load_id` is unique.
 
-    None if they are not known.
+    `start_seconds` is the time from the start of the process until it could score, None if unknown.
     """
 
     process: str
-    number: str
+    load_id: str
     start_seconds: float | None
 
 
@@ -65,7 +65,7 @@ class _Set(AccumulatorParam[frozenset[Any]]):
 class WorkerCensus:
     """Collect, over all executors, the worker processes that scored and the models that they loaded.
 
-    The accumulators are sets, so that a task that runs twice counts once.
+    The accumulators are sets, so that a worker counts once, however many tasks it runs.
     """
 
     def __init__(self, context: SparkContext) -> None:
@@ -138,8 +138,8 @@ def make_scorer(
 def _load_once(model: SharedModel, census: WorkerCensus) -> LoadedModel:
     """Return the model of this process; load it if it is not there yet.
 
-    A function of the module, which workers import: what a UDF itself refers to is shipped with every
-    task, and a cache in it would be a new one each time.
+    Keep it at module level: Spark pickles what a UDF closes over for every task, so a cache in the closure
+    would always be new.
     """
     options = {"device": _find_device(), **model.options}
     key = (model.digest, repr(sorted(options.items())))

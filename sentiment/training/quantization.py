@@ -39,7 +39,7 @@ MIN_GATE_ROWS, MAX_GATE_ROWS = 2_000, 4_000
 
 @dataclass(frozen=True)
 class EngineComparison:
-    """Hold the differences between an engine and float32 on the same labelled reviews.
+    """Hold the differences between an engine and the reference engine on the same labelled reviews.
 
     `accuracy_loss_points` are percentage points, `flip_share` is the share of reviews with another label,
     `mean_shift` the mean absolute difference of the probability of positive, `deviation` that of the
@@ -99,7 +99,9 @@ def quantize(
 
     The engines that this processor computes correctly are compared with the reference on labelled `reviews`,
     the fastest first: `int8_static`, with scales from the texts of `calibration`, `int8`, `bf16`, `f32`. If
-    all fail, the model keeps the reference engine and no graph. Returns the comparisons.
+    all fail, the model keeps the reference engine and no graph. The first that passes ends the comparison.
+    Where int8 products saturate, a pass of `f32` sets `int8`, which uses the same graph. Returns
+    the comparisons.
     """
     tokenizer = Tokenizer(folder)
     processor = find_processor()
@@ -118,12 +120,12 @@ def quantize(
             progress(f"comparing {engine.name}", n_done, len(rows), "")
         return positive
 
-    progress("making int8 graphs", 0, 2, "")
+    progress("exporting graphs", 0, 2, "")
     export_graph(folder)
-    progress("making int8 graphs", 1, 2, "")
+    progress("exporting graphs", 1, 2, "")
     if INT8_STATIC in candidates:
         export_static_graph(folder, tokenizer.encode(calibration).ids)
-    progress("making int8 graphs", 2, 2, "")
+    progress("exporting graphs", 2, 2, "")
     reference = load_engine(folder, REFERENCE, device="cuda" if torch.cuda.is_available() else CPU)
     expected = score(reference)
     check = make_self_check(

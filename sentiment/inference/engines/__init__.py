@@ -51,7 +51,7 @@ class Engine(Protocol):
 
 
 class EngineUnavailableError(ValueError):
-    """This engine cannot run the encoder here, but another engine can."""
+    """This engine cannot run the encoder here; another engine may."""
 
 
 class NoRightEngineError(RuntimeError):
@@ -175,7 +175,7 @@ def run_minibatches(
 
 
 def list_cpu_engines(first: str, processor: Processor) -> list[str]:
-    """Return the CPU engines that suit a processor, starting with `first`, the fastest first.
+    """Return the CPU engines that suit a processor, fastest first, none faster than `first`.
 
     Where int8 products saturate, float32 is correct, and in OpenVINO no slower (docs/decisions/0001).
     """

@@ -35,7 +35,7 @@ class Prediction(BaseModel):
     label: Literal["negative", "positive"] | None = Field(description="null for a reject")
     score: float | None = Field(ge=0, le=1, description="probability of the label")
     n_tokens: int = Field(ge=0, description="tokens that the model read")
-    truncated: bool = Field(description="whether the text had more")
+    truncated: bool = Field(description="whether the text had more tokens than the model read")
     stage: Literal["linear", "encoder"] | None = Field(description="which part of the model decided")
     reject_reason: str | None = Field(description="why there is no label")
 
