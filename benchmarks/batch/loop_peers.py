@@ -19,9 +19,8 @@ from .contenders import Pass, Trial
 
 # The batch size of sentence-transformers' `encode` and `predict`, which also sort the texts by length.
 BATCH_ROWS = 32
-# Padded tokens of a mini-batch. It applies to torch too, because sentence-transformers' documentation
-# advises to find the best size: one core scored 2.3 reviews/s with 32 rows, 4.2 with 32 rows of at most
-# 4,096 tokens in all, 5.8 with this limit, and 5.0 with 8 rows.
+# Padded tokens of a mini-batch, for torch too: one core scored 2.3 reviews/s with 32 rows, 5.0 with 8 rows, 4.2
+# with at most 4,096 tokens, 5.8 with this limit.
 BUDGET_TOKENS = 1024
 
 # Token ids of reviews of similar length.
@@ -32,7 +31,6 @@ Step = Callable[[Minibatch], np.ndarray]
 _WARM_MINIBATCH: Minibatch = [np.full(64, 101, dtype=np.int64)] * 2
 _LOAD_SECONDS = 300.0
 
-# The model, set in each process of the pool.
 _step: Step | None = None
 
 

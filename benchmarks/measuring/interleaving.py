@@ -33,8 +33,5 @@ def measure_interleaved(
 
 
 def fit_rows(rate: float, seconds: float, most: int, least: int = 32) -> int:
-    """Return how many reviews at `rate` per second fit into `seconds`, within the bounds.
-
-    Fewer than 32 reviews would not represent the lengths of all.
-    """
+    """Return how many reviews at `rate` per second fit into `seconds`; fewer than 32 lack some lengths."""
     return round(min(most, max(least, rate * seconds)))
