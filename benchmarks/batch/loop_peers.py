@@ -19,8 +19,8 @@ from .contenders import Pass, Trial
 
 # The batch size of sentence-transformers' `encode` and `predict`, which also sort the texts by length.
 BATCH_ROWS = 32
-# Padded tokens of a mini-batch, for torch too: one core scored 2.3 reviews/s with 32 rows, 5.0 with 8 rows, 4.2
-# with at most 4,096 tokens, 5.8 with this limit.
+# Padded tokens of a mini-batch, for torch too: one core scored 2.3 reviews/s with 32 rows, 5.0 with 8 rows,
+# 4.2 with at most 4,096 tokens, 5.8 with this limit.
 BUDGET_TOKENS = 1024
 
 # Token ids of reviews of similar length.
