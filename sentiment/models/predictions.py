@@ -82,7 +82,8 @@ def _predict_columns_each(model: LoadedModel, values: Sequence[Any]) -> Columns:
             return _FAILED
         found = _predict_halves(model, values)
         if _count_failing(found) > min(_MAX_FAILING, len(values) // 2):
-            raise error
+            # By its public class, for which the driver looks in the text of Spark's error.
+            raise ModelError(str(error)) from error
         return found
 
 

@@ -39,6 +39,21 @@ NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
 COLLECTED = time.monotonic()
 
 
+# Added to a model's predictor: it raises if one of the texts is bad.
+FAILS_ON_BAD = """
+_real_columns = Predictor.predict_columns
+
+
+def _fail_on_bad(self, values, progress=None):
+    if any("bad" in str(value) for value in values):
+        raise ValueError("bad")
+    return _real_columns(self, values, progress)
+
+
+Predictor.predict_columns = _fail_on_bad
+"""
+
+
 @pytest.fixture
 def score(spark, use_tiny_model, tmp_path):
     """Runs a scoring over `input` into `tmp_path/scores`."""
@@ -299,6 +314,20 @@ def test_a_model_that_fails_in_a_worker_is_a_model_error(score, write_parquet, t
         score(write_parquet(make_reviews(10)), model_uri=str(broken), allow_unverified=True)
     assert caught.value.exit_code == 4
     assert not (tmp_path / "scores").exists()
+
+
+def test_a_model_that_fails_on_most_of_a_few_texts_is_a_model_error(
+    score, write_parquet, tmp_path, use_tiny_model
+):
+    """So few that each may be the text's fault, and too many to be."""
+    broken = tmp_path / "broken"
+    shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, broken)
+    predictor = next(broken.glob("code/*/inference/predictor.py"))
+    predictor.write_text(predictor.read_text() + FAILS_ON_BAD)
+    path = write_parquet(make_reviews(4, text=["bad one", "bad two", "bad three", "good"]))
+    with pytest.raises(ModelError, match="failed in a Spark worker") as caught:
+        score(path, model_uri=str(broken), allow_unverified=True, rows_per_task=4)
+    assert caught.value.exit_code == 4
 
 
 def test_an_error_in_a_later_chunk_has_the_summary_of_those_published(
