@@ -6,6 +6,7 @@ MLflow is imported at first use, so that a job with a wrong argument ends before
 import errno
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +93,17 @@ def resolve_model(uri: str) -> ModelReference:
     no such model, RegistryError if the tracking server does not answer, ModelIntegrityError if the model has
     links or its record is damaged, ModelLoadError if there is no room for the copy.
     """
-    mlflow = import_mlflow()
     folder = copies.make_folder()
+    try:
+        return _resolve(uri, folder)
+    except BaseException:
+        # A service tries again and again: a part of a download must not stay each time.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _resolve(uri: str, folder: Path) -> ModelReference:
+    mlflow = import_mlflow()
     try:
         # First the version, then its files: an alias may move between two look-ups.
         version = find_version(uri)
@@ -239,7 +249,12 @@ def _translate(uri: str, error: Exception) -> ModelError:
     """Return what an error of MLflow, or of the store behind it, means for who asked for a model."""
     server = _without_password(import_mlflow().get_tracking_uri())
     code = getattr(error, "error_code", None)
-    is_lost = isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError)
+    is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+    if isinstance(error, OSError) and error.filename and not is_absent:
+        return ModelLoadError(
+            f"{uri!r}: cannot read {error.filename} ({error.strerror}); check the permissions and the disk"
+        )
+    is_lost = isinstance(error, OSError) and not is_absent
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         problem = "refused the credentials; check MLFLOW_TRACKING_TOKEN, or _USERNAME and _PASSWORD"
     elif "database schema" in str(error):

@@ -219,7 +219,7 @@ class Queue:
         self._note_speed(self._running.pop(running), now)
         error = running.exception()
         predictions = [] if error else running.result()
-        for item, prediction in zip(items, predictions, strict=False):
+        for item, prediction in zip([] if error else items, predictions, strict=True):
             item.call.found[item.position] = prediction
             item.call.model_seconds = max(item.call.model_seconds, now - started)
             if prediction[schema.TRUNCATED]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.errors import ModelIntegrityError, ModelLoadError
+from sentiment.errors import ModelIntegrityError, ModelLoadError, RegistryError
 from sentiment.models import copies, loading, registry
 from tests import hostile
 from tests.factories import ROOT
@@ -162,6 +162,31 @@ def test_compiled_modules_of_a_download_are_removed(scratch, use_tiny_model, tmp
         [sys.executable, "-c", script.replace(str(folder), str(source))], capture_output=True, check=True
     )
     assert canary.exists(), "MLflow alone would have run them"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (ConnectionError("cut off"), RegistryError, "does not answer"),
+        (
+            PermissionError(13, "Permission denied", "/store/weights"),
+            ModelLoadError,
+            "cannot read /store/weights",
+        ),
+    ],
+)
+def test_a_copy_that_was_cut_off_leaves_nothing(scratch, use_tiny_model, monkeypatch, error, kind, says):
+    """A service asks again every half minute: parts of copies would fill the disk."""
+
+    def copy_a_part(source, target):
+        (target / "MLmodel").write_text("a part")
+        raise error
+
+    monkeypatch.setattr(copies, "copy_model", copy_a_part)
+    with pytest.raises(kind, match=says):
+        registry.resolve_model(use_tiny_model.uri)
+    [root] = scratch.iterdir()
+    assert [path.name for path in root.iterdir()] == ["lock"]
 
 
 def test_a_full_disk_is_an_error_that_names_tmpdir(scratch, use_tiny_model, monkeypatch):
