@@ -5,7 +5,6 @@ by the next process that needs one.
 """
 
 import atexit
-import fcntl
 import os
 import shutil
 import stat
@@ -13,6 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from ..locks import lock_file
 from .integrity import list_files, list_ignored
 
 _PREFIX = "sentiment-models-"
@@ -67,10 +67,12 @@ def pack(folder: Path) -> Path:
 def _make_root() -> Path:
     while True:
         root = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        # Never closed: the lock lasts as long as the process. Try again if another process removed the folder
-        # before it was locked.
-        if _lock(root) is not None:
-            return root
+        try:
+            # Never closed: the lock lasts as long as the process.
+            if lock_file(root / _LOCK) is not None:
+                return root
+        except FileNotFoundError:  # another process took the folder for a leftover
+            continue
 
 
 def _remove_root(root: Path, pid: int) -> None:
@@ -83,26 +85,9 @@ def _remove_leftovers() -> None:
         try:
             status = root.lstat()
             is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-            lock = _lock(root) if is_ours else None
+            lock = lock_file(root / _LOCK) if is_ours else None
         except FileNotFoundError:  # another process was faster
             continue
         if lock is not None:
             shutil.rmtree(root, ignore_errors=True)
             os.close(lock)
-
-
-def _lock(root: Path) -> int | None:
-    """Lock a process's folder. Return the file descriptor; None if it is locked, or was removed meanwhile."""
-    try:
-        descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_there = os.path.samestat(os.fstat(descriptor), os.stat(root / _LOCK))
-    except (BlockingIOError, FileNotFoundError):
-        is_there = False
-    if is_there:
-        return descriptor
-    os.close(descriptor)
-    return None

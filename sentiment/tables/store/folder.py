@@ -13,7 +13,6 @@ Rejects therefore have the suffix `.pq`, and staging is outside the store where 
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import uuid
@@ -24,6 +23,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ...errors import ConfigError, HeldBatchError, MissingInputError, StoreError, StoreLockedError
+from ...locks import lock_file
 from ...models.integrity import digest_file
 from ..input.paths import find_local_path
 from .manifests import MANIFEST, Manifest, PublishedFile, load_manifest
@@ -195,9 +195,13 @@ def open_store(path: str) -> Iterator[Store]:
     root = find_folder(path)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = _lock(root)
+        lock = lock_file(root / _LOCK)
     except OSError as error:
         raise ConfigError(f"{root}: cannot be written ({error.strerror}); choose another folder") from error
+    if lock is None:
+        raise StoreLockedError(
+            f"{root}: another run is writing this store; wait for it to end, or choose another --output"
+        )
     store = Store(root)
     keeps_staged = False
     try:
@@ -252,32 +256,6 @@ def _list(folder: Path, prefix: str) -> list[Path]:
 
 def _beside(root: Path) -> Path:
     return root.parent / f".{root.name}.staging"
-
-
-def _lock(root: Path) -> int:
-    while True:
-        handle = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise StoreLockedError(
-                f"{root}: another run is writing this store; wait for it to end, or choose another --output"
-            ) from error
-        try:
-            if _is_same_file(handle, root / _LOCK):
-                return handle
-        except OSError:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
-def _is_same_file(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _seal(staged: Path, manifest: Manifest) -> None:

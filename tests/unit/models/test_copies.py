@@ -93,7 +93,7 @@ def test_a_folder_that_another_process_took_for_a_leftover_is_not_used(scratch, 
     monkeypatch.setattr(copies.tempfile, "mkdtemp", make_and_lose)
     folder = copies.make_folder()
     assert folder.parent == Path(made[1])
-    assert copies._lock(folder.parent) is None, "it is locked"
+    assert copies.lock_file(folder.parent / "lock") is None, "it is locked"
 
 
 def test_a_forked_child_makes_a_folder_of_its_own_and_leaves_its_parents(scratch):
