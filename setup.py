@@ -22,11 +22,13 @@ TRAIN = [
     *TORCH,
     "accelerate>=1.10,<2",
     "datasets>=4,<6",
+    "datasketch>=2,<3",
     "matplotlib>=3.9,<4",
     "nncf>=3.2,<4",
     "scikit-learn>=1.5,<2",
     "scipy>=1.13,<2",
     "vaderSentiment==3.3.2",
+    "xxhash>=3.4,<4",
 ]
 SPARK = ["pyspark>=4.3,<4.4"]
 SERVE = [

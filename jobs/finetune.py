@@ -44,11 +44,8 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
             f"{data['train_rows']:,} train, {data['validation_rows']:,} validation, "
             f"{data['test_rows']:,} test",
         ),
-        (
-            "not used",
-            f"{data['dropped_label_rows']:,} without label, {data['dropped_text_rows']:,} without text, "
-            f"{data['leaked_rows']:,} also in another split",
-        ),
+        ("labels", ", ".join(f"{value}: {name}" for value, name in data["labels"].items())),
+        ("not used", _describe_unused(data)),
         ("F1 by label", f"negative {test['f1_negative']:.3f}, positive {test['f1_positive']:.3f}"),
         ("CPU engine", summary["engine"]),
         ("cascade", _describe_cascade(summary["cascade"])),
@@ -56,10 +53,30 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         ("time", f"{summary['seconds']:.0f} s"),
     ]
     title = f"Test set of {data['test_rows']:,} reviews"
+    files = [
+        (file["name"], file["split"], f"{file['rows']:,}", "; ".join(file["notes"])) for file in data["files"]
+    ]
+    files += [(name, "not used", "", reason) for name, reason in data["unused_files"].items()]
     return [
+        make_table("Read", ("file", "split", "rows", "notes"), files),
         make_table(title, ("", "accuracy", "F1 weighted", "ROC-AUC"), rows),
         make_table("Fine-tuned", ("", summary["dataset"]), facts),
     ]
+
+
+def _describe_unused(data: Mapping[str, Any]) -> str:
+    reasons = {
+        "dropped_label_rows": "without label",
+        "left_out_rows": "left out by the label scheme",
+        "dropped_text_rows": "without text",
+        "unlabelled_split_rows": "in splits without labels",
+        "conflicting_rows": "with two labels for one text",
+        "leaked_rows": "also in another split",
+        "near_rows": "nearly in another split",
+        "not_sampled_rows": "not in the samples",
+    }
+    found = [f"{data[name]:,} {reason}" for name, reason in reasons.items() if data[name]]
+    return ", ".join(found) or "none"
 
 
 def _describe_cascade(cascade: dict[str, Any] | None) -> str:

@@ -1,5 +1,6 @@
 """Define the configuration of each job, and read it from a YAML file and arguments."""
 
+import codecs
 import dataclasses
 import datetime
 import re
@@ -28,6 +29,13 @@ def _check_alias(alias: str | None) -> str | None:
     if alias is not None and re.fullmatch(r"latest|[vV]\d+", alias):
         raise ValueError("MLflow reserves this name")
     return alias
+
+
+def _check_encoding(name: str | None) -> str | None:
+    try:
+        return None if name is None else codecs.lookup(name).name
+    except LookupError:
+        raise ValueError("Python knows no encoding of this name") from None
 
 
 def _read_off(value: object) -> object:
@@ -69,12 +77,25 @@ class FinetuneConfig:
     train_batch_size: Annotated[int, _Positive, "reviews per training step"] = 16
     eval_batch_size: Annotated[int, _Positive, "reviews per evaluation step"] = 64
     dataset_name: Annotated[
-        str, "hub data set, `sample`, Parquet/CSV/JSONL file, or folder of files: train[/validation[/test]]"
+        str,
+        "hub data set (name or name:config), `sample`, a file, or a folder whose file names tell the split",
     ] = "fancyzhx/amazon_polarity"
     text_col: Annotated[
         str | None, "text column, or several joined: title,content (default: content or text)"
     ] = None
-    label_col: Annotated[str, "label column"] = "label"
+    label_col: Annotated[str | None, "label column (default: label)"] = None
+    label_scheme: Annotated[
+        Literal["auto", "polarity", "three_way", "stars", "names"],
+        "meaning of the labels; auto: two classes; polarity: also stars, of which 3 are left out",
+    ] = "auto"
+    label_map: Annotated[
+        str | None, "class of each label value, such as 1,2=negative;3=;4,5=positive (default: label_scheme)"
+    ] = None
+    delimiter: Annotated[str | None, "delimiter of CSV files (default: found out)"] = None
+    encoding: Annotated[
+        str | None, pydantic.AfterValidator(_check_encoding), "encoding of text files (default: found out)"
+    ] = None
+    column_names: Annotated[str | None, "column names of CSV files without header: label,title,text"] = None
     distilbert_model: Annotated[
         str, "encoder to start from: hub id, local folder, or `minilm` (needs no hub)"
     ] = "distilbert-base-uncased"
@@ -108,6 +129,12 @@ class FinetuneConfig:
     ] = None
     experiment: Annotated[str, "MLflow experiment"] = "sentiment"
     signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_labels(self) -> "FinetuneConfig":
+        if self.label_map is not None and self.label_scheme != "auto":
+            raise ValueError("label_map says the same as label_scheme; pass one of them")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)

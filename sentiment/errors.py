@@ -46,6 +46,10 @@ class SchemaMismatchError(InputError):
     """A column is missing or has a type that cannot be used."""
 
 
+class AmbiguousInputError(InputError):
+    """The input can be read in more than one way; the message names the argument that decides."""
+
+
 class BadFilesError(InputError):
     """More files than allowed cannot be used; the rows of the other files were scored and published."""
 

@@ -5,10 +5,13 @@ A test of these suites carries `pytest.mark.promise(code, title)`. Its code (F1,
 written to var/faults.json or var/abuse.json; codes that were not run, or only in part, keep their entries.
 """
 
+import atexit
 import itertools
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +28,9 @@ SUMMARIES = {"reliability": ROOT / "var" / "faults.json", "abuse": ROOT / "var" 
 # Nothing that a test starts reports to anyone, or asks a hub.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Prepared training data of earlier test runs must not be found.
+os.environ["SENTIMENT_DATA_CACHE"] = tempfile.mkdtemp(prefix="sentiment-test-data-")
+atexit.register(shutil.rmtree, os.environ["SENTIMENT_DATA_CACHE"], ignore_errors=True)
 
 _titles = pytest.StashKey[dict[str, str]]()
 _sizes = pytest.StashKey[Counter[str]]()

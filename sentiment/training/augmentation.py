@@ -1,7 +1,9 @@
 """Add spelling mistakes and star ratings to training texts, because a small sample has too few of both."""
 
+from typing import Any
+
+import datasets
 import numpy as np
-import pandas as pd
 
 # Shares of the texts; docs/decisions/0002-demo-recipe.md has their effect.
 MISSPELLED_SHARE = 0.2
@@ -13,20 +15,23 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _STARS = (("1 star", "2 stars"), ("4 stars", "5 stars"))
 
 
-def augment(train: pd.DataFrame, seed: int) -> pd.DataFrame:
+def augment_rows(train: datasets.Dataset, seed: int) -> datasets.Dataset:
     """Return `train` (`text`, `label` 0/1) with some texts changed; the rows stay the same otherwise.
 
     A text gets a spelling mistake, stars that agree with its label, both or neither.
     """
     random = np.random.default_rng(seed)
-    texts = []
-    for text, label in zip(train["text"], train["label"], strict=True):
+
+    def change(row: dict[str, Any]) -> dict[str, Any]:
+        text = row["text"]
         if random.random() < MISSPELLED_SHARE:
             text = misspell(text, random)
         if random.random() < STARS_SHARE:
-            text = add_stars(text, label, random)
-        texts.append(text)
-    return train.assign(text=texts)
+            text = add_stars(text, row["label"], random)
+        return {"text": text}
+
+    # With its own fingerprint: `datasets` would hash `change` together with the state of `random`.
+    return train.map(change, new_fingerprint=f"augmented-{train._fingerprint[:16]}-{seed}")
 
 
 def misspell(text: str, random: np.random.Generator) -> str:

@@ -6,13 +6,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from .. import schema
 from ..cli import Progress
 from ..config import FinetuneConfig
+from ..errors import UnusableLabelsError
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
 from ..models.signatures import check_signing_key
-from .augmentation import augment
+from .augmentation import augment_rows
 from .cascade import CascadeChoice
 from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
 from .encoders import find_max_length, load_encoder
@@ -47,6 +49,7 @@ class FinetuneSummary:
     device: str
     train_samples_per_second: float
     seconds: float
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,14 +65,17 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
         check_signing_key(Path(config.signing_key))
     progress("reading reviews", 0, 1, config.dataset_name)
     encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
-    reviews = load_labelled_reviews(config)
+    reviews = load_labelled_reviews(
+        config, lambda rows, file: progress("reading reviews", 0, 0, f"{rows:,} rows, {file}")
+    )
+    require_two_classes(reviews)
     registry.open_experiment(config.experiment)
     with mlflow.start_run(), TemporaryDirectory(prefix="sentiment-") as scratch:
         folder = Path(scratch) / ENCODER_ARTIFACT  # the logged model keeps this name
         log_data(config, reviews)
         train_started = time.monotonic()
         # Only the encoder trains on augmented texts; int8 scales and the linear stage use the original ones.
-        train = augment(reviews.splits.train, config.seed) if config.augment else reviews.splits.train
+        train = augment_rows(reviews.splits.train, config.seed) if config.augment else reviews.splits.train
         history = finetune_encoder(
             encoder,
             replace(reviews.splits, train=train),
@@ -86,7 +92,7 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
             lambda done, total: progress("testing", done, total, ""),
         )
         progress("measuring baselines", 0, 1, "")
-        baselines = measure_baselines(reviews.splits.train, reviews.splits.test)
+        baselines = measure_baselines(reviews.splits.train["label"][:], reviews.splits.test)
         log_results(evaluation, baselines, history)
         progress("packaging", 0, 1, "")
         model = log_model(folder, encoder, config, reviews.text_col)
@@ -101,7 +107,7 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
         dataset=config.dataset_name,
         data=reviews.report,
         data_digest=reviews.digest,
-        train_rows=reviews.report.train_rows,
+        train_rows=reviews.report.counts.train_rows,
         test=evaluation,
         baselines=baselines,
         engine=optimized.settings.cpu_engine,
@@ -110,14 +116,26 @@ def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:
         device=describe_device(),
         train_samples_per_second=_rows_trained(history, reviews) / train_seconds,
         seconds=time.monotonic() - started,
+        warnings=tuple(reviews.report.counts.warnings),
     )
+
+
+def require_two_classes(reviews: LabelledReviews) -> None:
+    """Raise UnusableLabelsError if the classes are not negative and positive."""
+    if reviews.label_names != schema.LABELS:
+        raise UnusableLabelsError(
+            f"a model has the classes {' and '.join(schema.LABELS)}, found {len(reviews.label_names)} "
+            "classes; pass --label_scheme polarity, or --label_map "
+            "'VALUE,VALUE=negative;VALUE=;VALUE=positive'"
+        )
 
 
 def log_data(config: FinetuneConfig, reviews: LabelledReviews) -> None:
     """Log the configuration and a description of the data to the active run."""
     mlflow = registry.import_mlflow()
     mlflow.log_params(asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest})
-    mlflow.log_params(reviews.report.as_dict())
+    mlflow.log_params(reviews.report.count_rows())
+    mlflow.log_dict(reviews.report.as_dict(), "data.json")
 
 
 def log_results(

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from .. import schema
 from ..cli import Progress
 from ..config import FinetuneConfig
@@ -11,7 +13,7 @@ from ..inference.linear import LINEAR_FILE
 from ..inference.predictor import OFF, Predictor
 from ..inference.settings import Settings, load_settings
 from ..models import registry
-from .cascade import CascadeChoice, choose_threshold, train_linear
+from .cascade import MAX_TRAIN_ROWS, CascadeChoice, choose_threshold, train_linear
 from .data.splits import Splits
 from .evaluation import positive_probabilities
 from .figures import draw_cascade_curve, draw_length_curve
@@ -32,8 +34,9 @@ def optimize(
 ) -> Optimization:
     """Quantise the model in `folder`, fit its cascade, and log the measurements to the active run."""
     mlflow = registry.import_mlflow()
-    reviews = pick_gate_reviews(splits.train, splits.validation, config.seed)
-    for comparison in quantize(folder, pick_calibration(splits.train, config.seed), reviews, progress):
+    train = splits.load_train(MAX_TRAIN_ROWS, config.seed)
+    reviews = pick_gate_reviews(train, splits.validation, config.seed)
+    for comparison in quantize(folder, pick_calibration(train, config.seed), reviews, progress):
         mlflow.log_metrics(comparison.as_metrics())
     settings = load_settings(folder)
     mlflow.set_tag("engine", settings.cpu_engine)
@@ -41,25 +44,29 @@ def optimize(
     longest = max_positions or config.max_length
     points = measure_lengths(folder, splits.validation, longest, config.seed, progress)
     mlflow.log_figure(draw_length_curve(points, config.max_length), "length_accuracy_cost.png")
-    cascade = _fit_cascade(folder, splits, config, progress) if config.cascade == AUTO else None
+    cascade = None
+    if config.cascade == AUTO:
+        cascade = _fit_cascade(folder, train, splits.validation, config, progress)
     if cascade is not None:
         mlflow.log_metrics(cascade.as_metrics())
         mlflow.log_figure(draw_cascade_curve(cascade), "cascade.png")
     return Optimization(settings, cascade)
 
 
-def _fit_cascade(folder: Path, splits: Splits, config: FinetuneConfig, progress: Progress) -> CascadeChoice:
+def _fit_cascade(
+    folder: Path, train: pd.DataFrame, validation: pd.DataFrame, config: FinetuneConfig, progress: Progress
+) -> CascadeChoice:
     """Train the linear stage, and save it in the folder if a threshold passes."""
     progress("training the linear stage", 0, 1, "")
-    stage = train_linear(splits.train, config.seed)
-    texts = splits.validation["text"].tolist()
+    stage = train_linear(train, config.seed)
+    texts = validation["text"].tolist()
     predictions = Predictor(folder, cascade=OFF).predict(
         texts, lambda done, total: progress("choosing a threshold", done, total, "")
     )
     choice = choose_threshold(
         stage.positive_probabilities(texts),
         positive_probabilities(predictions),
-        splits.validation["label"].to_numpy(),
+        validation["label"].to_numpy(),
         predictions[schema.N_TOKENS].to_numpy(),
         config.seed,
     )

@@ -140,7 +140,7 @@ def _use_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _tokenize(reviews: pd.DataFrame, encoder: Encoder, max_length: int) -> Dataset:
+def _tokenize(reviews: Dataset | pd.DataFrame, encoder: Encoder, max_length: int) -> Dataset:
     """Tokenise into an Arrow table, with four bytes per token; lists of millions of rows would not fit."""
 
     def encode(rows: dict[str, list[Any]]) -> dict[str, Any]:
@@ -148,7 +148,9 @@ def _tokenize(reviews: pd.DataFrame, encoder: Encoder, max_length: int) -> Datas
         return {"input_ids": encoded["input_ids"], "labels": rows["label"]}
 
     features = Features({"input_ids": Sequence(Value("int32")), "labels": Value("int64")})
-    rows = Dataset.from_pandas(reviews[["text", "label"]], preserve_index=False)
+    if isinstance(reviews, pd.DataFrame):
+        reviews = Dataset.from_pandas(reviews[["text", "label"]], preserve_index=False)
+    rows = reviews
     return rows.map(encode, batched=True, remove_columns=rows.column_names, features=features)
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from datasets import Dataset
 from matplotlib.patches import Rectangle
 
 from sentiment.training.data.splits import Splits, describe_splits
@@ -15,12 +16,16 @@ def make_frame(*texts: str, groups: list[str] | None = None) -> pd.DataFrame:
     return frame if groups is None else frame.assign(group=groups)
 
 
+def make_splits(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame) -> Splits:
+    return Splits(Dataset.from_pandas(train, preserve_index=False), validation, test)
+
+
 def make_evaluation(confusion: list[list[int]]) -> Evaluation:
     return Evaluation(0.0, 0.0, 0.0, 0.0, 0.0, confusion)
 
 
 def test_described_splits_count_labels_and_what_other_splits_share() -> None:
-    splits = Splits(
+    splits = make_splits(
         make_frame("a", "b", "c", groups=["1", "2", "3"]),
         make_frame("d", "a", groups=["4", "5"]),
         make_frame("e", groups=["3"]),
@@ -40,7 +45,7 @@ def test_described_splits_count_labels_and_what_other_splits_share() -> None:
 
 
 def test_splits_where_only_train_has_groups_share_none() -> None:
-    splits = Splits(make_frame("a", groups=["1"]), make_frame("b"), make_frame("c"))
+    splits = make_splits(make_frame("a", groups=["1"]), make_frame("b"), make_frame("c"))
 
     assert describe_splits(splits)["shared_groups"].tolist() == [0, 0, 0]
 

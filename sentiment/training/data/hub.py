@@ -2,12 +2,14 @@
 
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 
-from ...errors import MissingInputError
+from ...errors import MissingInputError, UnreadableFileError
+from .source import BATCH_ROWS, Batch, Location, Source
 
 _PROBE_TIMEOUT_SECONDS = 5
 
@@ -28,41 +30,72 @@ def is_hub_reachable() -> bool:
         return False
 
 
-def load_hub_splits(name: str) -> dict[str, pd.DataFrame]:
-    """Load the splits of a data set from the hub; with HF_HUB_OFFLINE, from the local cache.
+def locate_hub_splits(name: str) -> dict[str, Location]:
+    """Load the splits of a data set of the hub, `name` or `name:config`; with HF_HUB_OFFLINE, from the cache.
 
-    Raises MissingInputError if the hub does not answer or does not have the data set.
+    Raises MissingInputError if the hub does not answer or does not have the data set, UnreadableFileError if
+    its files cannot be read as one table.
     """
     import datasets
 
-    if not datasets.config.HF_HUB_OFFLINE and not is_hub_reachable():
-        raise MissingInputError(
-            f"no data set {name!r}: it is not a local file or folder, and the hub does not answer; pass "
-            "--dataset_name sample (needs no hub) or a Parquet, CSV or JSONL file"
-        )
+    repository, _, configuration = name.partition(":")
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(name)
-    except (OSError, ValueError) as error:  # errors of the library are subclasses of these
+        if not datasets.config.HF_HUB_OFFLINE and not is_hub_reachable():
+            raise MissingInputError(
+                f"no data set {name!r}: it is not a local file or folder, and the hub does not answer; set "
+                "HF_HUB_OFFLINE=1 if it is in the cache, or pass --dataset_name sample (needs no hub) or a "
+                "file"
+            )
+        builder = datasets.load_dataset_builder(repository, configuration or None)
+        # By default pandas reads the texts "N/A" and "None" of a CSV file as null.
+        is_csv = type(builder.config).__name__ == "CsvConfig"
+        options = {"keep_default_na": False, "na_values": [""]} if is_csv else {}
+        loaded = datasets.load_dataset(repository, configuration or None, **options)
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise MissingInputError(
+            f"no data set {name!r}: it is not a local file or folder, and the hub has none that you can "
+            "read; check --dataset_name, or log in with `hf auth login`"
+        ) from error
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise UnreadableFileError(
+            f"data set {name!r}: its files differ in their columns or are damaged ({type(error).__name__}); "
+            f"choose a configuration with --dataset_name {repository}:NAME, or pass the files of one kind"
+        ) from error
+    except RuntimeError as error:  # `datasets` has no class for it
+        raise MissingInputError(
+            f"data set {name!r}: is a loading script, which is never run; look for a copy in Parquet on the "
+            "hub"
+        ) from error
+    except (OSError, ValueError) as error:
         raise MissingInputError(
             f"no data set {name!r}: it is not a local file or folder, and loading it from the hub failed "
-            f"({type(error).__name__}); check --dataset_name"
+            f"({type(error).__name__}); check --dataset_name, and if it has several configurations, pass "
+            f"{repository}:NAME"
         ) from error
-    return {str(split): name_classes(rows) for split, rows in loaded.items()}
+    return {str(split): _locate(f"{name}, split {split}", rows) for split, rows in loaded.items()}
 
 
-def name_classes(rows: Any) -> pd.DataFrame:
-    """Return the rows of a `datasets.Dataset`, with class names instead of numbers; -1 becomes null.
+def _locate(name: str, rows: Any) -> Location:
+    files = tuple(Path(file["filename"]) for file in rows.cache_files)
+    return Location(name, files, lambda: open_dataset(name, rows))
 
-    Data sets number their classes in any order, so only the names are reliable.
-    """
+
+def open_dataset(name: str, rows: Any) -> Source:
+    """Return a `datasets.Dataset` as a source."""
     import datasets
 
-    frame: pd.DataFrame = rows.to_pandas()
-    for column, feature in rows.features.items():
-        if isinstance(feature, datasets.ClassLabel):
-            frame[column] = frame[column].map(dict(enumerate(feature.names)))
-    return frame
+    def read(columns: Sequence[str]) -> Iterator[Batch]:
+        for start in range(0, len(rows), BATCH_ROWS):
+            batch: pa.Table = rows.with_format("arrow")[start : start + BATCH_ROWS]
+            yield {column: batch.column(column).to_pylist() for column in columns}
+
+    class_names = {
+        column: tuple(feature.names)
+        for column, feature in rows.features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+    return Source(name, tuple(rows.column_names), read, class_names)
 
 
 def find_cached_or_hub(name: str) -> dict[str, Any]:

@@ -1,52 +1,216 @@
-"""Convert label columns to class ids."""
+"""Understand label columns: which values mean which class."""
 
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
+from ...errors import AmbiguousInputError, ConfigError, UnusableLabelsError
+from ...schema import LABELS, NEGATIVE, POSITIVE
 
-from ...errors import UnusableLabelsError
+AUTO, POLARITY, THREE_WAY, STARS, NAMES = "auto", "polarity", "three_way", "stars", "names"
+NEUTRAL = "neutral"
+# A column with more distinct values has no labels.
+MAX_LABELS = 1_000
 
-_NAMES = {"negative": 0, "neg": 0, "false": 0, "positive": 1, "pos": 1, "true": 1}
+_NEGATIVE_NAMES = ("negative", "neg", "bad", "no", "false")
+_POSITIVE_NAMES = ("positive", "pos", "good", "yes", "true")
+_POLARITIES = dict.fromkeys(_NEGATIVE_NAMES, NEGATIVE) | dict.fromkeys(_POSITIVE_NAMES, POSITIVE)
+_NEUTRALS = dict.fromkeys(("neutral", "neu", "mixed"), NEUTRAL)
+_STARS = ("1", "2", "3", "4", "5")
+# Columns of this name have stars, also where only two kinds of stars occur.
+_STAR_COLUMN = re.compile(r"(?:^|_)(?:stars?|ratings?|overall|rated)(?:$|_)")
+_SHOWN_VALUES = 12
 
 
-def parse_labels(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return class ids, Int64: 0 negative, 1 positive, null where the label is null or blank.
+@dataclass(frozen=True)
+class Numbering:
+    """Hold the class names, and the class id of each label value; None for a value that is left out.
 
-    Accepts 0/1, 1/2, booleans, the same as text, and negative/positive or neg/pos in any case. The numbers
-    mean 1/2 if a 2 and no 0 occurs. Raises UnusableLabelsError for other values; its message shows none of
-    them, because a wrong column may contain reviews.
+    Class i has the name `names[i]`. The values are as `clean_label` returns them.
     """
-    cleaned = values.map(_clean, na_action="ignore")
-    words = cleaned[cleaned.map(lambda value: isinstance(value, str)).astype(bool) & cleaned.notna()]
-    if not words.isin(list(_NAMES)).all():
+
+    names: tuple[str, ...]
+    ids: Mapping[str, int | None]
+
+    def describe(self) -> dict[str, str]:
+        """Return the class name by label value, and "left out" for values without class."""
+        return {value: "left out" if i is None else self.names[i] for value, i in sorted(self.ids.items())}
+
+
+def clean_label(value: Any) -> str | None:
+    """Return a label value in one spelling: numbers without .0, words in lower case; None for null or blank.
+
+    Raises UnusableLabelsError for a value that is no number, truth value or text.
+    """
+    if value is None or value != value:  # NaN differs from itself
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return _as_number(value) or re.sub(r"[\s_-]+", " ", value.strip().lower()).rstrip(".!") or None
+    number = _as_number(value) if isinstance(value, int | float) or hasattr(value, "__float__") else None
+    if number is None:
         raise UnusableLabelsError(
-            f"label column {values.name!r}: expected 0/1, 1/2 or negative/positive, found "
-            f"{words.nunique()} distinct other values; choose another --label_col"
+            f"expected a label that is a number or a word, found a {type(value).__name__}; choose another "
+            "--label_col"
         )
-    numbers = pd.to_numeric(cleaned.map(lambda value: _NAMES.get(value, value), na_action="ignore"))
-    found = set(numbers.dropna().unique())
-    if found <= {0, 1}:
-        return numbers.astype("Int64")
-    if found <= {1, 2}:
-        return (numbers - 1).astype("Int64")
-    raise UnusableLabelsError(
-        f"label column {values.name!r}: expected the numbers 0/1 or 1/2, found {len(found)} distinct numbers "
-        f"from {min(found):g} to {max(found):g}; map them to two classes first (null for no label)"
+    return number
+
+
+def _as_number(value: Any) -> str | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return str(int(number)) if number.is_integer() else str(number) if number == number else None
+
+
+def number_labels(
+    counts: Mapping[str, Counter[str | None]],
+    column: str,
+    scheme: str = AUTO,
+    label_map: str | None = None,
+    class_names: Sequence[str] = (),
+) -> Numbering:
+    """Decide from the values of all splits together which class each value means.
+
+    `counts` has the rows by value of each split; `class_names` is the order of the classes where the data set
+    states one. Raises UnusableLabelsError if the values do not fit the scheme, AmbiguousInputError if `auto`
+    cannot decide; the message names the arguments that can.
+    """
+    values = sorted({value for count in counts.values() for value in count if value is not None})
+    if label_map is not None:
+        return _apply(column, values, parse_label_map(label_map))
+    # A split with -1 in all rows has no labels (GLUE), unless all splits have only 1 next to it.
+    hidden = {"-1"} if _is_hidden(counts) else set()
+    known = [value for value in values if value not in hidden]
+    found = _SCHEMES[scheme](column, known, class_names)
+    return Numbering(found.names, {**found.ids, **dict.fromkeys(hidden)})
+
+
+def parse_label_map(text: str) -> dict[str, str | None]:
+    """Parse `1,2=negative;3=;4,5=positive`; a value without a name is left out. Raises ConfigError."""
+    found: dict[str, str | None] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        values, sign, name = part.partition("=")
+        cleaned = [clean_label(value) for value in values.split(",")]
+        if not sign or None in cleaned or found.keys() & cleaned:
+            raise ConfigError(
+                "label_map: expected values=name;values=name such as 1,2=negative;3=;4,5=positive, each "
+                f"value once, found {text!r}"
+            )
+        found |= {value: name.strip() or None for value in cleaned if value is not None}
+    return found
+
+
+def _is_hidden(counts: Mapping[str, Counter[str | None]]) -> bool:
+    values = [set(count) - {None} for count in counts.values()]
+    return {"-1"} in values and any(found - {"-1"} for found in values) and {"0", "1"} <= set().union(*values)
+
+
+def _apply(column: str, values: Sequence[str], chosen: Mapping[str, str | None]) -> Numbering:
+    missing = [value for value in values if value not in chosen]
+    if missing:
+        raise UnusableLabelsError(
+            f"label column {column!r}: --label_map has no class for {show_values(missing)}; add it, or "
+            "VALUE= to leave it out"
+        )
+    names = tuple(dict.fromkeys(name for name in chosen.values() if name is not None))
+    if set(names) == set(LABELS):
+        names = LABELS
+    return Numbering(
+        names, {value: None if (name := chosen[value]) is None else names.index(name) for value in values}
     )
 
 
-def _clean(value: object) -> object:
-    """Return a number, also for text that is a number; else a lower-case word, or None for a blank text."""
-    if not isinstance(value, str):
-        return value if isinstance(value, int | float) or _is_number(value) else str(type(value))
-    text = value.strip().lower()
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _read_auto(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
+    polarity = _find_polarity(values)
+    if polarity is not None and not (set(values) <= set(_STARS) and _STAR_COLUMN.search(column.lower())):
+        return _apply(column, values, polarity)
+    if set(values) <= set(_STARS) and values:
+        raise AmbiguousInputError(
+            f"label column {column!r}: has stars ({show_values(values)}); pass --label_scheme polarity (1 "
+            "and 2 are negative, 3 is left out, 4 and 5 are positive) or --label_scheme stars (five classes)"
+        )
+    if set(values) <= {*_POLARITIES, *_NEUTRALS}:
+        raise AmbiguousInputError(
+            f"label column {column!r}: has a neutral class; pass --label_scheme three_way, or leave it out "
+            "with --label_map 'negative=negative;neutral=;positive=positive'"
+        )
+    raise UnusableLabelsError(
+        f"label column {column!r}: expected 0/1, 1/2, -1/1, yes/no or negative/positive, found "
+        f"{show_values(values)}; choose another --label_col, or map the values: --label_map "
+        "'VALUE,VALUE=negative;VALUE=;VALUE=positive'"
+    )
 
 
-def _is_number(value: object) -> bool:
-    return bool(pd.api.types.is_number(value) or pd.api.types.is_bool(value))
+def _find_polarity(values: Sequence[str]) -> Mapping[str, str | None] | None:
+    """Return the classes of two-class labels; None if the values are others."""
+    for pair in (("0", "1"), ("1", "2"), ("-1", "1")):
+        if values and set(values) <= set(pair):
+            return {pair[0]: NEGATIVE, pair[1]: POSITIVE}
+    # Numbers and words may stand together, as in a file that two people have labelled.
+    known = {**_POLARITIES, "0": NEGATIVE, "1": POSITIVE}
+    return known if values and set(values) <= known.keys() else None
+
+
+def _read_polarity(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
+    stars = {"1": NEGATIVE, "2": NEGATIVE, "3": None, "4": POSITIVE, "5": POSITIVE}
+    if _find_polarity(values) is not None and set(values) != {"1", "2"}:
+        return _read_auto("", values, class_names)
+    return _apply_scheme(POLARITY, column, values, {**stars, **_POLARITIES, **dict.fromkeys(_NEUTRALS)})
+
+
+def _read_three_way(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
+    if set(values) <= {"-1", "0", "1"}:
+        classes = {"-1": NEGATIVE, "0": NEUTRAL, "1": POSITIVE}
+    else:
+        stars = {"1": NEGATIVE, "2": NEGATIVE, "3": NEUTRAL, "4": POSITIVE, "5": POSITIVE}
+        classes = {**stars, **_POLARITIES, **_NEUTRALS}
+    return _apply_scheme(THREE_WAY, column, values, classes, (NEGATIVE, NEUTRAL, POSITIVE))
+
+
+def _read_stars(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
+    spelled = {f"{star}{word}": star for star in _STARS for word in ("", " star", " stars")}
+    return _apply_scheme(STARS, column, values, spelled, _STARS)
+
+
+def _read_names(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
+    ordered = [name for name in map(clean_label, class_names) if name in values] or values
+    names = tuple(name for name in ordered if name is not None)
+    return Numbering(names, {name: i for i, name in enumerate(names)})
+
+
+def _apply_scheme(
+    scheme: str,
+    column: str,
+    values: Sequence[str],
+    classes: Mapping[str, str | None],
+    names: tuple[str, ...] = LABELS,
+) -> Numbering:
+    unknown = [value for value in values if value not in classes]
+    if unknown:
+        raise UnusableLabelsError(
+            f"label column {column!r}: --label_scheme {scheme} does not know {show_values(unknown)}; pass "
+            "--label_map instead"
+        )
+    ids = {value: None if (name := classes[value]) is None else names.index(name) for value in values}
+    return Numbering(names, ids)
+
+
+_SCHEMES: dict[str, Callable[[str, Sequence[str], Sequence[str]], Numbering]] = {
+    AUTO: _read_auto,
+    POLARITY: _read_polarity,
+    THREE_WAY: _read_three_way,
+    STARS: _read_stars,
+    NAMES: _read_names,
+}
+
+
+def show_values(values: Sequence[str]) -> str:
+    """List label values for a message; only count them if one may be review text."""
+    if len(values) > _SHOWN_VALUES or not all(re.fullmatch(r"[\w.+-]{1,20}", value) for value in values):
+        return f"{len(values):,} distinct values"
+    return f"the values {', '.join(values)}"

@@ -12,11 +12,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ...errors import MissingInputError, UnreadableFileError
+from .cache import default_cache
+from .source import Batch, Location, Source, batch_rows
 
 REVIEW_ID = "review_id"
 RATING = "rating"
@@ -40,7 +43,7 @@ def load_sample(cache: Path | None = None) -> pd.DataFrame:
     into `cache` (default `~/.cache/sentiment`). Raises MissingInputError if pip fails, UnreadableFileError if
     the file has an unexpected digest.
     """
-    content = _fetch_ratings(cache or _default_cache())
+    content = _fetch_ratings(cache or default_cache())
     # The file has no quoting; quotation marks are part of the text.
     rows = [line.split("\t", 2) for line in content.decode("ascii").splitlines()]
     sample = pd.DataFrame(rows, columns=[REVIEW_ID, RATING, "text"])
@@ -53,9 +56,24 @@ def load_sample(cache: Path | None = None) -> pd.DataFrame:
     return sample[[REVIEW_ID, GROUP, "text", RATING, LABEL]]
 
 
+def locate_sample() -> Location:
+    """Return the sample as training data; sentences of one review stay in one split."""
+    path = default_cache() / Path(_RATINGS).name
+    _fetch_ratings(default_cache())
+
+    def read(columns: Sequence[str]) -> Iterator[Batch]:
+        sample = load_sample()
+        labels = [None if pd.isna(label) else int(label) for label in sample[LABEL]]
+        values = {**sample.to_dict("list"), LABEL: labels}
+        return batch_rows(zip(*(values[name] for name in columns), strict=True), columns)
+
+    source = Source("sample", (GROUP, "text", LABEL), read, group_col=GROUP)
+    return Location("sample", (path,), lambda: source)
+
+
 def write_sample_table(cache: Path | None = None) -> Path:
     """Write the sample as a Parquet file of reviews in `cache`, and return its path."""
-    folder = cache or _default_cache()
+    folder = cache or default_cache()
     target = folder / "reviews" / "sample.parquet"
     table = load_sample(cache)[[REVIEW_ID, "text", RATING]]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,10 +81,6 @@ def write_sample_table(cache: Path | None = None) -> Path:
         # Written only once, because a store treats a file with a new modification time as new.
         _write_atomically(target, table.to_parquet(index=False))
     return target
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentiment"
 
 
 def _fetch_ratings(cache: Path) -> bytes:

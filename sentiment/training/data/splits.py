@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import datasets
+import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
@@ -18,54 +20,109 @@ MIN_ROWS_PER_CLASS = 10
 
 @dataclass(frozen=True)
 class Splits:
-    """Hold three frames with `text` (str), `label` (0 or 1) and, if sentences belong together, `group`.
+    """Hold the rows to train and to measure with: `text` (string), `label` (class id) and, if known, `group`.
 
-    `leaked_rows` counts the rows that were removed because their text is also in another split.
+    `train` may have millions of rows, so it stays on disk; `validation` and `test` are in memory. Rows with
+    the same `group` belong to one review.
     """
 
-    train: pd.DataFrame
+    train: datasets.Dataset
     validation: pd.DataFrame
     test: pd.DataFrame
-    leaked_rows: int = 0
+
+    def load_train(self, max_rows: int | None = None, seed: int = 0) -> pd.DataFrame:
+        """Load the training rows, or a sample stratified by label, in their order."""
+        labels = np.asarray(self.train.with_format("numpy")["label"][:])
+        chosen = sample_rows(np.arange(len(labels)), labels, max_rows, seed)
+        frame: pd.DataFrame = self.train.select(chosen).to_pandas()
+        return frame
 
 
-def cut_splits(frames: Mapping[str, pd.DataFrame], seed: int) -> Splits:
+@dataclass(frozen=True)
+class Candidates:
+    """Hold what the choice of rows needs, as arrays of the same length: one element per usable row.
+
+    `rows` are places in the data set, `labels` class ids, `words` digests of the words of the texts, `groups`
+    numbers of reviews, or None if they are not known.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    words: np.ndarray
+    groups: np.ndarray | None = None
+
+    def take(self, places: np.ndarray) -> "Candidates":
+        """Return the rows at these places (an index or a mask)."""
+        groups = None if self.groups is None else self.groups[places]
+        return Candidates(self.rows[places], self.labels[places], self.words[places], groups)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def cut_splits(found: Mapping[str, Candidates], n_classes: int, seed: int) -> dict[str, Candidates]:
     """Cut missing validation and test splits from train, stratified by label.
 
-    Rows of a `group` stay together. Raises UnusableLabelsError if a class has fewer than `MIN_ROWS_PER_CLASS`
-    training rows, or if validation or test lack a class.
+    Rows of a group, or with the same words, stay together. Raises UnusableLabelsError if a class has fewer
+    than `MIN_ROWS_PER_CLASS` training rows.
     """
-    _check_both_classes(frames[TRAIN], TRAIN, MIN_ROWS_PER_CLASS)
-    found = dict(frames)
+    check_classes(found[TRAIN], TRAIN, n_classes, MIN_ROWS_PER_CLASS)
+    splits = dict(found)
     for name in (TEST, VALIDATION):
-        if name not in found:
-            found[TRAIN], found[name] = _cut(found[TRAIN], seed)
-    splits = Splits(found[TRAIN], found[VALIDATION], found[TEST])
-    _check_splits(splits)
-    return splits
+        if name not in splits:
+            splits[TRAIN], splits[name] = _cut(splits[TRAIN], seed)
+    return {name: splits[name] for name in SPLITS}
 
 
-def without_leaks(splits: Splits) -> Splits:
-    """Remove texts of validation and test from train, and texts of test from validation.
+def without_leaks(splits: Mapping[str, Candidates]) -> tuple[dict[str, Candidates], int]:
+    """Remove rows with the words of a test row from train and validation, and of validation from train.
 
-    Raises UnusableLabelsError if a split then lacks a class.
+    Return the splits and the number of removed rows.
     """
-    in_test = splits.validation["text"].isin(splits.test["text"])
-    validation = splits.validation[~in_test]
-    is_leak = splits.train["text"].isin(splits.test["text"]) | splits.train["text"].isin(validation["text"])
-    leaked_rows = int(is_leak.sum()) + int(in_test.sum())
-    kept = Splits(splits.train[~is_leak], validation, splits.test, leaked_rows)
-    _check_splits(kept)
-    return kept
+    test = splits[TEST]
+    validation = splits[VALIDATION].take(~np.isin(splits[VALIDATION].words, test.words))
+    seen = np.union1d(test.words, validation.words)
+    train = splits[TRAIN].take(~np.isin(splits[TRAIN].words, seen))
+    kept = {TRAIN: train, VALIDATION: validation, TEST: test}
+    return kept, sum(len(splits[name]) - len(kept[name]) for name in SPLITS)
+
+
+def sample_rows(rows: np.ndarray, labels: np.ndarray, max_rows: int | None, seed: int) -> np.ndarray:
+    """Return a sample of `rows` in their order, stratified by label; all if there are no more."""
+    if max_rows is None or len(rows) <= max_rows:
+        return rows
+    random = np.random.default_rng(seed)
+    chosen = [
+        random.choice(places, round(len(places) / len(rows) * max_rows), replace=False)
+        for places in (np.flatnonzero(labels == label) for label in np.unique(labels))
+    ]
+    sample: np.ndarray = rows[np.sort(np.concatenate(chosen))]
+    return sample
+
+
+def check_classes(
+    split: Candidates, name: str, n_classes: int, at_least: int, names: tuple[str, ...] = LABELS
+) -> None:
+    """Raise UnusableLabelsError if a class has fewer rows than `at_least`."""
+    counts = np.bincount(split.labels, minlength=n_classes)[:n_classes]
+    if counts.min(initial=at_least) < at_least:
+        listed = " and ".join(
+            f"{count:,} {names[i] if n_classes == len(names) else f'of class {i}'}"
+            for i, count in enumerate(counts)
+        )
+        raise UnusableLabelsError(
+            f"split {name!r} has {listed} reviews that are in no other split, expected at least {at_least} "
+            "of each; check --label_col, or use more data"
+        )
 
 
 def describe_splits(splits: Splits) -> pd.DataFrame:
     """Return a row per split: the numbers of `reviews`, of `negative` and of `positive` ones, and the leaks.
 
     `shared_texts` counts the rows whose text is also in another split, `shared_groups` the rows whose group
-    is; 0 if there are no groups.
+    is; 0 if there are no groups. All rows are loaded.
     """
-    frames = {TRAIN: splits.train, VALIDATION: splits.validation, TEST: splits.test}
+    frames = {TRAIN: splits.load_train(), VALIDATION: splits.validation, TEST: splits.test}
     rows = {}
     for name, frame in frames.items():
         others = pd.concat([other for key, other in frames.items() if key != name])
@@ -79,49 +136,15 @@ def describe_splits(splits: Splits) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def sample_splits(splits: Splits, max_train: int | None, max_eval: int | None, seed: int) -> Splits:
-    """Sample at most `max_train` training rows, and `max_eval` validation and test rows each, by label.
-
-    Raises UnusableLabelsError if a sample lacks a class.
-    """
-    sampled = Splits(
-        sample_rows(splits.train, max_train, seed),
-        sample_rows(splits.validation, max_eval, seed),
-        sample_rows(splits.test, max_eval, seed),
-        splits.leaked_rows,
-    )
-    _check_splits(sampled)
-    return sampled
-
-
-def sample_rows(frame: pd.DataFrame, max_rows: int | None, seed: int) -> pd.DataFrame:
-    """Return a sample of `max_rows` rows, stratified by label, or the frame itself if it has no more."""
-    if max_rows is None or len(frame) <= max_rows:
-        return frame
-    shares = frame["label"].value_counts(normalize=True)
-    taken = {label: round(share * max_rows) for label, share in shares.items()}
-    parts = [frame[frame["label"] == label].sample(n, random_state=seed) for label, n in taken.items()]
-    return pd.concat(parts).sort_index()
-
-
-def _cut(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    if "group" not in frame:
-        kept, cut = train_test_split(frame, test_size=CUT_SHARE, stratify=frame["label"], random_state=seed)
-        return kept, cut
-    folds = StratifiedGroupKFold(round(1 / CUT_SHARE), shuffle=True, random_state=seed)
-    kept_rows, cut_rows = next(folds.split(frame, frame["label"], frame["group"]))
-    return frame.iloc[kept_rows], frame.iloc[cut_rows]
-
-
-def _check_splits(splits: Splits) -> None:
-    for name in SPLITS:
-        _check_both_classes(getattr(splits, name), name, 1)
-
-
-def _check_both_classes(frame: pd.DataFrame, name: str, at_least: int) -> None:
-    counts = [int((frame["label"] == label).sum()) for label in (0, 1)]
-    if min(counts) < at_least:
-        raise UnusableLabelsError(
-            f"split {name!r} has {counts[0]} negative and {counts[1]} positive reviews that are in no other "
-            f"split, expected at least {at_least} of each; check --label_col, or use more data"
-        )
+def _cut(split: Candidates, seed: int) -> tuple[Candidates, Candidates]:
+    if split.groups is not None:
+        folds = StratifiedGroupKFold(round(1 / CUT_SHARE), shuffle=True, random_state=seed)
+        kept, cut = next(folds.split(split.rows, split.labels, split.groups))
+        return split.take(kept), split.take(cut)
+    # Rows with the same words are one unit, whose label is that of its first row.
+    _, first, unit = np.unique(split.words, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    labels = split.labels[first[order]]
+    _, cut = train_test_split(order, test_size=CUT_SHARE, stratify=labels, random_state=seed)
+    is_cut = np.isin(unit, cut)
+    return split.take(~is_cut), split.take(is_cut)

@@ -1,8 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
+from datasets import Dataset
 
 from sentiment.training import augmentation
-from sentiment.training.augmentation import add_stars, augment, misspell
+from sentiment.training.augmentation import add_stars, augment_rows, misspell
 from tests.factories import make_reviews
 
 
@@ -11,8 +13,12 @@ def random():
     return np.random.default_rng(0)
 
 
+def augment(train: pd.DataFrame, seed: int) -> pd.DataFrame:
+    return augment_rows(Dataset.from_pandas(train, preserve_index=False), seed).to_pandas()
+
+
 def test_rows_and_labels_stay_and_only_some_texts_change():
-    train = make_reviews(1_000).set_index("review_id")
+    train = make_reviews(1_000)
     varied = augment(train, seed=1)
     assert varied.drop(columns="text").equals(train.drop(columns="text"))
     assert 0.15 < (varied["text"] != train["text"]).mean() < 0.4
@@ -61,5 +67,5 @@ def test_the_sample_and_its_slips_never_hold_the_demos_example():
     from tests.factories import ROOT
 
     config = load_config(FinetuneConfig, ROOT / "conf" / "demo.yaml", {})
-    train = augment(load_labelled_reviews(config).splits.train, config.seed)
+    train = augment_rows(load_labelled_reviews(config).splits.train, config.seed).to_pandas()
     assert not train["text"].str.contains("damanged", case=False).any()

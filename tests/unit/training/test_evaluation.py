@@ -46,7 +46,7 @@ def test_a_rejected_text_counts_as_wrong():
 def test_baselines_are_the_majority_and_the_sign_of_the_lexicon():
     train = pd.DataFrame({"text": ["x"] * 3, "label": [1, 1, 0]})
     test = pd.DataFrame({"text": ["I love it", "I hate it", "The box", "Terrible"], "label": [1, 0, 1, 1]})
-    baselines = measure_baselines(train, test)
+    baselines = measure_baselines(train["label"], test)
     assert baselines["majority"].accuracy == 0.75
     assert baselines["lexicon"].accuracy == 0.75  # "The box" has no word of it: the majority
 

@@ -1,40 +1,143 @@
-import pandas as pd
+import datetime
+from collections import Counter
+
 import pytest
 
-from sentiment.errors import UnusableLabelsError
-from sentiment.training.data.labels import parse_labels
+from sentiment.errors import AmbiguousInputError, ConfigError, UnusableLabelsError
+from sentiment.training.data.labels import clean_label, number_labels, parse_label_map
+
+
+def number(values, column="label", **options):
+    return number_labels({"train": Counter(clean_label(value) for value in values)}, column, **options)
+
+
+def ids(values, column="label", **options):
+    numbering = number(values, column, **options)
+    return [None if clean_label(v) is None else numbering.ids[clean_label(v)] for v in values]
 
 
 @pytest.mark.parametrize(
-    ("raw", "ids"),
+    ("raw", "expected"),
     [
         ([0, 1, 1], [0, 1, 1]),
         ([1, 2, 2], [0, 1, 1]),
+        ([-1, 1], [0, 1]),
         (["1", "2", None], [0, 1, None]),
-        ([1.0, 0.0, None], [1, 0, None]),
+        ([1.0, 0.0, float("nan")], [1, 0, None]),
         ([True, False], [1, 0]),
         (["True", "false"], [1, 0]),
+        (["Yes", "no."], [1, 0]),
         (["negative", "Positive", " POS ", "neg", ""], [0, 1, 1, 0, None]),
-        ([1, 1], [1, 1]),  # one class: told apart later, from the split
+        (["good", "BAD!"], [1, 0]),
+        ([1, 1], [1, 1]),  # one class: refused later, from the split
     ],
 )
-def test_the_usual_spellings_become_class_ids(raw, ids):
-    parsed = parse_labels(pd.Series(raw, name="label"))
-    assert [None if pd.isna(value) else int(value) for value in parsed] == ids
+def test_auto_understands_two_classes(raw, expected):
+    assert ids(raw) == expected
 
 
-@pytest.mark.parametrize("raw", [[0, 1, 2], [1, 2, 3, 4, 5], [-1, 1], [0.5, 1.0]])
-def test_other_numbers_are_refused(raw):
-    with pytest.raises(UnusableLabelsError, match="0/1 or 1/2"):
-        parse_labels(pd.Series(raw, name="stars"))
+@pytest.mark.parametrize("raw", [[1, 2, 3, 4, 5], [1.0, 5.0], ["3", "4.0", "5"]])
+def test_auto_stops_at_stars_with_both_commands(raw):
+    with pytest.raises(AmbiguousInputError, match="--label_scheme polarity.*--label_scheme stars"):
+        number(raw)
+
+
+@pytest.mark.parametrize("column", ["rating", "stars", "overall", "star_rating", "Stars"])
+def test_auto_stops_at_a_star_column_with_only_ones_and_twos(column):
+    with pytest.raises(AmbiguousInputError, match="--label_scheme"):
+        number([1, 2, 2], column)
+    assert ids([0, 1], column) == [0, 1]
+
+
+def test_auto_stops_at_a_neutral_class():
+    with pytest.raises(AmbiguousInputError, match="three_way"):
+        number(["negative", "neutral", "positive"])
+
+
+@pytest.mark.parametrize("raw", [[0, 1, 2], [0.5, 1.0], [-1, 0, 1], ["cat", "dog"]])
+def test_other_values_are_refused_with_the_way_out(raw):
+    with pytest.raises(UnusableLabelsError, match="--label_map"):
+        number(raw)
+
+
+@pytest.mark.parametrize("raw", [[1, 2, 3, 4, 5], ["1.0", "2.0", "3", "4", "5"]])
+def test_schemes_for_stars(raw):
+    assert ids(raw, scheme="polarity") == [0, 0, None, 1, 1]
+    assert ids(raw, scheme="three_way") == [0, 0, 1, 2, 2]
+    assert ids(raw, scheme="stars") == [0, 1, 2, 3, 4]
+    assert number(raw, scheme="stars").names == ("1", "2", "3", "4", "5")
+
+
+def test_polarity_of_ones_and_twos_means_stars():
+    assert ids([1, 2], scheme="polarity") == [0, 0]
+
+
+def test_polarity_of_two_classes_means_these():
+    assert ids(["neg", "pos"], scheme="polarity") == [0, 1]
+    assert ids([0, 1], scheme="polarity") == [0, 1]
+
+
+def test_three_way_of_names_and_of_signs():
+    assert ids(["Negative", "neutral", "positive"], scheme="three_way") == [0, 1, 2]
+    assert ids([-1, 0, 1], scheme="three_way") == [0, 1, 2]
+
+
+def test_names_keep_the_order_of_the_data_set():
+    assert number(["b", "a", "c"], scheme="names", class_names=("c", "a", "b")).names == ("c", "a", "b")
+    assert number(["b", "a"], scheme="names").names == ("a", "b")
+
+
+def test_a_scheme_names_what_it_does_not_know():
+    with pytest.raises(UnusableLabelsError, match=r"does not know the values 4.5; pass --label_map"):
+        number([1, 4.5], scheme="stars")
+
+
+def test_a_map_decides_and_leaves_out():
+    found = number([1, 2, 3, 4, 5], label_map="1,2=negative;3=;4,5=positive")
+    assert found.names == ("negative", "positive")
+    assert found.describe() == {
+        "1": "negative",
+        "2": "negative",
+        "3": "left out",
+        "4": "positive",
+        "5": "positive",
+    }
+
+
+def test_a_map_must_have_every_value():
+    with pytest.raises(UnusableLabelsError, match="no class for the values 3"):
+        number([1, 3], label_map="1=negative;5=positive")
+
+
+@pytest.mark.parametrize("text", ["1,2", "1=a;1=b", "=a", "1,,2=a"])
+def test_a_map_that_is_none_is_a_config_error(text):
+    with pytest.raises(ConfigError, match="label_map"):
+        parse_label_map(text)
+
+
+def test_minus_one_in_a_whole_split_means_no_label():
+    counts = {"train": Counter({"0": 5, "1": 5}), "test": Counter({"-1": 3})}
+    assert number_labels(counts, "label").ids == {"0": 0, "1": 1, "-1": None}
+
+
+def test_minus_one_among_two_classes_is_refused():
+    counts = {"train": Counter({"0": 5, "1": 5, "-1": 2})}
+    with pytest.raises(UnusableLabelsError):
+        number_labels(counts, "label")
+
+
+def test_all_splits_have_one_numbering():
+    counts = {"train": Counter({"1": 5, "2": 5}), "test": Counter({"1": 3})}
+    assert number_labels(counts, "label").ids == {"1": 0, "2": 1}
 
 
 def test_text_chosen_for_a_label_is_refused_without_quoting_it():
     with pytest.raises(UnusableLabelsError, match="label column 'text'") as caught:
-        parse_labels(pd.Series(["a secret review", "another"], name="text"))
+        number(["a secret review", "another"], "text")
     assert "secret" not in str(caught.value)
 
 
-def test_a_value_that_is_neither_number_nor_text_is_refused():
-    with pytest.raises(UnusableLabelsError):
-        parse_labels(pd.Series([["positive"], ["negative"]], name="label"))
+@pytest.mark.parametrize("value", [["positive"], {"a": 1}, datetime.date(2020, 1, 1), b"1"])
+def test_a_value_that_is_neither_number_nor_text_is_refused(value):
+    with pytest.raises(UnusableLabelsError, match="found a"):
+        clean_label(value)

@@ -14,6 +14,20 @@ from sentiment.training.data.reading import load_labelled_reviews
 from tests.factories import make_reviews
 
 
+def count_all(counts):
+    return (
+        counts.used_rows
+        + counts.dropped_text_rows
+        + counts.dropped_label_rows
+        + counts.left_out_rows
+        + counts.unlabelled_split_rows
+        + counts.conflicting_rows
+        + counts.leaked_rows
+        + counts.near_rows
+        + counts.not_sampled_rows
+    )
+
+
 def load(name, **options):
     return load_labelled_reviews(FinetuneConfig(dataset_name=str(name), **options))
 
@@ -31,38 +45,31 @@ def test_a_file_of_each_kind_gives_the_same_splits(tmp_path, suffix):
     assert load(path).digest == load(tmp_path / "same.parquet").digest
 
 
-def test_a_folder_gives_the_splits_that_its_names_say(tmp_path):
-    make_reviews(100).iloc[:80].to_parquet(tmp_path / "train.parquet")
-    make_reviews(200).iloc[160:].to_csv(tmp_path / "validation.csv", index=False)
-    (tmp_path / "test").mkdir()
-    make_reviews(300).iloc[270:].to_parquet(tmp_path / "test" / "part-0.parquet")
-    report = load(tmp_path).report
-    assert (report.train_rows, report.validation_rows, report.test_rows) == (80, 40, 30)
-
-
 def test_files_that_name_no_split_are_all_train(tmp_path):
     make_reviews(100).iloc[:50].to_parquet(tmp_path / "a.parquet")
     make_reviews(100).iloc[50:].to_parquet(tmp_path / "b.parquet")
     report = load(tmp_path).report
     assert report.read_rows == 100
-    assert (report.train_rows, report.validation_rows, report.test_rows) == (81, 9, 10)
+    counts = report.counts
+    assert (counts.train_rows, counts.validation_rows, counts.test_rows) == (81, 9, 10)
 
 
 def test_every_row_that_was_read_is_accounted_for(write_parquet):
     reviews = make_reviews(100, label=[None, 0, 1, 0, 1] * 20)
     reviews.loc[[1, 2], "text"] = [None, "  "]
-    report = load(write_parquet(reviews)).report
-    assert report.dropped_label_rows == 20
-    assert report.dropped_text_rows == 2
-    kept = report.train_rows + report.validation_rows + report.test_rows
-    assert kept == 100 - 20 - 2 - report.leaked_rows
+    report = load(write_parquet(reviews), max_train_samples=60).report
+    counts = report.counts
+    assert (counts.dropped_label_rows, counts.dropped_text_rows) == (20, 2)
+    assert counts.train_rows == 60
+    assert counts.not_sampled_rows > 0
+    assert report.read_rows == 100 == count_all(counts)
 
 
 def test_columns_are_joined_without_their_nulls(write_parquet):
     reviews = make_reviews(60).assign(title=lambda frame: frame["review_id"])
     reviews.loc[reviews.index % 3 == 0, "title"] = None
     splits = load(write_parquet(reviews), text_col="title,text").splits
-    joined = pd.concat([splits.train, splits.validation, splits.test])["text"]
+    joined = pd.concat([splits.load_train(), splits.validation, splits.test])["text"]
     assert joined.str.startswith("r").sum() == 40
 
 
@@ -79,17 +86,17 @@ def test_one_and_two_mean_negative_and_positive(write_parquet):
 
 
 def test_a_sample_of_the_training_rows_is_taken(write_parquet):
-    assert load(write_parquet(make_reviews(400)), max_train_samples=50).report.train_rows == 50
+    assert load(write_parquet(make_reviews(400)), max_train_samples=50).report.counts.train_rows == 50
 
 
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
         (lambda folder: folder / "missing.parquet", MissingInputError, "no such file"),
-        (lambda folder: folder, MissingInputError, "expected a Parquet, CSV or JSONL file"),
+        (lambda folder: folder, MissingInputError, "expected a Parquet, CSV"),
         (lambda folder: _write(folder / "a.parquet", b"text"), UnreadableFileError, "cannot be read"),
         (lambda folder: _write(folder / "a.csv", b"text,label\n"), EmptyInputError, "no rows"),
-        (lambda folder: _write(folder / "a.xlsx", b"x"), UnreadableFileError, "ends in"),
+        (lambda folder: _write(folder / "a.xlsx", b"x"), UnreadableFileError, "does not end as"),
         (lambda folder: _write(folder / "a.csv", b"body,label\na,1\n"), SchemaMismatchError, "--text_col"),
         (lambda folder: _write(folder / "a.csv", b"text,y\na,1\n"), SchemaMismatchError, "no column label"),
         (lambda folder: _write(folder / "a.csv", b"text,label\na,1\nb,1\n"), UnusableLabelsError, "0 neg"),
@@ -100,38 +107,29 @@ def test_a_data_set_that_cannot_be_used_is_a_clear_error(tmp_path, make, error, 
         load(make(tmp_path))
 
 
-def test_a_hub_that_does_not_answer_is_named_with_the_way_out(monkeypatch):
-    import datasets
-
-    from sentiment.training.data import hub
-
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub, "is_hub_reachable", lambda: False)
-    with pytest.raises(MissingInputError, match="the hub does not answer.*--dataset_name sample"):
-        load("fancyzhx/amazon_polarity")
-
-
 def _write(path, content):
     path.write_bytes(content)
     return path
 
 
-def test_class_names_decide_and_not_their_numbers():
+def test_class_names_decide_and_not_their_numbers(tmp_path):
     import datasets
 
-    from sentiment.training.data.hub import name_classes
-
+    reviews = make_reviews(200)
     features = datasets.Features(
         {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["positive", "negative"])}
     )
-    rows = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [0, 1, -1]}, features=features)
-    named = name_classes(rows)["label"]
-    assert [None if pd.isna(name) else name for name in named] == ["positive", "negative", None]
+    data = {"text": [*reviews["text"], "unlabelled"], "label": [*(1 - reviews["label"]), -1]}
+    datasets.Dataset.from_dict(data, features=features).to_parquet(str(tmp_path / "a.parquet"))
+    reviews.to_parquet(tmp_path / "b.parquet")
+    found, expected = load(tmp_path / "a.parquet"), load(tmp_path / "b.parquet")
+    assert found.digest == expected.digest
+    assert found.report.counts.dropped_label_rows == 1
 
 
 def test_a_column_of_the_samples_group_name_means_nothing_in_a_file(write_parquet):
     reviews = make_reviews(100).assign(review=None)
-    assert load(write_parquet(reviews)).report.train_rows == 81
+    assert load(write_parquet(reviews)).report.counts.train_rows == 81
 
 
 def test_names_of_columns_that_may_be_a_review_are_not_quoted(tmp_path):
@@ -153,7 +151,7 @@ def test_a_text_that_is_no_utf8_is_an_unreadable_file(tmp_path):
         pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
     )
     pq.write_table(pa.table({"text": text, "label": [1]}), tmp_path / "a.parquet")
-    with pytest.raises(UnreadableFileError, match="cannot be read as parquet"):
+    with pytest.raises(UnreadableFileError, match="cannot be read as Parquet"):
         load(tmp_path / "a.parquet")
 
 

@@ -1,71 +1,88 @@
-import pandas as pd
+import numpy as np
 import pytest
 
 from sentiment.errors import UnusableLabelsError
-from sentiment.training.data.splits import Splits, cut_splits, sample_rows, without_leaks
-from tests.factories import make_reviews
+from sentiment.training.data.splits import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Candidates,
+    check_classes,
+    cut_splits,
+    sample_rows,
+    without_leaks,
+)
 
-FRAMES = {"train": make_reviews(400), "validation": make_reviews(40), "test": make_reviews(60)}
+
+def make_candidates(n, label=None, start=0, groups=None, words=None):
+    rows = np.arange(start, start + n)
+    labels = rows % 2 if label is None else np.full(n, label)
+    return Candidates(rows, labels, rows if words is None else np.asarray(words), groups)
 
 
-@pytest.mark.parametrize("given", [("train",), ("train", "test"), ("train", "validation"), tuple(FRAMES)])
+FOUND = {
+    TRAIN: make_candidates(400),
+    VALIDATION: make_candidates(40, start=400),
+    TEST: make_candidates(60, start=500),
+}
+
+
+@pytest.mark.parametrize("given", [(TRAIN,), (TRAIN, TEST), (TRAIN, VALIDATION), tuple(FOUND)])
 def test_missing_splits_are_cut_from_train_in_every_combination(given):
-    splits = cut_splits({name: FRAMES[name] for name in given}, seed=1)
-    for name in ("validation", "test"):
-        found = getattr(splits, name)
+    splits = cut_splits({name: FOUND[name] for name in given}, 2, seed=1)
+    for name in (VALIDATION, TEST):
         if name in given:
-            assert found is FRAMES[name]
+            assert splits[name] is FOUND[name]
         else:
-            assert 30 <= len(found) <= 40
-            assert found["label"].mean() == pytest.approx(0.5, abs=0.02)
-    cut = [getattr(splits, n)["review_id"] for n in ("train", "validation", "test") if n not in given[1:]]
-    assert pd.concat(cut).is_unique
-    assert len(pd.concat(cut)) == 400
+            assert 30 <= len(splits[name]) <= 40
+            assert splits[name].labels.mean() == pytest.approx(0.5, abs=0.02)
+    cut = np.concatenate([splits[n].rows for n in (TRAIN, VALIDATION, TEST) if n not in given[1:]])
+    assert sorted(cut) == list(range(400))
 
 
 def test_the_same_seed_cuts_the_same_rows():
-    first, second, other = (cut_splits({"train": FRAMES["train"]}, seed) for seed in (1, 1, 2))
-    assert first.test.equals(second.test)
-    assert not first.test.equals(other.test)
+    first, second, other = (cut_splits({TRAIN: FOUND[TRAIN]}, 2, seed)[TEST].rows for seed in (1, 1, 2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
 
 
 def test_sentences_of_one_review_stay_on_one_side():
-    reviews = make_reviews(400).assign(group=lambda frame: frame.index // 8)
-    splits = cut_splits({"train": reviews}, seed=3)
-    groups = [set(frame["group"]) for frame in (splits.train, splits.validation, splits.test)]
+    splits = cut_splits({TRAIN: make_candidates(400, groups=np.arange(400) // 8)}, 2, seed=3)
+    groups = [set(split.groups) for split in splits.values()]
     assert sum(len(group) for group in groups) == len(set.union(*groups)) == 50
-    assert len(splits.test) >= 20
+    assert len(splits[TEST]) >= 20
+
+
+def test_a_text_that_occurs_often_stays_on_one_side():
+    words = np.arange(400) % 40
+    splits = cut_splits({TRAIN: make_candidates(400, words=words)}, 2, seed=3)
+    assert [len(split) for split in splits.values()] == [320, 40, 40]
+    assert without_leaks(splits)[1] == 0
 
 
 def test_one_class_is_an_error_that_counts():
     with pytest.raises(UnusableLabelsError, match="0 negative and 50 positive"):
-        cut_splits({"train": make_reviews(50, label=1)}, seed=1)
+        cut_splits({TRAIN: make_candidates(50, label=1)}, 2, seed=1)
 
 
-def test_a_test_set_of_one_class_is_an_error():
-    with pytest.raises(UnusableLabelsError, match="'test'"):
-        cut_splits({"train": make_reviews(50), "test": make_reviews(5, label=0)}, seed=1)
+def test_a_missing_class_of_several_is_counted_by_number():
+    with pytest.raises(UnusableLabelsError, match="25 of class 0 and 25 of class 1 and 0 of class 2"):
+        check_classes(make_candidates(50), TRAIN, 3, 1)
 
 
-def test_a_train_set_that_is_the_test_set_is_an_error():
-    reviews = make_reviews(50)
-    with pytest.raises(UnusableLabelsError, match="'train' has 0 negative and 0 positive"):
-        without_leaks(Splits(reviews, make_reviews(80).iloc[50:], reviews))
+def test_a_leak_is_removed_from_train_and_validation_and_counted():
+    texts = {TRAIN: "abcczx", VALIDATION: "cedf", TEST: "ad"}
+    found = {name: make_candidates(len(text), words=[ord(c) for c in text]) for name, text in texts.items()}
+    kept, leaked = without_leaks(found)
+    left = {name: "".join(map(chr, split.words)) for name, split in kept.items()}
+    assert left == {TRAIN: "bzx", VALIDATION: "cef", TEST: "ad"}
+    assert leaked == 4
 
 
-def test_a_leak_is_removed_from_train_and_counted():
-    def rows(texts):
-        return pd.DataFrame({"text": list(texts), "label": [0, 1] * (len(texts) // 2)})
-
-    splits = without_leaks(Splits(rows("abcczx"), rows("cedf"), rows("ad")))
-    assert splits.train["text"].tolist() == ["b", "z", "x"]
-    assert splits.validation["text"].tolist() == ["c", "e", "f"]
-    assert splits.test["text"].tolist() == ["a", "d"]
-    assert splits.leaked_rows == 4
-
-
-def test_a_sample_keeps_the_label_mix_and_a_large_limit_keeps_all():
-    reviews = make_reviews(300, label=[0, 0, 1] * 100)
-    assert sample_rows(reviews, 90, seed=1)["label"].mean() == pytest.approx(1 / 3, abs=0.01)
-    assert sample_rows(reviews, 300, seed=1) is reviews
-    assert sample_rows(reviews, None, seed=1) is reviews
+def test_a_sample_keeps_the_label_mix_and_the_order_and_a_large_limit_keeps_all():
+    labels = np.array([0, 0, 1] * 100)
+    sample = sample_rows(np.arange(300), labels, 90, seed=1)
+    assert labels[sample].mean() == pytest.approx(1 / 3, abs=0.01)
+    assert (np.diff(sample) > 0).all()
+    assert len(sample_rows(np.arange(300), labels, 300, seed=1)) == 300
+    assert len(sample_rows(np.arange(300), labels, None, seed=1)) == 300

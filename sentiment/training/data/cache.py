@@ -1,0 +1,111 @@
+"""Keep prepared data in a folder, found again by the content of its files, and bounded in size."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ...errors import ConfigError
+from ...locks import lock_file
+
+# Entries that were not used for the longest time are removed beyond this size.
+MAX_BYTES = 50 * 2**30
+_LOCK = "lock"
+_PARTIAL = ".partial-"
+
+
+def default_cache() -> Path:
+    """Return the folder of all that the project caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentiment"
+
+
+def prepared_cache() -> Path:
+    """Return the folder of prepared data: SENTIMENT_DATA_CACHE, else `data` in the cache."""
+    return Path(os.environ.get("SENTIMENT_DATA_CACHE") or default_cache() / "data")
+
+
+def make_key(files: Iterable[Path], facts: Iterable[str]) -> str:
+    """Return the name of an entry: a digest of the content of files and of facts, in order."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(_digest_file(file))
+    for fact in facts:
+        digest.update(fact.encode() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+def find_entry(key: str, root: Path) -> Path | None:
+    """Return the folder of an entry, and note that it was used; None if there is none."""
+    folder = root / key
+    if not folder.is_dir():
+        return None
+    os.utime(folder)
+    return folder
+
+
+@contextlib.contextmanager
+def write_entry(key: str, root: Path) -> Iterator[Path]:
+    """Yield a folder to write to; it becomes the entry when the block ends without error.
+
+    What other processes left when they were killed is removed. Raises ConfigError if `root` cannot be
+    written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _remove_partial(root)
+        folder = Path(tempfile.mkdtemp(prefix=f"{key}{_PARTIAL}", dir=root))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write prepared data to {root} ({error.strerror}); set SENTIMENT_DATA_CACHE to another "
+            "folder"
+        ) from error
+    lock = lock_file(folder / _LOCK)
+    try:
+        yield folder
+        (folder / _LOCK).unlink()
+        # Another process may have written the same entry.
+        with contextlib.suppress(OSError):
+            folder.rename(root / key)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+    remove_oldest(root, MAX_BYTES, keep=key)
+
+
+def list_entries(root: Path) -> list[tuple[Path, int]]:
+    """Return the entries with their sizes in bytes, the most recently used first."""
+    folders = [path for path in root.glob("*") if path.is_dir() and _PARTIAL not in path.name]
+    folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+    return [(folder, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())) for folder in folders]
+
+
+def remove_oldest(root: Path, max_bytes: int, keep: str | None = None) -> None:
+    """Remove the entries that were not used for the longest time, until the others fit; never `keep`."""
+    total = 0
+    for folder, size in list_entries(root):
+        total += size
+        if total > max_bytes and folder.name != keep:
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= size
+
+
+def _remove_partial(root: Path) -> None:
+    for folder in root.glob(f"*{_PARTIAL}*"):
+        # A folder without lock file was made a moment ago, or is about to become an entry.
+        if (folder / _LOCK).exists():
+            lock = lock_file(folder / _LOCK)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+def _digest_file(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.digest()

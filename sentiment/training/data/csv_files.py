@@ -1,0 +1,218 @@
+"""Read CSV and TSV files, in which every row must have as many values as the header."""
+
+import csv
+import hashlib
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from ...errors import AmbiguousInputError, ConfigError, EmptyInputError, UnreadableFileError
+from ...schema import show_columns
+from .source import ReadOptions, Source, batch_rows
+from .text_files import Encoding, find_encoding, open_text, translate_errors
+
+_DELIMITERS = (",", ";", "\t", "|")
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+# A row and the number of its first line.
+Row = tuple[int, list[str]]
+# Yields the rows of an open file with this delimiter; raises csv.Error.
+Quoting = Callable[[TextIO, str], Iterator[Row]]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Hold one way to read a file."""
+
+    path: Path
+    encoding: Encoding
+    delimiter: str
+    quoting: Quoting
+    width: int
+
+    def rows(self) -> Iterator[Row]:
+        """Yield all rows, the header included; raise UnreadableFileError at a row of another width."""
+        line = 0
+        with translate_errors(self.path, "CSV"), open_text(self.path, self.encoding) as file:
+            try:
+                for line, row in self.quoting(file, self.delimiter):
+                    if len(row) != self.width:
+                        raise UnreadableFileError(
+                            f"{self.path}, line {line}: expected {self.width} values as in the header, found "
+                            f"{len(row)}; put values with a {_NAMES.get(self.delimiter, self.delimiter)} or "
+                            "a quotation mark in quotation marks, or write the file as Parquet"
+                        )
+                    yield line, row
+            except csv.Error as error:
+                raise UnreadableFileError(
+                    f"{self.path}, after line {line}: not valid CSV ({error}); check the quotation marks "
+                    "there, or write the file as Parquet"
+                ) from error
+
+
+def open_csv(path: Path, options: ReadOptions) -> Source:
+    """Open a CSV or TSV file, after all of it was checked.
+
+    Delimiter, encoding and the way of quoting are found out, and noted where they are not the usual ones.
+    Only an empty field is null; every other value is the text as in the file. Raises UnreadableFileError with
+    the line of the first row that does not fit, EmptyInputError if there are no rows.
+    """
+    with translate_errors(path, "CSV"):
+        encoding = find_encoding(path, options.encoding)
+        delimiter = options.delimiter or _find_delimiter(path, encoding, options.expected_columns)
+        header = options.column_names or _read_header(path, encoding, delimiter)
+    reading, note = _find_quoting(path, encoding, delimiter, header)
+    usual = "\t" if path.name.lower().partition(".tsv")[1] else ","
+    notes = [encoding.note, note]
+    if delimiter != usual and options.delimiter is None:
+        notes.append(f"delimiter {_NAMES[delimiter]}")
+    return Source(
+        name=str(path),
+        columns=header,
+        read=lambda columns: batch_rows(
+            _select(reading, header, columns, has_header=options.column_names is None), columns
+        ),
+        notes=tuple(text for text in notes if text),
+    )
+
+
+def _select(
+    reading: _Reading, header: tuple[str, ...], columns: Sequence[str], *, has_header: bool
+) -> Iterator[list[str | None]]:
+    places = [header.index(name) for name in columns]
+    rows = reading.rows()
+    if has_header:
+        next(rows)
+    for _, row in rows:
+        yield [row[place] or None for place in places]
+
+
+def _read_header(path: Path, encoding: Encoding, delimiter: str) -> tuple[str, ...]:
+    with open_text(path, encoding) as file:
+        try:
+            _, row = next(_read_quoted(file, delimiter), (1, []))
+        except csv.Error as error:
+            raise UnreadableFileError(f"{path}, line 1: not valid CSV ({error}); check its header") from error
+    if not row:
+        raise EmptyInputError(f"{path}: has no rows")
+    return tuple(name.strip() for name in row)
+
+
+def _find_delimiter(path: Path, encoding: Encoding, expected: tuple[str, ...]) -> str:
+    """Return the delimiter that gives the header the most expected columns, then the most columns."""
+    is_tsv = bool(path.name.lower().partition(".tsv")[1])
+    best, best_rank = "\t" if is_tsv else ",", (0, 0)
+    for delimiter in (best, *_DELIMITERS):
+        try:
+            header = _read_header(path, encoding, delimiter)
+        except UnreadableFileError:
+            continue
+        rank = (len(set(expected) & set(header)), 0 if expected else len(header))
+        if rank > best_rank:
+            best, best_rank = delimiter, rank
+    return best
+
+
+def _find_quoting(
+    path: Path, encoding: Encoding, delimiter: str, header: tuple[str, ...]
+) -> tuple[_Reading, str | None]:
+    """Return the first way of quoting in which every row fits the header.
+
+    If none fits, the error is that of the standard way.
+    """
+    standard = _Reading(path, encoding, delimiter, _read_quoted, len(header))
+    escaped = _Reading(path, encoding, delimiter, _read_escaped, len(header))
+    plain = _Reading(path, encoding, delimiter, _read_unquoted, len(header))
+    digest, error = _check(standard)
+    if _has_escaped_quotes(path, encoding):
+        escaped_digest, _ = _check(escaped)
+        if escaped_digest and digest and escaped_digest != digest:
+            raise AmbiguousInputError(
+                f"{path}: can be read in two ways, with quotation marks escaped by a backslash or doubled; "
+                "write it as Parquet or JSON lines"
+            )
+        if escaped_digest and not digest:
+            return escaped, "quotation marks escaped by backslashes"
+    if digest:
+        return standard, None
+    if delimiter == "\t" and _check(plain)[0]:
+        return plain, "quotation marks are part of the text"
+    assert error is not None  # there is no digest
+    raise error
+
+
+def _check(reading: _Reading) -> tuple[str | None, UnreadableFileError | None]:
+    """Read the whole file; return a digest of its rows, or the error."""
+    digest, n_rows = hashlib.blake2b(), 0
+    try:
+        for _, row in reading.rows():
+            digest.update("\0\1".join(row).encode("utf-8", "surrogatepass") + b"\0\2")
+            n_rows += 1
+    except UnreadableFileError as error:
+        return None, error
+    return digest.hexdigest(), None
+
+
+def _has_escaped_quotes(path: Path, encoding: Encoding) -> bool:
+    with open_text(path, encoding) as file:
+        return any('\\"' in line for line in file)
+
+
+def _read_with_csv(file: TextIO, delimiter: str, quoting: int) -> Iterator[Row]:
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+    line = 1
+    for row in reader:
+        if row:  # a blank line is no row
+            yield line, row
+        line = reader.line_num + 1
+
+
+_read_quoted: Quoting = partial(_read_with_csv, quoting=csv.QUOTE_MINIMAL)
+_read_unquoted: Quoting = partial(_read_with_csv, quoting=csv.QUOTE_NONE)
+
+
+def _read_escaped(file: TextIO, delimiter: str) -> Iterator[Row]:
+    r"""Yield rows as Spark writes them: a backslash escapes `"` and itself, but only in a quoted field."""
+    separator = re.escape(delimiter)
+    field = re.compile(rf'(?:"((?:[^"\\]|\\.)*)"|([^"{separator}\r\n]*))({separator}|\r?\n|\r|$)', re.DOTALL)
+    pending, is_open, start = "", False, 1
+    for number, line in enumerate(file, 1):
+        pending += line
+        # A line with an odd number of quotation marks opens or closes a quoted field of several lines.
+        is_open ^= bool(re.sub(r"\\.", "", line).count('"') % 2)
+        if is_open:
+            continue
+        if pending.strip("\r\n"):
+            yield start, _split_escaped(pending, field, delimiter)
+        pending, start = "", number + 1
+    if is_open:
+        raise csv.Error("unexpected end of data")
+
+
+def _split_escaped(record: str, field: "re.Pattern[str]", delimiter: str) -> list[str]:
+    values, position = [], 0
+    while True:
+        match = field.match(record, position)
+        if match is None:
+            raise csv.Error("a quotation mark in the middle of a value")
+        quoted, bare, end = match.groups()
+        values.append(bare if quoted is None else re.sub(r'\\(["\\])', r"\1", quoted))
+        position = match.end()
+        if end != delimiter:
+            return values
+
+
+def check_delimiter(delimiter: str | None) -> str | None:
+    """Return the delimiter as one character; `tab` and `\\t` mean a tab. Raises ConfigError."""
+    if delimiter is None:
+        return None
+    named = {"tab": "\t", "\\t": "\t", **{name: sign for sign, name in _NAMES.items()}}
+    sign = named.get(delimiter, delimiter)
+    if len(sign) != 1 or sign in '"\\\r\n':
+        raise ConfigError(f"delimiter: expected one character or tab, found {show_columns([delimiter])}")
+    return sign

@@ -1,0 +1,47 @@
+"""Read fastText lines, `__label__2 Title: text`, in which amazon_polarity circulates."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ...errors import UnreadableFileError
+from .source import Batch, ReadOptions, Source, batch_rows
+from .text_files import Encoding, find_encoding, open_text, translate_errors
+
+_PREFIX = "__label__"
+COLUMNS = ("label", "text")
+
+
+def open_fasttext(path: Path, options: ReadOptions) -> Source:
+    """Open a file of fastText lines, with the columns `label` (without prefix) and `text`.
+
+    A line without a label has null there. Raises UnreadableFileError if the first line has none, or a line
+    has several.
+    """
+    with translate_errors(path, "text"):
+        encoding = find_encoding(path, options.encoding)
+        with open_text(path, encoding) as file:
+            first = next((line for line in file if line.strip()), "")
+    if not first.startswith(_PREFIX):
+        raise UnreadableFileError(
+            f"{path}, line 1: expected {_PREFIX}NAME and a text, as fastText has them; a table needs a name "
+            "that ends in .csv, .tsv, .jsonl, .json or .parquet"
+        )
+
+    def read(names: Sequence[str]) -> Iterator[Batch]:
+        places = [COLUMNS.index(name) for name in names]
+        return batch_rows(([row[place] for place in places] for row in _read_lines(path, encoding)), names)
+
+    return Source(str(path), COLUMNS, read, notes=(encoding.note,) if encoding.note else ())
+
+
+def _read_lines(path: Path, encoding: Encoding) -> Iterator[tuple[str | None, str | None]]:
+    with translate_errors(path, "text"), open_text(path, encoding) as file:
+        for number, line in enumerate(file, 1):
+            text, label = line.strip("\r\n"), None
+            if text.startswith(_PREFIX):
+                word, _, text = text.partition(" ")
+                label = word.removeprefix(_PREFIX)
+            if text.startswith(_PREFIX):
+                raise UnreadableFileError(f"{path}, line {number}: has several labels, expected one")
+            if label is not None or text.strip():
+                yield label, text or None

@@ -1,0 +1,100 @@
+"""Read JSON lines and JSON arrays of objects, and the loose lines of the Amazon review release of 2014."""
+
+import ast
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from ...errors import EmptyInputError, UnreadableFileError
+from .source import Batch, ReadOptions, Source, batch_rows
+from .text_files import Encoding, find_encoding, open_text, translate_errors
+
+# The columns are the keys of so many first objects; an object without a key has null there.
+_FIRST_OBJECTS = 1_000
+_CHUNK_CHARS = 1 << 20
+# A longer item of an array is taken for a damaged file.
+_MAX_ITEM_CHARS = 1 << 27
+_GAP = re.compile(r"[\s,]*")
+
+
+def open_json(path: Path, options: ReadOptions) -> Source:
+    """Open a file of JSON objects: one per line, or an array.
+
+    Raises UnreadableFileError with the line or the item that is no object, EmptyInputError if there is none.
+    """
+    with translate_errors(path, "JSON"):
+        encoding = find_encoding(path, options.encoding)
+        first = list(itertools.islice(_read_objects(path, encoding), _FIRST_OBJECTS))
+    if not first:
+        raise EmptyInputError(f"{path}: has no rows")
+    columns = tuple(dict.fromkeys(key for row in first for key in row))
+
+    def read(names: Sequence[str]) -> Iterator[Batch]:
+        return batch_rows(([row.get(name) for name in names] for row in _read_objects(path, encoding)), names)
+
+    return Source(str(path), columns, read, notes=(encoding.note,) if encoding.note else ())
+
+
+def _read_objects(path: Path, encoding: Encoding) -> Iterator[dict[str, Any]]:
+    with translate_errors(path, "JSON"), open_text(path, encoding) as file:
+        start = file.read(_CHUNK_CHARS)
+        while start and not start.strip():
+            start = file.read(_CHUNK_CHARS)
+        if start.lstrip().startswith("["):
+            yield from _read_array(path, file, start.lstrip()[1:])
+            return
+    with translate_errors(path, "JSON"), open_text(path, encoding) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _parse_line(path, number, line)
+
+
+def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        value = _parse_loose(line)
+    if isinstance(value, dict):
+        return value
+    raise UnreadableFileError(
+        f"{path}, line {number}: expected a JSON object per line, or one array of objects"
+    ) from None
+
+
+def _parse_loose(line: str) -> object:
+    """Return the value of a Python literal, as the release of 2014 has them; None if it is none."""
+    try:
+        return ast.literal_eval(line.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _read_array(path: Path, file: TextIO, text: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of an array: `text` is its beginning after the bracket, `file` has the rest."""
+    decoder, position, number = json.JSONDecoder(), 0, 0
+    while True:
+        gap = _GAP.match(text, position)
+        position = gap.end() if gap else position
+        if text.startswith("]", position):
+            if (text[position + 1 :] + file.read(_CHUNK_CHARS)).strip():
+                raise UnreadableFileError(f"{path}: has more text after its array; write it anew")
+            return
+        try:
+            item, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            more = file.read(max(_CHUNK_CHARS, len(text)))
+            if not more or len(text) > _MAX_ITEM_CHARS:
+                raise UnreadableFileError(
+                    f"{path}, item {number + 1}: expected a JSON object, or the end of the array"
+                ) from None
+            text, position = text[position:] + more, 0
+            continue
+        number += 1
+        if not isinstance(item, dict):
+            raise UnreadableFileError(
+                f"{path}, item {number}: expected an object, found a {type(item).__name__}"
+            )
+        yield item

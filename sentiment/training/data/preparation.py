@@ -1,0 +1,257 @@
+"""Read the rows of a data set once, and keep them on disk with what selection needs to know of each."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ...errors import EmptyInputError, SchemaMismatchError, UnusableLabelsError
+from ...inference.rejects import find_reject_reason
+from ...schema import NULL_TEXT, TEXT_JOINER, show_columns
+from . import cache
+from .description import SCHEMA, describe_texts
+from .labels import MAX_LABELS, clean_label
+from .source import Batch, Location, Source
+from .splits import TRAIN
+
+_FACTS_FILE = "facts.json"
+# Starting processes that describe texts takes seconds, which smaller data sets do not need.
+_PARALLEL_BYTES = 50_000_000
+_NO_LABEL = -1
+
+# Called with the rows done and the name of the file.
+RowProgress = Callable[[int, str], None]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Hold the columns to train on."""
+
+    texts: tuple[str, ...]
+    label: str
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """State how many rows were read from a file, for which split, and what was noted about it."""
+
+    name: str
+    split: str
+    rows: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Hold the rows of a data set on disk: `folder` has an Arrow file with `SCHEMA` for each split.
+
+    The column `label` there is a place in `labels`, or -1 for no label. `class_names` is the order of the
+    classes that the data set states.
+    """
+
+    folder: Path
+    columns: Columns
+    files: tuple[FileReport, ...]
+    labels: tuple[str, ...]
+    class_names: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    splits: tuple[str, ...]
+
+    def find_file(self, split: str) -> Path:
+        return self.folder / f"{split}.arrow"
+
+    def count_labels(self) -> dict[str, Counter[str | None]]:
+        """Return the rows by label value of each split; None counts rows without label."""
+        return {
+            split: Counter({value or None: n for value, n in count.items()})
+            for split, count in self.counts.items()
+        }
+
+
+def prepare(
+    by_split: Mapping[str, Sequence[Location]],
+    choose: Callable[[str, Source], Columns],
+    facts: Sequence[str],
+    progress: RowProgress,
+) -> Prepared:
+    """Read all rows, or find them in the cache; `facts` are all that the reading depends on beyond the files.
+
+    `choose` gets the first training source, and returns the columns. Raises an InputError if a file cannot be
+    read or lacks a column.
+    """
+    root = cache.prepared_cache()
+    locations = [(split, location) for split, group in by_split.items() for location in group]
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    files = [file for _, location in locations for file in location.content]
+    names = [f"{split} {location.name}" for split, location in locations]
+    key = cache.make_key([*code, *files], [*facts, *names])
+    if cache.find_entry(key, root) is None:
+        with cache.write_entry(key, root) as folder:
+            _write(folder, by_split, choose, progress)
+    return _load(root / key)
+
+
+def _load(folder: Path) -> Prepared:
+    facts = json.loads((folder / _FACTS_FILE).read_text(encoding="utf-8"))
+    return Prepared(
+        folder=folder,
+        columns=Columns(tuple(facts["columns"]["texts"]), facts["columns"]["label"]),
+        files=tuple(FileReport(**{**file, "notes": tuple(file["notes"])}) for file in facts["files"]),
+        labels=tuple(facts["labels"]),
+        class_names=tuple(facts["class_names"]),
+        counts=facts["counts"],
+        splits=tuple(facts["splits"]),
+    )
+
+
+def _write(
+    folder: Path,
+    by_split: Mapping[str, Sequence[Location]],
+    choose: Callable[[str, Source], Columns],
+    progress: RowProgress,
+) -> None:
+    opened = {split: [location.open() for location in group] for split, group in by_split.items()}
+    columns = choose(TRAIN, opened[TRAIN][0])
+    labels: dict[str, int] = {}
+    files, counts, done = [], {}, 0
+    with _Describer(_count_bytes(by_split)) as describer:
+        for split, sources in opened.items():
+            counts[split] = Counter[str]()
+            with (
+                pa.OSFile(str(folder / f"{split}.arrow"), "wb") as file,
+                pa.ipc.new_stream(file, SCHEMA) as out,
+            ):
+                for source in sources:
+                    rows = 0
+                    batches = _read_batches(source, split, columns, labels, counts[split])
+                    for batch in describer.describe(batches):
+                        out.write_batch(batch)
+                        rows += len(batch)
+                        progress(done + rows, Path(source.name).name)
+                    if not rows:
+                        raise EmptyInputError(f"{source.name}: has no rows")
+                    files.append(FileReport(source.name, split, rows, source.notes))
+                    done += rows
+    first = opened[TRAIN][0]
+    facts = {
+        "columns": asdict(columns),
+        "files": [asdict(file) for file in files],
+        "labels": list(labels),
+        "class_names": list(first.class_names.get(columns.label, ())),
+        "counts": counts,
+        "splits": list(opened),
+    }
+    (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _count_bytes(by_split: Mapping[str, Sequence[Location]]) -> int:
+    return sum(
+        file.stat().st_size for group in by_split.values() for place in group for file in place.content
+    )
+
+
+def _read_batches(
+    source: Source, split: str, columns: Columns, labels: dict[str, int], counts: "Counter[str]"
+) -> Iterator[tuple[list[Any], dict[str, list[Any]]]]:
+    """Yield the text values, and the columns `label` and `group`; give new label values a number."""
+    has_label = _check_columns(source, split, columns)
+    wanted = [*columns.texts, *([columns.label] if has_label else []), *filter(None, [source.group_col])]
+    class_names = source.class_names.get(columns.label)
+    groups: dict[Any, int] = {}
+    for batch in source.read(list(dict.fromkeys(wanted))):
+        texts = join_texts(batch, columns.texts)
+        values = batch[columns.label] if has_label else [None] * len(texts)
+        cleaned = [_clean(value, class_names, source.name) for value in values]
+        counts.update(value or "" for value in cleaned)
+        ids = [_NO_LABEL if value is None else labels.setdefault(value, len(labels)) for value in cleaned]
+        if len(labels) > MAX_LABELS:
+            raise UnusableLabelsError(
+                f"{source.name}: column {columns.label!r} has more than {MAX_LABELS:,} distinct values, so "
+                "it has no labels; choose another --label_col"
+            )
+        group = (
+            [groups.setdefault(value, len(groups)) for value in batch[source.group_col]]
+            if (source.group_col)
+            else [None] * len(texts)
+        )
+        yield texts, {"label": ids, "group": group}
+
+
+def _check_columns(source: Source, split: str, columns: Columns) -> bool:
+    """Return True if the source has the label column; raise SchemaMismatchError if it lacks another one."""
+    has_label = columns.label in source.columns
+    needed = columns.texts if has_label or split != TRAIN else (*columns.texts, columns.label)
+    missing = [name for name in needed if name not in source.columns]
+    if missing:
+        raise SchemaMismatchError(
+            f"{source.name}: has no column {', '.join(missing)}; found {show_columns(source.columns)}; "
+            "choose with --text_col and --label_col, or move the file away"
+        )
+    twice = [name for name in (*columns.texts, columns.label) if source.columns.count(name) > 1]
+    if twice:
+        raise SchemaMismatchError(f"{source.name}: has several columns {twice[0]}; rename all but one")
+    return has_label
+
+
+def _clean(value: Any, class_names: tuple[str, ...] | None, name: str) -> str | None:
+    if class_names is not None and isinstance(value, int):
+        # -1 means no label: `datasets` stores it where a split's labels are kept secret.
+        value = class_names[value] if 0 <= value < len(class_names) else None
+    try:
+        return clean_label(value)
+    except UnusableLabelsError as error:
+        raise UnusableLabelsError(f"{name}: {error}") from None
+
+
+def join_texts(batch: Batch, columns: tuple[str, ...]) -> list[Any]:
+    """Join the non-null values of the columns by a space; null if all are null; keep a single column."""
+    if len(columns) == 1:
+        return batch[columns[0]]
+    return [
+        TEXT_JOINER.join(str(value) for value in row if find_reject_reason(value) != NULL_TEXT) or None
+        for row in zip(*(batch[name] for name in columns), strict=True)
+    ]
+
+
+class _Describer:
+    """Describe batches of texts: in this process, or in one process per core for `n_bytes` of many texts."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._workers = (os.cpu_count() or 1) if n_bytes >= _PARALLEL_BYTES else 0
+        self._stack = ExitStack()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "_Describer":
+        if self._workers > 1:
+            # Forking would copy the threads of torch in a state that they cannot leave.
+            pool = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
+            self._pool = self._stack.enter_context(pool)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def describe(self, batches: Iterable[tuple[list[Any], dict[str, list[Any]]]]) -> Iterator[pa.RecordBatch]:
+        """Yield the batches with the columns of `SCHEMA`, in order; at most two per core are in memory."""
+        waiting: list[Future[pa.RecordBatch]] = []
+        for texts, others in batches:
+            if self._pool is None:
+                yield _make_batch(texts, others)
+                continue
+            waiting.append(self._pool.submit(_make_batch, texts, others))
+            if len(waiting) > 2 * self._workers:
+                yield waiting.pop(0).result()
+        for described in waiting:
+            yield described.result()
+
+
+def _make_batch(texts: list[Any], others: dict[str, list[Any]]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({**describe_texts(texts), **others}, schema=SCHEMA)

@@ -1,0 +1,246 @@
+"""Choose the rows of each split: drop what cannot be used, remove duplicates across splits, and sample."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .description import N_BANDS, are_near
+from .labels import Numbering
+from .preparation import Prepared
+from .splits import (
+    MIN_ROWS_PER_CLASS,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Candidates,
+    Splits,
+    check_classes,
+    cut_splits,
+    sample_rows,
+    without_leaks,
+)
+
+# If a larger share of train is near to evaluation texts, the texts are made from templates, and without them
+# little would be left.
+MAX_NEAR_SHARE = 0.2
+# Difference between train and test in the share of texts that are not in Latin letters.
+MAX_SCRIPT_DIFFERENCE = 0.05
+_QUERY_ROWS = 50_000
+_MIN_SCRIPT_ROWS = 100
+
+
+@dataclass
+class Counts:
+    """Count the rows by use. Each row that was read is in one of the first nine counts.
+
+    `dropped_text_rows` have no text that a model would score, `dropped_label_rows` no label, `left_out_rows`
+    a label that the scheme leaves out; `unlabelled_split_rows` are in a split without any label.
+    `conflicting_rows` have a label that most rows with the same text do not have; the words of `leaked_rows`
+    and most words of `near_rows` are also in another split; `not_sampled_rows` are more than the maximum.
+    """
+
+    dropped_text_rows: int = 0
+    dropped_label_rows: int = 0
+    left_out_rows: int = 0
+    unlabelled_split_rows: int = 0
+    conflicting_rows: int = 0
+    leaked_rows: int = 0
+    near_rows: int = 0
+    not_sampled_rows: int = 0
+    used_rows: int = 0
+    train_rows: int = 0
+    validation_rows: int = 0
+    test_rows: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def select(
+    prepared: Prepared, numbering: Numbering, max_train: int | None, max_eval: int | None, seed: int
+) -> tuple[Splits, Counts]:
+    """Choose the rows of the three splits; raise UnusableLabelsError if one lacks a class."""
+    table = _Rows(prepared)
+    counts = Counts()
+    n_classes = len(numbering.names)
+    found = {}
+    for split in prepared.splits:
+        chosen = _drop_unusable(table.load(split), split, prepared, numbering, counts)
+        if chosen is not None:
+            found[split] = chosen
+    splits = cut_splits(found, n_classes, seed)
+    splits, counts.leaked_rows = without_leaks(splits)
+    _check_all(splits, n_classes, 1)
+    splits = _remove_near(table, splits, n_classes, counts)
+    sampled = {
+        name: _sample(split, max_train if name == TRAIN else max_eval, seed) for name, split in splits.items()
+    }
+    counts.not_sampled_rows = sum(len(splits[name]) - len(sampled[name]) for name in SPLITS)
+    _check_all(sampled, n_classes, 1)
+    check_classes(sampled[TRAIN], TRAIN, n_classes, MIN_ROWS_PER_CLASS)
+    for name in SPLITS:
+        setattr(counts, f"{name}_rows", len(sampled[name]))
+    counts.used_rows = sum(map(len, sampled.values()))
+    _compare_scripts(table, sampled, counts)
+    loaded = {name: table.make_dataset(split) for name, split in sampled.items()}
+    return Splits(loaded[TRAIN], loaded[VALIDATION].to_pandas(), loaded[TEST].to_pandas()), counts
+
+
+class _Rows:
+    """Give access to the prepared rows of all splits, one after the other, as memory-mapped tables."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._tables = {}
+        self._starts = {}
+        total = 0
+        for split in prepared.splits:
+            with pa.memory_map(str(prepared.find_file(split))) as file:
+                self._tables[split] = pa.ipc.open_stream(file).read_all()
+            self._starts[split] = total
+            total += len(self._tables[split])
+        self._all = pa.concat_tables(self._tables.values())
+
+    def load(self, split: str) -> dict[str, np.ndarray]:
+        """Return the columns of one split that decide which rows are used, and `rows`, their places."""
+        table = self._tables[split]
+        start = self._starts[split]
+        columns = {name: table[name].to_numpy() for name in ("label", "digest", "words_digest")}
+        columns["is_text"] = pc.is_null(table["reason"]).to_numpy()
+        if not table["group"].null_count:
+            columns["group"] = table["group"].to_numpy()
+        return {**columns, "rows": np.arange(start, start + len(table))}
+
+    def take(self, name: str, rows: np.ndarray) -> pa.ChunkedArray:
+        return self._all[name].take(pa.array(rows))
+
+    def take_bands(self, rows: np.ndarray) -> np.ndarray:
+        """Return the bands of rows, of shape (rows, N_BANDS)."""
+        flat = pa.concat_arrays([chunk.flatten() for chunk in self.take("bands", rows).chunks])
+        bands: np.ndarray = flat.to_numpy().reshape(-1, N_BANDS)
+        return bands
+
+    def make_dataset(self, split: Candidates) -> datasets.Dataset:
+        """Return a memory-mapped data set with `text`, `label` and, if known, `group`."""
+        rows = datasets.Dataset(self._all.select(["text"])).select(split.rows)
+        columns = {"label": split.labels, **({} if split.groups is None else {"group": split.groups})}
+        extra = datasets.Dataset(
+            pa.table({name: pa.array(values, pa.int64()) for name, values in columns.items()})
+        )
+        return datasets.concatenate_datasets([rows, extra], axis=1)
+
+
+def _drop_unusable(
+    columns: Mapping[str, np.ndarray], split: str, prepared: Prepared, numbering: Numbering, counts: Counts
+) -> Candidates | None:
+    """Return the rows with text and label, and count the others; None for a split without labels."""
+    # The last element is for -1, which means no label.
+    unnumbered, left_out = -1, -2
+    ids = [numbering.ids[value] for value in prepared.labels]
+    class_ids = np.array([left_out if i is None else i for i in ids] + [unnumbered])[columns["label"]]
+    if split != TRAIN and not (class_ids >= 0).any():
+        counts.unlabelled_split_rows += len(class_ids)
+        counts.warnings.append(
+            f"split {split!r} has {len(class_ids):,} rows and no labels: it is not used, and one is cut from "
+            "train"
+        )
+        return None
+    is_text = columns["is_text"]
+    counts.dropped_text_rows += int((~is_text).sum())
+    counts.dropped_label_rows += int((is_text & (class_ids == unnumbered)).sum())
+    counts.left_out_rows += int((is_text & (class_ids == left_out)).sum())
+    usable = np.flatnonzero(is_text & (class_ids >= 0))
+    agreeing = usable[~_find_conflicts(columns["digest"][usable], class_ids[usable])]
+    counts.conflicting_rows += len(usable) - len(agreeing)
+    groups = columns["group"][agreeing] if "group" in columns else None
+    return Candidates(
+        columns["rows"][agreeing], class_ids[agreeing], columns["words_digest"][agreeing], groups
+    )
+
+
+def _find_conflicts(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return a mask of the rows whose label is not that of most rows with their text; all rows at a tie."""
+    pairs, unit, n = np.unique(
+        np.stack([texts, labels], axis=1), axis=0, return_inverse=True, return_counts=True
+    )
+    is_first = np.r_[True, pairs[1:, 0] != pairs[:-1, 0]] if len(pairs) else np.zeros(0, dtype=bool)
+    text = np.cumsum(is_first) - 1
+    most = np.zeros(is_first.sum(), dtype=np.int64)
+    np.maximum.at(most, text, n)
+    is_most = n == most[text]
+    is_tied = np.bincount(text[is_most], minlength=len(most)) > 1
+    conflicts: np.ndarray = (~is_most | is_tied[text])[unit.ravel()]
+    return conflicts
+
+
+def _remove_near(
+    table: _Rows, splits: Mapping[str, Candidates], n_classes: int, counts: Counts
+) -> dict[str, Candidates]:
+    """Remove training rows near to validation or test rows, and validation rows near to test rows."""
+    near_validation = _find_near(table, splits[VALIDATION].rows, splits[TEST].rows)
+    evaluation = np.concatenate([splits[VALIDATION].rows, splits[TEST].rows])
+    near_train = _find_near(table, splits[TRAIN].rows, evaluation)
+    kept = {
+        TRAIN: splits[TRAIN].take(~near_train),
+        VALIDATION: splits[VALIDATION].take(~near_validation),
+        TEST: splits[TEST],
+    }
+    if near_train.mean() > MAX_NEAR_SHARE or near_validation.mean() > MAX_NEAR_SHARE:
+        counts.warnings.append(
+            f"{near_train.mean():.0%} of the training texts are near duplicates of validation or test texts, "
+            f"and {near_validation.mean():.0%} of validation of test: they are kept, and the figures of the "
+            "test are too good for other texts"
+        )
+        return dict(splits)
+    counts.near_rows = int(near_train.sum() + near_validation.sum())
+    _check_all(kept, n_classes, 1)
+    return kept
+
+
+def _find_near(table: _Rows, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return a mask of the rows that have a near duplicate among the others."""
+    near = np.zeros(len(rows), dtype=bool)
+    bands = table.take_bands(others)
+    orders = np.argsort(bands, axis=0)
+    for start in range(0, len(rows), _QUERY_ROWS):
+        part = rows[start : start + _QUERY_ROWS]
+        mine = table.take_bands(part)
+        for band in range(N_BANDS):
+            theirs = bands[orders[:, band], band]
+            places = np.searchsorted(theirs, mine[:, band])
+            hit = (theirs[np.minimum(places, len(theirs) - 1)] == mine[:, band]) & ~near[
+                start : start + len(part)
+            ]
+            candidates = np.flatnonzero(hit)
+            if not len(candidates):
+                continue
+            texts = table.take("text", part[candidates]).to_pylist()
+            matches = table.take("text", others[orders[places[candidates], band]]).to_pylist()
+            is_near = [are_near(text, match) for text, match in zip(texts, matches, strict=True)]
+            near[start + candidates[is_near]] = True
+    return near
+
+
+def _sample(split: Candidates, max_rows: int | None, seed: int) -> Candidates:
+    return split.take(sample_rows(np.arange(len(split)), split.labels, max_rows, seed))
+
+
+def _check_all(splits: Mapping[str, Candidates], n_classes: int, at_least: int) -> None:
+    for name in SPLITS:
+        check_classes(splits[name], name, n_classes, at_least)
+
+
+def _compare_scripts(table: _Rows, splits: Mapping[str, Candidates], counts: Counts) -> None:
+    if min(len(splits[TRAIN]), len(splits[TEST])) < _MIN_SCRIPT_ROWS:
+        return
+    train, test = (
+        pc.mean(table.take("is_other_script", splits[name].rows).cast(pa.int8())).as_py()
+        for name in (TRAIN, TEST)
+    )
+    if abs(train - test) > MAX_SCRIPT_DIFFERENCE:
+        counts.warnings.append(
+            f"{train:.0%} of the training texts and {test:.0%} of the test texts are not in Latin letters: "
+            "the test does not measure what was trained"
+        )

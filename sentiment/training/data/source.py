@@ -1,0 +1,65 @@
+"""Define the form in which every reader gives rows: a source, read in batches of columns."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Values by column name; all lists have the same length.
+Batch = dict[str, list[Any]]
+
+BATCH_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Hold what a person says about text files; None: found out from each file."""
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    column_names: tuple[str, ...] | None = None
+    # Columns that the header of a CSV file should have: they decide between delimiters.
+    expected_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Hold one file, or one split of a hub data set, that is ready to be read.
+
+    `read` takes column names and yields their values in batches of at most `BATCH_ROWS` rows, null as None;
+    it raises an InputError that names the line. `class_names` has the names of the classes of a column whose
+    values are class numbers. `notes` say what was found out about the file, such as its encoding.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    read: Callable[[Sequence[str]], Iterator[Batch]]
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    # Rows with the same value in this column belong to one review.
+    group_col: str | None = None
+
+
+@dataclass(frozen=True)
+class Location:
+    """Hold where unread rows are: a name, the files with their content, and how to open them."""
+
+    name: str
+    content: tuple[Path, ...]
+    open: Callable[[], Source]
+
+
+def batch_rows(rows: Iterator[Sequence[Any]], columns: Sequence[str]) -> Iterator[Batch]:
+    """Turn rows, each a sequence of values in the order of `columns`, into batches."""
+    taken: list[Sequence[Any]] = []
+    for row in rows:
+        taken.append(row)
+        if len(taken) == BATCH_ROWS:
+            yield _turn(taken, columns)
+            taken = []
+    if taken:
+        yield _turn(taken, columns)
+
+
+def _turn(rows: list[Sequence[Any]], columns: Sequence[str]) -> Batch:
+    return {name: list(values) for name, values in zip(columns, zip(*rows, strict=True), strict=True)}

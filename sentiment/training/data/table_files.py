@@ -1,0 +1,61 @@
+"""Read Parquet files, and Arrow files as `datasets` saves them."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...errors import UnreadableFileError
+from .source import BATCH_ROWS, Batch, ReadOptions, Source
+from .text_files import translate_errors
+
+
+def open_parquet(path: Path, options: ReadOptions) -> Source:
+    """Open a Parquet file; the names of classes come from the metadata that `datasets` writes."""
+    with translate_errors(path, "Parquet"):
+        schema = pq.read_schema(path)
+
+    def read(columns: Sequence[str]) -> Iterator[Batch]:
+        with translate_errors(path, "Parquet"), pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
+                yield _to_lists(batch, columns)
+
+    return Source(str(path), tuple(schema.names), read, find_class_names(schema, path))
+
+
+def open_arrow(path: Path, options: ReadOptions) -> Source:
+    """Open a file that `Dataset.save_to_disk` wrote."""
+    with translate_errors(path, "Arrow"), pa.memory_map(str(path)) as file:
+        schema = pa.ipc.open_stream(file).schema
+
+    def read(columns: Sequence[str]) -> Iterator[Batch]:
+        with translate_errors(path, "Arrow"), pa.memory_map(str(path)) as file:
+            for batch in pa.ipc.open_stream(file):
+                selected = batch.select(list(columns))
+                for start in range(0, len(batch), BATCH_ROWS):
+                    yield _to_lists(selected.slice(start, BATCH_ROWS), columns)
+
+    return Source(str(path), tuple(schema.names), read, find_class_names(schema, path))
+
+
+def find_class_names(schema: pa.Schema, path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the class names of the columns for which `datasets` has stored them in the schema."""
+    stored = (schema.metadata or {}).get(b"huggingface")
+    if stored is None:
+        return {}
+    try:
+        features = json.loads(stored)["info"]["features"]
+        return {
+            name: tuple(kind["names"]) for name, kind in features.items() if kind.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UnreadableFileError(
+            f"{path}: its metadata `huggingface` cannot be read ({type(error).__name__}), so the names of "
+            "its classes are not known; write the file anew"
+        ) from error
+
+
+def _to_lists(batch: pa.RecordBatch, columns: Sequence[str]) -> Batch:
+    return {name: batch.column(batch.schema.get_field_index(name)).to_pylist() for name in columns}

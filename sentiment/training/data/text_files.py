@@ -1,0 +1,144 @@
+"""Open text files, compressed or not, in UTF-8, UTF-16 or cp1252."""
+
+import bz2
+import codecs
+import contextlib
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TextIO, cast
+
+import pyarrow as pa
+
+from ...errors import UnreadableFileError
+
+# UTF-32 comes first, because its mark begins with that of UTF-16.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_WESTERN = "cp1252"
+# In Western languages few letters have accents; in a text of another code page most bytes are above 127.
+_MAX_HIGH_SHARE = 0.2
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Hold the name of an encoding, and a note for the report if it is not UTF-8."""
+
+    name: str
+    note: str | None = None
+
+
+def _open_zstandard(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+
+
+_OPENERS: dict[str, Any] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zst": _open_zstandard,
+}
+COMPRESSIONS = tuple(_OPENERS)
+
+
+@contextlib.contextmanager
+def translate_errors(path: Path, kind: str) -> Iterator[None]:
+    """Turn errors of the file system and of decompression into an UnreadableFileError that names the file."""
+    try:
+        yield
+    except (PermissionError, IsADirectoryError, FileNotFoundError) as error:
+        raise UnreadableFileError(f"{path}: cannot be read ({error.strerror}); check the file") from error
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise UnreadableFileError(
+            f"{path}: cannot be read as {kind} ({type(error).__name__}): it is damaged, cut off, or of "
+            "another format than its name says; write it anew"
+        ) from error
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file for reading, and decompress it if its name ends in one of `COMPRESSIONS`."""
+    opener = _OPENERS.get(path.suffix.lower())
+    return cast(IO[bytes], opener(path) if opener else path.open("rb"))
+
+
+def open_text(path: Path, encoding: Encoding) -> TextIO:
+    """Open a text file; line ends stay as they are in the file."""
+    return io.TextIOWrapper(open_bytes(path), encoding.name, newline="")
+
+
+def find_encoding(path: Path, given: str | None) -> Encoding:
+    """Return the given encoding, else the one the bytes of the whole file show.
+
+    UTF-8 and marked Unicode are certain. A file that is neither is read as cp1252 if that is plausible, with
+    a note. Raises UnreadableFileError, with the position of the byte, if it is not.
+    """
+    if given is not None:
+        return Encoding(given)
+    with open_bytes(path) as file:
+        head = file.read(4096)
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            return Encoding(name, None if name == "utf-8-sig" else f"encoding {name.upper()}")
+    # In UTF-16 every second byte of Latin text is zero.
+    for offset, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        half = head[offset::2]
+        if len(head) > 3 and half.count(0) > 0.4 * len(half) and not head[1 - offset :: 2].count(0):
+            return Encoding(name, f"encoding {name.upper()}, without a mark")
+    position = _find_undecodable(path)
+    return Encoding("utf-8") if position is None else _check_western(path, position)
+
+
+def _find_undecodable(path: Path) -> int | None:
+    """Return the position of the first byte that is not UTF-8; None if there is none."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    read = 0
+    with open_bytes(path) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                return read - pending + error.start
+            read += len(chunk)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return read - len(decoder.getstate()[0])
+    return None
+
+
+def _check_western(path: Path, position: int) -> Encoding:
+    letters = high = undefined = 0
+    undefined_bytes = bytes(b for b in range(128, 256) if not _is_western(b))
+    with open_bytes(path) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            above = len(chunk) - len(chunk.translate(None, bytes(range(128, 256))))
+            high += above
+            letters += above + sum(map(chunk.count, _ASCII_LETTERS))
+            undefined += len(chunk) - len(chunk.translate(None, undefined_bytes))
+    if undefined or high > _MAX_HIGH_SHARE * letters:
+        raise UnreadableFileError(
+            f"{path}: the byte at position {position:,} is not UTF-8, and the file does not look like "
+            f"{_WESTERN} either; pass --encoding"
+        )
+    return Encoding(_WESTERN, f"encoding {_WESTERN} (byte {position:,} is not UTF-8; else pass --encoding)")
+
+
+_ASCII_LETTERS = [bytes([b]) for b in range(128) if chr(b).isalpha()]
+
+
+def _is_western(byte: int) -> bool:
+    try:
+        bytes([byte]).decode(_WESTERN)
+    except UnicodeDecodeError:
+        return False
+    return True

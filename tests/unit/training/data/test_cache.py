@@ -1,0 +1,67 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from sentiment.errors import ConfigError
+from sentiment.training.data import cache
+
+
+def write(root, key, size=1000, age=0):
+    with cache.write_entry(key, root) as folder:
+        (folder / "rows").write_bytes(b"x" * size)
+    os.utime(root / key, (1e9 - age, 1e9 - age))
+
+
+def test_an_entry_is_found_only_when_it_is_whole(tmp_path):
+    with pytest.raises(ZeroDivisionError), cache.write_entry("a", tmp_path):
+        1 / 0  # noqa: B018 an error while an entry is written
+    assert cache.find_entry("a", tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path, "a")
+    assert [path.name for path in cache.find_entry("a", tmp_path).iterdir()] == ["rows"]
+
+
+def test_the_key_is_that_of_the_content_and_the_facts(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    key = cache.make_key([tmp_path / "a"], ["x"])
+    assert key == cache.make_key([tmp_path / "a"], ["x"])
+    assert key != cache.make_key([tmp_path / "a"], ["y"])
+    (tmp_path / "a").write_bytes(b"2")
+    assert key != cache.make_key([tmp_path / "a"], ["x"])
+
+
+def test_the_entries_unused_for_the_longest_time_are_removed(tmp_path):
+    for age, key in enumerate("abcd"):
+        write(tmp_path, key, age=age)
+    cache.find_entry("d", tmp_path)  # used now
+    cache.remove_oldest(tmp_path, 2000)
+    assert {folder.name for folder, _ in cache.list_entries(tmp_path)} == {"d", "a"}
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    program = (
+        "import os, sys; from pathlib import Path; from sentiment.training.data.cache import write_entry\n"
+        "with write_entry('a', Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    with cache.write_entry("b", tmp_path):
+        assert [path.name[:2] for path in tmp_path.iterdir()] == ["b."]
+        with cache.write_entry("c", tmp_path):  # b is in use and stays
+            assert {path.name[:2] for path in tmp_path.iterdir()} == {"b.", "c."}
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="SENTIMENT_DATA_CACHE"), cache.write_entry("a", tmp_path / "file"):
+        pass
+
+
+def test_the_command_lists_and_clears(tmp_path):
+    write(tmp_path, "a")
+    env = {**os.environ, "SENTIMENT_DATA_CACHE": str(tmp_path)}
+    for action, says in (("list", "1 entries"), ("clear", "removed"), ("list", "0 entries")):
+        command = [sys.executable, "-m", "sentiment.training.data", action]
+        assert says in subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,251 @@
+import bz2
+import gzip
+import json
+import lzma
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sentiment.errors import AmbiguousInputError, EmptyInputError, UnreadableFileError
+from sentiment.training.data.csv_files import open_csv
+from sentiment.training.data.fasttext_files import open_fasttext
+from sentiment.training.data.json_files import open_json
+from sentiment.training.data.source import ReadOptions
+from sentiment.training.data.sources import find_locations
+from sentiment.training.data.table_files import open_parquet
+
+COMPRESS = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".ZST": lambda content: pa.compress(content, "zstd", asbytes=True),
+}
+
+
+def write(path, content, encoding="utf-8"):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+    return path
+
+
+def rows(source, *columns):
+    found = []
+    for batch in source.read(list(columns or source.columns)):
+        found += list(zip(*batch.values(), strict=True))
+    return found
+
+
+def read_csv(folder, content, name="a.csv", encoding="utf-8", **options):
+    return open_csv(write(folder / name, content, encoding), ReadOptions(**options))
+
+
+@pytest.mark.parametrize("suffix", list(COMPRESS))
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.CSV", "text,label\nWorks well,1\n"),
+        ("a.tsv", "text\tlabel\nWorks well\t1\n"),
+        ("a.jsonl", '{"text": "Works well", "label": "1"}\n'),
+        ("a.json", '[{"text": "Works well", "label": "1"}]'),
+        ("train.ft.txt", "__label__1 Works well\n"),
+    ],
+)
+def test_every_text_format_is_read_plain_and_compressed(tmp_path, name, content, suffix):
+    path = write(tmp_path / f"{name}{suffix}", COMPRESS[suffix](content.encode()))
+    (location,) = find_locations(str(path), ReadOptions()).by_split["train"]
+    assert rows(location.open(), "text", "label") == [("Works well", "1")]
+
+
+@pytest.mark.parametrize("suffix", list(COMPRESS)[1:])
+def test_a_compressed_file_that_was_cut_off_is_named(tmp_path, suffix):
+    content = COMPRESS[suffix](b"text,label\n" + b"".join(b"row %d,1\n" % i for i in range(9999)))
+    path = write(tmp_path / f"a.csv{suffix}", content[: len(content) // 2])
+    with pytest.raises(UnreadableFileError, match="damaged, cut off"):
+        open_csv(path, ReadOptions())
+
+
+class TestCsv:
+    def test_an_unquoted_comma_never_shifts_columns(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="line 3: expected 2 values as in the header, found 3"):
+            read_csv(tmp_path, "text,label\nFine,1\nGood, works well,1\n")
+
+    def test_every_row_with_an_unquoted_comma_is_refused_too(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="line 2: expected 2"):
+            read_csv(tmp_path, "text,label\nGood, works,1\nBad, broke,0\n")
+
+    def test_a_row_that_is_too_short_is_refused(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="line 4: expected 3 values .* found 2"):
+            read_csv(tmp_path, 'a,text,label\n1,"two\nlines",1\n2,short\n')
+
+    @pytest.mark.parametrize("text", ["N/A", "None", "null", "NA", "nan", "NaN", "007", "1984.0", "-", "1e5"])
+    def test_only_an_empty_field_is_null(self, tmp_path, text):
+        assert rows(read_csv(tmp_path, f"text,label\n{text},1\n,0\n")) == [(text, "1"), (None, "0")]
+
+    def test_spark_escapes_quotation_marks_with_backslashes(self, tmp_path):
+        # As Spark 4.3 wrote these texts: backslashes outside quotation marks stand for themselves.
+        content = (
+            'text,label\n"He said \\"wow\\", great",0\na\\b,1\nends\\,2\n'
+            '"say \\\\\\"x\\\\\\"",4\n"inch 5\\"",5\n'
+            '"C:\\\\new, \\"q\\"",6\n"two\nlines \\"x\\"",8\n"",9\n,10\n"bs end, \\\\",11\n'
+        )
+        source = read_csv(tmp_path, content)
+        assert "backslash" in source.notes[0]
+        assert [text for text, _ in rows(source)] == [
+            'He said "wow", great',
+            "a\\b",
+            "ends\\",
+            'say \\"x\\"',
+            'inch 5"',
+            'C:\\new, "q"',
+            'two\nlines "x"',
+            None,
+            None,
+            "bs end, \\",
+        ]
+
+    def test_doubled_quotation_marks_next_to_a_backslash_are_not_taken_for_escapes(self, tmp_path):
+        assert rows(read_csv(tmp_path, 'text,label\n"C:\\",1\n"5"" wide, \\",0\n')) == [
+            ("C:\\", "1"),
+            ('5" wide, \\', "0"),
+        ]
+
+    def test_a_file_that_can_be_read_in_two_ways_is_refused(self, tmp_path):
+        with pytest.raises(AmbiguousInputError, match="two ways"):
+            read_csv(tmp_path, 'text,more\n"a\\"",",b"\n')
+
+    def test_a_nul_stays_in_the_text(self, tmp_path):
+        assert rows(read_csv(tmp_path, "text,label\nbefore\0after,1\n")) == [("before\0after", "1")]
+
+    @pytest.mark.parametrize(("sign", "name"), [(";", "semicolon"), ("\t", "tab"), ("|", "bar")])
+    def test_the_delimiter_is_found_and_noted(self, tmp_path, sign, name):
+        source = read_csv(
+            tmp_path, f"text{sign}label\nGood, works{sign}1\n", expected_columns=("text", "label")
+        )
+        assert rows(source) == [("Good, works", "1")]
+        assert source.notes == (f"delimiter {name}",)
+
+    def test_a_given_delimiter_wins(self, tmp_path):
+        assert read_csv(tmp_path, "text~label\nGood~1\n", delimiter="~").columns == ("text", "label")
+
+    @pytest.mark.parametrize(
+        ("encoding", "note"),
+        [
+            ("utf-8", None),
+            ("utf-8-sig", None),
+            ("utf-16", "UTF-16"),
+            ("utf-16-be", "UTF-16-BE, without"),
+            ("cp1252", "cp1252"),
+        ],
+    )
+    def test_the_encoding_is_found_and_noted(self, tmp_path, encoding, note):
+        text = "Très bon café, déjà vu, but mostly plain words here"
+        source = read_csv(tmp_path, f'text,label\n"{text}",1\n', encoding=encoding)
+        assert rows(source) == [(text, "1")]
+        assert (note is None and not source.notes) or note in source.notes[0]
+
+    @pytest.mark.parametrize("encoding", ["cp1251", "gbk", "shift-jis"])
+    def test_a_file_in_another_code_page_is_refused(self, tmp_path, encoding):
+        text = {"cp1251": "очень плохо", "gbk": "质量很差", "shift-jis": "とても悪い"}[encoding]
+        with pytest.raises(UnreadableFileError, match="position 11 is not UTF-8.*--encoding"):
+            read_csv(tmp_path, f"text,label\n{text * 9},1\n", encoding=encoding)
+        assert rows(open_csv(tmp_path / "a.csv", ReadOptions(encoding=encoding))) == [(text * 9, "1")]
+
+    def test_a_field_may_be_long(self, tmp_path):
+        assert rows(read_csv(tmp_path, f"text,label\n{'x' * 300_000},1\n"))[0][0] == "x" * 300_000
+
+    def test_an_open_quotation_mark_is_named_by_its_line(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="after line 2: not valid CSV"):
+            read_csv(tmp_path, 'text,label\nfine,1\n"open,1\nmore,0\n')
+
+    def test_tsv_may_have_quotation_marks_in_texts(self, tmp_path):
+        source = read_csv(tmp_path, 'text\tlabel\n"so" funny\t1\n', name="a.tsv")
+        assert rows(source) == [('"so" funny', "1")]
+        assert "part of the text" in source.notes[0]
+
+    def test_a_file_without_header(self, tmp_path):
+        source = read_csv(tmp_path, '2,"Great","Works"\n', column_names=("label", "title", "text"))
+        assert rows(source, "text", "label") == [("Works", "2")]
+
+    @pytest.mark.parametrize("content", ["", "\n\n"])
+    def test_an_empty_file_has_no_rows(self, tmp_path, content):
+        with pytest.raises(EmptyInputError):
+            read_csv(tmp_path, content)
+
+    def test_texts_are_in_no_message(self, tmp_path):
+        with pytest.raises(UnreadableFileError) as caught:
+            read_csv(tmp_path, 'text,label\n"a secret" thing,1\n')
+        assert "secret" not in str(caught.value)
+
+
+class TestJson:
+    def read(self, folder, content, name="a.jsonl"):
+        return open_json(write(folder / name, content), ReadOptions())
+
+    def test_a_key_that_later_objects_lack_is_null(self, tmp_path):
+        source = self.read(tmp_path, '{"text": "a", "label": 1}\n\n{"label": 0, "other": 1}\n')
+        assert source.columns == ("text", "label", "other")
+        assert rows(source, "text", "label") == [("a", 1), (None, 0)]
+
+    def test_loose_lines_of_2014(self, tmp_path):
+        source = self.read(
+            tmp_path, "{'overall': 5.0, 'reviewText': \"It's fine\", 'helpful': [1, 2]}\n", "a.json"
+        )
+        assert rows(source, "overall", "reviewText") == [(5.0, "It's fine")]
+
+    def test_a_line_that_is_no_object_is_named(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="line 2: expected a JSON object") as caught:
+            self.read(tmp_path, '{"text": "a"}\nsecret thing\n')
+        assert "secret" not in str(caught.value)
+
+    def test_an_array_over_many_chunks(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("sentiment.training.data.json_files._CHUNK_CHARS", 7)
+        items = [{"text": f"[{i}], {{", "label": i % 2} for i in range(50)]
+        source = self.read(tmp_path, json.dumps(items, indent=1), "a.json")
+        assert rows(source) == [(item["text"], item["label"]) for item in items]
+
+    @pytest.mark.parametrize("content", ['[{"a": 1}', '[{"a": 1}, 2]', '[{"a": 1}] x', '[{"a": }]'])
+    def test_a_damaged_array_is_refused(self, tmp_path, content):
+        with pytest.raises(UnreadableFileError, match=r"a\.json"):
+            self.read(tmp_path, content, "a.json")
+
+    def test_an_empty_array_has_no_rows(self, tmp_path):
+        with pytest.raises(EmptyInputError):
+            self.read(tmp_path, "[]", "a.json")
+
+
+class TestFasttext:
+    def test_a_line_is_a_label_and_a_text(self, tmp_path):
+        path = write(tmp_path / "a.txt", "__label__2 Great: works, well\n\n__label__1 Bad\nno label\n")
+        assert rows(open_fasttext(path, ReadOptions())) == [
+            ("2", "Great: works, well"),
+            ("1", "Bad"),
+            (None, "no label"),
+        ]
+
+    def test_several_labels_are_refused(self, tmp_path):
+        source = open_fasttext(
+            write(tmp_path / "a.txt", "__label__1 a\n__label__1 __label__2 b\n"), ReadOptions()
+        )
+        with pytest.raises(UnreadableFileError, match="line 2: has several labels"):
+            rows(source)
+
+    def test_another_text_file_is_refused(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="expected __label__NAME"):
+            open_fasttext(write(tmp_path / "a.txt", "text\n"), ReadOptions())
+
+
+def test_class_names_come_from_the_metadata(tmp_path):
+    import datasets
+
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["p", "n"])}
+    )
+    data = datasets.Dataset.from_dict({"text": ["a"], "label": [0]}, features=features)
+    data.to_parquet(str(tmp_path / "a.parquet"))
+    assert open_parquet(tmp_path / "a.parquet", ReadOptions()).class_names == {"label": ("p", "n")}
+
+
+def test_parquet_keeps_nulls_and_types(tmp_path):
+    pq.write_table(pa.table({"text": ["N/A", None], "label": [1.0, None]}), tmp_path / "a.parquet")
+    assert rows(open_parquet(tmp_path / "a.parquet", ReadOptions())) == [("N/A", 1.0), (None, None)]

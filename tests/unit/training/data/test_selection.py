@@ -1,0 +1,207 @@
+"""Test which rows are used, from files to splits, on small files whose every row is known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sentiment.config import FinetuneConfig
+from sentiment.errors import SchemaMismatchError, UnusableLabelsError
+from sentiment.training.data.description import are_near, describe_texts
+from sentiment.training.data.reading import load_labelled_reviews
+
+WORDS = [
+    "thing",
+    "box",
+    "lid",
+    "cable",
+    "cup",
+    "lamp",
+    "pen",
+    "bag",
+    "hat",
+    "shoe",
+    "desk",
+    "rug",
+    "jar",
+    "fan",
+    "clock",
+    "toy",
+]
+
+
+def make_texts(n, seed, words=12):
+    """Return n texts of random words, far from each other."""
+    random = np.random.default_rng(seed)
+    return [" ".join(f"{w}{random.integers(99)}" for w in random.choice(WORDS, words)) for _ in range(n)]
+
+
+def write(path, texts, labels):
+    rows = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def load(path, **options):
+    return load_labelled_reviews(FinetuneConfig(dataset_name=str(path), **options))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Give a folder with 80 training, 20 validation and 20 test rows."""
+    for seed, (name, n) in enumerate((("train", 80), ("validation", 20), ("test", 20))):
+        write(tmp_path / f"{name}.jsonl", make_texts(n, seed), [0, 1] * (n // 2))
+    return tmp_path
+
+
+def append(folder, split, text, label):
+    with (folder / f"{split}.jsonl").open("a") as file:
+        file.write(json.dumps({"text": text, "label": label}) + "\n")
+
+
+def first_text(folder, split):
+    return json.loads((folder / f"{split}.jsonl").read_text().splitlines()[0])["text"]
+
+
+def test_clean_files_are_used_whole(folder):
+    reviews = load(folder)
+    counts = reviews.report.counts
+    assert (counts.train_rows, counts.validation_rows, counts.test_rows) == (80, 20, 20)
+    assert counts.warnings == []
+    assert reviews.splits.train[0] == {"text": first_text(folder, "train"), "label": 0}
+
+
+def test_a_test_text_in_other_case_and_punctuation_is_a_leak(folder):
+    append(folder, "train", first_text(folder, "test").upper() + "!!", 0)
+    assert load(folder).report.counts.leaked_rows == 1
+
+
+def test_a_near_duplicate_of_a_test_text_is_not_trained_on(folder):
+    text = " ".join(make_texts(1, 9, words=40))
+    append(folder, "test", text, 0)
+    append(folder, "train", text + " edited", 0)
+    reviews = load(folder)
+    assert reviews.report.counts.near_rows == 1
+    assert not any(row.endswith("edited") for row in reviews.splits.train["text"])
+
+
+def test_texts_from_a_template_are_kept_with_a_warning(tmp_path):
+    text = "this text is from a template of many words and one number at its end which is {}"
+    write(tmp_path / "a.jsonl", [text.format(i) for i in range(200)], [0, 1] * 100)
+    counts = load(tmp_path / "a.jsonl").report.counts
+    assert (counts.near_rows, counts.used_rows) == (0, 200)
+    assert "near duplicates" in counts.warnings[0]
+
+
+def test_the_label_of_most_rows_with_a_text_wins(folder):
+    for label in (1, 1, 0):
+        append(folder, "train", "twice good and once bad", label)
+    for label in (1, 0):
+        append(folder, "train", "nobody knows", label)
+    counts = load(folder).report.counts
+    assert (counts.conflicting_rows, counts.train_rows) == (3, 82)
+
+
+def test_a_split_without_labels_is_named_and_one_is_cut(folder):
+    for label in (None, -1):
+        write(folder / "test.jsonl", make_texts(20, 5), [label] * 20)
+        counts = load(folder).report.counts
+        assert counts.unlabelled_split_rows == 20
+        assert counts.test_rows == 8
+        assert "split 'test' has 20 rows and no labels" in counts.warnings[0]
+
+
+def test_a_split_without_label_column_is_the_same(folder):
+    (folder / "test.jsonl").write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in make_texts(20, 5))
+    )
+    assert load(folder).report.counts.unlabelled_split_rows == 20
+
+
+def test_train_without_label_column_names_the_file(folder):
+    (folder / "train2.jsonl").write_text('{"text": "a"}\n')
+    with pytest.raises(SchemaMismatchError, match=r"train2\.jsonl: has no column label"):
+        load(folder)
+
+
+def test_a_column_of_many_values_has_no_labels(tmp_path):
+    write(tmp_path / "a.jsonl", make_texts(1100, 1), [f"id{i}" for i in range(1100)])
+    with pytest.raises(UnusableLabelsError, match="more than 1,000 distinct values"):
+        load(tmp_path / "a.jsonl")
+
+
+def test_values_that_a_scheme_leaves_out_are_counted(tmp_path):
+    write(tmp_path / "a.jsonl", make_texts(200, 1), [1, 2, 3, 4, 5] * 40)
+    report = load(tmp_path / "a.jsonl", label_scheme="polarity").report
+    assert report.counts.left_out_rows == 40
+    assert report.labels["3"] == "left out"
+
+
+def test_three_classes_are_read(tmp_path):
+    write(tmp_path / "a.jsonl", make_texts(300, 1), ["negative", "neutral", "positive"] * 100)
+    reviews = load(tmp_path / "a.jsonl", label_scheme="three_way")
+    assert reviews.label_names == ("negative", "neutral", "positive")
+    assert set(reviews.splits.train["label"]) == {0, 1, 2}
+
+
+def test_a_small_sample_of_a_rare_class_is_refused_before_training(tmp_path):
+    write(tmp_path / "a.jsonl", make_texts(1000, 1), ([0] + [1] * 19) * 50)
+    with pytest.raises(UnusableLabelsError, match="'train' has 1 negative .* at least 10"):
+        load(tmp_path / "a.jsonl", max_train_samples=20)
+
+
+def test_another_script_in_the_test_set_is_a_warning(folder):
+    write(folder / "train.jsonl", make_texts(200, 7), [0, 1] * 100)
+    write(folder / "test.jsonl", [f"плохая вещь {text}" for text in make_texts(200, 8, 1)], [0, 1] * 100)
+    assert any("not in Latin letters" in warning for warning in load(folder).report.counts.warnings)
+
+
+@pytest.mark.parametrize("release", [("reviewText", "summary", "overall"), ("text", "title", "rating")])
+def test_the_amazon_releases_are_known_by_their_columns(tmp_path, release):
+    text, title, stars = release
+    rows = [
+        {text: body, title: "A title", stars: float(1 + i % 5), "parent_asin": "B0"}
+        for i, body in enumerate(make_texts(200, 1))
+    ]
+    (tmp_path / "a.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reviews = load(tmp_path / "a.json", label_scheme="polarity")
+    assert reviews.text_col == f"{title},{text}"
+    assert reviews.report.label_col == stars
+    assert reviews.splits.test["text"].str.startswith("A title ").all()
+
+
+def test_a_second_run_reads_no_file(folder, monkeypatch):
+    first = load(folder)
+    monkeypatch.setattr("sentiment.training.data.preparation._write", None)
+    second = load(folder, seed=3)
+    assert second.report.files == first.report.files
+    append(folder, "train", "new content", 1)
+    with pytest.raises(TypeError):
+        load(folder)
+
+
+def test_many_processes_describe_as_one_does(folder, monkeypatch):
+    alone = load(folder)
+    monkeypatch.setattr("sentiment.training.data.preparation._PARALLEL_BYTES", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert load(folder, text_col="text").digest == alone.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "near"),
+    [
+        ("a b c d e f g h i j k l", "A b, c d e f g h i j k l!", True),
+        (" ".join(map(str, range(40))), " ".join(map(str, range(41))), True),
+        (" ".join(map(str, range(40))), " ".join(map(str, range(20))), False),
+        ("good", "bad", False),
+    ],
+)
+def test_near_means_most_runs_of_three_words_in_common(text, other, near):
+    assert are_near(text, other) is near
+    mine, theirs = describe_texts([text, other])["bands"]
+    assert near <= any(a == b for a, b in zip(mine, theirs, strict=True))
+
+
+def test_a_text_of_only_emoji_is_described_by_itself():
+    described = describe_texts(["👍👍", "👎", None])
+    assert described["words_digest"][0] != described["words_digest"][1]
+    assert described["reason"] == [None, None, "null_text"]

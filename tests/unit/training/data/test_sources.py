@@ -1,0 +1,207 @@
+import os
+
+import pytest
+
+from sentiment.errors import AmbiguousInputError, MissingInputError, UnreadableFileError
+from sentiment.training.data.source import ReadOptions
+from sentiment.training.data.sources import find_locations, place_file
+
+
+def place(folder, *names, name=None, content="text,label\nfine,1\n"):
+    for file in names:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(content)
+    found = find_locations(name or str(folder), ReadOptions())
+    return {
+        split: [os.path.relpath(location.name, folder) for location in locations]
+        for split, locations in found.by_split.items()
+    }, found.unused
+
+
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [
+        ("train.csv", "train"),
+        ("training_2.csv", "train"),
+        ("data/train-00000-of-00002.parquet", "train"),
+        ("train2/a.csv", "train"),
+        ("Valid.csv", "validation"),
+        ("my-dev.csv", "validation"),
+        ("val/x.csv", "validation"),
+        ("eval.json", "validation"),
+        ("TEST.CSV", "test"),
+        ("deep/testing/part-0.csv", "test"),
+        ("train/test.csv", "test"),  # the file name is nearer
+        ("trainer_notes.csv", None),
+        ("contest.csv", None),
+        ("latest/values.csv", None),
+        ("reviews.csv", None),
+    ],
+)
+def test_words_of_a_path_place_a_file(tmp_path, path, split):
+    assert place_file(tmp_path.relative_to(tmp_path) / path) == split
+
+
+def test_a_name_of_two_splits_is_ambiguous(tmp_path):
+    with pytest.raises(AmbiguousInputError, match="test and train"):
+        place(tmp_path, "train_test.csv")
+
+
+def test_a_clone_of_a_hub_data_set_has_its_splits(tmp_path):
+    files = ["data/train-00000-of-00002.csv", "data/train-00001-of-00002.csv", "data/test-00000-of-00001.csv"]
+    found, unused = place(tmp_path, *files, "README.md", "dataset_infos.json", ".gitattributes")
+    assert found == {"train": files[:2], "test": files[2:]}
+    assert unused == {"README.md": "not a data file", "dataset_infos.json": "a description"}
+
+
+def test_a_file_that_no_rule_places_is_an_error_that_lists_it(tmp_path):
+    with pytest.raises(AmbiguousInputError, match=r"extra\.json, notes/more\.csv: no split"):
+        place(tmp_path, "train.csv", "val.csv", "test.CSV", "extra.json", "notes/more.csv")
+
+
+def test_files_of_which_none_names_a_split_are_all_train(tmp_path):
+    assert place(tmp_path, "a.csv", "sub/trainer_notes.csv")[0] == {
+        "train": ["a.csv", "sub/trainer_notes.csv"]
+    }
+
+
+def test_a_folder_without_train_is_refused(tmp_path):
+    with pytest.raises(MissingInputError, match="no split 'train'; found \\['test'\\]"):
+        place(tmp_path, "test.csv")
+
+
+def test_a_file_by_itself_is_train_whatever_its_name(tmp_path):
+    assert place(tmp_path, "test.csv", name=str(tmp_path / "test.csv"))[0] == {"train": ["test.csv"]}
+
+
+def test_links_into_a_cache_are_followed(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "0a1b").write_text("text,label\nfine,1\n")
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "train.csv").symlink_to(tmp_path / "blobs" / "0a1b")
+    assert place(tmp_path / "snapshot")[0] == {"train": ["train.csv"]}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_cannot_be_entered_is_named(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(UnreadableFileError, match="closed: cannot be read"):
+        place(tmp_path, "train.csv")
+
+
+def test_a_loading_script_is_never_run(tmp_path):
+    with pytest.raises(MissingInputError, match="loading script is never run"):
+        place(tmp_path, "amazon.py")
+
+
+CARD = """---
+configs:
+- config_name: books
+  default: true
+  data_files:
+  - split: train
+    path: "books/a*.csv"
+  - split: test
+    path: books/b.csv
+- config_name: toys
+  data_dir: toys
+dataset_info:
+- config_name: books
+  features:
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': positive
+          '1': negative
+---
+"""
+
+
+class TestCard:
+    FILES = ("books/a1.csv", "books/a2.csv", "books/b.csv", "toys/train.csv", "toys/dev.csv")
+
+    def test_the_default_configuration(self, tmp_path):
+        (tmp_path / "README.md").write_text(CARD)
+        found, unused = place(tmp_path, *self.FILES)
+        assert found == {"train": ["books/a1.csv", "books/a2.csv"], "test": ["books/b.csv"]}
+        assert unused["toys/train.csv"] == "not in the configuration"
+
+    def test_another_configuration(self, tmp_path):
+        (tmp_path / "README.md").write_text(CARD)
+        found, _ = place(tmp_path, *self.FILES, name=f"{tmp_path}:toys")
+        assert found == {"train": ["toys/train.csv"], "validation": ["toys/dev.csv"]}
+
+    def test_an_unknown_or_missing_choice_lists_the_configurations(self, tmp_path):
+        (tmp_path / "README.md").write_text(CARD.replace("  default: true\n", ""))
+        for name in (None, f"{tmp_path}:games"):
+            with pytest.raises(AmbiguousInputError, match="books, toys; choose with --dataset_name"):
+                place(tmp_path, *self.FILES, name=name)
+
+    def test_class_names_of_the_card_are_those_of_its_files(self, tmp_path):
+        (tmp_path / "README.md").write_text(CARD)
+        place(tmp_path, *self.FILES)
+        location = find_locations(f"{tmp_path}:books", ReadOptions()).by_split["train"][0]
+        assert location.open().class_names == {"label": ("positive", "negative")}
+
+
+class TestHub:
+    @pytest.fixture
+    def load(self, monkeypatch):
+        """Replace the hub by what a test passes: a `DatasetDict` or an error."""
+        import datasets
+
+        from sentiment.training.data import hub
+
+        def replace(answer):
+            def answer_it(*_, **__):
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+
+            monkeypatch.setattr(hub, "is_hub_reachable", lambda: True)
+            monkeypatch.setattr(datasets, "load_dataset_builder", answer_it)
+            monkeypatch.setattr(datasets, "load_dataset", answer_it)
+            if isinstance(answer, datasets.DatasetDict):
+                monkeypatch.setattr(datasets.DatasetDict, "config", object(), raising=False)
+
+        return replace
+
+    def test_splits_of_other_names_are_named(self, load):
+        import datasets
+
+        rows = datasets.Dataset.from_dict({"text": ["a"], "label": [1]})
+        load(datasets.DatasetDict({"train": rows, "dev": rows, "unsupervised": rows}))
+        found = find_locations("owner/name", ReadOptions())
+        assert list(found.by_split) == ["train", "validation"]
+        assert found.unused == {"owner/name, split unsupervised": "another split"}
+
+    @pytest.mark.parametrize(
+        ("error", "says"),
+        [
+            (RuntimeError("Dataset scripts are no longer supported"), "loading script"),
+            (ValueError("Config name is missing"), "owner/name:NAME"),
+            (OSError(), "loading it from the hub failed"),
+        ],
+    )
+    def test_each_cause_has_its_message(self, load, error, says):
+        load(error)
+        with pytest.raises(MissingInputError, match=says):
+            find_locations("owner/name", ReadOptions())
+
+    def test_files_that_disagree(self, load):
+        from datasets.exceptions import DatasetGenerationError
+
+        load(DatasetGenerationError("columns"))
+        with pytest.raises(UnreadableFileError, match="differ in their columns"):
+            find_locations("owner/name", ReadOptions())
+
+    def test_a_hub_that_does_not_answer_is_named_with_the_way_out(self, monkeypatch):
+        import datasets
+
+        from sentiment.training.data import hub
+
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(hub, "is_hub_reachable", lambda: False)
+        with pytest.raises(MissingInputError, match="the hub does not answer.*--dataset_name sample"):
+            find_locations("fancyzhx/amazon_polarity", ReadOptions())
