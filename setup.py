@@ -23,6 +23,7 @@ TRAIN = [
     "accelerate>=1.10,<2",
     "datasets>=4,<6",
     "datasketch>=2,<3",
+    "joblib>=1.4,<2",
     "matplotlib>=3.9,<4",
     "nncf>=3.2,<4",
     "scikit-learn>=1.5,<2",

@@ -52,7 +52,7 @@ class FinetuneSummary:
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"data": self.data.as_dict()}
 
 
 def finetune(config: FinetuneConfig, progress: Progress) -> FinetuneSummary:

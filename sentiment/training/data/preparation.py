@@ -1,17 +1,14 @@
 """Read the rows of a data set once, and keep them on disk with what selection needs to know of each."""
 
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from joblib import Parallel, delayed
 
 from ...errors import EmptyInputError, SchemaMismatchError, UnusableLabelsError
 from ...inference.rejects import find_reject_reason
@@ -122,7 +119,9 @@ def _write(
     columns = choose(TRAIN, opened[TRAIN][0])
     labels: dict[str, int] = {}
     files, counts, done = [], {}, 0
-    with _Describer(_count_bytes(by_split)) as describer:
+    # In this process, or in one per core for a large data set; batches come back in their order.
+    workers = -1 if _count_bytes(by_split) >= _PARALLEL_BYTES else 1
+    with Parallel(workers, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1) as describe:
         for split, sources in opened.items():
             counts[split] = Counter[str]()
             with (
@@ -132,7 +131,7 @@ def _write(
                 for source in sources:
                     rows = 0
                     batches = _read_batches(source, split, columns, labels, counts[split])
-                    for batch in describer.describe(batches):
+                    for batch in describe(delayed(_make_batch)(*batch) for batch in batches):
                         out.write_batch(batch)
                         rows += len(batch)
                         progress(done + rows, Path(source.name).name)
@@ -219,38 +218,6 @@ def join_texts(batch: Batch, columns: tuple[str, ...]) -> list[Any]:
         TEXT_JOINER.join(str(value) for value in row if find_reject_reason(value) != NULL_TEXT) or None
         for row in zip(*(batch[name] for name in columns), strict=True)
     ]
-
-
-class _Describer:
-    """Describe batches of texts: in this process, or in one process per core for `n_bytes` of many texts."""
-
-    def __init__(self, n_bytes: int) -> None:
-        self._workers = (os.cpu_count() or 1) if n_bytes >= _PARALLEL_BYTES else 0
-        self._stack = ExitStack()
-        self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> "_Describer":
-        if self._workers > 1:
-            # Forking would copy the threads of torch in a state that they cannot leave.
-            pool = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
-            self._pool = self._stack.enter_context(pool)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def describe(self, batches: Iterable[tuple[list[Any], dict[str, list[Any]]]]) -> Iterator[pa.RecordBatch]:
-        """Yield the batches with the columns of `SCHEMA`, in order; at most two per core are in memory."""
-        waiting: list[Future[pa.RecordBatch]] = []
-        for texts, others in batches:
-            if self._pool is None:
-                yield _make_batch(texts, others)
-                continue
-            waiting.append(self._pool.submit(_make_batch, texts, others))
-            if len(waiting) > 2 * self._workers:
-                yield waiting.pop(0).result()
-        for described in waiting:
-            yield described.result()
 
 
 def _make_batch(texts: list[Any], others: dict[str, list[Any]]) -> pa.RecordBatch:

@@ -1,20 +1,17 @@
 """Read labelled reviews from the hub, files, a folder or the sample, and make clean splits of them."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import datasets
-import numpy as np
-import pandas as pd
 
 from ...config import FinetuneConfig
 from ...errors import ConfigError, SchemaMismatchError
 from ...schema import show_columns, split_columns
 from .csv_files import check_delimiter
 from .labels import number_labels
-from .preparation import Columns, FileReport, Prepared, prepare
+from .preparation import Columns, FileReport, prepare
 from .selection import Counts, select
 from .source import ReadOptions, Source
 from .sources import find_locations
@@ -48,7 +45,8 @@ class DataReport:
     def as_dict(self) -> dict[str, Any]:
         """Return all facts and counts by name, without levels among the counts."""
         facts = asdict(self)
-        return {**facts, **facts.pop("counts")}
+        counts: dict[str, Any] = facts.pop("counts")
+        return facts | counts
 
     def count_rows(self) -> dict[str, int]:
         """Return the counts by name, for MLflow."""
@@ -75,6 +73,7 @@ def load_labelled_reviews(
     cache. Raises an InputError if there is no data, a file or a label cannot be understood, or a class has
     too few rows.
     """
+    datasets.disable_progress_bars()
     options = _make_options(config)
     found = find_locations(config.dataset_name, options)
     facts = [str(options), str(config.text_col), str(config.label_col)]
@@ -86,7 +85,7 @@ def load_labelled_reviews(
         config.label_map,
         prepared.class_names,
     )
-    splits, counts = select(
+    splits, counts, digest = select(
         prepared, numbering, config.max_train_samples, config.max_eval_samples, config.seed
     )
     text_col = ",".join(prepared.columns.texts)
@@ -99,7 +98,7 @@ def load_labelled_reviews(
         read_rows=sum(file.rows for file in prepared.files),
         counts=counts,
     )
-    return LabelledReviews(splits, text_col, numbering.names, _digest(prepared, splits), report)
+    return LabelledReviews(splits, text_col, numbering.names, digest, report)
 
 
 def choose_columns(config: FinetuneConfig, source: Source) -> Columns:
@@ -135,15 +134,3 @@ def _make_options(config: FinetuneConfig) -> ReadOptions:
         column_names=split_columns(config.column_names) if config.column_names else None,
         expected_columns=given if config.text_col and config.label_col else (*given, *usual),
     )
-
-
-def _digest(prepared: Prepared, splits: Splits) -> str:
-    """Return a digest of the texts and labels of all splits, in order."""
-    digest = hashlib.sha256()
-    for rows in (splits.train, splits.validation, splits.test):
-        batches = rows.iter(10_000) if isinstance(rows, datasets.Dataset) else [rows]
-        for batch in batches:
-            frame = pd.DataFrame({"text": batch["text"], "label": np.asarray(batch["label"], dtype=np.int64)})
-            digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
-        digest.update(b"|")
-    return digest.hexdigest()[:16]

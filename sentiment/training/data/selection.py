@@ -1,5 +1,6 @@
 """Choose the rows of each split: drop what cannot be used, remove duplicates across splits, and sample."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -25,12 +26,13 @@ from .splits import (
     without_leaks,
 )
 
-# If a larger share of train is near to evaluation texts, the texts are made from templates, and without them
-# little would be left.
+# If a larger share of a split is near to the texts to measure with, all come from a template, and little would
+# be left without them.
 MAX_NEAR_SHARE = 0.2
 # Difference between train and test in the share of texts that are not in Latin letters.
 MAX_SCRIPT_DIFFERENCE = 0.05
 _QUERY_ROWS = 50_000
+_PROBE_ROWS = 2_000
 _MIN_SCRIPT_ROWS = 100
 
 
@@ -61,8 +63,11 @@ class Counts:
 
 def select(
     prepared: Prepared, numbering: Numbering, max_train: int | None, max_eval: int | None, seed: int
-) -> tuple[Splits, Counts]:
-    """Choose the rows of the three splits; raise UnusableLabelsError if one lacks a class."""
+) -> tuple[Splits, Counts, str]:
+    """Choose the rows of the three splits; return them, the counts, and a digest of all texts and labels.
+
+    Raises UnusableLabelsError if a split lacks a class.
+    """
     table = _Rows(prepared)
     counts = Counts()
     n_classes = len(numbering.names)
@@ -86,13 +91,15 @@ def select(
     counts.used_rows = sum(map(len, sampled.values()))
     _compare_scripts(table, sampled, counts)
     loaded = {name: table.make_dataset(split) for name, split in sampled.items()}
-    return Splits(loaded[TRAIN], loaded[VALIDATION].to_pandas(), loaded[TEST].to_pandas()), counts
+    splits_loaded = Splits(loaded[TRAIN], loaded[VALIDATION].to_pandas(), loaded[TEST].to_pandas())
+    return splits_loaded, counts, _digest(table, sampled)
 
 
 class _Rows:
     """Give access to the prepared rows of all splits, one after the other, as memory-mapped tables."""
 
     def __init__(self, prepared: Prepared) -> None:
+        self._name = prepared.folder.name
         self._tables = {}
         self._starts = {}
         total = 0
@@ -124,12 +131,16 @@ class _Rows:
 
     def make_dataset(self, split: Candidates) -> datasets.Dataset:
         """Return a memory-mapped data set with `text`, `label` and, if known, `group`."""
-        rows = datasets.Dataset(self._all.select(["text"])).select(split.rows)
+        # Columns for all rows are joined before rows are selected, else `datasets` would copy the texts.
+        table = self._all.select(["text"])
         columns = {"label": split.labels, **({} if split.groups is None else {"group": split.groups})}
-        extra = datasets.Dataset(
-            pa.table({name: pa.array(values, pa.int64()) for name, values in columns.items()})
-        )
-        return datasets.concatenate_datasets([rows, extra], axis=1)
+        for name, values in columns.items():
+            whole = np.full(len(table), -1, dtype=np.int64)
+            whole[split.rows] = values
+            table = table.append_column(name, pa.array(whole))
+        # The fingerprint is given, because `datasets` would read all texts to make one.
+        fingerprint = hashlib.sha256(self._name.encode() + split.rows.tobytes() + split.labels.tobytes())
+        return datasets.Dataset(table, fingerprint=fingerprint.hexdigest()[:16]).select(split.rows)
 
 
 def _drop_unusable(
@@ -179,22 +190,25 @@ def _remove_near(
     table: _Rows, splits: Mapping[str, Candidates], n_classes: int, counts: Counts
 ) -> dict[str, Candidates]:
     """Remove training rows near to validation or test rows, and validation rows near to test rows."""
-    near_validation = _find_near(table, splits[VALIDATION].rows, splits[TEST].rows)
-    evaluation = np.concatenate([splits[VALIDATION].rows, splits[TEST].rows])
-    near_train = _find_near(table, splits[TRAIN].rows, evaluation)
-    kept = {
-        TRAIN: splits[TRAIN].take(~near_train),
-        VALIDATION: splits[VALIDATION].take(~near_validation),
-        TEST: splits[TEST],
+    pairs = {
+        VALIDATION: splits[TEST].rows,
+        TRAIN: np.concatenate([splits[VALIDATION].rows, splits[TEST].rows]),
     }
-    if near_train.mean() > MAX_NEAR_SHARE or near_validation.mean() > MAX_NEAR_SHARE:
-        counts.warnings.append(
-            f"{near_train.mean():.0%} of the training texts are near duplicates of validation or test texts, "
-            f"and {near_validation.mean():.0%} of validation of test: they are kept, and the figures of the "
-            "test are too good for other texts"
-        )
-        return dict(splits)
-    counts.near_rows = int(near_train.sum() + near_validation.sum())
+    kept = dict(splits)
+    for name, others in pairs.items():
+        rows = splits[name].rows
+        # A sample is compared first: texts from a template would take hours, and are kept anyway.
+        probe = np.random.default_rng(0).permutation(rows)[:_PROBE_ROWS]
+        share = _find_near(table, probe, others).mean()
+        if share > MAX_NEAR_SHARE:
+            counts.warnings.append(
+                f"about {share:.0%} of the {name} texts are near duplicates of texts in the splits to "
+                "measure with: all are kept, and the figures of the test are too good for other texts"
+            )
+            continue
+        is_near = _find_near(table, rows, others)
+        counts.near_rows += int(is_near.sum())
+        kept[name] = splits[name].take(~is_near)
     _check_all(kept, n_classes, 1)
     return kept
 
@@ -221,6 +235,14 @@ def _find_near(table: _Rows, rows: np.ndarray, others: np.ndarray) -> np.ndarray
             is_near = [are_near(text, match) for text, match in zip(texts, matches, strict=True)]
             near[start + candidates[is_near]] = True
     return near
+
+
+def _digest(table: _Rows, splits: Mapping[str, Candidates]) -> str:
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        digest.update(table.take("digest", splits[name].rows).to_numpy().tobytes())
+        digest.update(splits[name].labels.astype(np.int64).tobytes() + b"|")
+    return digest.hexdigest()[:16]
 
 
 def _sample(split: Candidates, max_rows: int | None, seed: int) -> Candidates:

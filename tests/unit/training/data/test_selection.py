@@ -182,7 +182,6 @@ def test_a_second_run_reads_no_file(folder, monkeypatch):
 def test_many_processes_describe_as_one_does(folder, monkeypatch):
     alone = load(folder)
     monkeypatch.setattr("sentiment.training.data.preparation._PARALLEL_BYTES", 0)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert load(folder, text_col="text").digest == alone.digest
 
 
