@@ -26,7 +26,7 @@ from .splits import (
     without_leaks,
 )
 
-# If a larger share of a split is near to the texts to measure with, all come from a template, and little would
+# If a larger share of a split is near to the texts to measure with, all come from a template. Little would
 # be left without them.
 MAX_NEAR_SHARE = 0.2
 # Difference between train and test in the share of texts that are not in Latin letters.
