@@ -14,7 +14,7 @@ from .engines import AUTO, load_checked_engine, run_minibatches
 from .linear import LINEAR_FILE, LinearStage
 from .minibatches import round_up
 from .rejects import MAX_TEXT_CHARS, find_reject_reasons
-from .settings import load_settings
+from .settings import find_embedding_rows, load_settings
 from .tokenization import TokenizedTexts, Tokenizer
 
 OFF = "off"
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Results:
-    """Hold arrays of one element per distinct text; `positive` is NaN for a text without tokens."""
+    """Hold arrays of one element per distinct text; `positive` is NaN for a text that has no score."""
 
     positive: np.ndarray
     n_tokens: np.ndarray
@@ -72,6 +72,7 @@ class Predictor:
         self._tokenizer = Tokenizer(folder, truncation or load_settings(folder).truncation, max_length)
         self._checked = load_checked_engine(folder, engine, threads, device, streams)
         self._engine = self._checked.engine
+        self._embedding_rows = find_embedding_rows(folder)
         self._max_text_chars = max_text_chars
         self._budget_tokens = budget_tokens or self._engine.budget_tokens
         has_linear = cascade == AUTO and (folder / LINEAR_FILE).exists()
@@ -123,10 +124,12 @@ class Predictor:
         numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         results = self._score(list(numbers), progress or (lambda done, total: None))
         results = results.at(np.array([numbers[text] for text in texts], dtype=np.int64))
+        has_score = ~np.isnan(results.positive)
         # A text of control characters, for example, is not white space, but has no token.
-        has_tokens = ~np.isnan(results.positive)
-        reasons[positions[~has_tokens]] = schema.BLANK_TEXT
-        return _decide(reasons, positions[has_tokens], results.at(np.flatnonzero(has_tokens)))
+        is_blank = results.n_tokens == 0
+        reasons[positions[~has_score]] = schema.MODEL_FAILED
+        reasons[positions[is_blank]] = schema.BLANK_TEXT
+        return _decide(reasons, positions[has_score], results.at(np.flatnonzero(has_score)))
 
     def _score(self, texts: list[str], progress: Progress) -> _Results:
         empty = np.empty(0)
@@ -171,11 +174,18 @@ class Predictor:
             is_early &= has_tokens
             positive[is_early] = probabilities[is_early]
         n_early = int(is_early.sum())
-        rows = np.flatnonzero(has_tokens & ~is_early)
+        rows = np.flatnonzero(has_tokens & ~is_early & self._find_embedded(tokens))
         positive[rows] = self._classify(texts, tokens, rows, lambda n: progress(n_early + n))
         progress(len(texts))
         n_tokens = np.where(has_tokens, tokens.lengths, 0)
         return _Results(positive, n_tokens, tokens.truncated, is_early)
+
+    def _find_embedded(self, tokens: TokenizedTexts) -> np.ndarray:
+        """Return for each text whether the embedding has all its tokens; one without fails a mini-batch."""
+        n_rows = self._embedding_rows
+        if n_rows is None or not tokens.ids or np.concatenate(tokens.ids).max(initial=0) < n_rows:
+            return np.ones(len(tokens.ids), dtype=bool)
+        return np.array([row.max(initial=0) < n_rows for row in tokens.ids])
 
     def _classify(
         self, texts: list[str], tokens: TokenizedTexts, rows: np.ndarray, progress: Callable[[int], None]

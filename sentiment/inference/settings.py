@@ -7,6 +7,8 @@ from pathlib import Path
 from .tokenization import HEAD
 
 SETTINGS_FILE = "inference.json"
+# Written by transformers.
+CONFIG_FILE = "config.json"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class Settings:
 
 def load_settings(folder: Path) -> Settings:
     return Settings(**json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
+
+
+def find_embedding_rows(folder: Path) -> int | None:
+    """Return how many tokens the embedding has, as config.json states; None if that does not state it."""
+    rows: int | None = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("vocab_size")
+    return rows
 
 
 def save_settings(settings: Settings, folder: Path) -> None:

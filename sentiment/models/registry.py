@@ -1,11 +1,6 @@
-"""Find, record and alias models in MLflow's registry, and set up its tracking; only training also logs to it.
-
-MLflow is imported at first use, so that a job with a wrong argument ends before that.
-"""
+"""Find, record and alias models in MLflow's registry; only training also logs to it (`tracking`)."""
 
 import errno
-import logging
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ..errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError, RegistryError
+from ..errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
 from . import copies, integrity, signatures
+from .tracking import as_registry_error, check_store, find_problem, is_absent, show_store
+from .tracking import import_mlflow as import_mlflow
+from .tracking import open_experiment as open_experiment
+from .tracking import use_tracking as use_tracking
 
 # The key of the model's metadata that holds the text column(s) it was trained on.
 TEXT_COL_KEY = "text_col"
@@ -55,37 +54,6 @@ class ModelReference:
         return _pin(self.uri, self.version if is_registered else None)
 
 
-def use_tracking(home: Path) -> str:
-    """Point MLflow at `MLFLOW_TRACKING_URI` if that is set, else at SQLite in `home/var`; return the URI."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        folder = home.resolve() / "var"
-        folder.mkdir(parents=True, exist_ok=True)
-        uri = f"sqlite:///{folder / 'mlflow.db'}"
-    import_mlflow().set_tracking_uri(uri)
-    return uri
-
-
-def open_experiment(name: str) -> None:
-    """Make `name` the active experiment, created if need be.
-
-    On SQLite its files go next to the database: MLflow would put them in the current folder. Raises
-    RegistryError if the tracking server does not answer.
-    """
-    mlflow = import_mlflow()
-    try:
-        if mlflow.get_experiment_by_name(name) is None:
-            database = mlflow.get_tracking_uri().partition("sqlite:///")[2]
-            artifacts = (Path(database).resolve().parent / "artifacts").as_uri() if database else None
-            mlflow.create_experiment(name, artifact_location=artifacts)
-        mlflow.set_experiment(name)
-    except Exception as error:  # as in `resolve_model`
-        translated = _translate(f"experiment {name}", error)
-        if isinstance(translated, RegistryError):
-            raise translated from error
-        raise
-
-
 def resolve_model(uri: str) -> ModelReference:
     """Find the model behind a URI (`models:/name@alias`, `models:/name/3`, `runs:/…`, a folder) and copy it.
 
@@ -103,12 +71,13 @@ def resolve_model(uri: str) -> ModelReference:
 
 
 def _resolve(uri: str, folder: Path) -> ModelReference:
-    mlflow = import_mlflow()
     try:
+        if uri.startswith(("models:/", "runs:/")):
+            check_store()
         # First the version, then its files: an alias may move between two look-ups.
         version = find_version(uri)
         files = _fetch(_locate(uri, version), folder)
-        metadata = mlflow.models.Model.load(str(files))
+        metadata = _read_metadata(uri, files)
         tags = _read_tags(uri, version, metadata)
     except ModelError:
         raise
@@ -144,6 +113,8 @@ def find_version(uri: str) -> str | None:
     """
     try:
         return _find_registered_version(uri)
+    except ModelError:
+        raise
     except Exception as error:  # as in `resolve_model`
         raise _translate(uri, error) from error
 
@@ -186,21 +157,11 @@ def record_model(
 
 
 def set_alias(name: str, alias: str, version: str) -> None:
-    """Point `models:/name@alias` to this version."""
-    import_mlflow().MlflowClient().set_registered_model_alias(name, alias, version)
-
-
-def import_mlflow() -> Any:
-    """Import mlflow without its telemetry and its informational log lines."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET or logger.level == logging.INFO:
-            logger.setLevel(logging.WARNING)
-    return mlflow
+    """Point `models:/name@alias` to this version. Raises RegistryError."""
+    try:
+        import_mlflow().MlflowClient().set_registered_model_alias(name, alias, version)
+    except Exception as error:  # as in `resolve_model`
+        raise as_registry_error(f"alias {alias!r} of version {version} of {name!r}", error) from error
 
 
 def _pin(uri: str, version: str | None) -> str:
@@ -239,34 +200,33 @@ def _fetch(location: str, folder: Path) -> Path:
     return folder
 
 
-def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    _, at, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=host).geturl() if at else uri
-
-
 def _translate(uri: str, error: Exception) -> ModelError:
     """Return what an error of MLflow, or of the store behind it, means for who asked for a model."""
-    server = _without_password(import_mlflow().get_tracking_uri())
-    code = getattr(error, "error_code", None)
-    is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
-    if isinstance(error, OSError) and error.filename and not is_absent:
+    if isinstance(error, OSError) and error.filename and not is_absent(error):
         return ModelLoadError(
             f"{uri!r}: cannot read {error.filename} ({error.strerror}); check the permissions and the disk"
         )
-    is_lost = isinstance(error, OSError) and not is_absent
-    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-        problem = "refused the credentials; check MLFLOW_TRACKING_TOKEN, or _USERNAME and _PASSWORD"
-    elif "database schema" in str(error):
-        problem = "has a database of another MLflow version; run `mlflow db upgrade`, or install that version"
-    elif is_lost or str(error).startswith("API request"):
-        problem = f"does not answer ({type(error).__name__}); check the server and MLFLOW_TRACKING_URI"
-    else:
-        return ModelNotFoundError(
-            f"no model at {uri!r} (tracking server {server}): "
-            "fine-tune one with `python jobs/finetune.py --alias champion`, or pass another --model_uri"
-        )
-    return RegistryError(f"{uri!r}: the tracking server {server} {problem}")
+    if is_absent(error) and find_problem(error) is None:
+        return _no_model(uri)
+    return as_registry_error(repr(uri), error)
+
+
+def _no_model(uri: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"no model at {uri!r} (tracking server {show_store()}): "
+        "fine-tune one with `python jobs/finetune.py --alias champion`, or pass another --model_uri"
+    )
+
+
+def _read_metadata(uri: str, files: Path) -> Any:
+    """Return the content of the MLmodel file, which may be of any kind in a foreign folder."""
+    try:
+        return import_mlflow().models.Model.load(str(files))
+    except Exception as error:
+        raise ModelNotFoundError(
+            f"{uri!r}: its MLmodel file cannot be read ({type(error).__name__}); expected a logged model; "
+            "pass another --model_uri"
+        ) from error
 
 
 def _read_tags(uri: str, version: str | None, metadata: Any) -> Mapping[str, str]:
@@ -302,16 +262,29 @@ def _is_logged_model(reference: ModelReference, location: str) -> bool:
 
 
 def _find_registered_version(uri: str) -> str | None:
-    mlflow = import_mlflow()
     if not uri.startswith("models:/"):
         return None
+    client = import_mlflow().MlflowClient()
     name, at, alias = uri.removeprefix("models:/").partition("@")
     if at:
-        return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
-    name, _, version = name.partition("/")
+        return str(client.get_model_version_by_alias(name, alias).version)
+    name, slash, version = name.partition("/")
     if version.isdigit():
         return version
-    if version != "latest":  # models:/m-…, the id of a logged model, which may be in no registry
+    if not slash and name.startswith(_LOGGED_PREFIX):  # the id of a logged model, which may be in no registry
         return None
-    versions = mlflow.MlflowClient().search_model_versions(f"name='{name}'")
+    if version != "latest":
+        raise ModelNotFoundError(
+            f"{uri!r}: expected models:/{name}@ALIAS, models:/{name}/NUMBER or models:/{name}/latest, found "
+            f"{f'the stage {version!r}, which MLflow 3 no longer has' if version else 'no version'}; set an "
+            f"alias, such as models:/{name}@champion"
+        )
+    versions = client.search_model_versions(f"name={_quote(name)}", order_by=["version_number DESC"])
+    if not versions:
+        raise _no_model(uri)
     return str(max(int(found.version) for found in versions))
+
+
+def _quote(name: str) -> str:
+    """Quote a name for a filter of MLflow, which knows no escapes."""
+    return f'"{name}"' if "'" in name else f"'{name}'"

