@@ -15,6 +15,7 @@ from rich.table import Table
 
 from sentiment.cli import Reporter, make_table, run_job
 from sentiment.config import FinetuneConfig
+from sentiment.training.processes import get_rank
 
 HOME = Path(__file__).resolve().parents[1]
 
@@ -32,12 +33,12 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     if config.checkpoint_dir is None:
         config = replace(config, checkpoint_dir=str(HOME / "var" / "checkpoints"))
     termination = Termination()
-    termination.install()
-    if config.distributor == "spark":
-        from sentiment.training.distribution import finetune_on_spark
+    with termination.installed():
+        if config.distributor == "spark":
+            from sentiment.training.distribution import finetune_on_spark
 
-        return finetune_on_spark(config, tracking_uri).as_dict()
-    summary = finetune(config, report, termination)
+            return finetune_on_spark(config, tracking_uri).as_dict()
+        summary = finetune(config, report, termination)
     return {} if summary is None else summary.as_dict()
 
 
@@ -97,5 +98,5 @@ def _describe_search(search: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
-    sys.exit(run_job(FinetuneConfig, HOME / "conf" / "finetune.yaml", run, show, is_main=is_main))
+    conf = HOME / "conf" / "finetune.yaml"
+    sys.exit(run_job(FinetuneConfig, conf, run, show, is_main=get_rank() == 0))

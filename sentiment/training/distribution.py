@@ -22,6 +22,7 @@ def finetune_on_spark(config: FinetuneConfig, tracking_uri: str) -> FinetuneSumm
     from pyspark.ml.torch.distributor import TorchDistributor
     from pyspark.sql import SparkSession
 
+    is_ours = SparkSession.getActiveSession() is None
     session = SparkSession.builder.appName("sentiment-finetune").getOrCreate()
     is_local = str(session.sparkContext.master).startswith("local")
     if not is_local and tracking_uri.startswith("sqlite:"):
@@ -41,7 +42,8 @@ def finetune_on_spark(config: FinetuneConfig, tracking_uri: str) -> FinetuneSumm
             "a training process ended; its own lines above state why; run the same command again to continue"
         ) from error
     finally:
-        session.stop()
+        if is_ours:
+            session.stop()
     if isinstance(outcome, SentimentError):
         raise outcome
     return cast(FinetuneSummary, outcome)

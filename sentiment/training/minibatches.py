@@ -59,20 +59,17 @@ def plan_minibatches(
 
     The rows are shuffled, sorted by length in windows, and cut; a padded mini-batch then has little padding.
     """
-    mean_tokens = float(lengths.mean())
-    if tokens is not None:
-        rows = max(1, round(tokens / mean_tokens))
-    window_rows = rows * max(1, min(len(lengths) // (rows * 4), _WINDOW_BATCHES))
-    shuffled = random.permutation(len(lengths))
+    n_rows = len(lengths)
+    count = -(-n_rows // rows) if tokens is None else min(max(1, round(lengths.sum() / tokens)), n_rows)
+    order = np.arange(count + 1)
+    starts = np.minimum(order * rows, n_rows) if tokens is None else order * n_rows // count
+    shuffled = random.permutation(n_rows)
     batches: list[np.ndarray] = []
-    for start in range(0, len(shuffled), window_rows):
-        window = shuffled[start : start + window_rows]
+    for part in np.array_split(order[:-1], -(-count // max(1, min(count // 4, _WINDOW_BATCHES)))):
+        window = shuffled[starts[part[0]] : starts[part[-1] + 1]]
         window = window[np.argsort(lengths[window], kind="stable")]
-        if tokens is None:
-            batches += np.split(window, range(rows, len(window), rows))
-        else:
-            count = min(max(1, round(len(window) * mean_tokens / tokens)), len(window))
-            batches += np.split(window, _cut_evenly(lengths[window], count))
+        cuts = range(rows, len(window), rows) if tokens is None else _cut_evenly(lengths[window], len(part))
+        batches += np.split(window, cuts)
     return [batches[i] for i in random.permutation(len(batches))]
 
 

@@ -12,16 +12,19 @@ from ..errors import LostProcessError, SentimentError
 
 T = TypeVar("T")
 
+# Variables that launchers set; accelerate reads the same: torchrun, Intel MPI, Open MPI, MVAPICH.
+_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _CONTINUE = "run the same command again to continue"
 
 
 def get_rank() -> int:
     """Return the number of this process; 0 is the main one, which logs, prints and packages."""
-    return int(os.environ.get("RANK", "0"))
+    return _read_number(_RANKS, 0)
 
 
 def count_processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _read_number(_SIZES, 1)
 
 
 def connect() -> None:
@@ -82,6 +85,10 @@ def share(find: Callable[[], T]) -> T:
     return cast(T, _gather(found)[0])
 
 
+def _read_number(names: tuple[str, ...], default: int) -> int:
+    return next((int(os.environ[name]) for name in names if name in os.environ), default)
+
+
 def _gather(value: Any) -> list[Any]:
     if count_processes() == 1:
         return [value]
@@ -110,8 +117,14 @@ class Termination:
         self.is_requested = False
         self._is_deferred = False
 
-    def install(self) -> None:
-        signal.signal(signal.SIGTERM, self._handle)
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle SIGTERM in this block; after it, while the process ends, nothing is left to do."""
+        before = signal.signal(signal.SIGTERM, self._handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

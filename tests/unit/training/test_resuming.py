@@ -248,8 +248,8 @@ from sentiment.config import FinetuneConfig
 from sentiment.training.processes import Termination
 
 def run(config, report):
-    Termination().install()
-    os.kill(os.getpid(), signal.SIGTERM)
+    with Termination().installed():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 sys.exit(run_job(FinetuneConfig, Path("conf/finetune.yaml"), run, lambda _: (), []))
 """
