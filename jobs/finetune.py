@@ -1,8 +1,13 @@
-"""Fine-tune an encoder on labelled reviews and register it: `python jobs/finetune.py --help`."""
+"""Fine-tune an encoder on labelled reviews and register it: `python jobs/finetune.py --help`.
+
+A run that was killed continues when the same command runs again. `torchrun jobs/finetune.py` uses several
+processes.
+"""
 
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,7 @@ from rich.table import Table
 
 from sentiment.cli import Reporter, make_table, run_job
 from sentiment.config import FinetuneConfig
+from sentiment.training.processes import get_rank
 
 HOME = Path(__file__).resolve().parents[1]
 
@@ -21,9 +27,19 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sentiment.models import registry
     from sentiment.training.finetuning import finetune
+    from sentiment.training.processes import Termination
 
-    registry.use_tracking(HOME)
-    return finetune(config, report).as_dict()
+    tracking_uri = registry.use_tracking(HOME)
+    if config.checkpoint_dir is None:
+        config = replace(config, checkpoint_dir=str(HOME / "var" / "checkpoints"))
+    termination = Termination()
+    with termination.installed():
+        if config.distributor == "spark":
+            from sentiment.training.distribution import finetune_on_spark
+
+            return finetune_on_spark(config, tracking_uri).as_dict()
+        summary = finetune(config, report, termination)
+    return {} if summary is None else summary.as_dict()
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:
@@ -48,6 +64,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         ("not used", _describe_unused(data)),
         ("F1 by label", f"negative {test['f1_negative']:.3f}, positive {test['f1_positive']:.3f}"),
         ("CPU engine", summary["engine"]),
+        *([("search", _describe_search(summary["search"]))] if summary["search"] else []),
         ("cascade", _describe_cascade(summary["cascade"])),
         ("speed", f"{summary['train_samples_per_second']:.1f} reviews/s on {summary['device']}"),
         ("time", f"{summary['seconds']:.0f} s"),
@@ -88,5 +105,15 @@ def _describe_cascade(cascade: dict[str, Any] | None) -> str:
     return f"the linear stage decides {share:.0%} of reviews (threshold {threshold:g})"
 
 
+def _describe_search(search: dict[str, Any]) -> str:
+    values = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in search["best"].items()
+    )
+    best, trials, f1 = search["best_trial"], search["trials"], search["best_f1"]
+    return f"trial {best} of {trials}, validation F1 {f1:.3f}: {values}"
+
+
 if __name__ == "__main__":
-    sys.exit(run_job(FinetuneConfig, HOME / "conf" / "finetune.yaml", run, show))
+    conf = HOME / "conf" / "finetune.yaml"
+    sys.exit(run_job(FinetuneConfig, conf, run, show, is_main=get_rank() == 0))

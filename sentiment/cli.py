@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -31,9 +32,13 @@ Progress = Callable[[str, int, int, str], None]
 # Prints one line (an error or a warning) where the caller of the job reads it.
 Tell = Callable[[str], None]
 
-# The exit code that shells use for a process that Ctrl-C ended.
-INTERRUPTED = 130
+# The exit codes that shells use for a process that Ctrl-C ended, and for one that SIGTERM ended.
+INTERRUPTED, TERMINATED = 130, 143
 _LINE_EVERY_SECONDS = 5.0
+
+
+class Terminated(KeyboardInterrupt):
+    """End a job after SIGTERM; like Ctrl-C it is no `Exception`, which libraries may catch."""
 
 
 class Reporter:
@@ -79,13 +84,17 @@ def run_job(
     show: Show,
     argv: Sequence[str] | None = None,
     tell: Tell = tell_stderr,
+    is_main: bool = True,
 ) -> int:
     """Run a job as a command and return its exit code (see `sentiment.errors`).
 
     Every error becomes one line on stderr. Only `--debug` prints a traceback, because it may contain reviews.
+    Of several processes of one run only the main one prints anything else, and writes the summary.
     """
     arguments = _parse(config_class, default_conf, argv)
     console = Console(stderr=True, highlight=False)
+    if not is_main:
+        console, show, arguments.summary = Console(file=io.StringIO()), lambda _: (), None
     reporter = Reporter(console, arguments.debug)
     if not arguments.debug:
         _quieten()
@@ -96,7 +105,9 @@ def run_job(
         if error.summary is not None:  # part of the work was done
             reporter.close()
             _show_result(error.summary, arguments.summary, show, tell)
-        return _fail(reporter, tell, str(error), error.exit_code)
+        return _fail(reporter, tell, "" if error.is_reported else str(error), error.exit_code)
+    except Terminated as error:
+        return _fail(reporter, tell, str(error) if is_main else "", TERMINATED)
     except KeyboardInterrupt:
         return _fail(reporter, tell, "interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 the outermost handler: it reports and ends the job
@@ -121,7 +132,7 @@ def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -
     parser = argparse.ArgumentParser(
         description=config_class.__doc__,
         epilog="Exit codes: 0 done, 2 wrong arguments or config, 3 unusable input, 4 unusable model, "
-        "5 store in use, 6 refused by a gate, 130 interrupted, 1 any other error.",
+        "5 store or run in use, 6 refused by a gate, 130 interrupted, 143 terminated, 1 any other error.",
         allow_abbrev=False,
     )
     add_config_arguments(parser, config_class, default_conf)
@@ -167,7 +178,8 @@ def _fail(reporter: Reporter, tell: Tell, message: str, exit_code: int) -> int:
     reporter.close()
     if reporter.debug:
         traceback.print_exc()
-    tell(f"error: {' '.join(message.split())}")
+    if message:
+        tell(f"error: {' '.join(message.split())}")
     return exit_code
 
 

@@ -73,8 +73,20 @@ class FinetuneConfig:
     """Fine-tune, evaluate, package and register one model."""
 
     lr: Annotated[float, _Positive, "peak learning rate"] = 2e-5
+    lr_decay: Annotated[
+        float, Field(gt=0, le=1), "learning rate of a layer, relative to the layer above it; 1: all the same"
+    ] = 1.0
+    schedule: Annotated[Literal["linear", "cosine"], "shape of the learning rate after its peak"] = "linear"
+    warmup_share: Annotated[float, Field(ge=0, lt=1), "share of the steps before the peak"] = 0.1
+    weight_decay: Annotated[float, Field(ge=0), "weight decay of AdamW"] = 0.01
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), "share of a label given to the other class"] = 0.0
     epochs: Annotated[float, _Positive, "passes over the training rows"] = 2
-    train_batch_size: Annotated[int, _Positive, "reviews per training step"] = 16
+    evaluations: Annotated[int, _Positive, "evaluations per run, at equal distances"] = 4
+    patience: Annotated[int, _Positive, "stop after so many evaluations without a better F1"] = 2
+    train_batch_size: Annotated[int, _Positive, "reviews per training step, of all processes together"] = 16
+    train_tokens: Annotated[
+        int | None, _Positive, "about so many tokens per training step, instead of train_batch_size reviews"
+    ] = None
     eval_batch_size: Annotated[int, _Positive, "reviews per evaluation step"] = 64
     dataset_name: Annotated[
         str,
@@ -117,7 +129,18 @@ class FinetuneConfig:
     max_eval_samples: Annotated[int | None, _Positive, "largest validation set, and largest test set"] = (
         20_000
     )
+    compile: Annotated[bool, "compile the encoder by torch.compile: a slow start, then faster steps"] = False
+    search: Annotated[int | None, _Positive, "trials of other recipes by Optuna; the best one is kept"] = None
+    search_minutes: Annotated[float | None, _Positive, "start no trial after so many minutes of trials"] = (
+        None
+    )
     seed: Annotated[int, Field(ge=0), "seed of splits, samples and training"] = 42
+    checkpoint_dir: Annotated[
+        str | None, "folder that a killed run continues from (default: var/checkpoints)"
+    ] = None
+    checkpoint_minutes: Annotated[float, _Positive, "time between checkpoints"] = 10
+    distributor: Annotated[Literal["none", "spark"], "spark: train in processes on a Spark cluster"] = "none"
+    num_processes: Annotated[int | None, _Positive, "number of processes of the distributor"] = None
     registered_model_name: Annotated[str, Field(pattern=r"^[^/:@.]+$"), "name in the MLflow registry"] = (
         "sentiment"
     )
@@ -134,6 +157,12 @@ class FinetuneConfig:
     def _check_labels(self) -> "FinetuneConfig":
         if self.label_map is not None and self.label_scheme != "auto":
             raise ValueError("label_map says the same as label_scheme; pass one of them")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_processes(self) -> "FinetuneConfig":
+        if (self.distributor == "spark") != (self.num_processes is not None):
+            raise ValueError("distributor spark needs num_processes, and only it; else use torchrun")
         return self
 
 

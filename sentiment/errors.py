@@ -12,6 +12,8 @@ class SentimentError(Exception):
     """Root of all errors; `summary` is set by a job that did part of its work before it failed."""
 
     exit_code = 1
+    # True if another process of the same run has reported the error.
+    is_reported = False
 
     def __init__(self, message: str, summary: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -82,6 +84,26 @@ class ModelIntegrityError(ModelError):
 
 class EncoderUnavailableError(ModelError):
     """The pre-trained encoder could not be fetched or read."""
+
+
+class TrainingError(SentimentError):
+    """Training failed, and not because of the data or the encoder."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint could not be written."""
+
+
+class RunLockedError(TrainingError):
+    """Another process trains the same configuration on the same data."""
+
+    exit_code = 5
+
+
+class LostProcessError(TrainingError):
+    """Another process of the same run has ended; its error, or the launcher, states why."""
+
+    is_reported = True
 
 
 class StoreError(SentimentError):

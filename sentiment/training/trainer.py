@@ -2,23 +2,39 @@
 
 import functools
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import torch
 import transformers
 from datasets import Dataset, disable_progress_bars
 from sklearn.metrics import accuracy_score, f1_score
 
+from ..cli import Progress as StageProgress
 from ..config import FinetuneConfig
 from ..errors import ConfigError
 from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
 from ..inference.tokenization import Tokenizer
+from ..models import registry
+from .checkpoints import MOST_CHECKPOINTS, Checkpoints
 from .data.splits import Splits
 from .encoders import Encoder, make_tokenizer
+from .loop import TrainingLoop, make_loss
+from .minibatches import MiniBatches
+from .processes import (
+    Termination,
+    agree,
+    count_processes,
+    get_rank,
+    noticing_lost_processes,
+    share,
+    sharing_errors,
+)
 from .tokens import pad_batch, tokenize
 
 # Called with the steps done, all steps, and a note.
@@ -26,12 +42,38 @@ Progress = Callable[[int, int, str], None]
 # Called with metrics by name, and their step.
 MetricLog = Callable[[Mapping[str, float], int], None]
 
-# Evaluations per run, at equal distances.
-EVALUATIONS = 4
-# A run stops after this number of evaluations without a better F1.
-PATIENCE = 2
-_WARMUP_SHARE = 0.1
-_WEIGHT_DECAY = 0.01
+# A checkpoint holds the weights and two averages of each, in float32.
+_CHECKPOINT_BYTES_PER_WEIGHT = 12
+
+
+def train_encoder(
+    encoder: Encoder,
+    splits: Splits,
+    config: FinetuneConfig,
+    checkpoints: Checkpoints,
+    progress: StageProgress,
+    termination: Termination | None,
+) -> list[dict[str, float]]:
+    """Fine-tune `encoder.model` in place and keep its weights, or load those that were kept earlier.
+
+    Metrics go to the active MLflow run of the main process. Returns the log of the Trainer.
+    """
+    history = share(lambda: checkpoints.load_trained(encoder.model))
+    if history is None:
+        is_main = get_rank() == 0
+        mlflow = registry.import_mlflow()
+        history = finetune_encoder(
+            encoder,
+            splits,
+            config,
+            lambda done, total, note: progress("fine-tuning", done, total, note),
+            lambda metrics, step: mlflow.log_metrics(dict(metrics), step=step) if is_main else None,
+            checkpoints,
+            termination,
+        )
+        if is_main:
+            checkpoints.save_trained(encoder.model, history)
+    return history
 
 
 def finetune_encoder(
@@ -40,38 +82,87 @@ def finetune_encoder(
     config: FinetuneConfig,
     progress: Progress,
     log_metrics: MetricLog,
+    checkpoints: Checkpoints | None = None,
+    termination: Termination | None = None,
 ) -> list[dict[str, float]]:
     """Fine-tune `encoder.model` in place, and keep the weights with the best validation F1.
 
-    Returns the log of the Trainer: one dict per logged step, with `step` and some of `loss`, `eval_loss`,
-    `eval_f1`, `eval_accuracy`.
+    Continues from the last of the `checkpoints`; None: begins anew and keeps none. Returns the log of
+    the Trainer: a dict per logged step, with `step` and some of `loss`, `eval_loss`, `eval_f1`,
+    `eval_accuracy`.
     """
+    if checkpoints is None:
+        with tempfile.TemporaryDirectory(prefix="sentiment-finetune-") as folder:
+            kept = Checkpoints(Path(folder))
+            return finetune_encoder(encoder, splits, config, progress, log_metrics, kept, termination)
+    termination = termination or Termination()
     if config.trained_layers is not None:
         freeze_first_layers(encoder.model, config.trained_layers)
     disable_progress_bars()
+    reporter = _Reporter(progress, log_metrics)
+    keeper = _Keeper(termination, config.checkpoint_minutes * 60)
+    with sharing_errors():
+        trainer = _make_trainer(encoder, splits, config, checkpoints, reporter, keeper)
+    last = share(lambda: _find_start(checkpoints, encoder.model))
+    with termination.deferred(), noticing_lost_processes():
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    history: list[dict[str, float]] = trainer.state.log_history
+    return history
+
+
+def _find_start(checkpoints: Checkpoints, model: Any) -> Path | None:
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    last = checkpoints.find_last()
+    if last is None:  # else the room is taken already
+        checkpoints.check_room(weights * _CHECKPOINT_BYTES_PER_WEIGHT * MOST_CHECKPOINTS)
+    return last
+
+
+def _make_trainer(
+    encoder: Encoder,
+    splits: Splits,
+    config: FinetuneConfig,
+    checkpoints: Checkpoints,
+    reporter: "_Reporter",
+    keeper: "_Keeper",
+) -> TrainingLoop:
     tokenizer = make_tokenizer(encoder, config.max_length, config.truncation)
+    train = _tokenize(splits.train, tokenizer)
+    minibatches = MiniBatches(
+        measure_lengths(train),
+        config.train_batch_size,
+        config.train_tokens,
+        config.seed,
+        get_rank(),
+        count_processes(),
+    )
     # Sorted by length, because each mini-batch is padded to its longest row.
     validation = splits.validation.sort_values("text", key=lambda texts: texts.str.len())
-    with tempfile.TemporaryDirectory(prefix="sentiment-finetune-") as folder:
-        trainer = transformers.Trainer(
-            model=encoder.model,
-            args=_training_arguments(config, len(splits.train), Path(folder)),
-            train_dataset=_tokenize(splits.train, tokenizer),
-            eval_dataset=_tokenize(validation, tokenizer),
-            processing_class=encoder.tokenizer,
-            data_collator=functools.partial(pad_batch, pad_id=encoder.model.config.pad_token_id),
-            compute_metrics=_compute_metrics,
-            callbacks=[
-                transformers.EarlyStoppingCallback(early_stopping_patience=PATIENCE),
-                _Reporter(progress, log_metrics),
-            ],
-        )
-        # These callbacks would print over the progress line.
-        trainer.remove_callback(transformers.PrinterCallback)
-        trainer.remove_callback(transformers.trainer_callback.ProgressCallback)
-        trainer.train()
-        history: list[dict[str, float]] = trainer.state.log_history
-    return history
+    trainer = TrainingLoop(
+        model=encoder.model,
+        args=_training_arguments(config, len(minibatches), checkpoints.folder),
+        train_dataset=train,
+        eval_dataset=_tokenize(validation, tokenizer),
+        processing_class=encoder.tokenizer,
+        data_collator=functools.partial(pad_batch, pad_id=encoder.model.config.pad_token_id),
+        compute_metrics=_compute_metrics,
+        compute_loss_func=make_loss(config.label_smoothing),
+        callbacks=[_Patience(config.patience), reporter, keeper, _Epochs(minibatches)],
+        minibatches=minibatches,
+        lr_decay=config.lr_decay,
+        checkpoints=checkpoints,
+        tell=reporter.tell,
+    )
+    # These callbacks would print over the progress line.
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.remove_callback(transformers.trainer_callback.ProgressCallback)
+    return trainer
+
+
+def measure_lengths(rows: Dataset) -> np.ndarray:
+    """Return the number of tokens of each row, in bounded memory."""
+    tables = rows.select_columns("input_ids").with_format("arrow").iter(100_000)
+    return np.concatenate([pc.list_value_length(table["input_ids"]).to_numpy() for table in tables])
 
 
 def freeze_first_layers(model: Any, trained_layers: int) -> None:
@@ -100,35 +191,36 @@ def describe_device() -> str:
 
 
 def _training_arguments(
-    config: FinetuneConfig, train_rows: int, folder: Path
+    config: FinetuneConfig, steps_per_epoch: int, folder: Path
 ) -> transformers.TrainingArguments:
-    batch_rows = config.train_batch_size * max(1, torch.cuda.device_count())
-    steps_per_epoch = -(-train_rows // batch_rows)
     total_steps = max(1, int(steps_per_epoch * config.epochs))
-    eval_steps = max(1, total_steps // EVALUATIONS)
+    eval_steps = max(1, total_steps // config.evaluations)
     return transformers.TrainingArguments(
         output_dir=str(folder),
         learning_rate=config.lr,
+        lr_scheduler_type=config.schedule,
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.train_batch_size,
         per_device_eval_batch_size=config.eval_batch_size,
-        train_sampling_strategy="group_by_length",
-        warmup_steps=int(total_steps * _WARMUP_SHARE),
-        weight_decay=_WEIGHT_DECAY,
+        warmup_steps=int(total_steps * config.warmup_share),
+        weight_decay=config.weight_decay,
         eval_strategy="steps",
         eval_steps=eval_steps,
         save_strategy="steps",
         save_steps=eval_steps,
-        save_total_limit=1,
-        save_only_model=True,
+        save_total_limit=MOST_CHECKPOINTS - 1,
+        restore_callback_states_from_checkpoint=True,
         load_best_model_at_end=True,
         metric_for_best_model="f1",
         greater_is_better=True,
         logging_steps=max(1, eval_steps // 4),
         bf16=_use_bf16(),
         fp16=torch.cuda.is_available() and not _use_bf16(),
+        optim="adamw_torch_fused",
+        torch_compile=config.compile,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
         disable_tqdm=True,
         report_to=[],
         seed=config.seed,
@@ -165,9 +257,11 @@ class _Reporter(transformers.TrainerCallback):  # type: ignore[misc]  # transfor
         self._progress = progress
         self._log_metrics = log_metrics
         self._note = ""
+        self._steps = (0, 0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._progress(state.global_step, state.max_steps, self._note)
+        self._steps = (state.global_step, state.max_steps)
+        self._progress(*self._steps, self._note)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         metrics = {name: value for name, value in (logs or {}).items() if isinstance(value, int | float)}
@@ -177,3 +271,51 @@ class _Reporter(transformers.TrainerCallback):  # type: ignore[misc]  # transfor
         if "eval_f1" in metrics:
             self._note = f"validation F1 {metrics['eval_f1']:.3f}"
             self._progress(state.global_step, state.max_steps, self._note)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step:
+            self._progress(state.global_step, state.max_steps, f"continued from step {state.global_step}")
+        self._steps = (state.global_step, state.max_steps)
+
+    def tell(self, note: str) -> None:
+        """Show a note at once, and with each step until the next one."""
+        self._note = note
+        self._progress(*self._steps, note)
+
+
+class _Keeper(transformers.TrainerCallback):  # type: ignore[misc]
+    """Save a checkpoint when it is time, and after SIGTERM a last one."""
+
+    def __init__(self, termination: Termination, every_seconds: float) -> None:
+        self._termination = termination
+        self._every_seconds = every_seconds
+        self._saved = time.monotonic()
+        self._is_last = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        is_due = time.monotonic() - self._saved >= self._every_seconds
+        self._is_last, is_due = agree(self._termination.is_requested, is_due)
+        control.should_save = control.should_save or is_due or self._is_last
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._saved = time.monotonic()
+        if self._is_last:
+            self._termination.end(f" after step {state.global_step} of {state.max_steps}")
+
+
+class _Patience(transformers.EarlyStoppingCallback):  # type: ignore[misc]
+    """Stop early, and also when the checkpoint was written after the last evaluation that was allowed."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.early_stopping_patience_counter >= self.early_stopping_patience:
+            control.should_training_stop = True
+
+
+class _Epochs(transformers.TrainerCallback):  # type: ignore[misc]
+    """Tell the mini-batches which epoch begins, also after a restart."""
+
+    def __init__(self, minibatches: MiniBatches) -> None:
+        self._minibatches = minibatches
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._minibatches.set_epoch(int(state.epoch))

@@ -134,7 +134,10 @@ def test_an_error_shows_no_password(monkeypatch):
     for uri, shown in (
         ("https://user:secret@tracking.example/path?x=1", "https://tracking.example/path?x=1"),
         ("postgresql://user:se/cr@t#?@host:5432/db", "postgresql://host:5432/db"),
-        ("mysql+pymysql://host/db?ssl=1&password=secret&x=2", "mysql+pymysql://host/db?ssl=1&password=***&x=2"),
+        (
+            "mysql+pymysql://host/db?ssl=1&password=secret&x=2",
+            "mysql+pymysql://host/db?ssl=1&password=***&x=2",
+        ),
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
         ("http://tracking.example:5000", "http://tracking.example:5000"),
     ):

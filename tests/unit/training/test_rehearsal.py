@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from sentiment.errors import EncoderUnavailableError
 from sentiment.inference.engines import REFERENCE
 from sentiment.inference.predictor import Predictor
 from sentiment.inference.selfcheck import Deviation
 from sentiment.inference.settings import load_settings
-from sentiment.training import export, quantization
+from sentiment.training import quantization
 from sentiment.training.encoders import load_encoder
 from sentiment.training.packaging import save_encoder
 from sentiment.training.rehearsal import rehearse

@@ -1,0 +1,199 @@
+"""Keep what a killed run needs to continue: checkpoints of the Trainer, trained weights, the MLflow run.
+
+A checkpoint counts when its record, the sha256 of each of its files, is next to it. The record is written
+last and by one rename, so a checkpoint that was cut off has none.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ..config import FinetuneConfig
+from ..errors import CheckpointError, ModelIntegrityError, RunLockedError
+from ..locks import lock_file
+from ..models.integrity import make_record
+from .processes import count_processes, get_rank
+
+# Folders of unfinished runs that are kept, this one included. The oldest ones are removed.
+KEPT_RUNS = 4
+# Checkpoints on disk at once: the last one, the best one, and the one being written.
+MOST_CHECKPOINTS = 3
+# They change where a run happens, not its result.
+_PLACES = {"checkpoint_dir", "checkpoint_minutes", "distributor", "num_processes"}
+_CODE = Path(__file__).parent
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_LOCK, _RUN, _TRAINED, _HISTORY = "_lock", "run.json", "trained", "history.json"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Read and write the folder of one run; `warnings` gets a line for each checkpoint that was set aside."""
+
+    folder: Path
+    warnings: list[str] = field(default_factory=list)
+
+    def seal(self, name: str) -> None:
+        """Record the files of a checkpoint that is complete."""
+        _write_json(self._record_path(name), make_record(self.folder / name))
+        for record in self.folder.glob("checkpoint-*.json"):
+            if not record.with_suffix("").is_dir():  # the Trainer has removed the checkpoint
+                record.unlink()
+
+    def find_last(self) -> Path | None:
+        """Return the last intact checkpoint; remove those that were cut off or are damaged."""
+        found = {int(m[1]): p for p in self.folder.iterdir() if (m := _CHECKPOINT.fullmatch(p.name))}
+        for _, path in sorted(found.items(), reverse=True):
+            if not self._record_path(path.name).is_file():
+                shutil.rmtree(path)  # cut off
+            elif not self._is_intact(path):
+                self.warnings.append(f"{path}: damaged, so it was removed, and the checkpoint before it used")
+                shutil.rmtree(path)
+            elif (best := _read_best(path)) is None or self._is_intact(best):
+                return path
+        return None
+
+    def save_trained(self, model: Any, history: list[dict[str, float]]) -> None:
+        """Keep the trained weights, and remove the checkpoints."""
+        partial = self.folder / f"{_TRAINED}.tmp"
+        shutil.rmtree(partial, ignore_errors=True)
+        with explaining_writes(self.folder):
+            model.save_pretrained(partial)
+            _write_json(partial / _HISTORY, history)
+            _write_json(self._record_path(_TRAINED), make_record(partial))
+            partial.replace(self.folder / _TRAINED)
+        for path in self.folder.glob("checkpoint-*"):
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+
+    def load_trained(self, model: Any) -> list[dict[str, float]] | None:
+        """Load the weights that `save_trained` kept; return the history, or None if there are none."""
+        from safetensors.torch import load_model
+
+        path = self.folder / _TRAINED
+        if not path.is_dir():
+            return None
+        if not self._is_intact(path):
+            self.warnings.append(f"{path}: the trained weights are damaged and were removed; trained again")
+            shutil.rmtree(path)
+            return None
+        load_model(model, path / "model.safetensors")
+        history: list[dict[str, float]] = json.loads((path / _HISTORY).read_text())
+        return history
+
+    def read_run(self) -> str | None:
+        """Return the id of the MLflow run that this folder belongs to; None if there is none yet."""
+        path = self.folder / _RUN
+        return str(json.loads(path.read_text())["run_id"]) if path.is_file() else None
+
+    def write_run(self, run_id: str) -> None:
+        _write_json(self.folder / _RUN, {"run_id": run_id})
+
+    def clear(self) -> None:
+        """Remove everything but the lock."""
+        for path in self.folder.iterdir():
+            if path.name != _LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def check_room(self, needed_bytes: int) -> None:
+        """Raise CheckpointError if the disk has no room for all checkpoints of a run."""
+        free = shutil.disk_usage(self.folder).free
+        if free < needed_bytes:
+            raise CheckpointError(
+                f"{self.folder}: checkpoints need {needed_bytes / 1e9:.1f} GB, found {free / 1e9:.1f} GB; "
+                "make room, or pass another --checkpoint_dir"
+            )
+
+    def _record_path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _is_intact(self, path: Path) -> bool:
+        record = self._record_path(path.name)
+        try:
+            return bool(make_record(path) == json.loads(record.read_text()))
+        except (OSError, ValueError, ModelIntegrityError):
+            return False
+
+
+def digest_run(config: FinetuneConfig, data_digest: str) -> str:
+    """Return a digest of all that decides the result of a run: configuration, data, code, processes."""
+    values = {name: value for name, value in asdict(config).items() if name not in _PLACES}
+    versions = {name: metadata.version(name) for name in ("torch", "transformers")}
+    parts = [values, data_digest, make_record(_CODE), versions, count_processes()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def open_checkpoints(root: str | None, digest: str) -> Iterator[Checkpoints]:
+    """Lock the folder of a run, and remove it after success. None: a temporary folder.
+
+    Raises RunLockedError if another process has it, CheckpointError if it cannot be written.
+    """
+    if root is None:
+        with tempfile.TemporaryDirectory(prefix="sentiment-finetune-") as folder:
+            yield Checkpoints(Path(folder))
+        return
+    checkpoints = Checkpoints(Path(root).resolve() / digest)
+    if get_rank() != 0:  # the main process holds the lock for all
+        yield checkpoints
+        return
+    with explaining_writes(checkpoints.folder):
+        checkpoints.folder.mkdir(parents=True, exist_ok=True)
+        lock = lock_file(checkpoints.folder / _LOCK)
+    if lock is None:
+        raise RunLockedError(
+            f"{checkpoints.folder}: another process trains the same configuration on the same data; wait for "
+            "it, or pass another --seed or --checkpoint_dir"
+        )
+    try:
+        os.utime(checkpoints.folder)
+        _remove_old(checkpoints)
+        yield checkpoints
+        shutil.rmtree(checkpoints.folder)
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def explaining_writes(folder: Path) -> Iterator[None]:
+    """Raise CheckpointError for a write that failed."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    # A full disk is an OSError of Python, a RuntimeError of torch, or an error of safetensors.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{folder}: cannot write a checkpoint ({reason}); make room or check the permissions, then run "
+            "the same command again to continue, or pass another --checkpoint_dir"
+        ) from error
+
+
+def _remove_old(checkpoints: Checkpoints) -> None:
+    """Remove the oldest folders of unfinished runs that no process holds."""
+    runs = [path for path in checkpoints.folder.parent.iterdir() if (path / _LOCK).is_file()]
+    for path in sorted(runs, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_RUNS:]:
+        lock = lock_file(path / _LOCK)
+        if lock is not None:
+            shutil.rmtree(path)
+            os.close(lock)
+            checkpoints.warnings.append(f"{path}: removed, the oldest of {KEPT_RUNS + 1} unfinished runs")
+
+
+def _read_best(checkpoint: Path) -> Path | None:
+    best = json.loads((checkpoint / "trainer_state.json").read_text())["best_model_checkpoint"]
+    return None if best is None else Path(best)
+
+
+def _write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
+    partial = path.with_name(f".{path.name}.tmp")
+    partial.write_text(json.dumps(value))
+    partial.replace(path)

@@ -1,0 +1,147 @@
+"""Let the processes of one run agree; torchrun, accelerate launch or Spark has started them."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, TypeVar, cast
+
+from ..cli import Terminated
+from ..errors import LostProcessError, SentimentError
+
+T = TypeVar("T")
+
+# Variables that launchers set; accelerate reads the same: torchrun, Intel MPI, Open MPI, MVAPICH.
+_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+_CONTINUE = "run the same command again to continue"
+
+
+def get_rank() -> int:
+    """Return the number of this process; 0 is the main one, which logs, prints and packages."""
+    return _read_number(_RANKS, 0)
+
+
+def count_processes() -> int:
+    return _read_number(_SIZES, 1)
+
+
+def connect() -> None:
+    """Connect the processes, and share the cores of the machine among them."""
+    if count_processes() == 1:
+        return
+    import torch
+    from accelerate import PartialState
+
+    PartialState(cpu=not torch.cuda.is_available())
+    # Launchers allow one thread per process unless OMP_NUM_THREADS is set.
+    use_cores(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def use_cores(divisor: int = 1) -> None:
+    """Let torch use this part of the cores."""
+    import torch
+
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // divisor))
+
+
+def agree(*flags: bool) -> list[bool]:
+    """Return for each flag whether any process has raised it."""
+    if count_processes() == 1:
+        return list(flags)
+    import torch
+    from accelerate import PartialState
+
+    found = torch.tensor(flags, dtype=torch.int32, device=PartialState().device)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+    return [bool(flag) for flag in found.tolist()]
+
+
+def wait_for_all() -> None:
+    agree(True)
+
+
+@contextlib.contextmanager
+def sharing_errors() -> Iterator[None]:
+    """Raise in each process the first error of any of them; only the main process then reports it."""
+    error: SentimentError | None = None
+    try:
+        yield
+    except SentimentError as caught:
+        error = caught
+    first = next((found for found in _gather(error) if found is not None), None)
+    if first is not None:
+        first.is_reported = first.is_reported or get_rank() != 0
+        raise first
+
+
+def share(find: Callable[[], T]) -> T:
+    """Return in each process what `find` returns in the main one, or raise its error."""
+    found = None
+    with sharing_errors():
+        if get_rank() == 0:
+            found = find()
+    return cast(T, _gather(found)[0])
+
+
+def _read_number(names: tuple[str, ...], default: int) -> int:
+    return next((int(os.environ[name]) for name in names if name in os.environ), default)
+
+
+def _gather(value: Any) -> list[Any]:
+    if count_processes() == 1:
+        return [value]
+    from accelerate.utils import gather_object
+
+    gathered: list[Any] = gather_object([value])
+    return gathered
+
+
+@contextlib.contextmanager
+def noticing_lost_processes() -> Iterator[None]:
+    """Raise LostProcessError if another process ends while this one waits for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        is_lost = any(words in str(error) for words in ("closed by peer", "reset by peer", "ProcessGroup"))
+        if count_processes() == 1 or not is_lost:
+            raise
+        raise LostProcessError("another process of this run has ended") from error
+
+
+class Termination:
+    """Turn SIGTERM into `Terminated`: at once, but inside `deferred` only note it."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self._is_deferred = False
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle SIGTERM in this block; after it, while the process ends, nothing is left to do."""
+        before = signal.signal(signal.SIGTERM, self._handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Only note SIGTERM in this block: the block looks at `is_requested` and calls `end`."""
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+        if self.is_requested:
+            self.end()
+
+    def end(self, done: str = "") -> None:
+        """Raise `Terminated` with a line that states how to continue."""
+        raise Terminated(f"terminated{done}; {_CONTINUE}")
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.is_requested = True
+        if not self._is_deferred:
+            self.end()

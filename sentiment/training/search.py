@@ -1,0 +1,137 @@
+"""Search for a better recipe with Optuna: each trial trains, and the weights of the best one are kept."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..cli import Progress
+from ..config import FinetuneConfig
+from ..errors import ConfigError
+from ..models import registry
+from .checkpoints import Checkpoints, digest_run
+from .data.splits import Splits
+from .encoders import Encoder, load_encoder
+from .processes import Termination, count_processes
+from .runs import open_run
+
+_STUDY = "study.db"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Hold the number of trials, and the number, the validation F1 and the values of the best one."""
+
+    trials: int
+    best_trial: int
+    best_f1: float
+    best: dict[str, Any]
+
+
+def search(
+    encoder: Encoder,
+    splits: Splits,
+    config: FinetuneConfig,
+    checkpoints: Checkpoints,
+    progress: Progress,
+    termination: Termination | None = None,
+) -> tuple[list[dict[str, float]], SearchResult]:
+    """Run trials until `search` or `search_minutes` is reached; load the weights of the best into `encoder`.
+
+    The first trial is the recipe of `config`. The study is a SQLite file next to the checkpoints, so that a
+    search that was killed continues. Returns the log of the best trial.
+    """
+    if count_processes() > 1:
+        raise ConfigError("search: found several processes, expected one; omit torchrun or --distributor")
+    study = _open_study(config, checkpoints.folder)
+
+    def run_trial(number: int, tried: FinetuneConfig, model: Encoder) -> list[dict[str, float]]:
+        from .trainer import train_encoder
+
+        place = _find_place(checkpoints, tried)
+        place.folder.mkdir(exist_ok=True)
+        return train_encoder(
+            model,
+            splits,
+            tried,
+            place,
+            lambda stage, done, total, note: progress(f"trial {number + 1}, {stage}", done, total, note),
+            termination,
+        )
+
+    while _is_in_budget(study, config):
+        trial = study.ask()
+        tried = suggest(trial, config)
+        place = _find_place(checkpoints, tried)
+        place.folder.mkdir(exist_ok=True)
+        with open_run(place, place.folder.name, nested=True, run_name=f"trial {trial.number + 1}"):
+            registry.import_mlflow().log_params(trial.params)
+            fresh = load_encoder(config.distilbert_model, config.max_length, config.seed)
+            history = run_trial(trial.number, tried, fresh)
+        study.tell(trial, max(row["eval_f1"] for row in history if "eval_f1" in row))
+        _remove_worse(checkpoints, replace(config, **study.best_params))
+    best = study.best_trial
+    # Loads the weights, or trains them again if they are damaged.
+    history = run_trial(best.number, replace(config, **best.params), encoder)
+    mlflow = registry.import_mlflow()
+    mlflow.log_params({f"best_{name}": value for name, value in best.params.items()})
+    return history, SearchResult(len(_list_done(study)), best.number + 1, best.value, best.params)
+
+
+def suggest(trial: Any, config: FinetuneConfig) -> FinetuneConfig:
+    """Return the configuration with the values of a trial, around those that were given."""
+    values = {
+        "lr": trial.suggest_float("lr", config.lr / 5, config.lr * 5, log=True),
+        "lr_decay": trial.suggest_float("lr_decay", 0.7, 1.0),
+        "schedule": trial.suggest_categorical("schedule", ["linear", "cosine"]),
+        "warmup_share": trial.suggest_float("warmup_share", 0.0, 0.2),
+        "weight_decay": trial.suggest_float("weight_decay", 0.0, 0.1),
+        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.1),
+    }
+    return replace(config, **values)
+
+
+def _open_study(config: FinetuneConfig, folder: Path) -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError("search: Optuna is not installed; run `pip install 'sentiment[search]'`") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder / _STUDY}",
+        study_name="search",
+        direction="maximize",
+        load_if_exists=True,
+    )
+    # A study that continues must not begin with the same random values again.
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    if not study.trials:
+        names = ("lr", "lr_decay", "schedule", "warmup_share", "weight_decay", "label_smoothing")
+        study.enqueue_trial({name: getattr(config, name) for name in names})
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):  # killed
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    return study
+
+
+def _is_in_budget(study: Any, config: FinetuneConfig) -> bool:
+    done = _list_done(study)
+    minutes = sum(trial.duration.total_seconds() for trial in done) / 60
+    is_full = config.search is not None and len(done) >= config.search
+    is_late = config.search_minutes is not None and minutes >= config.search_minutes
+    return not done or not (is_full or is_late)
+
+
+def _list_done(study: Any) -> list[Any]:
+    return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+
+
+def _find_place(checkpoints: Checkpoints, tried: FinetuneConfig) -> Checkpoints:
+    return Checkpoints(checkpoints.folder / f"trial-{digest_run(tried, '')}", checkpoints.warnings)
+
+
+def _remove_worse(checkpoints: Checkpoints, best: FinetuneConfig) -> None:
+    kept = _find_place(checkpoints, best).folder
+    for folder in checkpoints.folder.glob("trial-*"):
+        if folder != kept:
+            shutil.rmtree(folder)

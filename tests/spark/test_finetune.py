@@ -1,0 +1,44 @@
+"""Spark starts the processes of a fine-tuning."""
+
+import os
+
+import pytest
+
+from sentiment.config import FinetuneConfig
+from sentiment.errors import MissingInputError
+from sentiment.models import registry
+from tests.factories import ROOT, make_reviews, make_tiny_encoder
+
+
+@pytest.fixture
+def config(tmp_path, spark, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    make_reviews(400).to_parquet(tmp_path / "train.parquet")
+    return {
+        "distilbert_model": str(make_tiny_encoder(tmp_path / "encoder", initializer_range=0.05)),
+        "dataset_name": str(tmp_path / "train.parquet"),
+        **{
+            "lr": 3e-3,
+            "epochs": 4,
+            "max_length": 32,
+            "cascade": "off",
+            "checkpoint_dir": str(tmp_path / "x"),
+        },
+        **{"distributor": "spark", "num_processes": 2},
+    }
+
+
+def test_two_processes_of_spark_are_one_run(config, tracking):
+    from sentiment.training.distribution import finetune_on_spark
+
+    summary = finetune_on_spark(FinetuneConfig(**config), tracking)
+    assert summary.test.accuracy > summary.baselines["majority"].accuracy + 0.2
+    [run] = registry.import_mlflow().search_runs(experiment_names=["sentiment"], output_format="list")
+    assert (run.info.status, run.info.run_id) == ("FINISHED", summary.run_id)
+
+
+def test_an_error_of_the_processes_is_raised_in_the_driver(config, tracking):
+    from sentiment.training.distribution import finetune_on_spark
+
+    with pytest.raises(MissingInputError, match=r"no data set at .*none.parquet"):
+        finetune_on_spark(FinetuneConfig(**config | {"dataset_name": "/none.parquet"}), tracking)

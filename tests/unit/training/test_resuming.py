@@ -1,0 +1,260 @@
+"""A run has one result per seed, also if it is killed and continues."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from sentiment.cli import Terminated
+from sentiment.config import FinetuneConfig
+from sentiment.errors import CheckpointError, RunLockedError
+from sentiment.models import registry
+from sentiment.training import checkpoints as checkpoints_module
+from sentiment.training.checkpoints import Checkpoints, digest_run, open_checkpoints
+from sentiment.training.data.splits import Splits
+from sentiment.training.encoders import load_encoder
+from sentiment.training.processes import Termination
+from sentiment.training.runs import open_run
+from sentiment.training.trainer import finetune_encoder
+from tests.factories import ROOT, make_reviews, make_tiny_encoder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Use one thread: more cost time for so small a model."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    encoder = make_tiny_encoder(tmp_path_factory.mktemp("encoder"), initializer_range=0.05)
+    return FinetuneConfig(
+        distilbert_model=str(encoder), lr=3e-3, epochs=2, max_length=32, patience=9, checkpoint_minutes=1e-6
+    )
+
+
+@pytest.fixture(scope="module")
+def splits():
+    rows = make_reviews(84)
+    return Splits(rows[:60], rows[60:74], rows[74:])
+
+
+class KilledError(Exception):
+    pass
+
+
+def tune(config, splits, folder=None, kill_at=None, termination=None):
+    """Return the weights and the log of a run; at the step `kill_at` it ends as if it was killed."""
+    encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
+
+    def kill(done, total, note):
+        if done == kill_at:
+            raise KilledError
+
+    checkpoints = None if folder is None else Checkpoints(folder)
+    log = finetune_encoder(encoder, splits, config, kill, lambda *_: None, checkpoints, termination)
+    return encoder.model.state_dict(), log
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config, splits):
+    return tune(config, splits)
+
+
+def losses(log):
+    return {row["step"]: row["eval_loss"] for row in log if "eval_loss" in row}
+
+
+def assert_same(found, expected):
+    assert all(torch.equal(found[0][name], weights) for name, weights in expected[0].items())
+    assert losses(found[1]) == losses(expected[1])
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(config, splits, undisturbed):
+    assert_same(tune(config, splits), undisturbed)
+
+
+def test_another_seed_gives_other_weights(config, splits, undisturbed):
+    found, _ = tune(replace(config, seed=1), splits)
+    assert not torch.equal(found["classifier.weight"], undisturbed[0]["classifier.weight"])
+
+
+@pytest.mark.parametrize("step", [4, 7])  # at the end of the first epoch, and in the last one
+def test_a_killed_run_continues_to_the_same_weights_and_losses(config, splits, undisturbed, tmp_path, step):
+    with pytest.raises(KilledError):
+        tune(config, splits, tmp_path, kill_at=step)
+    assert_same(tune(config, splits, tmp_path), undisturbed)
+
+
+def test_checkpoints_are_bounded(config, splits, tmp_path):
+    with pytest.raises(KilledError):
+        tune(config, splits, tmp_path, kill_at=8)
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
+    assert len(list(tmp_path.glob("*.json"))) == 2
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(config, splits, undisturbed, tmp_path):
+    with pytest.raises(KilledError):
+        tune(config, splits, tmp_path, kill_at=6)
+    last = tmp_path / "checkpoint-5"
+    (last / "optimizer.pt").write_bytes(b"damaged")
+    kept = Checkpoints(tmp_path)
+    before = kept.find_last()
+    assert before is not None
+    assert before.name == "checkpoint-2"  # the best one
+    assert [str(last) in line for line in kept.warnings] == [True]
+    assert_same(tune(config, splits, tmp_path), undisturbed)
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
+    (tmp_path / "checkpoint-7").mkdir()
+    kept = Checkpoints(tmp_path)
+    assert kept.find_last() is None
+    assert list(tmp_path.iterdir()) == kept.warnings == []
+
+
+def test_after_sigterm_a_run_saves_and_continues(config, splits, undisturbed, tmp_path):
+    rare = replace(config, checkpoint_minutes=60)
+    termination = Termination()
+    encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
+
+    def terminate(done, total, note):
+        if done == 3:
+            termination._handle(signal.SIGTERM, None)
+
+    with pytest.raises(Terminated, match="step 3 of 8; run the same command again"):
+        finetune_encoder(
+            encoder, splits, rare, terminate, lambda *_: None, Checkpoints(tmp_path), termination
+        )
+    assert (tmp_path / "checkpoint-3.json").exists()
+    assert_same(tune(rare, splits, tmp_path), undisturbed)
+
+
+def test_outside_of_the_training_sigterm_ends_at_once():
+    with pytest.raises(Terminated, match="run the same command again"):
+        Termination()._handle(signal.SIGTERM, None)
+
+
+def test_a_full_disk_is_found_before_the_training(config, splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(CheckpointError, match="checkpoints need .* GB, found 0.0 GB"):
+        tune(config, splits, tmp_path)
+
+
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before(config, splits, tmp_path, monkeypatch):
+    saved = torch.save
+    count = iter(range(1000))
+
+    def save(value, path):
+        if next(count) > 10:
+            raise RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0")
+        saved(value, path)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(CheckpointError, match="cannot write a checkpoint"):
+        tune(config, splits, tmp_path)
+    assert Checkpoints(tmp_path).find_last() is not None
+
+
+def test_trained_weights_are_kept_and_damaged_ones_are_not_used(config, tmp_path):
+    encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
+    kept = Checkpoints(tmp_path)
+    kept.save_trained(encoder.model, [{"step": 1}])
+    other = load_encoder(config.distilbert_model, config.max_length, 7)
+    assert kept.load_trained(other.model) == [{"step": 1}]
+    assert torch.equal(other.model.classifier.weight, encoder.model.classifier.weight)
+    (tmp_path / "trained" / "model.safetensors").write_bytes(b"damaged")
+    assert kept.load_trained(other.model) is None
+    assert len(kept.warnings) == 1
+
+
+def test_the_digest_is_of_the_configuration_and_the_data_but_not_of_places(config):
+    digest = digest_run(config, "data")
+    assert digest == digest_run(replace(config, checkpoint_dir="/elsewhere"), "data")
+    others = {digest_run(replace(config, lr=1e-5), "data"), digest_run(config, "other data")}
+    assert len(others | {digest}) == 3
+
+
+def test_two_processes_cannot_train_the_same(tmp_path):
+    with (
+        open_checkpoints(str(tmp_path), "a"),
+        pytest.raises(RunLockedError, match="another process trains"),
+        open_checkpoints(str(tmp_path), "a"),
+    ):
+        pass
+
+
+def test_only_a_few_unfinished_runs_are_kept(tmp_path):
+    for i in range(checkpoints_module.KEPT_RUNS + 1):
+        with pytest.raises(KilledError), open_checkpoints(str(tmp_path), f"run{i}") as last:
+            raise KilledError
+        time.sleep(0.01)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run1", "run2", "run3", "run4"]
+    assert "run0" in last.warnings[0]
+
+
+def test_a_run_that_succeeds_leaves_no_folder(tmp_path):
+    with open_checkpoints(str(tmp_path), "a") as checkpoints:
+        (checkpoints.folder / "checkpoint-1").mkdir()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Make a folder that nothing else uses: a new run clears it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+def open_and_fail(folder, digest="a"):
+    with pytest.raises(KilledError), open_run(Checkpoints(folder), digest):
+        raise KilledError
+    return Checkpoints(folder).read_run()
+
+
+def test_an_unfinished_run_of_mlflow_continues_and_a_finished_one_does_not(tracking, folder):
+    first = open_and_fail(folder)
+    assert open_and_fail(folder) == first
+    with open_run(Checkpoints(folder), "a"):
+        pass
+    assert registry.import_mlflow().MlflowClient().get_run(first).info.status == "FINISHED"
+    (folder / "trained").mkdir()
+    assert open_and_fail(folder) != first
+    assert not (folder / "trained").exists()
+
+
+def test_a_run_of_another_digest_or_server_is_not_continued(tracking, folder):
+    first = open_and_fail(folder)
+    assert open_and_fail(folder, digest="b") != first
+    Checkpoints(folder).write_run("0" * 32)
+    assert open_and_fail(folder) not in (first, "0" * 32)
+
+
+def test_a_job_that_is_terminated_states_how_to_continue():
+    script = """
+import os, signal, sys
+from pathlib import Path
+from sentiment.cli import run_job
+from sentiment.config import FinetuneConfig
+from sentiment.training.processes import Termination
+
+def run(config, report):
+    with Termination().installed():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sys.exit(run_job(FinetuneConfig, Path("conf/finetune.yaml"), run, lambda _: (), []))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    line = "error: terminated; run the same command again to continue\n"
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", line)
