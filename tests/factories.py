@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +15,9 @@ import pytest
 from sentiment import schema
 from sentiment.models import registry
 from sentiment.tables.store.manifests import Consumption, Manifest
+
+if TYPE_CHECKING:
+    from sentiment.training.data.splits import Splits
 
 ROOT = Path(__file__).resolve().parents[1]
 CANARY = "Zanzibar-Quince-Canary"  # a text that must not be seen in logs, answers or consoles
@@ -37,6 +40,15 @@ def make_reviews(n: int, **overrides: object) -> pd.DataFrame:
         filler = " ".join(_NEUTRAL[(i * 7 + j) % len(_NEUTRAL)] for j in range(1 + i % 23))
         rows.append({"review_id": f"r{i}", "text": f"{filler} {word} {i}", "label": i % 2})
     return pd.DataFrame(rows).assign(**overrides)
+
+
+def make_splits(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame) -> "Splits":
+    """Return splits as the reader gives them, whose training rows are a `datasets.Dataset`."""
+    from datasets import Dataset
+
+    from sentiment.training.data.splits import Splits
+
+    return Splits(Dataset.from_pandas(train, preserve_index=False), validation, test)
 
 
 def make_tiny_encoder(

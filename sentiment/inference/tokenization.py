@@ -54,6 +54,10 @@ class Tokenizer:
         self._n_leading = specials.index(0)
         self._n_trailing = specials[::-1].index(0)
 
+    def describe(self) -> str:
+        """Return a text that differs between tokenizers that give other tokens."""
+        return f"{self._tokenizer.to_str()} {self.max_length} {self._truncation}"
+
     def encode(self, texts: Sequence[str]) -> TokenizedTexts:
         """Tokenise texts, in order; they must be valid Unicode."""
         ids: list[np.ndarray] = []

@@ -11,19 +11,29 @@ from datasets import Sequence as ListOf
 
 from ..inference.minibatches import pad_rows
 from ..inference.tokenization import Tokenizer
+from .data import cache
 
 INPUT_IDS, LABELS = "input_ids", "labels"
+_CACHE_FILE = "tokens.arrow"
 # Arrow needs four bytes per token; Python lists of millions of rows would not fit into memory.
 _FEATURES = Features({INPUT_IDS: ListOf(Value("int32")), LABELS: Value("int64")})
 
 
-def tokenize(
-    rows: Dataset, tokenizer: Tokenizer, num_proc: int | None = None, cache_file: Path | None = None
-) -> Dataset:
+def tokenize_once(rows: Dataset, tokenizer: Tokenizer) -> str:
+    """Tokenise rows into the cache of prepared data, or find them there; return the path of the file."""
+    root = cache.prepared_cache()
+    key = cache.make_key([], ["tokens", rows._fingerprint, tokenizer.describe()])
+    if cache.find_entry(key, root) is None:
+        with cache.write_entry(key, root) as folder:
+            tokenize(rows, tokenizer, folder / _CACHE_FILE)
+    return str(root / key / _CACHE_FILE)
+
+
+def tokenize(rows: Dataset, tokenizer: Tokenizer, cache_file: Path | None = None) -> Dataset:
     """Replace the columns `text` and `label` by `input_ids` (int32, special tokens included) and `labels`.
 
-    `num_proc` processes share the work. The result goes to `cache_file`, which is overwritten; without one it
-    stays in memory if `rows` do.
+    The result goes to `cache_file`, which is overwritten; without one it stays in memory if `rows` do. The
+    tokenizer uses all cores.
     """
 
     def encode(batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +44,6 @@ def tokenize(
         batched=True,
         remove_columns=rows.column_names,
         features=_FEATURES,
-        num_proc=num_proc,
         cache_file_name=None if cache_file is None else str(cache_file),
         load_from_cache_file=False,
     )

@@ -35,7 +35,7 @@ from .processes import (
     share,
     sharing_errors,
 )
-from .tokens import pad_batch, tokenize
+from .tokens import pad_batch, tokenize, tokenize_once
 
 # Called with the steps done, all steps, and a note.
 Progress = Callable[[int, int, str], None]
@@ -127,7 +127,7 @@ def _make_trainer(
     keeper: "_Keeper",
 ) -> TrainingLoop:
     tokenizer = make_tokenizer(encoder, config.max_length, config.truncation)
-    train = _tokenize(splits.train, tokenizer)
+    train = Dataset.from_file(share(lambda: tokenize_once(splits.train, tokenizer)))
     minibatches = MiniBatches(
         measure_lengths(train),
         config.train_batch_size,
@@ -236,10 +236,8 @@ def _use_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _tokenize(reviews: Dataset | pd.DataFrame, tokenizer: Tokenizer) -> Dataset:
-    if isinstance(reviews, pd.DataFrame):
-        reviews = Dataset.from_pandas(reviews[["text", "label"]], preserve_index=False)
-    return tokenize(reviews, tokenizer)
+def _tokenize(reviews: pd.DataFrame, tokenizer: Tokenizer) -> Dataset:
+    return tokenize(Dataset.from_pandas(reviews[["text", "label"]], preserve_index=False), tokenizer)
 
 
 def _compute_metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:

@@ -2,22 +2,18 @@
 
 import pandas as pd
 import pytest
-from datasets import Dataset
 from matplotlib.patches import Rectangle
 
-from sentiment.training.data.splits import Splits, describe_splits
+from sentiment.training.data.splits import describe_splits
 from sentiment.training.encoders import count_tokens, load_encoder
 from sentiment.training.evaluation import Evaluation, tabulate_labels
 from sentiment.training.figures import draw_text_lengths
+from tests.factories import make_splits
 
 
 def make_frame(*texts: str, groups: list[str] | None = None) -> pd.DataFrame:
     frame = pd.DataFrame({"text": texts, "label": [i % 2 for i in range(len(texts))]})
     return frame if groups is None else frame.assign(group=groups)
-
-
-def make_splits(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame) -> Splits:
-    return Splits(Dataset.from_pandas(train, preserve_index=False), validation, test)
 
 
 def make_evaluation(confusion: list[list[int]]) -> Evaluation:

@@ -10,11 +10,10 @@ from sentiment.config import FinetuneConfig
 from sentiment.errors import ConfigError, TrainingError
 from sentiment.inference.engines.reference import load_classifier
 from sentiment.training import loop
-from sentiment.training.data.splits import Splits
 from sentiment.training.encoders import load_encoder
 from sentiment.training.loop import group_by_layer, make_loss
 from sentiment.training.trainer import finetune_encoder
-from tests.factories import make_reviews, make_tiny_encoder
+from tests.factories import make_reviews, make_splits, make_tiny_encoder
 
 LOGITS = torch.tensor([[2.0, -1.0], [0.5, 0.0], [0.0, 3.0]])
 LABELS = torch.tensor([0, 1, 1])
@@ -99,7 +98,7 @@ def tune(folder, most_rows=None, **changes):
     notes = []
     finetune_encoder(
         encoder,
-        Splits(rows[:32], rows[32:42], rows[42:]),
+        make_splits(rows[:32], rows[32:42], rows[42:]),
         config,
         lambda done, total, note: notes.append(note),
         lambda *_: None,

@@ -16,12 +16,11 @@ from sentiment.errors import CheckpointError, RunLockedError
 from sentiment.models import registry
 from sentiment.training import checkpoints as checkpoints_module
 from sentiment.training.checkpoints import Checkpoints, digest_run, open_checkpoints
-from sentiment.training.data.splits import Splits
 from sentiment.training.encoders import load_encoder
 from sentiment.training.processes import Termination
 from sentiment.training.runs import open_run
 from sentiment.training.trainer import finetune_encoder
-from tests.factories import ROOT, make_reviews, make_tiny_encoder
+from tests.factories import ROOT, make_reviews, make_splits, make_tiny_encoder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +43,7 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def splits():
     rows = make_reviews(84)
-    return Splits(rows[:60], rows[60:74], rows[74:])
+    return make_splits(rows[:60], rows[60:74], rows[74:])
 
 
 class KilledError(Exception):

@@ -12,12 +12,11 @@ from sentiment.inference.predictor import Predictor
 from sentiment.inference.settings import load_settings
 from sentiment.inference.tokenization import HEAD, HEAD_TAIL, Tokenizer
 from sentiment.training import trainer
-from sentiment.training.data.splits import Splits
 from sentiment.training.encoders import load_encoder, make_tokenizer
 from sentiment.training.evaluation import evaluate_model
 from sentiment.training.packaging import save_encoder
-from sentiment.training.tokens import pad_batch, tokenize
-from tests.factories import VOCABULARY, make_tiny_encoder
+from sentiment.training.tokens import pad_batch, tokenize, tokenize_once
+from tests.factories import VOCABULARY, make_splits, make_tiny_encoder
 
 MAX_LENGTH = 16
 WORDS = [*VOCABULARY[5:], "Great", "GOOD", "café", "unknown", "[SEP]", "[PAD]", "\x00"]
@@ -74,17 +73,21 @@ def test_the_library_alone_would_read_other_tokens(tmp_path):
     assert library != list(tokenize_texts(encoder, HEAD, texts))
 
 
-def test_rows_are_tokenised_into_a_file_by_several_processes(tmp_path):
+def test_rows_are_tokenised_once(tmp_path, monkeypatch):
     encoder = load(make_tiny_encoder(tmp_path / "encoder"))
     texts = make_texts(200)
     rows = Dataset.from_dict({"text": texts, "label": [i % 2 for i in range(200)], "group": texts})
     tokenizer = make_tokenizer(encoder, MAX_LENGTH, HEAD_TAIL)
-    found = tokenize(rows, tokenizer, num_proc=2, cache_file=tmp_path / "tokens.arrow")
-    assert list(tmp_path.glob("tokens*"))
+    path = tokenize_once(rows, tokenizer)
+    found = Dataset.from_file(path)
     assert found.column_names == ["input_ids", "labels"]
     assert found["labels"][:3] == [0, 1, 0]
     assert str(found.features["input_ids"].feature.dtype) == "int32"
     assert list(found["input_ids"]) == [ids.tolist() for ids in tokenizer.encode(texts).ids]
+    monkeypatch.setattr(Tokenizer, "encode", None)
+    assert tokenize_once(rows, make_tokenizer(encoder, MAX_LENGTH, HEAD_TAIL)) == path
+    with pytest.raises(TypeError):
+        tokenize_once(rows, make_tokenizer(encoder, MAX_LENGTH, HEAD))
 
 
 def test_a_batch_is_padded_as_for_scoring():
@@ -111,7 +114,7 @@ def make_late_verdicts(n, seed):
 @pytest.mark.parametrize(("truncation", "least", "most"), [(HEAD_TAIL, 0.98, 1.0), (HEAD, 0.3, 0.7)])
 def test_a_verdict_in_the_last_word_is_learnt_from_the_tail(tmp_path, truncation, least, most):
     encoder = load(make_tiny_encoder(tmp_path / "encoder", initializer_range=0.05))
-    splits = Splits(*(make_late_verdicts(n, seed) for seed, n in enumerate((320, 40, 100))))
+    splits = make_splits(*(make_late_verdicts(n, seed) for seed, n in enumerate((320, 40, 100))))
     config = FinetuneConfig(
         max_length=MAX_LENGTH, truncation=truncation, lr=3e-3, epochs=3, train_batch_size=16
     )
