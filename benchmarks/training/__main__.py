@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one turn on a few rows")
     is_quick = parser.parse_args().quick
     limit_cores(CORES)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the job does
     import torch
 
     torch.set_num_threads(CORES)
