@@ -108,7 +108,6 @@ class FinetuneConfig:
     max_eval_samples: Annotated[int | None, _Positive, "largest validation set, and largest test set"] = (
         20_000
     )
-    compile: Annotated[bool, "compile the encoder by torch.compile: a slow start, then faster steps"] = False
     search: Annotated[int | None, _Positive, "trials of other recipes by Optuna; the best one is kept"] = None
     search_minutes: Annotated[float | None, _Positive, "start no trial after so many minutes of trials"] = (
         None

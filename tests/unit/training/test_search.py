@@ -16,6 +16,7 @@ from sentiment.training.runs import open_run
 from sentiment.training.search import search
 from tests.factories import make_reviews, make_tiny_encoder
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 pytest.importorskip("optuna", reason="NOT RUN: the extra `search` is not installed")
 
 
@@ -74,19 +75,15 @@ def test_a_killed_search_continues_with_the_same_trial(config, checkpoints, trac
     assert torch.equal(other.model.classifier.weight, model.classifier.weight)
 
 
-def test_the_first_trial_is_the_given_recipe(config, checkpoints, tracking):
+def test_minutes_end_a_search_after_the_given_recipe(config, checkpoints, tracking):
     registry.open_experiment("sentiment")
-    _, found, _ = search_recipes(replace(config, search=1, lr_decay=0.9), checkpoints)
-    assert (found.best_trial, found.best["lr"], found.best["lr_decay"]) == (1, config.lr, 0.9)
+    given = replace(config, search=None, search_minutes=1e-9, lr_decay=0.9)
+    _, found, _ = search_recipes(given, checkpoints)
+    assert (found.trials, found.best_trial) == (1, 1)
+    assert (found.best["lr"], found.best["lr_decay"]) == (config.lr, 0.9)
 
 
-def test_minutes_end_a_search(config, checkpoints, tracking):
-    registry.open_experiment("sentiment")
-    _, found, _ = search_recipes(replace(config, search=None, search_minutes=1e-9), checkpoints)
-    assert found.trials == 1
-
-
-def test_several_processes_cannot_search(config, checkpoints, tracking, monkeypatch):
+def test_several_processes_cannot_search(config, checkpoints, monkeypatch):
     monkeypatch.setattr(search_module, "count_processes", lambda: 2)
     with pytest.raises(ConfigError, match="search: found several processes, expected one"):
-        search_recipes(config, checkpoints)
+        search(None, None, config, checkpoints, lambda *_: None)
