@@ -21,7 +21,7 @@ registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_tex
 endef
 export CHECK_DEMO_MODEL
 
-.PHONY: help demo demo-model test unit lint bench bench-quick bench-scale bench-online bench-gpu faults abuse java clean cluster-demo
+.PHONY: help demo demo-model test unit lint bench bench-quick bench-scale bench-online bench-gpu bench-train faults abuse java clean cluster-demo
 
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
@@ -30,7 +30,8 @@ help:
 	@echo "make unit    the unit tests, which need neither Spark nor servers"
 	@echo "make bench   speed compared with alternatives, parity, cascade; writes docs/benchmarks.md (under 30 minutes)"
 	@echo "             bench-quick: the same on few rows (under 5 minutes); bench-scale: up to a million rows;"
-	@echo "             bench-gpu: the GPU; bench-online: the service compared with alternatives (under 15 minutes)"
+	@echo "             bench-gpu: the GPU; bench-online: the service compared with alternatives (under 15 minutes);"
+	@echo "             bench-train: fine-tuning compared with a plain Trainer (under 5 minutes)"
 	@echo "make faults  test the job against kills, damaged input and concurrent runs (about 20 minutes)"
 	@echo "make abuse   test the service against floods, forged requests and hostile models (under 10 minutes)"
 	@echo "             ARGS goes to pytest: make faults ARGS='-k F1', make abuse ARGS='-k R3 --long'"
@@ -85,6 +86,9 @@ bench-scale: .venv/bench.installed java
 
 bench-online: .venv/bench.installed
 	@$(BIN)/python -m benchmarks.online
+
+bench-train: .venv/bench.installed
+	@$(BIN)/python -m benchmarks.training
 
 bench-gpu: .venv/bench.installed
 	@$(BIN)/python -m benchmarks.batch --sections gpu

@@ -28,6 +28,12 @@ ONLINE_NAMES = {
     "mlflow_transformers": "mlflow models serve, transformers flavor",
     "fastapi_pipeline": "transformers pipeline in FastAPI",
 }
+TRAINING_NAMES = {
+    "ours": "**this project, jobs/finetune.py**",
+    "ours_tokens": "the same, mini-batches by tokens",
+    "trainer_max_length": "plain Trainer, each review padded to 256 tokens",
+    "trainer_512": "plain Trainer, each review padded to 512 tokens",
+}
 # A machine is quiet if its load before a run is lower.
 _QUIET_LOAD = 0.5
 # Rows of the table of other figures, with the format of a cell.
@@ -41,8 +47,8 @@ _SHARES = {
 }
 _HEAD = """# Benchmarks
 
-Generated from `benchmarks/results/*.json` at the end of `make bench`, `bench-scale`, `bench-online` and
-`bench-gpu`, or by `python -m benchmarks.document`. Do not edit.
+Generated from `benchmarks/results/*.json` at the end of `make bench`, `bench-scale`, `bench-online`,
+`bench-train` and `bench-gpu`, or by `python -m benchmarks.document`. Do not edit.
 
 Compare figures only within one table: its contenders ran by turns on the same cores. Reviews are real Amazon
 reviews. Models have random weights (of MiniLM only the head), because speed does not depend on their values.
@@ -187,6 +193,17 @@ def _tabulate_gpu(sections: Found) -> list[str]:
     return [_write_table(head, [[of["device"], *figures, share]])]
 
 
+def _tabulate_training(sections: Found) -> list[str]:
+    of = sections["minilm"]
+    rates = {name: of["rates"][name] for name in TRAINING_NAMES if name in of["rates"]}
+    head = [f"MiniLM, {of['tokens_per_review']:.0f} tokens, {of['batch_rows']} reviews per step", "reviews/s"]
+    rows = [
+        [TRAINING_NAMES[name], f"{rate:.1f}", f"{rates['ours'] / rate:.2f}x" if name != "ours" else ""]
+        for name, rate in rates.items()
+    ]
+    return [_write_table([*head, "ours to it"], rows)]
+
+
 def _tabulate_online(sections: Found) -> list[str]:
     blocks = [_tabulate_texts(kind, sections[kind]) for kind in ("real", "short") if kind in sections]
     if single := sections.get("single"):
@@ -239,12 +256,14 @@ _TITLES = {
     "scale": "Scale: rows of one table",
     "online": "Online: one review per request",
     "gpu": "GPU",
+    "training": "Fine-tuning",
 }
 _TABLES: dict[str, Callable[[Found], list[str]]] = {
     "batch": _tabulate_batch,
     "scale": _tabulate_scale,
     "online": _tabulate_online,
     "gpu": _tabulate_gpu,
+    "training": _tabulate_training,
 }
 _LINES = {"skew": _describe_skew, "parity": _describe_parity, "cascade": _describe_cascade}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_OURS = ("ours_spark", "ours_loop", "ours", "loop")
+_OURS = ("ours_spark", "ours_loop", "ours", "ours_tokens", "loop")
 COMPARED_CLIENTS = "16"
 
 
@@ -23,7 +23,11 @@ def draw(found: Mapping[str, Any]) -> Any:
         bars = axes.barh(names, [rates[name] for name in names], color=colors)
         axes.bar_label(bars, [f" {rates[name]:.1f}" for name in names])
         axes.set_title(title, loc="left")
-        axes.set_xlabel("reviews/s" if found["kind"] == "batch" else f"reviews/s, {COMPARED_CLIENTS} clients")
+        axes.set_xlabel(
+            "reviews/s"
+            if found["kind"] in ("batch", "training")
+            else f"reviews/s, {COMPARED_CLIENTS} clients"
+        )
         axes.margins(x=0.12)
     return figure
 

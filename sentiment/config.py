@@ -73,6 +73,7 @@ class FinetuneConfig:
     """Fine-tune, evaluate, package and register one model."""
 
     lr: Annotated[float, _Positive, "peak learning rate"] = 2e-5
+    epochs: Annotated[float, _Positive, "passes over the training rows"] = 2
     lr_decay: Annotated[
         float, Field(gt=0, le=1), "learning rate of a layer, relative to the layer above it; 1: all the same"
     ] = 1.0
@@ -80,7 +81,6 @@ class FinetuneConfig:
     warmup_share: Annotated[float, Field(ge=0, lt=1), "share of the steps before the peak"] = 0.1
     weight_decay: Annotated[float, Field(ge=0), "weight decay of AdamW"] = 0.01
     label_smoothing: Annotated[float, Field(ge=0, lt=1), "share of a label given to the other class"] = 0.0
-    epochs: Annotated[float, _Positive, "passes over the training rows"] = 2
     evaluations: Annotated[int, _Positive, "evaluations per run, at equal distances"] = 4
     patience: Annotated[int, _Positive, "stop after so many evaluations without a better F1"] = 2
     train_batch_size: Annotated[int, _Positive, "reviews per training step, of all processes together"] = 16
@@ -129,7 +129,6 @@ class FinetuneConfig:
     max_eval_samples: Annotated[int | None, _Positive, "largest validation set, and largest test set"] = (
         20_000
     )
-    compile: Annotated[bool, "compile the encoder by torch.compile: a slow start, then faster steps"] = False
     search: Annotated[int | None, _Positive, "trials of other recipes by Optuna; the best one is kept"] = None
     search_minutes: Annotated[float | None, _Positive, "start no trial after so many minutes of trials"] = (
         None

@@ -49,15 +49,15 @@ class Checkpoints:
                 record.unlink()
 
     def find_last(self) -> Path | None:
-        """Return the last intact checkpoint; remove those that were cut off or are damaged."""
+        """Return the last intact checkpoint whose best one is intact; remove those that are not."""
         found = {int(m[1]): p for p in self.folder.iterdir() if (m := _CHECKPOINT.fullmatch(p.name))}
         for _, path in sorted(found.items(), reverse=True):
             if not self._record_path(path.name).is_file():
                 shutil.rmtree(path)  # cut off
-            elif not self._is_intact(path):
+            elif not all(self._is_intact(part) for part in (path, *_list_best(path))):
                 self.warnings.append(f"{path}: damaged, so it was removed, and the checkpoint before it used")
                 shutil.rmtree(path)
-            elif (best := _read_best(path)) is None or self._is_intact(best):
+            else:
                 return path
         return None
 
@@ -188,9 +188,13 @@ def _remove_old(checkpoints: Checkpoints) -> None:
             checkpoints.warnings.append(f"{path}: removed, the oldest of {KEPT_RUNS + 1} unfinished runs")
 
 
-def _read_best(checkpoint: Path) -> Path | None:
-    best = json.loads((checkpoint / "trainer_state.json").read_text())["best_model_checkpoint"]
-    return None if best is None else Path(best)
+def _list_best(checkpoint: Path) -> list[Path]:
+    """Return the best checkpoint so far, whose weights the Trainer loads at the end; none at the start."""
+    try:
+        best = json.loads((checkpoint / "trainer_state.json").read_text())["best_model_checkpoint"]
+    except (OSError, ValueError):  # damaged
+        return []
+    return [] if best is None else [Path(best)]
 
 
 def _write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:

@@ -11,7 +11,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from ..errors import ConfigError, TrainingError
 from .checkpoints import Checkpoints, explaining_writes
 from .minibatches import MiniBatches
-from .processes import count_processes, get_rank, wait_for_all
+from .processes import count_processes, get_rank, noticing_lost_processes, wait_for_all
 
 # Names the layer of a parameter, in BERT and its relatives: `encoder.layer.3.`, `transformer.layer.3.`.
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
@@ -92,7 +92,7 @@ class TrainingLoop(transformers.Trainer):  # type: ignore[misc]  # transformers 
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save a checkpoint and, when all processes have written their part, record that it is complete."""
-        with explaining_writes(self._checkpoints.folder):
+        with explaining_writes(self._checkpoints.folder), noticing_lost_processes():
             super()._save_checkpoint(model, trial)
             wait_for_all()
             if get_rank() == 0:

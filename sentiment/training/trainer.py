@@ -2,8 +2,6 @@
 
 import functools
 import tempfile
-import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from ..errors import ConfigError
 from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
 from ..inference.tokenization import Tokenizer
 from ..models import registry
+from .callbacks import Epochs, Keeper, MetricLog, Patience, Progress, Reporter
 from .checkpoints import MOST_CHECKPOINTS, Checkpoints
 from .data.splits import Splits
 from .encoders import Encoder, make_tokenizer
@@ -28,7 +27,6 @@ from .loop import TrainingLoop, make_loss
 from .minibatches import MiniBatches
 from .processes import (
     Termination,
-    agree,
     count_processes,
     get_rank,
     noticing_lost_processes,
@@ -36,11 +34,6 @@ from .processes import (
     sharing_errors,
 )
 from .tokens import pad_batch, tokenize, tokenize_once
-
-# Called with the steps done, all steps, and a note.
-Progress = Callable[[int, int, str], None]
-# Called with metrics by name, and their step.
-MetricLog = Callable[[Mapping[str, float], int], None]
 
 # A checkpoint holds the weights and two averages of each, in float32.
 _CHECKPOINT_BYTES_PER_WEIGHT = 12
@@ -96,12 +89,12 @@ def finetune_encoder(
             kept = Checkpoints(Path(folder))
             return finetune_encoder(encoder, splits, config, progress, log_metrics, kept, termination)
     termination = termination or Termination()
-    if config.trained_layers is not None:
-        freeze_first_layers(encoder.model, config.trained_layers)
     disable_progress_bars()
-    reporter = _Reporter(progress, log_metrics)
-    keeper = _Keeper(termination, config.checkpoint_minutes * 60)
+    reporter = Reporter(progress, log_metrics)
+    keeper = Keeper(termination, config.checkpoint_minutes * 60)
     with sharing_errors():
+        if config.trained_layers is not None:
+            freeze_first_layers(encoder.model, config.trained_layers)
         trainer = _make_trainer(encoder, splits, config, checkpoints, reporter, keeper)
     last = share(lambda: _find_start(checkpoints, encoder.model))
     with termination.deferred(), noticing_lost_processes():
@@ -123,8 +116,8 @@ def _make_trainer(
     splits: Splits,
     config: FinetuneConfig,
     checkpoints: Checkpoints,
-    reporter: "_Reporter",
-    keeper: "_Keeper",
+    reporter: Reporter,
+    keeper: Keeper,
 ) -> TrainingLoop:
     tokenizer = make_tokenizer(encoder, config.max_length, config.truncation)
     train = Dataset.from_file(share(lambda: tokenize_once(splits.train, tokenizer)))
@@ -147,7 +140,7 @@ def _make_trainer(
         data_collator=functools.partial(pad_batch, pad_id=encoder.model.config.pad_token_id),
         compute_metrics=_compute_metrics,
         compute_loss_func=make_loss(config.label_smoothing),
-        callbacks=[_Patience(config.patience), reporter, keeper, _Epochs(minibatches)],
+        callbacks=[Patience(config.patience), reporter, keeper, Epochs(minibatches)],
         minibatches=minibatches,
         lr_decay=config.lr_decay,
         checkpoints=checkpoints,
@@ -217,7 +210,6 @@ def _training_arguments(
         bf16=_use_bf16(),
         fp16=torch.cuda.is_available() and not _use_bf16(),
         optim="adamw_torch_fused",
-        torch_compile=config.compile,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
@@ -246,74 +238,3 @@ def _compute_metrics(prediction: transformers.EvalPrediction) -> dict[str, float
         "accuracy": float(accuracy_score(prediction.label_ids, predicted)),
         "f1": float(f1_score(prediction.label_ids, predicted, average="weighted")),
     }
-
-
-class _Reporter(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types
-    """Pass progress and metrics of the Trainer to our callbacks."""
-
-    def __init__(self, progress: Progress, log_metrics: MetricLog) -> None:
-        self._progress = progress
-        self._log_metrics = log_metrics
-        self._note = ""
-        self._steps = (0, 0)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._steps = (state.global_step, state.max_steps)
-        self._progress(*self._steps, self._note)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        metrics = {name: value for name, value in (logs or {}).items() if isinstance(value, int | float)}
-        self._log_metrics(metrics, state.global_step)
-        if "loss" in metrics:
-            self._note = f"loss {metrics['loss']:.3f}"
-        if "eval_f1" in metrics:
-            self._note = f"validation F1 {metrics['eval_f1']:.3f}"
-            self._progress(state.global_step, state.max_steps, self._note)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step:
-            self._progress(state.global_step, state.max_steps, f"continued from step {state.global_step}")
-        self._steps = (state.global_step, state.max_steps)
-
-    def tell(self, note: str) -> None:
-        """Show a note at once, and with each step until the next one."""
-        self._note = note
-        self._progress(*self._steps, note)
-
-
-class _Keeper(transformers.TrainerCallback):  # type: ignore[misc]
-    """Save a checkpoint when it is time, and after SIGTERM a last one."""
-
-    def __init__(self, termination: Termination, every_seconds: float) -> None:
-        self._termination = termination
-        self._every_seconds = every_seconds
-        self._saved = time.monotonic()
-        self._is_last = False
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        is_due = time.monotonic() - self._saved >= self._every_seconds
-        self._is_last, is_due = agree(self._termination.is_requested, is_due)
-        control.should_save = control.should_save or is_due or self._is_last
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._saved = time.monotonic()
-        if self._is_last:
-            self._termination.end(f" after step {state.global_step} of {state.max_steps}")
-
-
-class _Patience(transformers.EarlyStoppingCallback):  # type: ignore[misc]
-    """Stop early, and also when the checkpoint was written after the last evaluation that was allowed."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.early_stopping_patience_counter >= self.early_stopping_patience:
-            control.should_training_stop = True
-
-
-class _Epochs(transformers.TrainerCallback):  # type: ignore[misc]
-    """Tell the mini-batches which epoch begins, also after a restart."""
-
-    def __init__(self, minibatches: MiniBatches) -> None:
-        self._minibatches = minibatches
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._minibatches.set_epoch(int(state.epoch))

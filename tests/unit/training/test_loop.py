@@ -15,6 +15,8 @@ from sentiment.training.loop import group_by_layer, make_loss
 from sentiment.training.trainer import finetune_encoder
 from tests.factories import make_reviews, make_splits, make_tiny_encoder
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LOGITS = torch.tensor([[2.0, -1.0], [0.5, 0.0], [0.0, 3.0]])
 LABELS = torch.tensor([0, 1, 1])
 ARGUMENTS = SimpleNamespace(learning_rate=1.0, weight_decay=0.1)

@@ -23,13 +23,7 @@ from sentiment.training.trainer import finetune_encoder
 from tests.factories import ROOT, make_reviews, make_splits, make_tiny_encoder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Use one thread: more cost time for so small a model."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Compare the speed of fine-tuning with that of a plain Trainer."""

@@ -1,0 +1,89 @@
+"""A search keeps the best of its trials, and continues after a kill."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sentiment.config import FinetuneConfig
+from sentiment.errors import ConfigError
+from sentiment.models import registry
+from sentiment.training import search as search_module
+from sentiment.training.checkpoints import Checkpoints
+from sentiment.training.data.splits import Splits
+from sentiment.training.encoders import load_encoder
+from sentiment.training.runs import open_run
+from sentiment.training.search import search
+from tests.factories import make_reviews, make_tiny_encoder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+pytest.importorskip("optuna", reason="NOT RUN: the extra `search` is not installed")
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture
+def config(tmp_path):
+    encoder = make_tiny_encoder(tmp_path / "encoder", initializer_range=0.05)
+    return FinetuneConfig(
+        distilbert_model=str(encoder), lr=1e-3, epochs=1, max_length=32, evaluations=1, search=3
+    )
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    (tmp_path / "kept").mkdir()
+    return Checkpoints(tmp_path / "kept")
+
+
+def search_recipes(config, checkpoints, kill_at=None):
+    """Run a search in an MLflow run; it ends as if it was killed when a stage begins with `kill_at`."""
+    rows = make_reviews(84)
+    encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
+    stages = []
+
+    def progress(stage, done, total, note):
+        stages.append(stage)
+        if kill_at is not None and stage.startswith(kill_at):
+            raise KilledError
+
+    with open_run(checkpoints, "digest"):
+        _, found = search(encoder, Splits(rows[:60], rows[60:74], rows[74:]), config, checkpoints, progress)
+    return encoder.model, found, stages
+
+
+def test_a_killed_search_continues_with_the_same_trial(config, checkpoints, tracking):
+    registry.open_experiment("sentiment")
+    with pytest.raises(KilledError):
+        search_recipes(config, checkpoints, kill_at="trial 2")
+    model, found, stages = search_recipes(config, checkpoints)
+    assert found.trials == 3
+    assert not any(stage.startswith("trial 1,") for stage in stages)
+    runs = registry.import_mlflow().search_runs(experiment_names=["sentiment"], output_format="list")
+    [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    trials = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(trials) == 3  # the killed trial went on in its run
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert parent.data.params["best_lr"] == str(found.best["lr"])
+    best = max(run.data.metrics["eval_f1"] for run in trials)
+    assert found.best_f1 == best
+    [kept] = checkpoints.folder.glob("trial-*")
+    other = load_encoder(config.distilbert_model, config.max_length, 7)
+    assert Checkpoints(kept).load_trained(other.model) is not None
+    assert torch.equal(other.model.classifier.weight, model.classifier.weight)
+
+
+def test_minutes_end_a_search_after_the_given_recipe(config, checkpoints, tracking):
+    registry.open_experiment("sentiment")
+    given = replace(config, search=None, search_minutes=1e-9, lr_decay=0.9)
+    _, found, _ = search_recipes(given, checkpoints)
+    assert (found.trials, found.best_trial) == (1, 1)
+    assert (found.best["lr"], found.best["lr_decay"]) == (config.lr, 0.9)
+
+
+def test_several_processes_cannot_search(config, checkpoints, monkeypatch):
+    monkeypatch.setattr(search_module, "count_processes", lambda: 2)
+    with pytest.raises(ConfigError, match="search: found several processes, expected one"):
+        search(None, None, config, checkpoints, lambda *_: None)
