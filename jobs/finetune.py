@@ -20,10 +20,14 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     # when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sentiment.models import registry
-    from sentiment.training.finetuning import finetune
+    from sentiment.training.finetuning import UNREGISTERED, finetune
+    from sentiment.training.registration import register_kept
 
     registry.use_tracking(HOME)
-    return finetune(config, report).as_dict()
+    if config.register is not None:
+        report("registering", 0, 1, config.register)
+        return register_kept(Path(config.register))
+    return finetune(config, report, HOME / UNREGISTERED).as_dict()
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:
@@ -54,6 +58,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         ("cascade", _describe_cascade(summary["cascade"])),
         ("speed", f"{summary['train_samples_per_second']:.1f} reviews/s on {summary['device']}"),
         ("time", f"{summary['seconds']:.0f} s"),
+        *(("note", note) for note in summary["notes"]),
     ]
     title = f"Test set of {data['test_rows']:,} reviews"
     return [

@@ -20,6 +20,9 @@ DEFAULT_MODEL_URI = "models:/sentiment@champion"
 # Passed instead of a path, this name means the reviews that come with the project.
 SAMPLE = "sample"
 
+# Other characters have a meaning in the URI of a model.
+_MODEL_NAME = r"^[^/:@.?#\s]([^/:@.?#]*[^/:@.?#\s])?$"
+
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
 _Positive = Field(gt=0)
 
@@ -97,7 +100,7 @@ class FinetuneConfig:
         20_000
     )
     seed: Annotated[int, Field(ge=0), "seed of splits, samples and training"] = 42
-    registered_model_name: Annotated[str, Field(pattern=r"^[^/:@.]+$"), "name in the MLflow registry"] = (
+    registered_model_name: Annotated[str, Field(pattern=_MODEL_NAME), "name in the MLflow registry"] = (
         "sentiment"
     )
     alias: Annotated[
@@ -106,8 +109,11 @@ class FinetuneConfig:
         "registry alias for the new version, e.g. champion",
         pydantic.AfterValidator(_check_alias),
     ] = None
-    experiment: Annotated[str, "MLflow experiment"] = "sentiment"
+    experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
     signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
+    register: Annotated[
+        str | None, "only register the model in this folder, which an earlier run could not register"
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)

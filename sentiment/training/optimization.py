@@ -10,13 +10,13 @@ from ..inference.engines import AUTO
 from ..inference.linear import LINEAR_FILE
 from ..inference.predictor import OFF, Predictor
 from ..inference.settings import Settings, load_settings
-from ..models import registry
 from .cascade import CascadeChoice, choose_threshold, train_linear
 from .data.splits import Splits
 from .evaluation import positive_probabilities
 from .figures import draw_cascade_curve, draw_length_curve
 from .lengths import measure_lengths
 from .quantization import pick_calibration, pick_gate_reviews, quantize
+from .run_log import RunLog
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,27 @@ class Optimization:
 
 
 def optimize(
-    folder: Path, splits: Splits, config: FinetuneConfig, max_positions: int | None, progress: Progress
+    folder: Path,
+    splits: Splits,
+    config: FinetuneConfig,
+    max_positions: int | None,
+    log: RunLog,
+    progress: Progress,
 ) -> Optimization:
-    """Quantise the model in `folder`, fit its cascade, and log the measurements to the active run."""
-    mlflow = registry.import_mlflow()
+    """Quantise the model in `folder`, fit its cascade, and log the measurements."""
     reviews = pick_gate_reviews(splits.train, splits.validation, config.seed)
     for comparison in quantize(folder, pick_calibration(splits.train, config.seed), reviews, progress):
-        mlflow.log_metrics(comparison.as_metrics())
+        log.log_metrics(comparison.as_metrics())
     settings = load_settings(folder)
-    mlflow.set_tag("engine", settings.cpu_engine)
+    log.set_tag("engine", settings.cpu_engine)
 
     longest = max_positions or config.max_length
     points = measure_lengths(folder, splits.validation, longest, config.seed, progress)
-    mlflow.log_figure(draw_length_curve(points, config.max_length), "length_accuracy_cost.png")
+    log.log_figure(draw_length_curve(points, config.max_length), "length_accuracy_cost.png")
     cascade = _fit_cascade(folder, splits, config, progress) if config.cascade == AUTO else None
     if cascade is not None:
-        mlflow.log_metrics(cascade.as_metrics())
-        mlflow.log_figure(draw_cascade_curve(cascade), "cascade.png")
+        log.log_metrics(cascade.as_metrics())
+        log.log_figure(draw_cascade_curve(cascade), "cascade.png")
     return Optimization(settings, cascade)
 
 
