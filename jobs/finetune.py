@@ -20,10 +20,11 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     # when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sentiment.models import registry
+
+    registry.use_tracking(HOME)  # before the import of torch, which takes seconds
     from sentiment.training.finetuning import UNREGISTERED, finetune
     from sentiment.training.registration import register_kept
 
-    registry.use_tracking(HOME)
     if config.register is not None:
         report("registering", 0, 1, config.register)
         return register_kept(Path(config.register))

@@ -72,8 +72,8 @@ def resolve_model(uri: str) -> ModelReference:
 
 def _resolve(uri: str, folder: Path) -> ModelReference:
     try:
-        if uri.startswith(("models:/", "runs:/")):
-            check_store()
+        if uri.startswith(("models:/", "runs:/")) and not check_store():
+            raise _no_model(uri)
         # First the version, then its files: an alias may move between two look-ups.
         version = find_version(uri)
         files = _fetch(_locate(uri, version), folder)

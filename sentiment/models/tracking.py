@@ -63,18 +63,21 @@ def open_experiment(name: str) -> None:
         raise as_registry_error(f"experiment {name!r}", error) from error
 
 
-def check_store(is_written: bool = False) -> None:
+def check_store(is_written: bool = False) -> bool:
     """Raise RegistryError, within seconds, if the tracking store or the registry cannot be used.
 
-    `is_written` makes the tables of a new SQLite database, and requires that it can be written.
+    `is_written` makes the tables of a new SQLite database, and requires that it can be written. Without it,
+    return False for a database that is still to be made, which MLflow would make if it were only asked.
     """
     mlflow = import_mlflow()
+    is_made = True
     for uri in dict.fromkeys((mlflow.get_tracking_uri(), mlflow.get_registry_uri())):
         scheme = urlsplit(uri).scheme.partition("+")[0]
         if scheme in ("http", "https"):
             _check_server(uri)
         elif scheme in _DATABASES:
-            _check_database(uri, is_written)
+            is_made &= _check_database(uri, is_written)
+    return is_made
 
 
 def import_mlflow() -> Any:
@@ -184,26 +187,25 @@ def _check_server(uri: str) -> None:
         raise RegistryError(f"the tracking server {without_password(uri)} {problem}") from error
 
 
-def _check_database(uri: str, is_written: bool) -> None:
+def _check_database(uri: str, is_written: bool) -> bool:
+    """Return False if the database has no tables yet and is only to be read."""
     shown = without_password(uri)
     file = _find_sqlite_file(uri)
     if file is not None and is_written:
         _check_writable(file)
-    if file is not None and not file.exists():
-        if is_written:
-            _initialise(file)
-        return
-    revision, tables = _read_revision(uri)
+    is_new = file is not None and not file.exists()
+    revision, tables = (None, []) if is_new else _read_revision(uri)
     if revision is None and not tables:
         if is_written and file is not None:
             _initialise(file)
-        return
+        return is_written
     if revision is None and "experiments" not in tables:
         raise RegistryError(
             f"the tracking database {shown} has {len(tables)} tables, but none of MLflow; set "
             f"{TRACKING_VARIABLE} to a database of its own"
         )
     _check_revision(shown, revision)
+    return True
 
 
 def _check_writable(file: Path) -> None:

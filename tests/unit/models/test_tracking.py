@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from sentiment.errors import ConfigError, RegistryError
+from sentiment.errors import ConfigError, ModelNotFoundError, RegistryError
 from sentiment.models import registry, tracking
 from tests.factories import ROOT, using_store
 
@@ -115,7 +115,9 @@ def test_a_folder_in_place_of_a_database_is_named(tmp_path, use_store):
 
 def test_a_new_database_is_made_only_to_be_written(tmp_path, use_store):
     use_store(f"sqlite:///{tmp_path}/var/mlflow.db")
-    tracking.check_store()
+    assert not tracking.check_store()
+    with pytest.raises(ModelNotFoundError, match="fine-tune one with"):
+        registry.resolve_model("models:/sentiment@champion")
     assert not (tmp_path / "var").exists()
 
 
