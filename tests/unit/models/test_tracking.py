@@ -6,11 +6,13 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from sentiment.errors import ConfigError, ModelNotFoundError, RegistryError
+from sentiment.locks import lock_file
 from sentiment.models import registry, tracking
 from tests.factories import ROOT, using_store
 
@@ -217,3 +219,29 @@ def test_first_runs_that_start_at_once_all_succeed(tmp_path):
     done = [run.communicate("go\n") for run in runs]
     assert [out for out, _ in done] == ["started\n"] * 3, done
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["mlflow.db"]
+
+
+def test_a_run_that_starts_while_another_makes_the_tables_waits(tmp_path, database, use_store):
+    """Half made, they look like those of another version."""
+    path = tmp_path / "mlflow.db"
+    execute(path, "create table experiments (id int)")
+    use_store(f"sqlite:///{path}")
+    lock = lock_file(tmp_path / "mlflow.db.lock")
+
+    def finish():
+        path.write_bytes(database.read_bytes())
+        os.close(lock)
+
+    timer = threading.Timer(0.5, finish)
+    timer.start()
+    assert tracking.check_store(is_written=True)
+    timer.join()
+    assert not (tmp_path / "mlflow.db.lock").exists()
+
+
+def test_tables_that_stay_half_made_are_an_error(tmp_path, use_store):
+    execute(tmp_path / "mlflow.db", "create table experiments (id int)")
+    use_store(f"sqlite:///{tmp_path}/mlflow.db")
+    for is_written in (False, True):
+        with pytest.raises(RegistryError, match="of another MLflow version .None."):
+            tracking.check_store(is_written)
