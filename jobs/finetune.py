@@ -26,10 +26,15 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     # when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sentiment.models import registry
-    from sentiment.training.finetuning import finetune
-    from sentiment.training.processes import Termination
 
-    tracking_uri = registry.use_tracking(HOME)
+    tracking_uri = registry.use_tracking(HOME)  # before the import of torch, which takes seconds
+    from sentiment.training.finetuning import UNREGISTERED, finetune
+    from sentiment.training.processes import Termination
+    from sentiment.training.registration import register_kept
+
+    if config.register is not None:
+        report("registering", 0, 1, config.register)
+        return register_kept(Path(config.register))
     if config.checkpoint_dir is None:
         config = replace(config, checkpoint_dir=str(HOME / "var" / "checkpoints"))
     termination = Termination()
@@ -38,7 +43,7 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
             from sentiment.training.distribution import finetune_on_spark
 
             return finetune_on_spark(config, tracking_uri).as_dict()
-        summary = finetune(config, report, termination)
+        summary = finetune(config, report, termination, HOME / UNREGISTERED)
     return {} if summary is None else summary.as_dict()
 
 
@@ -68,6 +73,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         ("cascade", _describe_cascade(summary["cascade"])),
         ("speed", f"{summary['train_samples_per_second']:.1f} reviews/s on {summary['device']}"),
         ("time", f"{summary['seconds']:.0f} s"),
+        *(("note", note) for note in summary["notes"]),
     ]
     title = f"Test set of {data['test_rows']:,} reviews"
     files = [

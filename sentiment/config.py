@@ -21,6 +21,9 @@ DEFAULT_MODEL_URI = "models:/sentiment@champion"
 # Passed instead of a path, this name means the reviews that come with the project.
 SAMPLE = "sample"
 
+# Other characters have a meaning in the URI of a model.
+_MODEL_NAME = r"^[^/:@.?#\s]([^/:@.?#]*[^/:@.?#\s])?$"
+
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
 _Positive = Field(gt=0)
 
@@ -140,7 +143,7 @@ class FinetuneConfig:
     checkpoint_minutes: Annotated[float, _Positive, "time between checkpoints"] = 10
     distributor: Annotated[Literal["none", "spark"], "spark: train in processes on a Spark cluster"] = "none"
     num_processes: Annotated[int | None, _Positive, "number of processes of the distributor"] = None
-    registered_model_name: Annotated[str, Field(pattern=r"^[^/:@.]+$"), "name in the MLflow registry"] = (
+    registered_model_name: Annotated[str, Field(pattern=_MODEL_NAME), "name in the MLflow registry"] = (
         "sentiment"
     )
     alias: Annotated[
@@ -149,8 +152,11 @@ class FinetuneConfig:
         "registry alias for the new version, e.g. champion",
         pydantic.AfterValidator(_check_alias),
     ] = None
-    experiment: Annotated[str, "MLflow experiment"] = "sentiment"
+    experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
     signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
+    register: Annotated[
+        str | None, "only register the model in this folder, which an earlier run could not register"
+    ] = None
 
     @pydantic.model_validator(mode="after")
     def _check_labels(self) -> "FinetuneConfig":

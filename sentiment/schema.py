@@ -61,7 +61,7 @@ REJECT_REASONS = {
     UNDECODABLE_TEXT: "the string is not valid Unicode (a lone surrogate)",
     TOO_LONG_TEXT: "the text is longer than max_text_chars",
     DUPLICATE_ID: "other rows of the run have this id and another text",
-    MODEL_FAILED: "the model fails on this text, but not on the others",
+    MODEL_FAILED: "the model fails on this text, or gives no score",
 }
 
 _NAME_LIKE = re.compile(r"[\w.-]{1,40}")

@@ -46,6 +46,8 @@ def list_contenders(encoder: Path, reviews: pd.DataFrame, batch_rows: int) -> di
 
 def train_ours(encoder: Path, reviews: pd.DataFrame, **settings: Any) -> float:
     """Train by `finetune_encoder`; its evaluation and checkpoint come after the last step."""
+    from datasets import Dataset
+
     from sentiment.training.data.splits import Splits
     from sentiment.training.encoders import load_encoder
     from sentiment.training.trainer import finetune_encoder
@@ -54,9 +56,10 @@ def train_ours(encoder: Path, reviews: pd.DataFrame, **settings: Any) -> float:
         distilbert_model=str(encoder), epochs=1, evaluations=1, max_length=MAX_LENGTH, **settings
     )
     few = reviews[:4]
+    splits = Splits(Dataset.from_pandas(reviews, preserve_index=False), few, few)
     watch = Stopwatch()
     loaded = load_encoder(str(encoder), MAX_LENGTH, config.seed)
-    finetune_encoder(loaded, Splits(reviews, few, few), config, watch.mark, lambda *_: None)
+    finetune_encoder(loaded, splits, config, watch.mark, lambda *_: None)
     return watch.rate(len(reviews))
 
 

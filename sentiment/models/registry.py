@@ -72,8 +72,8 @@ def resolve_model(uri: str) -> ModelReference:
 
 def _resolve(uri: str, folder: Path) -> ModelReference:
     try:
-        if uri.startswith(("models:/", "runs:/")):
-            check_store()
+        if uri.startswith(("models:/", "runs:/")) and not check_store():
+            raise _no_model(uri)
         # First the version, then its files: an alias may move between two look-ups.
         version = find_version(uri)
         files = _fetch(_locate(uri, version), folder)
@@ -135,6 +135,25 @@ def record_model(
     for a key that cannot be used.
     """
     reference = resolve_model(f"models:/{name}/{version}")
+    try:
+        record, tags = _make_record(reference, folder, signing_key, given)
+    finally:
+        copies.release(reference.folder)
+    client = import_mlflow().MlflowClient()
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
+    if _is_logged_model(reference, client.get_model_version_download_uri(name, version)):
+        client.set_logged_model_tags(reference.model_id, tags)
+    return record
+
+
+def _make_record(
+    reference: ModelReference,
+    folder: Path | None,
+    signing_key: str | Path | None,
+    given: Mapping[str, str] | None,
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the record of a model's files, and the tags that hold it and a signature."""
     integrity.check_shape(reference.folder)
     record = integrity.make_record(folder or reference.folder) | dict(given or {})
     integrity.check_files(reference.folder, record)
@@ -147,13 +166,7 @@ def record_model(
     if signing_key:
         signature = signatures.sign_files(reference.folder, Path(signing_key))
         tags |= integrity.pack_tags(SIGNATURE_TAG, signature)
-    tags |= integrity.pack_tags(FILES_TAG, integrity.dump_record(record))
-    client = import_mlflow().MlflowClient()
-    for key, value in tags.items():
-        client.set_model_version_tag(name, version, key, value)
-    if _is_logged_model(reference, client.get_model_version_download_uri(name, version)):
-        client.set_logged_model_tags(reference.model_id, tags)
-    return record
+    return record, tags | integrity.pack_tags(FILES_TAG, integrity.dump_record(record))
 
 
 def set_alias(name: str, alias: str, version: str) -> None:

@@ -63,18 +63,21 @@ def open_experiment(name: str) -> None:
         raise as_registry_error(f"experiment {name!r}", error) from error
 
 
-def check_store(is_written: bool = False) -> None:
+def check_store(is_written: bool = False) -> bool:
     """Raise RegistryError, within seconds, if the tracking store or the registry cannot be used.
 
-    `is_written` makes the tables of a new SQLite database, and requires that it can be written.
+    `is_written` makes the tables of a new SQLite database, and requires that it can be written. Without it,
+    return False for a database that is still to be made, which MLflow would make if it were only asked.
     """
     mlflow = import_mlflow()
+    is_made = True
     for uri in dict.fromkeys((mlflow.get_tracking_uri(), mlflow.get_registry_uri())):
         scheme = urlsplit(uri).scheme.partition("+")[0]
         if scheme in ("http", "https"):
             _check_server(uri)
         elif scheme in _DATABASES:
-            _check_database(uri, is_written)
+            is_made &= _check_database(uri, is_written)
+    return is_made
 
 
 def import_mlflow() -> Any:
@@ -184,26 +187,40 @@ def _check_server(uri: str) -> None:
         raise RegistryError(f"the tracking server {without_password(uri)} {problem}") from error
 
 
-def _check_database(uri: str, is_written: bool) -> None:
-    shown = without_password(uri)
+def _check_database(uri: str, is_written: bool) -> bool:
+    """Return False if the database has no tables yet and is only to be read."""
     file = _find_sqlite_file(uri)
-    if file is not None and is_written:
-        _check_writable(file)
-    if file is not None and not file.exists():
-        if is_written:
-            _initialise(file)
-        return
-    revision, tables = _read_revision(uri)
-    if revision is None and not tables:
-        if is_written and file is not None:
-            _initialise(file)
-        return
+    if file is None or not is_written:
+        return _check_tables(uri, file)
+    _check_writable(file)
+    if file.exists() and _read_revision(uri)[0] == _read_scripts().get_current_head():
+        return True
+    # Of runs that start at once the first makes the tables; until then the others would see some of them.
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with hold_lock(file.with_name(f"{file.name}.lock"), _INITIALISE_SECONDS):
+            if not _check_tables(uri, file):
+                _make_tables(uri)
+    except OSError as error:
+        raise RegistryError(
+            f"the tracking database {file} cannot be made: {error}; check its folder"
+        ) from error
+    return True
+
+
+def _check_tables(uri: str, file: Path | None) -> bool:
+    """Return False if there are no tables; raise RegistryError if they are not those of this MLflow."""
+    revision, tables = (None, []) if file is not None and not file.exists() else _read_revision(uri)
+    if not tables:
+        return False
+    shown = without_password(uri)
     if revision is None and "experiments" not in tables:
         raise RegistryError(
             f"the tracking database {shown} has {len(tables)} tables, but none of MLflow; set "
             f"{TRACKING_VARIABLE} to a database of its own"
         )
     _check_revision(shown, revision)
+    return True
 
 
 def _check_writable(file: Path) -> None:
@@ -248,13 +265,19 @@ def _explain_database(error: Exception) -> str:
     return f"cannot be used ({type(error).__name__}); check {TRACKING_VARIABLE} and that it runs"
 
 
+def _read_scripts() -> Any:
+    """Return the migrations of the installed MLflow."""
+    from alembic.script import ScriptDirectory
+
+    folder = Path(import_mlflow().__file__).parent / "store" / "db_migrations"
+    return ScriptDirectory(str(folder))
+
+
 def _check_revision(shown: str, revision: str | None) -> None:
     """Raise RegistryError unless the schema is the installed MLflow's, which would change an older one."""
-    from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
-    mlflow = import_mlflow()
-    scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    scripts = _read_scripts()
     if revision == scripts.get_current_head():
         return
     try:
@@ -264,15 +287,12 @@ def _check_revision(shown: str, revision: str | None) -> None:
     if known:
         step = f"make a backup and run `mlflow db upgrade {shown}`"
     else:
-        step = f"install the MLflow version that made it (here is {mlflow.__version__})"
+        step = f"install the MLflow version that made it (here is {import_mlflow().__version__})"
     raise RegistryError(f"the tracking database {shown} is of another MLflow version ({revision}); {step}")
 
 
-def _initialise(file: Path) -> None:
-    """Make the tables of a new SQLite database; runs that start at once wait for the first one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _make_tables(uri: str) -> None:
     try:
-        with hold_lock(file.with_name(f"{file.name}.lock"), _INITIALISE_SECONDS):
-            import_mlflow().MlflowClient().search_experiments(max_results=1)
+        import_mlflow().MlflowClient(uri, uri).search_experiments(max_results=1)
     except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(str(file), error) from error
+        raise as_registry_error("new tables", error) from error

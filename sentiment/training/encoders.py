@@ -82,6 +82,10 @@ def _load_classifier(name: str, source: str, options: dict[str, Any]) -> tuple[A
         output_loading_info=True,
         **options,
     )
+    if getattr(model.config, "use_cache", False):
+        model.config.use_cache = (
+            False  # of a decoder, which needs none to classify; OpenVINO cannot convert it
+        )
     body = f"{model.base_model_prefix}."
     absent = {*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])}
     # Many encoders were trained without the pooler, which some classifiers have.
@@ -128,7 +132,7 @@ def _check_tokenizer(name: str, model: Any, tokenizer: Any) -> None:
             "its tokenizer.json or vocabulary; pass another --distilbert_model"
         )
     n_tokens = 1 + max(tokenizer.get_vocab().values())
-    n_rows = model.get_input_embeddings().num_embeddings
+    n_rows = model.get_input_embeddings().weight.shape[0]
     if n_tokens > n_rows:
         raise EncoderUnavailableError(
             f"encoder {name!r}: its tokenizer has {n_tokens:,} tokens, but its embedding only {n_rows:,} "
@@ -138,9 +142,10 @@ def _check_tokenizer(name: str, model: Any, tokenizer: Any) -> None:
 
 def _set_pad_id(model: Any, tokenizer: Any) -> None:
     """Set `pad_token_id` of the model's config, which some encoders lack; padding is masked in any case."""
-    n_rows = model.get_input_embeddings().num_embeddings
-    candidates = (model.config.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-    model.config.pad_token_id = next(i for i in candidates if i is not None and 0 <= i < n_rows)
+    n_rows = model.get_input_embeddings().weight.shape[0]
+    stated = (model.config.pad_token_id, tokenizer.pad_token_id, model.config.eos_token_id)
+    candidates = [i for i in (*stated, tokenizer.eos_token_id) if isinstance(i, int) and 0 <= i < n_rows]
+    model.config.pad_token_id = next(iter(candidates), 0)
 
 
 def save_tokenizer(encoder: Encoder, folder: Path, max_length: int) -> None:

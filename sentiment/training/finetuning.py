@@ -10,7 +10,7 @@ from typing import Any
 from .. import schema
 from ..cli import Progress
 from ..config import FinetuneConfig
-from ..errors import UnusableLabelsError
+from ..errors import SentimentError, UnusableLabelsError
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
@@ -25,18 +25,24 @@ from .encoders import Encoder, find_max_length, load_encoder
 from .evaluation import Baseline, Evaluation, evaluate_model, measure_baselines
 from .figures import draw_confusion_matrix, draw_learning_curve
 from .optimization import optimize
-from .packaging import log_model, save_encoder
+from .packaging import save_encoder
 from .processes import Termination
+from .registration import explain_kept, keep, register
+from .rehearsal import rehearse
+from .run_log import RunLog
 from .runs import open_run
 from .search import SearchResult, search
+
+# Where models go that could not be registered.
+UNREGISTERED = Path("var") / "unregistered"
 
 
 @dataclass(frozen=True)
 class FinetuneSummary:
-    """Hold the results of a run.
+    """Hold the results of a run; `notes` are sentences on what of the encoder was not used.
 
     `train_samples_per_second` counts the training rows of all epochs since the last start; the time includes
-    validation and checkpoints. `warnings` names checkpoints that were not used.
+    validation and checkpoints. `warnings` are sentences on the data, and on checkpoints that were not used.
     """
 
     model_uri: str
@@ -58,6 +64,7 @@ class FinetuneSummary:
     run_id: str
     search: SearchResult | None = None
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,111 +72,75 @@ class FinetuneSummary:
 
 
 def finetune(
-    config: FinetuneConfig, progress: Progress, termination: Termination | None = None
+    config: FinetuneConfig,
+    progress: Progress,
+    termination: Termination | None = None,
+    kept: Path = UNREGISTERED,
 ) -> FinetuneSummary | None:
     """Fine-tune, optimise, evaluate, log and register one model; MLflow tracking must be set up before.
 
     With `checkpoint_dir` a run that was killed continues: its checkpoints and its MLflow run are found by a
     digest of configuration, data and code. Of several processes (torchrun) only the main one logs, and
-    returns a summary; the others return None.
+    returns a summary; the others return None. A model that cannot be registered is kept in a folder below
+    `kept`, which the error names.
     """
     started = time.monotonic()
     processes.connect()
+    is_main = processes.get_rank() == 0
+    with processes.sharing_errors():
+        if config.signing_key is not None:
+            check_signing_key(Path(config.signing_key))
+        if is_main:
+            registry.open_experiment(config.experiment)
+        progress("trying the encoder", 0, 1, config.distilbert_model)
+        encoder, notes = prepare_encoder(config)
+    reviews = read_reviews(config, progress)
     with ExitStack() as stack:
+        log = None
         with processes.sharing_errors():
-            progress("reading reviews", 0, 1, config.dataset_name)
-            encoder, reviews = _prepare(config, progress)
             digest = digest_run(config, reviews.digest)
             checkpoints = stack.enter_context(open_checkpoints(config.checkpoint_dir, digest))
-            if processes.get_rank() == 0:
-                registry.open_experiment(config.experiment)
-                stack.enter_context(open_run(checkpoints, digest))
-                log_data(config, reviews)
-        history, found = _train(encoder, reviews.splits, config, checkpoints, progress, termination)
-        if processes.get_rank() != 0:
+            if is_main:
+                log = stack.enter_context(open_run(checkpoints, digest))
+                log_data(config, reviews, log)
+        history, found = _train(encoder, reviews.splits, config, checkpoints, log, progress, termination)
+        if log is None:
             return None
         processes.use_cores()
-        summary = _finish(encoder, reviews, config, history, progress)
-    seconds = time.monotonic() - started
-    warnings = (*reviews.report.counts.warnings, *checkpoints.warnings)
-    return replace(summary, search=found, warnings=warnings, seconds=seconds)
+        warnings = (*reviews.report.counts.warnings, *checkpoints.warnings)
+        summary = _finish(encoder, reviews, config, history, log, kept, progress)
+    return replace(
+        summary,
+        search=found,
+        notes=(*notes, *log.notes),
+        warnings=warnings,
+        seconds=time.monotonic() - started,
+    )
 
 
-def _prepare(config: FinetuneConfig, progress: Progress) -> tuple[Encoder, LabelledReviews]:
-    if config.signing_key is not None:
-        check_signing_key(Path(config.signing_key))
+def prepare_encoder(config: FinetuneConfig) -> tuple[Encoder, tuple[str, ...]]:
+    """Load the encoder, and in the main process run it once; return it, and notes on what is not used."""
     encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
-    reviews = load_labelled_reviews(
-        config, lambda rows, file: progress("reading reviews", 0, 0, f"{rows:,} rows, {file}")
-    )
-    require_two_classes(reviews)
-    return encoder, reviews
+    problem = None
+    if processes.get_rank() == 0:
+        problem = rehearse(encoder, config.max_length, config.truncation)
+    slow = () if problem is None else (f"the model runs on the engine `reference`: {problem}",)
+    return encoder, (*encoder.notes, *slow)
 
 
-def _train(
-    encoder: Encoder,
-    splits: Splits,
-    config: FinetuneConfig,
-    checkpoints: Checkpoints,
-    progress: Progress,
-    termination: Termination | None,
-) -> tuple[list[dict[str, float]], SearchResult | None]:
-    """Train the encoder, or load the weights that an earlier start kept; with a search, the best ones."""
-    from .trainer import train_encoder
+def read_reviews(config: FinetuneConfig, progress: Progress) -> LabelledReviews:
+    """Read the reviews in the main process; the others find them in the cache of prepared data."""
+    progress("reading reviews", 0, 1, config.dataset_name)
+    read: list[LabelledReviews] = []
 
-    # Only the encoder trains on augmented texts; int8 scales and the linear stage use the original ones.
-    if config.augment:
-        splits = replace(splits, train=augment_rows(splits.train, config.seed))
-    if config.search or config.search_minutes:
-        return search(encoder, splits, config, checkpoints, progress, termination)
-    return train_encoder(encoder, splits, config, checkpoints, progress, termination), None
+    def tell(rows: int, file: str) -> None:
+        progress("reading reviews", 0, 0, f"{rows:,} rows, {file}")
 
-
-def _finish(
-    encoder: Encoder,
-    reviews: LabelledReviews,
-    config: FinetuneConfig,
-    history: list[dict[str, float]],
-    progress: Progress,
-) -> FinetuneSummary:
-    """Optimise, evaluate, package and register the trained encoder."""
-    from .trainer import describe_device
-
-    with TemporaryDirectory(prefix="sentiment-") as scratch:
-        folder = Path(scratch) / ENCODER_ARTIFACT  # the logged model keeps this name
-        save_encoder(encoder, folder, config.max_length, config.truncation)
-        optimized = optimize(folder, reviews.splits, config, find_max_length(encoder), progress)
-        evaluation = evaluate_model(
-            Predictor(folder, cascade=config.cascade),
-            reviews.splits.test,
-            lambda done, total: progress("testing", done, total, ""),
-        )
-        progress("measuring baselines", 0, 1, "")
-        baselines = measure_baselines(reviews.splits.train["label"][:], reviews.splits.test)
-        log_results(evaluation, baselines, history)
-        progress("packaging", 0, 1, "")
-        model = log_model(folder, encoder, config, reviews.text_col)
-    if config.alias is not None:
-        registry.set_alias(config.registered_model_name, config.alias, model.version)
-    return FinetuneSummary(
-        model_uri=model.registered_uri,
-        model_version=model.version,
-        model_name=config.registered_model_name,
-        alias=config.alias,
-        base_model=encoder.name,
-        dataset=config.dataset_name,
-        data=reviews.report,
-        data_digest=reviews.digest,
-        train_rows=reviews.report.counts.train_rows,
-        test=evaluation,
-        baselines=baselines,
-        engine=optimized.settings.cpu_engine,
-        engine_reason=optimized.settings.cpu_engine_reason,
-        cascade=optimized.cascade,
-        device=describe_device(),
-        train_samples_per_second=history[-1]["train_samples_per_second"],
-        run_id=registry.import_mlflow().active_run().info.run_id,
-    )
+    processes.share(lambda: read.append(load_labelled_reviews(config, tell)))
+    with processes.sharing_errors():
+        reviews = read[0] if read else load_labelled_reviews(config)
+        require_two_classes(reviews)
+    return reviews
 
 
 def require_two_classes(reviews: LabelledReviews) -> None:
@@ -182,21 +153,110 @@ def require_two_classes(reviews: LabelledReviews) -> None:
         )
 
 
-def log_data(config: FinetuneConfig, reviews: LabelledReviews) -> None:
-    """Log the configuration and a description of the data to the active run."""
-    mlflow = registry.import_mlflow()
-    mlflow.log_params(asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest})
-    mlflow.log_params(reviews.report.count_rows())
-    mlflow.log_dict(reviews.report.as_dict(), "data.json")
+def _train(
+    encoder: Encoder,
+    splits: Splits,
+    config: FinetuneConfig,
+    checkpoints: Checkpoints,
+    log: RunLog | None,
+    progress: Progress,
+    termination: Termination | None,
+) -> tuple[list[dict[str, float]], SearchResult | None]:
+    """Train the encoder, or load the weights that an earlier start kept; with a search, the best ones."""
+    from .trainer import train_encoder
+
+    # Only the encoder trains on augmented texts; int8 scales and the linear stage use the original ones.
+    if config.augment:
+        splits = replace(splits, train=augment_rows(splits.train, config.seed))
+    if config.search or config.search_minutes:
+        return search(encoder, splits, config, checkpoints, log, progress, termination)
+    return train_encoder(encoder, splits, config, checkpoints, log, progress, termination), None
+
+
+def _finish(
+    encoder: Encoder,
+    reviews: LabelledReviews,
+    config: FinetuneConfig,
+    history: list[dict[str, float]],
+    log: RunLog,
+    kept: Path,
+    progress: Progress,
+) -> FinetuneSummary:
+    """Optimise, evaluate, package and register the trained encoder."""
+    from .trainer import describe_device
+
+    with TemporaryDirectory(prefix="sentiment-") as scratch:
+        folder = Path(scratch) / ENCODER_ARTIFACT  # the logged model keeps this name
+        save_encoder(encoder, folder, config.max_length, config.truncation)
+        optimized = optimize(folder, reviews.splits, config, find_max_length(encoder), log, progress)
+        evaluation = evaluate_model(
+            Predictor(folder, cascade=config.cascade),
+            reviews.splits.test,
+            lambda done, total: progress("testing", done, total, ""),
+        )
+        progress("measuring baselines", 0, 1, "")
+        baselines = measure_baselines(reviews.splits.train["label"][:], reviews.splits.test)
+        log_results(evaluation, baselines, history, log)
+        summary = FinetuneSummary(
+            model_uri="",
+            model_version="",
+            model_name=config.registered_model_name,
+            alias=config.alias,
+            base_model=encoder.name,
+            dataset=config.dataset_name,
+            data=reviews.report,
+            data_digest=reviews.digest,
+            train_rows=reviews.report.counts.train_rows,
+            test=evaluation,
+            baselines=baselines,
+            engine=optimized.settings.cpu_engine,
+            engine_reason=optimized.settings.cpu_engine_reason,
+            cascade=optimized.cascade,
+            device=describe_device(),
+            train_samples_per_second=history[-1]["train_samples_per_second"],
+            run_id=log.run_id,
+        )
+        progress("packaging", 0, 1, "")
+        return register_or_keep(folder, encoder, reviews.text_col, config, summary, log, kept)
+
+
+def register_or_keep(
+    folder: Path,
+    encoder: Encoder,
+    text_col: str,
+    config: FinetuneConfig,
+    summary: FinetuneSummary,
+    log: RunLog,
+    kept: Path,
+) -> FinetuneSummary:
+    """Register the model and complete the summary; if that fails, keep the model and raise the error."""
+    try:
+        model = register(folder, encoder, config, text_col)
+    except SentimentError as error:
+        where = keep(folder, encoder, config, text_col, log.run_id, summary.as_dict(), kept)
+        unfinished = replace(summary, model_uri=str(where), alias=None)
+        raise explain_kept(where, error, unfinished.as_dict()) from error
+    return replace(summary, model_uri=model.registered_uri, model_version=model.version)
+
+
+def log_data(config: FinetuneConfig, reviews: LabelledReviews, log: RunLog) -> None:
+    """Log the configuration, and name, digest, counts and report of the data."""
+    values = asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest}
+    log.log_params({name: value for name, value in values.items() if name != "register"})
+    log.log_params(reviews.report.count_rows())
+    log.log_dict(reviews.report.as_dict(), "data.json")
+    log.log_dataset(config.dataset_name, reviews.digest)
 
 
 def log_results(
-    evaluation: Evaluation, baselines: dict[str, Baseline], history: list[dict[str, float]]
+    evaluation: Evaluation,
+    baselines: dict[str, Baseline],
+    history: list[dict[str, float]],
+    log: RunLog,
 ) -> None:
-    """Log the results of the model and of the baselines, and the pictures, to the active run."""
-    mlflow = registry.import_mlflow()
-    mlflow.log_metrics({f"test_{name}": value for name, value in evaluation.as_metrics().items()})
+    """Log the results of the model and of the baselines, and the pictures."""
+    log.log_metrics({f"test_{name}": value for name, value in evaluation.as_metrics().items()})
     for name, baseline in baselines.items():
-        mlflow.log_metrics({f"baseline_{name}_{k}": v for k, v in asdict(baseline).items()})
-    mlflow.log_figure(draw_confusion_matrix(evaluation), "confusion_matrix.png")
-    mlflow.log_figure(draw_learning_curve(history), "learning_curve.png")
+        log.log_metrics({f"baseline_{name}_{k}": v for k, v in asdict(baseline).items()})
+    log.log_figure(draw_confusion_matrix(evaluation), "confusion_matrix.png")
+    log.log_figure(draw_learning_curve(history), "learning_curve.png")

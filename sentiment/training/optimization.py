@@ -12,13 +12,13 @@ from ..inference.engines import AUTO
 from ..inference.linear import LINEAR_FILE
 from ..inference.predictor import OFF, Predictor
 from ..inference.settings import Settings, load_settings
-from ..models import registry
 from .cascade import MAX_TRAIN_ROWS, CascadeChoice, choose_threshold, train_linear
 from .data.splits import Splits
 from .evaluation import positive_probabilities
 from .figures import draw_cascade_curve, draw_length_curve
 from .lengths import measure_lengths
 from .quantization import pick_calibration, pick_gate_reviews, quantize
+from .run_log import RunLog
 
 
 @dataclass(frozen=True)
@@ -30,26 +30,30 @@ class Optimization:
 
 
 def optimize(
-    folder: Path, splits: Splits, config: FinetuneConfig, max_positions: int | None, progress: Progress
+    folder: Path,
+    splits: Splits,
+    config: FinetuneConfig,
+    max_positions: int | None,
+    log: RunLog,
+    progress: Progress,
 ) -> Optimization:
-    """Quantise the model in `folder`, fit its cascade, and log the measurements to the active run."""
-    mlflow = registry.import_mlflow()
+    """Quantise the model in `folder`, fit its cascade, and log the measurements."""
     train = splits.load_train(MAX_TRAIN_ROWS, config.seed)
     reviews = pick_gate_reviews(train, splits.validation, config.seed)
     for comparison in quantize(folder, pick_calibration(train, config.seed), reviews, progress):
-        mlflow.log_metrics(comparison.as_metrics())
+        log.log_metrics(comparison.as_metrics())
     settings = load_settings(folder)
-    mlflow.set_tag("engine", settings.cpu_engine)
+    log.set_tag("engine", settings.cpu_engine)
 
     longest = max_positions or config.max_length
     points = measure_lengths(folder, splits.validation, longest, config.seed, progress)
-    mlflow.log_figure(draw_length_curve(points, config.max_length), "length_accuracy_cost.png")
+    log.log_figure(draw_length_curve(points, config.max_length), "length_accuracy_cost.png")
     cascade = None
     if config.cascade == AUTO:
         cascade = _fit_cascade(folder, train, splits.validation, config, progress)
     if cascade is not None:
-        mlflow.log_metrics(cascade.as_metrics())
-        mlflow.log_figure(draw_cascade_curve(cascade), "cascade.png")
+        log.log_metrics(cascade.as_metrics())
+        log.log_figure(draw_cascade_curve(cascade), "cascade.png")
     return Optimization(settings, cascade)
 
 

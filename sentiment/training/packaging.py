@@ -186,9 +186,11 @@ def _carried_code() -> Iterator[_CarriedCode]:
         (staged / "__init__.py").write_text(
             '"""Hold the inference code with which this model was logged."""\n'
         )
-        shutil.copy(source / "schema.py", staged)
+        # Without the permissions of the source: those of the umask are the model's.
+        shutil.copyfile(source / "schema.py", staged / "schema.py")
         ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(source / "inference", staged / "inference", ignore=ignore)
+        copy = shutil.copyfile
+        shutil.copytree(source / "inference", staged / "inference", ignore=ignore, copy_function=copy)
         package = staged.rename(Path(root) / f"{PACKAGE_PREFIX}{_digest(staged)}")
         entry_point = Path(root) / "sentiment_model.py"
         entry_point.write_text(

@@ -4,40 +4,40 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from ..models import registry
+from ..models.tracking import as_registry_error, import_mlflow
 from .checkpoints import Checkpoints
+from .run_log import RunLog, start_run
 
 # Tag of a run: the digest of its configuration, data and code.
 RUN_TAG = "sentiment.run"
 
 
 @contextlib.contextmanager
-def open_run(checkpoints: Checkpoints, digest: str, **options: Any) -> Iterator[None]:
+def open_run(checkpoints: Checkpoints, digest: str, **options: Any) -> Iterator[RunLog]:
     """Start a run that belongs to the checkpoints; `options` go to `mlflow.start_run`.
 
     An unfinished run continues. The folder of the checkpoints names it, and its tag must have the digest: on
     a shared server, others may train the same at the same time. After a finished one the folder is cleared.
     """
-    mlflow = registry.import_mlflow()
     run_id = _find_unfinished(checkpoints.read_run(), digest)
     if run_id is None:
         checkpoints.clear()
-    with mlflow.start_run(run_id=run_id, **options) as run:
-        mlflow.set_tag(RUN_TAG, digest)
-        checkpoints.write_run(run.info.run_id)
-        yield
+    with start_run(run_id, **options) as log:
+        log.set_tag(RUN_TAG, digest)
+        checkpoints.write_run(log.run_id)
+        yield log
 
 
 def _find_unfinished(run_id: str | None, digest: str) -> str | None:
     """Return `run_id` if the tracking server has this run, of the same digest and not finished; else None."""
-    mlflow = registry.import_mlflow()
+    mlflow = import_mlflow()
     if run_id is None:
         return None
     try:
         run = mlflow.MlflowClient().get_run(run_id)
     except mlflow.exceptions.MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+            raise as_registry_error(f"run {run_id}", error) from error
         return None
     is_ours = run.data.tags.get(RUN_TAG) == digest and run.info.lifecycle_stage == "active"
     return run_id if is_ours and run.info.status != "FINISHED" else None

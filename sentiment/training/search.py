@@ -8,11 +8,11 @@ from typing import Any
 from ..cli import Progress
 from ..config import FinetuneConfig
 from ..errors import ConfigError
-from ..models import registry
 from .checkpoints import Checkpoints, digest_run
 from .data.splits import Splits
 from .encoders import Encoder, load_encoder
 from .processes import Termination, count_processes
+from .run_log import RunLog
 from .runs import open_run
 
 _STUDY = "study.db"
@@ -33,6 +33,7 @@ def search(
     splits: Splits,
     config: FinetuneConfig,
     checkpoints: Checkpoints,
+    log: RunLog | None,
     progress: Progress,
     termination: Termination | None = None,
 ) -> tuple[list[dict[str, float]], SearchResult]:
@@ -41,11 +42,13 @@ def search(
     The first trial is the recipe of `config`. The study is a SQLite file next to the checkpoints, so that a
     search that was killed continues. Returns the log of the best trial.
     """
-    if count_processes() > 1:
+    if count_processes() > 1 or log is None:
         raise ConfigError("search: found several processes, expected one; omit torchrun or --distributor")
     study = _open_study(config, checkpoints.folder)
 
-    def run_trial(number: int, tried: FinetuneConfig, model: Encoder) -> list[dict[str, float]]:
+    def run_trial(
+        number: int, tried: FinetuneConfig, model: Encoder, trial_log: RunLog
+    ) -> list[dict[str, float]]:
         from .trainer import train_encoder
 
         place = _find_place(checkpoints, tried)
@@ -55,6 +58,7 @@ def search(
             splits,
             tried,
             place,
+            trial_log,
             lambda stage, done, total, note: progress(f"trial {number + 1}, {stage}", done, total, note),
             termination,
         )
@@ -64,17 +68,18 @@ def search(
         tried = suggest(trial, config)
         place = _find_place(checkpoints, tried)
         place.folder.mkdir(exist_ok=True)
-        with open_run(place, place.folder.name, nested=True, run_name=f"trial {trial.number + 1}"):
-            registry.import_mlflow().log_params(trial.params)
+        with open_run(
+            place, place.folder.name, nested=True, run_name=f"trial {trial.number + 1}"
+        ) as trial_log:
+            trial_log.log_params(trial.params)
             fresh = load_encoder(config.distilbert_model, config.max_length, config.seed)
-            history = run_trial(trial.number, tried, fresh)
+            history = run_trial(trial.number, tried, fresh, trial_log)
         study.tell(trial, max(row["eval_f1"] for row in history if "eval_f1" in row))
         _remove_worse(checkpoints, replace(config, **study.best_params))
     best = study.best_trial
     # Loads the weights, or trains them again if they are damaged.
-    history = run_trial(best.number, replace(config, **best.params), encoder)
-    mlflow = registry.import_mlflow()
-    mlflow.log_params({f"best_{name}": value for name, value in best.params.items()})
+    history = run_trial(best.number, replace(config, **best.params), encoder, log)
+    log.log_params({f"best_{name}": value for name, value in best.params.items()})
     return history, SearchResult(len(_list_done(study)), best.number + 1, best.value, best.params)
 
 

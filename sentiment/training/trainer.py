@@ -18,7 +18,6 @@ from ..config import FinetuneConfig
 from ..errors import ConfigError
 from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
 from ..inference.tokenization import Tokenizer
-from ..models import registry
 from .callbacks import Epochs, Keeper, MetricLog, Patience, Progress, Reporter
 from .checkpoints import MOST_CHECKPOINTS, Checkpoints
 from .data.splits import Splits
@@ -33,6 +32,7 @@ from .processes import (
     share,
     sharing_errors,
 )
+from .run_log import RunLog
 from .tokens import pad_batch, tokenize, tokenize_once
 
 # A checkpoint holds the weights and two averages of each, in float32.
@@ -44,27 +44,26 @@ def train_encoder(
     splits: Splits,
     config: FinetuneConfig,
     checkpoints: Checkpoints,
+    log: RunLog | None,
     progress: StageProgress,
     termination: Termination | None,
 ) -> list[dict[str, float]]:
     """Fine-tune `encoder.model` in place and keep its weights, or load those that were kept earlier.
 
-    Metrics go to the active MLflow run of the main process. Returns the log of the Trainer.
+    Metrics go to `log`, which is None in all but the main process. Returns the log of the Trainer.
     """
     history = share(lambda: checkpoints.load_trained(encoder.model))
     if history is None:
-        is_main = get_rank() == 0
-        mlflow = registry.import_mlflow()
         history = finetune_encoder(
             encoder,
             splits,
             config,
             lambda done, total, note: progress("fine-tuning", done, total, note),
-            lambda metrics, step: mlflow.log_metrics(dict(metrics), step=step) if is_main else None,
+            lambda metrics, step: None if log is None else log.log_metrics(metrics, step),
             checkpoints,
             termination,
         )
-        if is_main:
+        if get_rank() == 0:
             checkpoints.save_trained(encoder.model, history)
     return history
 

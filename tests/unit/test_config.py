@@ -93,3 +93,19 @@ def test_every_engine_that_a_model_knows_can_be_asked_for():
 
     for engine in ENGINES:
         assert ScoreConfig(input="a", output="b", engine=engine).engine == engine
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("registered_model_name", name)
+            for name in ("", " ", "a/b", "a:b", "a@b", "a.b", "a?b", "a#b", " a")
+        ),
+        *(("alias", name) for name in ("", "it's", "two words", "100%", "latest", "v1", "1st")),
+        *(("experiment", name) for name in ("", "  ")),
+    ],
+)
+def test_names_that_mlflow_or_a_uri_would_misread_are_refused(key, value):
+    with pytest.raises(ConfigError, match=key):
+        load_config(FinetuneConfig, None, {key: value})

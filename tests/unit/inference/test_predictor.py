@@ -144,3 +144,31 @@ def test_a_tokenizer_without_a_length_is_refused(tmp_path):
 def test_the_tokenizer_file_holds_the_length(tiny_encoder):
     content = json.loads((tiny_encoder / "tokenizer.json").read_text())
     assert content["truncation"]["max_length"] == 16
+
+
+def test_a_token_that_the_embedding_lacks_costs_one_reject(tmp_path):
+    """Its row would end the whole call, or the process on a GPU; OpenVINO would score it as zeros."""
+    from tokenizers import Tokenizer as Library
+
+    path = make_tiny_encoder(tmp_path, max_length=16) / "tokenizer.json"
+    library = Library.from_file(str(path))
+    library.add_tokens(["\N{GRINNING FACE}"])
+    library.save(str(path))
+    texts = ["good", "bad \N{GRINNING FACE}", "the battery is good"]
+    expected = Predictor(tmp_path).predict([texts[0], texts[2]])
+    found = Predictor(tmp_path).predict(texts)
+    assert found[schema.REJECT_REASON].tolist() == [None, schema.MODEL_FAILED, None]
+    assert found[schema.LABEL].isna().tolist() == [False, True, False]
+    assert found.loc[1, schema.N_TOKENS] == 0
+    kept = found.drop(index=1).reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, expected)
+
+
+def test_a_score_that_is_not_a_number_is_a_failure_and_not_a_blank_text(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(make_tiny_encoder(tmp_path, max_length=16) / "model.safetensors")
+    weights["classifier.bias"][0] = np.nan
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    found = Predictor(tmp_path).predict(["good", " "])
+    assert found[schema.REJECT_REASON].tolist() == [schema.MODEL_FAILED, schema.BLANK_TEXT]

@@ -68,6 +68,21 @@ def test_a_model_that_is_not_there_is_an_error_with_the_next_step(use_tiny_model
         registry.resolve_model(uri)
 
 
+@pytest.mark.parametrize("stage", ["Production", "Staging", "Archived", "None", "Latest", "LATEST"])
+def test_a_stage_is_refused_with_the_alias_to_use(use_tiny_model, stage):
+    for ask in (registry.resolve_model, registry.find_version):
+        with pytest.raises(ModelNotFoundError, match=f"stage '{stage}'.*models:/sentiment@champion"):
+            ask(f"models:/sentiment/{stage}")
+
+
+@pytest.mark.parametrize("uri", ["models:/sentiment", "models:/sentiment/", "models:/sentiment/1/2"])
+def test_a_uri_without_a_version_is_refused_with_the_form_to_use(use_tiny_model, uri):
+    with pytest.raises(
+        ModelNotFoundError, match="expected models:/sentiment@ALIAS, models:/sentiment/NUMBER"
+    ):
+        registry.resolve_model(uri)
+
+
 @pytest.fixture
 def use_server(monkeypatch):
     """Point MLflow at a server that answers every request with a status."""

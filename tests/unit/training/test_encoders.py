@@ -55,7 +55,7 @@ def test_more_tokens_than_the_encoder_reads_is_a_config_error(tmp_path):
 
 
 def save_head(folder, **stated):
-    """Replace the encoder in `folder` by a classifier with these labels; return the weights of its head."""
+    """Replace the encoder in `folder` by a classifier with the stated labels; return its head's weights."""
     from transformers import BertConfig, BertForSequenceClassification
 
     model = BertForSequenceClassification(BertConfig.from_pretrained(folder, **stated))

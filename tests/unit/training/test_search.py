@@ -10,11 +10,10 @@ from sentiment.errors import ConfigError
 from sentiment.models import registry
 from sentiment.training import search as search_module
 from sentiment.training.checkpoints import Checkpoints
-from sentiment.training.data.splits import Splits
 from sentiment.training.encoders import load_encoder
 from sentiment.training.runs import open_run
 from sentiment.training.search import search
-from tests.factories import make_reviews, make_tiny_encoder
+from tests.factories import make_reviews, make_splits, make_tiny_encoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 pytest.importorskip("optuna", reason="NOT RUN: the extra `search` is not installed")
@@ -49,8 +48,9 @@ def search_recipes(config, checkpoints, kill_at=None):
         if kill_at is not None and stage.startswith(kill_at):
             raise KilledError
 
-    with open_run(checkpoints, "digest"):
-        _, found = search(encoder, Splits(rows[:60], rows[60:74], rows[74:]), config, checkpoints, progress)
+    splits = make_splits(rows[:60], rows[60:74], rows[74:])
+    with open_run(checkpoints, "digest") as log:
+        _, found = search(encoder, splits, config, checkpoints, log, progress)
     return encoder.model, found, stages
 
 
@@ -86,4 +86,4 @@ def test_minutes_end_a_search_after_the_given_recipe(config, checkpoints, tracki
 def test_several_processes_cannot_search(config, checkpoints, monkeypatch):
     monkeypatch.setattr(search_module, "count_processes", lambda: 2)
     with pytest.raises(ConfigError, match="search: found several processes, expected one"):
-        search(None, None, config, checkpoints, lambda *_: None)
+        search(None, None, config, checkpoints, None, lambda *_: None)

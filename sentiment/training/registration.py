@@ -1,0 +1,112 @@
+"""Register a fine-tuned model; if the registry fails, keep the model in a folder and register it later."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..config import FinetuneConfig
+from ..errors import ConfigError, SentimentError
+from ..inference.pyfunc import ENCODER_ARTIFACT
+from ..models import registry
+from ..models.tracking import as_registry_error
+from .encoders import Encoder
+from .packaging import LoggedModel, log_model
+from .run_log import start_run
+
+_FACTS_FILE = "unregistered.json"
+
+
+def register(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: str) -> LoggedModel:
+    """Log the model to the active run, register it, and set its alias. Raises a ModelError."""
+    try:
+        model = log_model(folder, encoder, config, text_col)
+    except SentimentError:
+        raise
+    except Exception as error:  # as in `registry.resolve_model`
+        raise as_registry_error(f"registration of {config.registered_model_name!r}", error) from error
+    if config.alias is not None:
+        registry.set_alias(config.registered_model_name, config.alias, model.version)
+    return model
+
+
+def keep(
+    folder: Path,
+    encoder: Encoder,
+    config: FinetuneConfig,
+    text_col: str,
+    run_id: str,
+    summary: Mapping[str, Any],
+    home: Path,
+) -> Path:
+    """Copy a model that could not be registered below `home`, with all that `register_kept` needs."""
+    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{run_id[:8]}"
+    try:
+        kept = home / name
+        kept.mkdir(parents=True)
+    except OSError:  # a folder that cannot be written must not cost the model
+        kept = Path(tempfile.mkdtemp(prefix="sentiment-unregistered-"))
+    shutil.copytree(folder, kept / ENCODER_ARTIFACT)
+    facts = {
+        "config": asdict(config),
+        "base_model": encoder.name,
+        "licence": encoder.licence,
+        "text_col": text_col,
+        "run_id": run_id,
+        "summary": dict(summary),
+    }
+    (kept / _FACTS_FILE).write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
+    return kept
+
+
+def explain_kept(kept: Path, error: SentimentError, summary: Mapping[str, Any]) -> SentimentError:
+    """Return the error of a failed registration with the folder of the model and the next step."""
+    return type(error)(
+        f"{error}; the fine-tuned model is in {kept}; register it later with "
+        f"`python jobs/finetune.py --register {kept}`",
+        summary=summary,
+    )
+
+
+def register_kept(kept: Path) -> dict[str, Any]:
+    """Register a model that `keep` has kept, under the names of its run, and remove the folder.
+
+    Return the summary of its run. Raises ConfigError if there is no such model, RegistryError if the registry
+    still fails.
+    """
+    try:
+        facts = json.loads((kept / _FACTS_FILE).read_text(encoding="utf-8"))
+        config = FinetuneConfig(**facts["config"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"register: cannot read {kept / _FACTS_FILE} ({type(error).__name__}); expected a folder that a "
+            "failed registration named"
+        ) from error
+    encoder = Encoder(facts["base_model"], model=None, tokenizer=None, licence=facts["licence"])
+    registry.open_experiment(config.experiment)
+    with start_run(_find_run(facts["run_id"])) as log:
+        log.log_metrics({f"test_{k}": v for k, v in facts["summary"]["test"].items() if k != "confusion"})
+        model = register(kept / ENCODER_ARTIFACT, encoder, config, facts["text_col"])
+    shutil.rmtree(kept)
+    return {
+        **facts["summary"],
+        "model_uri": model.registered_uri,
+        "model_version": model.version,
+        "alias": config.alias,
+    }
+
+
+def _find_run(run_id: str) -> str | None:
+    """Return the id if the store knows the run; a new store, for example, does not."""
+    mlflow = registry.import_mlflow()
+    try:
+        run = mlflow.get_run(run_id)
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise as_registry_error(f"run {run_id}", error) from error
+    return run_id if run.info.lifecycle_stage == "active" else None

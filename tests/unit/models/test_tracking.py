@@ -1,0 +1,247 @@
+"""A tracking store that cannot be used is found before any work, and named by its cause."""
+
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from sentiment.errors import ConfigError, ModelNotFoundError, RegistryError
+from sentiment.locks import lock_file
+from sentiment.models import registry, tracking
+from tests.factories import ROOT, using_store
+
+
+@pytest.fixture
+def use_store():
+    """Point MLflow at a store for the test."""
+    before = registry.import_mlflow().get_tracking_uri()
+    yield registry.import_mlflow().set_tracking_uri
+    registry.import_mlflow().set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """Make a database with an experiment, and return its path."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    with using_store(f"sqlite:///{path}"):
+        tracking.open_experiment("tests")
+    return path
+
+
+@pytest.fixture
+def copied(database, tmp_path):
+    """Return a copy of the database, so that no engine has it open."""
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(database.read_bytes())
+    return path
+
+
+def execute(path, statement):
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize("variable", [tracking.TRACKING_VARIABLE, tracking.REGISTRY_VARIABLE])
+@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "file:mlruns", "./mlruns", "/tmp/mlruns", "mlruns"])
+def test_a_folder_is_no_store(monkeypatch, tmp_path, variable, uri):
+    monkeypatch.setenv(variable, uri)
+    with pytest.raises(ConfigError, match=f"{variable}: expected a server .*mlflow migrate-filestore"):
+        tracking.use_tracking(tmp_path)
+
+
+@pytest.mark.parametrize("uri", ["databricks", "databricks://profile", "uc:http://host", "http://host:5000"])
+def test_servers_of_every_kind_are_stores(monkeypatch, uri):
+    tracking._check_kind(tracking.TRACKING_VARIABLE, uri)
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        (
+            "update alembic_version set version_num = '451aebb31d03'",
+            "another MLflow version .*db upgrade sqlite",
+        ),
+        (
+            "update alembic_version set version_num = 'ffffffffffff'",
+            "install the MLflow version that made it",
+        ),
+        ("delete from alembic_version", "another MLflow version .None.*db upgrade sqlite"),
+    ],
+)
+@pytest.mark.parametrize("is_written", [False, True])
+def test_a_database_of_another_version_is_not_changed(copied, use_store, statement, says, is_written):
+    execute(copied, statement)
+    before = copied.read_bytes()
+    use_store(f"sqlite:///{copied}")
+    with pytest.raises(RegistryError, match=says):
+        tracking.check_store(is_written)
+    assert copied.read_bytes() == before
+
+
+def test_an_old_database_that_mlflow_would_upgrade_unasked_is_not_changed(copied, use_store):
+    """MLflow migrates it if a table is missing, and then its older versions cannot use it."""
+    execute(copied, "update alembic_version set version_num = '451aebb31d03'")
+    execute(copied, "drop table webhook_events")
+    use_store(f"sqlite:///{copied}")
+    with pytest.raises(RegistryError, match="mlflow db upgrade"):
+        tracking.check_store(is_written=True)
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_a_file_that_is_no_database_is_named(tmp_path, use_store, is_written):
+    (tmp_path / "mlflow.db").write_text("not a database " * 100)
+    use_store(f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(RegistryError, match=r"mlflow.db is not a database, or damaged"):
+        tracking.check_store(is_written)
+
+
+def test_a_database_of_something_else_is_left_alone(tmp_path, use_store):
+    execute(tmp_path / "shop.db", "create table orders (id int)")
+    use_store(f"sqlite:///{tmp_path}/shop.db")
+    with pytest.raises(RegistryError, match="has 1 tables, but none of MLflow"):
+        tracking.check_store(is_written=True)
+
+
+def test_a_folder_in_place_of_a_database_is_named(tmp_path, use_store):
+    use_store(f"sqlite:///{tmp_path}")
+    with pytest.raises(RegistryError, match="cannot be opened"):
+        tracking.check_store()
+
+
+def test_a_new_database_is_made_only_to_be_written(tmp_path, use_store):
+    use_store(f"sqlite:///{tmp_path}/var/mlflow.db")
+    assert not tracking.check_store()
+    with pytest.raises(ModelNotFoundError, match="fine-tune one with"):
+        registry.resolve_model("models:/sentiment@champion")
+    assert not (tmp_path / "var").exists()
+
+
+def test_a_database_that_may_not_be_written_can_still_be_read(copied, use_store, monkeypatch):
+    use_store(f"sqlite:///{copied}")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != copied)  # root may write any file
+    tracking.check_store()
+    with pytest.raises(RegistryError, match=r"mlflow.db cannot be written .Permission denied"):
+        tracking.check_store(is_written=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('FATAL:  password authentication failed for user "me"', "refused the credentials; check user"),
+        ("(1045, \"Access denied for user 'me'@'host'\")", "refused the credentials; check user"),
+        (
+            "connection to server at host failed: Connection refused",
+            "cannot be used .OperationalError.; check",
+        ),
+        ("database is locked", "locked by another process"),
+    ],
+)
+def test_databases_that_refuse_are_named_by_cause(text, says):
+    import sqlalchemy
+
+    error = sqlalchemy.exc.OperationalError("select 1", {}, Exception(text))
+    assert re.search(says, tracking._explain_database(error))
+
+
+def test_a_driver_that_is_not_installed_is_named(use_store):
+    use_store("mysql+pymysql://me:secret@127.0.0.1:9/mlflow")
+    with pytest.raises(RegistryError, match="needs the Python package pymysql") as caught:
+        tracking.check_store()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_said_within_seconds(use_store):
+    use_store("http://me:secret@127.0.0.1:9")
+    started = time.monotonic()
+    for ask in (lambda: registry.resolve_model("models:/a@b"), lambda: tracking.open_experiment("tests")):
+        with pytest.raises(RegistryError, match="http://127.0.0.1:9 does not answer") as caught:
+            ask()
+        assert "secret" not in str(caught.value)
+    assert time.monotonic() - started < 5
+
+
+def test_a_server_that_takes_no_connection_is_said_within_seconds(use_store, monkeypatch):
+    monkeypatch.setattr(tracking, "_CONNECT_SECONDS", 0.2)
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        port = busy.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):  # fills its queue, so that others must wait
+            use_store(f"http://127.0.0.1:{port}")
+            with pytest.raises(RegistryError, match="does not answer .ConnectTimeout"):
+                tracking.check_store()
+
+
+def test_a_deleted_experiment_is_a_config_error_that_says_how_to_restore_it(copied, use_store):
+    use_store(f"sqlite:///{copied}")
+    mlflow = registry.import_mlflow()
+    found = mlflow.get_experiment_by_name("tests")
+    mlflow.delete_experiment(found.experiment_id)
+    with pytest.raises(ConfigError, match=f"restore it with .*--experiment-id {found.experiment_id}"):
+        tracking.open_experiment("tests")
+
+
+@pytest.mark.parametrize("name", ["it's", "two words", "100%", "%20", "a?b#c", "größe", 'say "it\'s"'])
+def test_an_experiment_may_have_any_name(copied, use_store, name):
+    use_store(f"sqlite:///{copied}")
+    for _ in range(2):
+        tracking.open_experiment(name)
+    assert registry.import_mlflow().get_experiment_by_name(name).name == name
+
+
+def test_first_runs_that_start_at_once_all_succeed(tmp_path):
+    """Together they make the tables of a new database, and the experiment."""
+    script = (
+        "from sentiment.models import registry\n"
+        f"registry.import_mlflow().set_tracking_uri('sqlite:///{tmp_path}/new/mlflow.db')\n"
+        "input()\n"
+        "registry.open_experiment('tests')\n"
+        "with registry.import_mlflow().start_run():\n    print('started')"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    done = [run.communicate("go\n") for run in runs]
+    assert [out for out, _ in done] == ["started\n"] * 3, done
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["mlflow.db"]
+
+
+def test_a_run_that_starts_while_another_makes_the_tables_waits(tmp_path, database, use_store):
+    """Half made, they look like those of another version."""
+    path = tmp_path / "mlflow.db"
+    execute(path, "create table experiments (id int)")
+    use_store(f"sqlite:///{path}")
+    lock = lock_file(tmp_path / "mlflow.db.lock")
+
+    def finish():
+        path.write_bytes(database.read_bytes())
+        os.close(lock)
+
+    timer = threading.Timer(0.5, finish)
+    timer.start()
+    assert tracking.check_store(is_written=True)
+    timer.join()
+    assert not (tmp_path / "mlflow.db.lock").exists()
+
+
+def test_tables_that_stay_half_made_are_an_error(tmp_path, use_store):
+    execute(tmp_path / "mlflow.db", "create table experiments (id int)")
+    use_store(f"sqlite:///{tmp_path}/mlflow.db")
+    for is_written in (False, True):
+        with pytest.raises(RegistryError, match="of another MLflow version .None."):
+            tracking.check_store(is_written)

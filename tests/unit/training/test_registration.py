@@ -1,0 +1,212 @@
+"""A server that fails does not cost a model that took hours."""
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+import threading
+
+import pytest
+
+from sentiment.config import FinetuneConfig
+from sentiment.errors import ConfigError, RegistryError
+from sentiment.models import copies, loading, registry
+from sentiment.models.predictions import predict_each
+from sentiment.training.finetuning import finetune
+from sentiment.training.registration import register_kept
+from sentiment.training.run_log import RunLog, start_run
+from tests.factories import make_reviews, make_tiny_encoder, using_store
+
+
+@contextlib.contextmanager
+def serve_mlflow(folder, port=0):
+    """Run a tracking server whose database and files are in `folder`; yield it."""
+    from mlflow.server import app, handlers
+    from werkzeug.serving import make_server
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("_MLFLOW_SERVER_FILE_STORE", f"sqlite:///{folder}/server.db")
+        patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", (folder / "artifacts").as_uri())
+        # In this process the server must not point the client at its database.
+        patch.setattr(handlers.utils, "set_tracking_uri", lambda uri: None)
+        patch.setattr(handlers.registry_utils, "set_registry_uri", lambda uri: None)
+        patch.setattr(handlers, "_tracking_store", None)
+        patch.setattr(handlers, "_model_registry_store", None)
+        server = make_server("127.0.0.1", port, app, threaded=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def make_config(folder, **values):
+    make_reviews(240).to_parquet(folder / "train.parquet")
+    encoder = make_tiny_encoder(folder / "encoder", initializer_range=0.05)
+    given = {"lr": 3e-3, "epochs": 2, "max_length": 32, "cascade": "off", "alias": "champion"}
+    return FinetuneConfig(
+        dataset_name=str(folder / "train.parquet"), distilbert_model=str(encoder), **{**given, **values}
+    )
+
+
+def test_a_server_that_dies_in_training_costs_no_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    monkeypatch.setattr(copies, "_roots", {})
+    config = make_config(tmp_path)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serve_mlflow(tmp_path))
+        address = f"http://127.0.0.1:{server.port}"
+        with using_store(address):
+
+            def die(stage, *_):
+                if stage == "fine-tuning":
+                    stack.close()
+
+            with pytest.raises(RegistryError, match="does not answer.*finetune.py --register") as caught:
+                finetune(config, die, tmp_path / "unregistered")
+            [kept] = (tmp_path / "unregistered").iterdir()
+            assert str(kept) in str(caught.value)
+            assert caught.value.summary["model_uri"] == str(kept)
+            assert 0 < caught.value.summary["test"]["accuracy"] <= 1
+            assert registry.import_mlflow().active_run() is None
+            with pytest.raises(RegistryError, match="does not answer"):
+                register_kept(kept)
+            with serve_mlflow(tmp_path, server.port):
+                found = register_kept(kept)
+                assert (found["model_uri"], found["alias"]) == ("models:/sentiment/1", "champion")
+                assert not kept.exists()
+                # Neither a run that failed nor one that registered leaves a copy of the model.
+                assert not list((tmp_path / "scratch").rglob("*.safetensors"))
+                model = loading.load_model("models:/sentiment@champion")
+                assert predict_each(model, ["good", "bad"])["label"].notna().all()
+                [run] = registry.import_mlflow().search_runs(
+                    output_format="list", search_all_experiments=True
+                )
+                assert run.info.status == "FINISHED"
+                assert run.data.metrics["test_accuracy"] == found["test"]["accuracy"]
+                [data] = run.inputs.dataset_inputs
+                assert data.dataset.name == config.dataset_name
+                assert data.dataset.digest == found["data_digest"]
+                assert len(data.dataset.source) < 1_000
+
+
+def test_a_folder_that_holds_no_kept_model_is_a_config_error(tracking, tmp_path):
+    for content in (None, "{", "[]"):
+        if content is not None:
+            (tmp_path / "unregistered.json").write_text(content)
+        with pytest.raises(ConfigError, match="register: cannot read"):
+            register_kept(tmp_path)
+
+
+class Entries:
+    """A server that takes entries, or not."""
+
+    def __init__(self):
+        self.is_up = True
+        self.taken = []
+
+    def take(self, name):
+        if not self.is_up:
+            raise ConnectionError("refused")
+        self.taken.append(name)
+
+
+def test_entries_wait_for_a_server_and_keep_their_order():
+    server, now = Entries(), [0.0]
+    log = RunLog("run", clock=lambda: now[0])
+    log._log(lambda: server.take(1))
+    server.is_up = False
+    log._log(lambda: server.take(2))
+    server.is_up = True
+    log._log(lambda: server.take(3))  # it is not asked again at once
+    assert (server.taken, log.unlogged) == ([1], 2)
+    assert log.notes == (
+        "2 entries of the MLflow run are lost: the tracking server does not answer (ConnectionError); check "
+        "the server and MLFLOW_TRACKING_URI",
+    )
+    now[0] = 121.0
+    log._log(lambda: server.take(4))
+    assert (server.taken, log.unlogged, log.notes) == ([1, 2, 3, 4], 0, ())
+
+
+def test_an_error_that_is_not_the_servers_is_raised():
+    def fail():
+        raise TypeError("a defect")
+
+    with pytest.raises(TypeError):
+        RunLog("run")._log(fail)
+
+
+def test_a_run_that_fails_is_shown_as_failed(tracking):
+    registry.open_experiment("tests")
+    with pytest.raises(ZeroDivisionError), start_run() as log:
+        raise ZeroDivisionError
+    assert registry.import_mlflow().get_run(log.run_id).info.status == "FAILED"
+
+
+@pytest.fixture
+def umask():
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def list_modes(folder):
+    return {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_the_umask_decides_who_may_read_a_logged_model(tracking, tmp_path, umask, mask, mode):
+    from sentiment.training.encoders import load_encoder
+    from sentiment.training.packaging import log_model, save_encoder
+
+    umask(mask)
+    encoder = load_encoder(str(make_tiny_encoder(tmp_path / "source")), 32, 1)
+    save_encoder(encoder, tmp_path / "encoder", 32)
+    registry.open_experiment("tests")
+    with start_run():
+        log_model(tmp_path / "encoder", encoder, FinetuneConfig(max_length=32), "text")
+    stored = tmp_path / "tracking" / "artifacts"
+    assert list(stored.rglob("model.safetensors"))
+    assert list_modes(stored) == {mode}
+
+
+@pytest.mark.parametrize("name", ["it's", "größe 100% a%20b"])
+def test_a_model_may_have_any_name_that_is_not_refused(tracking, tmp_path, name):
+    from sentiment.training.encoders import load_encoder
+    from sentiment.training.packaging import save_encoder
+    from sentiment.training.registration import register
+
+    config = FinetuneConfig(max_length=32, registered_model_name=name, alias="champion")
+    encoder = load_encoder(str(make_tiny_encoder(tmp_path / "source")), 32, 1)
+    save_encoder(encoder, tmp_path / "encoder", 32)
+    registry.open_experiment(name)
+    with start_run():
+        register(tmp_path / "encoder", encoder, config, "text")
+    for uri in (f"models:/{name}@champion", f"models:/{name}/1", f"models:/{name}/latest"):
+        found = registry.resolve_model(uri)
+        assert (found.version, found.files is not None) == ("1", True)
+
+
+def test_what_the_summary_says_is_written_to_a_file(tmp_path):
+    """The folder of a kept model is read by another process."""
+    from sentiment.training.registration import keep
+
+    encoder = type("Stub", (), {"name": "a", "licence": "b"})()
+    (tmp_path / "encoder").mkdir()
+    kept = keep(
+        tmp_path / "encoder", encoder, FinetuneConfig(), "text", "0123456789", {"x": 1}, tmp_path / "k"
+    )
+    facts = json.loads((kept / "unregistered.json").read_text())
+    assert facts["summary"] == {"x": 1}
+    assert FinetuneConfig(**facts["config"]) == FinetuneConfig()
+    (tmp_path / "file").touch()
+    elsewhere = keep(tmp_path / "encoder", encoder, FinetuneConfig(), "text", "1", {}, tmp_path / "file")
+    assert elsewhere.is_dir()
+    assert "sentiment-unregistered-" in elsewhere.name
