@@ -23,7 +23,6 @@ from sentiment.training.runs import open_run
 from sentiment.training.trainer import finetune_encoder
 from tests.factories import ROOT, make_reviews, make_tiny_encoder
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
