@@ -102,6 +102,8 @@ def find_problem(error: Exception) -> str | None:
         return _CREDENTIALS
     if "database schema" in text:
         return "has a database of another MLflow version; run `mlflow db upgrade`, or install that version"
+    if isinstance(error, OSError) and error.filename and not is_absent(error):
+        return f"cannot use {error.filename} ({error.strerror}); check its permissions and the disk"
     if text.startswith("API request") or (isinstance(error, OSError) and not is_absent(error)):
         return _SILENT.format(type(error).__name__)
     if code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "BAD_REQUEST", "REQUEST_LIMIT_EXCEEDED"):

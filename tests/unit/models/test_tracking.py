@@ -245,3 +245,11 @@ def test_tables_that_stay_half_made_are_an_error(tmp_path, use_store):
     for is_written in (False, True):
         with pytest.raises(RegistryError, match="of another MLflow version .None."):
             tracking.check_store(is_written)
+
+
+def test_a_store_of_files_that_may_not_be_written_is_no_silent_server(use_store):
+    use_store("sqlite:////store/mlflow.db")
+    error = PermissionError(13, "Permission denied", "/store/artifacts")
+    says = str(tracking.as_registry_error("registration of 'a'", error))
+    assert "cannot use /store/artifacts (Permission denied)" in says
+    assert "does not answer" not in says
