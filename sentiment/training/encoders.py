@@ -1,6 +1,6 @@
 """Load the pre-trained encoder to start from: by hub id, from a local folder, or the package `minilm`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,39 +15,90 @@ MINILM = "minilm"
 
 @dataclass(frozen=True)
 class Encoder:
-    """Hold a sequence classifier with a new two-class head, and its fast tokenizer (transformers objects)."""
+    """Hold an encoder with a head, and its fast tokenizer (transformers objects).
+
+    `has_new_head` is False if the head came with the encoder.
+    """
 
     name: str
     model: Any
     tokenizer: Any
     licence: str
+    has_new_head: bool = True
 
 
 def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
-    """Load an encoder, and initialise its new head from `seed`.
+    """Load an encoder with a two-class head; a new head is initialised from `seed`.
 
     Raises EncoderUnavailableError if the encoder cannot be fetched or read or has no fast tokenizer,
     ConfigError if it cannot read `max_length` tokens.
     """
+    labels = {"num_labels": len(schema.LABELS), "id2label": dict(enumerate(schema.LABELS))}
+    labels["label2id"] = {label: i for i, label in enumerate(schema.LABELS)}
+    return _load(name, max_length, seed, "AutoModelForSequenceClassification", labels)
+
+
+def load_language_model(name: str, max_length: int, seed: int) -> Encoder:
+    """Load an encoder with a head that predicts masked tokens; raises the same errors as `load_encoder`.
+
+    The output layer is the table of embeddings. The rest of a missing head is initialised from `seed`. Raises
+    ConfigError for an encoder that is not of the BERT family, or that was trained to find replaced tokens.
+    """
+    import transformers
+
+    from ..inference.engines.first_token import FIRST_TOKEN_TYPES
+
+    source, options = _find_source(name)
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, **options)
+    except (OSError, ValueError) as error:
+        raise EncoderUnavailableError(_explain_missing(name, options["local_files_only"])) from error
+    found = config.model_type
+    if found == "electra" and "ElectraForMaskedLM" not in (config.architectures or ()):
+        found = "electra (a discriminator, which has never predicted tokens)"
+    if found not in FIRST_TOKEN_TYPES:
+        raise ConfigError(
+            f"distilbert_model: expected an encoder of type {', '.join(sorted(FIRST_TOKEN_TYPES))} that can "
+            f"predict masked tokens, found {found}; pass another --distilbert_model, or fine-tune without "
+            "adaptation"
+        )
+    return _load(name, max_length, seed, "AutoModelForMaskedLM", {"tie_word_embeddings": True})
+
+
+def load_pooler(encoder: Encoder) -> dict[str, Any]:
+    """Return the weights of the checkpoint that a classifier reads but a language model lacks; empty if none.
+
+    Their names are those in a model with a head.
+    """
+    import transformers
+
+    source, options = _find_source(encoder.name)
+    body, found = transformers.AutoModel.from_pretrained(source, output_loading_info=True, **options)
+    weights = {name: value for name, value in body.state_dict().items() if name.startswith("pooler.")}
+    if not weights.keys().isdisjoint(found["missing_keys"]):
+        return {}
+    return {f"{encoder.model.base_model_prefix}.{name}": value for name, value in weights.items()}
+
+
+def _load(name: str, max_length: int, seed: int, auto_class: str, settings: dict[str, Any]) -> Encoder:
+    """Load with a class of transformers that adds a head."""
     import torch
     import transformers
     from safetensors import SafetensorError
 
-    source = _minilm_folder() if name == MINILM else name
+    source, options = _find_source(name)
     transformers.set_seed(seed)
-    options = find_cached_or_hub(source)
     verbosity = transformers.logging.get_verbosity()
     # Else transformers warns that the checkpoint has no head, as intended for fine-tuning.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, use_fast=True, **options)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        model, found = getattr(transformers, auto_class).from_pretrained(
             source,
-            num_labels=len(schema.LABELS),
-            id2label=dict(enumerate(schema.LABELS)),
-            label2id={label: i for i, label in enumerate(schema.LABELS)},
             dtype=torch.float32,  # a checkpoint may have half-precision weights, which cannot be trained
+            output_loading_info=True,
+            **settings,
             **options,
         )
     except (OSError, ValueError, SafetensorError) as error:
@@ -58,9 +109,19 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
         raise EncoderUnavailableError(
             f"encoder {name!r} has no fast tokenizer (tokenizer.json); choose another --distilbert_model"
         )
-    encoder = Encoder(name, model, tokenizer, _find_licence(name))
+    encoder = Encoder(name, model, tokenizer, _find_licence(name), _lacks_head(model, found["missing_keys"]))
     _check_length(encoder, max_length)
     return encoder
+
+
+def _lacks_head(model: Any, missing: Iterable[str]) -> bool:
+    return any(not key.startswith(f"{model.base_model_prefix}.") for key in missing)
+
+
+def _find_source(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the folder or hub id of an encoder, and arguments for `from_pretrained`."""
+    source = _minilm_folder() if name == MINILM else name
+    return source, find_cached_or_hub(source)
 
 
 def count_tokens(encoder: Encoder, texts: Sequence[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Fine-tune an encoder with the Hugging Face `Trainer`; no other module uses it."""
+"""Fine-tune an encoder with the Hugging Face `Trainer`; only `masked_lm` also uses it."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -59,7 +59,7 @@ def finetune_encoder(
             compute_metrics=_compute_metrics,
             callbacks=[
                 transformers.EarlyStoppingCallback(early_stopping_patience=PATIENCE),
-                _Reporter(progress, log_metrics),
+                TrainerReporter(progress, log_metrics),
             ],
         )
         # These callbacks would print over the progress line.
@@ -91,7 +91,7 @@ def freeze_first_layers(model: Any, trained_layers: int) -> None:
 def describe_device() -> str:
     """Return hardware and precision of a run, such as `cpu bf16` or `NVIDIA H100 bf16`."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    precision = "bf16" if _use_bf16() else "fp16" if torch.cuda.is_available() else "fp32"
+    precision = "bf16" if use_bf16() else "fp16" if torch.cuda.is_available() else "fp32"
     return f"{name} {precision}"
 
 
@@ -121,8 +121,8 @@ def _training_arguments(
         metric_for_best_model="f1",
         greater_is_better=True,
         logging_steps=max(1, eval_steps // 4),
-        bf16=_use_bf16(),
-        fp16=torch.cuda.is_available() and not _use_bf16(),
+        bf16=use_bf16(),
+        fp16=torch.cuda.is_available() and not use_bf16(),
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
@@ -132,7 +132,7 @@ def _training_arguments(
     )
 
 
-def _use_bf16() -> bool:
+def use_bf16() -> bool:
     """Return True if bfloat16 is native: on a CPU with AVX512-BF16 it is 2.1 times faster, else slower."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -160,7 +160,7 @@ def _compute_metrics(prediction: transformers.EvalPrediction) -> dict[str, float
     }
 
 
-class _Reporter(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types
+class TrainerReporter(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Pass progress and metrics of the Trainer to our callbacks."""
 
     def __init__(self, progress: Progress, log_metrics: MetricLog) -> None:
