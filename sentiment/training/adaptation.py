@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +98,8 @@ class AdaptSummary:
     stopped: str
     resumed_from_step: int
     device: str
-    seconds: float
-    warnings: list[str]
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -117,32 +117,39 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     check_output(output)
     progress("reading reviews", 0, 1, config.input)
     encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
+    mlflow = registry.import_mlflow()
     with working_folder(output) as work:
         texts = clean_texts(read_texts(config.input, config.text_col, work / "data"), config, work / "data")
         warnings = keep_same_run(work, config, texts.digest)
-        packed, held_out = _pack(texts, encoder, config, work)
-        mlflow = registry.import_mlflow()
+        packed = _pack(texts, encoder, config, work / "data")
         registry.open_experiment(config.experiment)
         with mlflow.start_run():
-            mlflow.log_params(asdict(config) | {"data_digest": texts.digest})
-            mlflow.log_params(asdict(texts.counts))
+            mlflow.log_params(asdict(config) | asdict(texts.counts) | {"data_digest": texts.digest})
             result = adapt_encoder(
                 encoder,
-                packed.sequences,
-                held_out.sequences,
+                packed,
                 config,
                 work / "checkpoints",
                 progress,
                 lambda metrics, step: mlflow.log_metrics(dict(metrics), step=step),
             )
-            summary = _summarise(config, encoder, texts, packed, held_out, result, warnings, started)
+            summary = _summarise(config, encoder, texts, packed, result)
+            warnings = [*warnings, *_list_warnings(result)]
+            summary = replace(summary, seconds=time.monotonic() - started, warnings=warnings)
             progress("saving", 0, 1, "")
             save_adapted(encoder, config, summary, work / "encoder")
-            mlflow.log_metrics({k: v for k, v in asdict(summary).items() if k.startswith(("loss", "perp"))})
-            mlflow.log_figure(draw_learning_curve(result.history), "learning_curve.png")
-            mlflow.log_artifacts(str(work / "encoder"), "encoder")
+            log_results(summary, result, work / "encoder")
         publish(work / "encoder", output)
     return summary
+
+
+def log_results(summary: AdaptSummary, result: Adaptation, folder: Path) -> None:
+    """Log the figures, the learning curve and the encoder to the active run."""
+    mlflow = registry.import_mlflow()
+    names = ("loss_before", "loss_after", "perplexity_before", "perplexity_after", "seconds")
+    mlflow.log_metrics({name: getattr(summary, name) for name in names})
+    mlflow.log_figure(draw_learning_curve(result.history), "learning_curve.png")
+    mlflow.log_artifacts(str(folder), "encoder")
 
 
 def read_texts(path: str, text_col: str, cache: Path) -> Dataset:
@@ -289,35 +296,35 @@ def keep_same_run(work: Path, config: AdaptConfig, digest: str) -> list[str]:
     return [f"a killed run with other settings or reviews was discarded ({max(n_steps):,} steps)"]
 
 
-def _pack(texts: CleanTexts, encoder: Encoder, config: AdaptConfig, work: Path) -> tuple[Packed, Packed]:
-    packed = [
-        pack_texts(rows, encoder.tokenizer, config.max_length, config.whole_words, work / "data" / name)
-        for rows, name in ((texts.train, "train.arrow"), (texts.held_out, "packed_held_out.arrow"))
-    ]
-    counts = [len(one.sequences) for one in packed]
-    if min(counts) == 0:
+def _pack(texts: CleanTexts, encoder: Encoder, config: AdaptConfig, cache: Path) -> Packed:
+    (train, train_rest), (held_out, held_out_rest) = (
+        pack_texts(rows, encoder.tokenizer, config.max_length, config.whole_words, cache / name)
+        for rows, name in ((texts.train, "train.arrow"), (texts.held_out, "held_out.arrow"))
+    )
+    if not len(train) or not len(held_out):
         raise EmptyInputError(
-            f"{config.input}: {counts[0]} training and {counts[1]} held-out sequences of {config.max_length} "
-            "tokens, expected at least 1 of each; pass more reviews, or a smaller --max_length"
+            f"{config.input}: {len(train)} training and {len(held_out)} held-out sequences of "
+            f"{config.max_length} tokens, expected at least 1 of each; pass more reviews, or a smaller "
+            "--max_length"
         )
-    return packed[0], packed[1]
+    return Packed(train, held_out, train_rest + held_out_rest)
+
+
+def _list_warnings(result: Adaptation) -> list[str]:
+    warnings = []
+    if result.loss_after >= result.loss_before:
+        warnings.append("the held-out loss did not fall; use the base model, or a smaller --lr")
+    if result.stopped == "time":
+        reached = f"{result.steps:,} of {result.planned_steps:,} steps"
+        warnings.append(
+            f"time ran out after {reached}; with fewer --epochs the learning rate reaches its end"
+        )
+    return warnings
 
 
 def _summarise(
-    config: AdaptConfig,
-    encoder: Encoder,
-    texts: CleanTexts,
-    packed: Packed,
-    held_out: Packed,
-    result: Adaptation,
-    warnings: list[str],
-    started: float,
+    config: AdaptConfig, encoder: Encoder, texts: CleanTexts, packed: Packed, result: Adaptation
 ) -> AdaptSummary:
-    if result.loss_after >= result.loss_before:
-        warnings = [*warnings, "the held-out loss did not fall; use the base model, or a smaller --lr"]
-    if result.stopped == "time":
-        reached = f"{result.steps:,} of {result.planned_steps:,} steps"
-        warnings = [*warnings, f"time ran out after {reached}; fewer --epochs would end with a small step"]
     return AdaptSummary(
         output=config.output,
         base_model=encoder.name,
@@ -328,9 +335,9 @@ def _summarise(
         counts=texts.counts,
         data_digest=texts.digest,
         max_length=config.max_length,
-        train_sequences=len(packed.sequences),
-        held_out_sequences=len(held_out.sequences),
-        unused_tokens=packed.unused_tokens + held_out.unused_tokens,
+        train_sequences=len(packed.train),
+        held_out_sequences=len(packed.held_out),
+        unused_tokens=packed.unused_tokens,
         loss_before=result.loss_before,
         loss_after=result.loss_after,
         perplexity_before=math.exp(result.loss_before),
@@ -341,8 +348,6 @@ def _summarise(
         stopped=result.stopped,
         resumed_from_step=result.resumed_from_step,
         device=describe_device(),
-        seconds=time.monotonic() - started,
-        warnings=warnings,
     )
 
 

@@ -4,8 +4,9 @@ import itertools
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,27 @@ Mask = Callable[[torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.T
 
 @dataclass(frozen=True)
 class Packed:
-    """Hold full sequences (`input_ids`, and `offset_mapping` for whole words) and the tokens at the end."""
+    """Hold full sequences (`input_ids`, and `offset_mapping` for whole words), and the tokens in none."""
 
-    sequences: Dataset
+    train: Dataset
+    held_out: Dataset
     unused_tokens: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """Hold all that a Trainer needs; `folder` is for its checkpoints, `held_out` has fixed masks."""
+
+    encoder: Encoder
+    train: Dataset
+    held_out: Dataset
+    mask: Mask
+    config: AdaptConfig
+    folder: Path
+
+    @property
+    def steps(self) -> int:
+        return max(1, int(-(-len(self.train) // self.config.train_batch_size) * self.config.epochs))
 
 
 @dataclass(frozen=True)
@@ -60,10 +78,13 @@ class Adaptation:
     history: list[dict[str, float]]
 
 
-def pack_texts(texts: Dataset, tokenizer: Any, max_length: int, with_offsets: bool, file: Path) -> Packed:
+def pack_texts(
+    texts: Dataset, tokenizer: Any, max_length: int, with_offsets: bool, file: Path
+) -> tuple[Dataset, int]:
     """Join reviews with separators, and cut the stream into sequences of exactly `max_length` tokens.
 
     The sequences are memory-mapped from `file`. Each begins and ends with the special tokens of the encoder.
+    Returns the number of tokens at the end, too few for a sequence, too.
     """
     first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
     width = max_length - 2
@@ -96,7 +117,7 @@ def pack_texts(texts: Dataset, tokenizer: Any, max_length: int, with_offsets: bo
     columns = {"input_ids": Sequence(Value("int32"))}
     if with_offsets:
         columns["offset_mapping"] = Sequence(Sequence(Value("int32")))
-    return Packed(map_to_file(texts, cut, columns, file), len(ids))
+    return map_to_file(texts, cut, columns, file), len(ids)
 
 
 def map_to_file(rows: Dataset, function: Callable[..., Any], columns: dict[str, Any], file: Path) -> Dataset:
@@ -115,8 +136,7 @@ def map_to_file(rows: Dataset, function: Callable[..., Any], columns: dict[str, 
 
 def adapt_encoder(
     encoder: Encoder,
-    train: Dataset,
-    held_out: Dataset,
+    packed: Packed,
     config: AdaptConfig,
     folder: Path,
     progress: Progress,
@@ -127,22 +147,21 @@ def adapt_encoder(
     Checkpoints are in `folder`; a run that finds some there goes on from the last complete one. One GPU is
     used if there is one.
     """
-    started = time.monotonic()
+    clock = _Clock(time.monotonic() + 60 * config.minutes if config.minutes else math.inf)
     mask = make_mask(encoder.tokenizer, config)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        fixed = _mask_once(held_out, mask, folder.with_name("held_out.arrow"))
+        fixed = _mask_once(packed.held_out, mask, folder.with_name("held_out.arrow"))
+    task = Task(encoder, packed.train, fixed, mask, config, folder)
     checkpoint = _find_checkpoint(folder)
-    reporter = TrainerReporter(lambda done, total, note: progress("adapting", done, total, note), log_metrics)
     before = folder.with_name("loss_before.txt")
     if checkpoint is None:
         if encoder.has_new_head:
-            train_head(encoder, train, mask, config, folder.with_name("head"), progress)
-        loss = _make_trainer(encoder, train, fixed, mask, config, folder, []).evaluate()["eval_loss"]
-        before.write_text(repr(loss))
-    clock = _Clock(started + 60 * config.minutes if config.minutes else math.inf)
+            train_head(task, [clock, TrainerReporter(partial(progress, "training a new head"), _log_nothing)])
+        before.write_text(repr(_make_trainer(task, []).evaluate()["eval_loss"]))
     stopper = transformers.EarlyStoppingCallback(early_stopping_patience=PATIENCE)
-    trainer = _make_trainer(encoder, train, fixed, mask, config, folder, [stopper, clock, reporter])
+    reporter = TrainerReporter(partial(progress, "adapting"), log_metrics)
+    trainer = _make_trainer(task, [stopper, clock, reporter])
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     state = trainer.state
     is_finished = state.global_step >= state.max_steps
@@ -153,41 +172,30 @@ def adapt_encoder(
         best_step=state.best_global_step,
         planned_steps=state.max_steps,
         stopped="finished" if is_finished else "time" if clock.is_over else "early",
-        resumed_from_step=0 if checkpoint is None else int(checkpoint.name.partition("-")[2]),
+        resumed_from_step=0 if checkpoint is None else _read_step(checkpoint),
         history=state.log_history,
     )
 
 
-def train_head(
-    encoder: Encoder, train: Dataset, mask: Mask, config: AdaptConfig, folder: Path, progress: Progress
-) -> None:
+def train_head(task: Task, callbacks: Iterable[Any] = ()) -> None:
     """Train a new head with the encoder frozen; its bias begins as the log share of each token."""
-    counts = np.ones(encoder.model.config.vocab_size)
-    for rows in train.select_columns("input_ids").with_format("numpy").iter(1_000):
+    model = task.encoder.model
+    counts = np.ones(model.config.vocab_size)
+    for rows in task.train.select_columns("input_ids").with_format("numpy").iter(1_000):
         counts += np.bincount(np.concatenate(list(rows["input_ids"])), minlength=len(counts))
-    shares = torch.from_numpy(np.log(counts / counts.sum())).float()
-    encoder.model.get_output_embeddings().bias.data.copy_(shares)
-    body = encoder.model.base_model.requires_grad_(False)
-
-    def report(done: int, total: int, note: str) -> None:
-        progress("training a new head", done, total, note)
-
+    model.get_output_embeddings().bias.data.copy_(torch.from_numpy(np.log(counts / counts.sum())))
+    model.base_model.requires_grad_(False)
     trainer = _make_trainer(
-        encoder,
-        train,
-        None,
-        mask,
-        config,
-        folder,
-        [TrainerReporter(report, lambda metrics, step: None)],
-        max_steps=min(HEAD_STEPS, _count_steps(config, train)),
+        task,
+        callbacks,
+        max_steps=min(HEAD_STEPS, task.steps),
         learning_rate=_HEAD_LR,
         eval_strategy="no",
         save_strategy="no",
         load_best_model_at_end=False,
     )
     trainer.train()
-    body.requires_grad_(True)
+    model.base_model.requires_grad_(True)
 
 
 def make_mask(tokenizer: Any, config: AdaptConfig) -> Mask:
@@ -251,85 +259,78 @@ class _MaskedTrainer(transformers.Trainer):  # type: ignore[misc]  # transformer
 
 
 class _Clock(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types
-    """Stop at a time: evaluate, save, and end the training."""
+    """Stop a training at a time, and evaluate and save its last step."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
         self.is_over = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if time.monotonic() >= self._deadline:
-            self.is_over = True
-            control.should_evaluate = control.should_save = control.should_training_stop = True
+        self.is_over = time.monotonic() >= self._deadline
+        if self.is_over or state.global_step >= state.max_steps:
+            control.should_training_stop = True
+            control.should_evaluate = control.should_save = args.eval_strategy != "no"
 
 
-def _make_trainer(
-    encoder: Encoder,
-    train: Dataset,
-    held_out: Dataset | None,
-    mask: Mask,
-    config: AdaptConfig,
-    folder: Path,
-    callbacks: list[Any],
-    **changes: Any,
-) -> _MaskedTrainer:
-    total_steps = _count_steps(config, train)
-    interval = max(1, -(-total_steps // EVALUATIONS))
-    options = {
-        "learning_rate": config.lr,
-        "max_steps": total_steps,
-        "warmup_steps": int(total_steps * _WARMUP_SHARE),
-        "eval_strategy": "steps",
-        "eval_steps": interval,
-        "save_strategy": "steps",
-        "save_steps": interval,
-        "load_best_model_at_end": True,
-    }
-    arguments = transformers.TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=config.train_batch_size,
-        per_device_eval_batch_size=config.eval_batch_size,
-        weight_decay=_WEIGHT_DECAY,
-        save_total_limit=1,  # and the best one, if it is another
-        metric_for_best_model="loss",
-        greater_is_better=False,
-        restore_callback_states_from_checkpoint=True,
-        remove_unused_columns=False,
-        prediction_loss_only=True,
-        logging_steps=max(1, interval // 4),
-        bf16=use_bf16(),
-        fp16=torch.cuda.is_available() and not use_bf16(),
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=True,
-        report_to=[],
-        seed=config.seed,
-        data_seed=config.seed,
-        **(options | changes),
-    )
+def _make_trainer(task: Task, callbacks: Iterable[Any], **changes: Any) -> _MaskedTrainer:
+    arguments = transformers.TrainingArguments(**(_list_arguments(task) | changes))
     arguments._n_gpu = min(arguments.n_gpu, 1)  # the copies of a model on several GPUs would share one hook
     trainer = _MaskedTrainer(
-        model=encoder.model,
+        model=task.encoder.model,
         args=arguments,
-        train_dataset=train,
-        eval_dataset=held_out,
+        train_dataset=task.train,
+        eval_dataset=task.held_out,
         data_collator=transformers.default_data_collator,
-        callbacks=callbacks,
+        callbacks=list(callbacks),
     )
-    trainer.mask = mask
+    trainer.mask = task.mask
     # These callbacks would print over the progress line.
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.remove_callback(transformers.trainer_callback.ProgressCallback)
     return trainer
 
 
-def _count_steps(config: AdaptConfig, train: Dataset) -> int:
-    return max(1, int(-(-len(train) // config.train_batch_size) * config.epochs))
+def _list_arguments(task: Task) -> dict[str, Any]:
+    config = task.config
+    interval = max(1, -(-task.steps // EVALUATIONS))
+    return {
+        "output_dir": str(task.folder),
+        "learning_rate": config.lr,
+        "max_steps": task.steps,
+        "warmup_steps": int(task.steps * _WARMUP_SHARE),
+        "weight_decay": _WEIGHT_DECAY,
+        "per_device_train_batch_size": config.train_batch_size,
+        "per_device_eval_batch_size": config.eval_batch_size,
+        "eval_strategy": "steps",
+        "eval_steps": interval,
+        "save_strategy": "steps",
+        "save_steps": interval,
+        "save_total_limit": 1,  # and the best one, if it is another
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "loss",
+        "greater_is_better": False,
+        "restore_callback_states_from_checkpoint": True,
+        "remove_unused_columns": False,
+        "prediction_loss_only": True,
+        "logging_steps": max(1, interval // 4),
+        "bf16": use_bf16(),
+        "fp16": torch.cuda.is_available() and not use_bf16(),
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "disable_tqdm": True,
+        "report_to": [],
+        "seed": config.seed,
+        "data_seed": config.seed,
+    }
+
+
+def _log_nothing(metrics: Mapping[str, float], step: int) -> None:
+    """Log no metrics of a new head: their steps would mix with those of the training."""
 
 
 def _find_checkpoint(folder: Path) -> Path | None:
     """Return the last checkpoint; remove those that a killed run did not finish."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
+    found = sorted(folder.glob("checkpoint-*"), key=_read_step)
     complete = []
     for path in found:
         # The Trainer writes this file last.
@@ -339,3 +340,7 @@ def _find_checkpoint(folder: Path) -> Path | None:
         else:
             shutil.rmtree(path)
     return complete[-1] if complete else None
+
+
+def _read_step(checkpoint: Path) -> int:
+    return int(checkpoint.name.partition("-")[2])

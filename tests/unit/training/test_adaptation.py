@@ -24,8 +24,10 @@ from sentiment.errors import (
 from sentiment.models import registry
 from sentiment.training import masked_lm
 from sentiment.training.adaptation import DUPLICATE, SUMMARY_FILE, adapt, clean_texts, read_texts
+from sentiment.training.data.splits import Splits
 from sentiment.training.encoders import load_encoder, load_language_model
-from sentiment.training.masked_lm import make_mask, pack_texts, train_head
+from sentiment.training.masked_lm import Task, make_mask, pack_texts, train_head
+from sentiment.training.trainer import finetune_encoder
 from tests.factories import CANARY, VOCABULARY, make_reviews, make_tiny_encoder, using_store
 
 WORDS = VOCABULARY[5:]
@@ -122,13 +124,12 @@ def test_the_job_writes_an_encoder_that_finetune_takes(tmp_path, base, store, ca
     written = "".join(capsys.readouterr()) + summary_file.read_text() + json.dumps(found.data.to_dictionary())
     assert CANARY not in written
 
-    make_reviews(200).to_parquet(tmp_path / "labelled.parquet")
-    from sentiment.training.finetuning import finetune
-
-    tuned = FinetuneConfig(
-        dataset_name=str(tmp_path / "labelled.parquet"), distilbert_model=str(output), max_length=32, epochs=1
+    reviews = make_reviews(80)[["text", "label"]]
+    tuned = FinetuneConfig(distilbert_model=str(output), max_length=32, epochs=1)
+    history = finetune_encoder(
+        load_encoder(str(output), 32, 1), Splits(reviews[:60], reviews[60:], reviews[60:]), tuned, quiet, quiet
     )
-    assert finetune(tuned, quiet).base_model == str(output)
+    assert history[-1]["step"] == 4
 
 
 def test_the_pooler_of_the_base_and_the_new_weights_are_in_the_folder(config, base):
@@ -148,8 +149,8 @@ def test_a_new_head_is_trained_while_the_encoder_is_frozen(config, base, tmp_pat
     body = {name: value.clone() for name, value in encoder.model.base_model.state_dict().items()}
     head = encoder.model.cls.predictions.transform.dense.weight.clone()
     texts = Dataset.from_dict({"text": ["good battery"] * 200})
-    train = pack_texts(texts, encoder.tokenizer, 32, False, tmp_path / "train.arrow").sequences
-    train_head(encoder, train, make_mask(encoder.tokenizer, config), config, tmp_path / "head", quiet)
+    train, _ = pack_texts(texts, encoder.tokenizer, 32, False, tmp_path / "train.arrow")
+    train_head(Task(encoder, train, train, make_mask(encoder.tokenizer, config), config, tmp_path / "head"))
     after = encoder.model.base_model.state_dict()
     assert [name for name in body if not body[name].equal(after[name])] == []
     assert not encoder.model.cls.predictions.transform.dense.weight.equal(head)
@@ -175,9 +176,8 @@ def test_the_seed_decides_the_weights(config, tmp_path):
     assert not a.equal(c)
 
 
-@pytest.mark.parametrize("whole_words", [False, True])
-def test_a_killed_run_goes_on_and_gives_the_same_weights(config, tmp_path, whole_words):
-    config = replace(config, whole_words=whole_words)
+def test_a_killed_run_goes_on_and_gives_the_same_weights(config, tmp_path):
+    config = replace(config, whole_words=True)
     whole = adapt(replace(config, output=str(tmp_path / "whole")), quiet)
     with pytest.raises(KilledError):
         adapt(config, stop_at(whole.planned_steps // 2))
@@ -228,21 +228,21 @@ def test_the_counts_add_up(config, tmp_path):
 
 def test_sequences_are_full_and_hold_all_reviews_in_order(base, tmp_path):
     tokenizer = load_language_model(str(base), 32, 1).tokenizer
-    packed = pack_texts(
+    packed, unused = pack_texts(
         Dataset.from_dict({"text": ["good bad", "the battery is very good"] * 30}),
         tokenizer,
         16,
         True,
         tmp_path / "packed.arrow",
     )
-    rows = packed.sequences["input_ids"]
+    rows = packed["input_ids"]
     assert {len(row) for row in rows} == {16}
     assert {(row[0], row[-1]) for row in rows} == {(tokenizer.cls_token_id, tokenizer.sep_token_id)}
     stream = [token for row in rows for token in row[1:-1]]
     words = tokenizer.decode(stream[:9])
     assert words == "good bad [SEP] the battery is very good [SEP]"
-    assert len(stream) + packed.unused_tokens == 30 * 9
-    assert {len(row) for row in packed.sequences["offset_mapping"]} == {16}
+    assert len(stream) + unused == 30 * 9
+    assert {len(row) for row in packed["offset_mapping"]} == {16}
 
 
 def test_a_word_is_masked_as_a_whole(base, config):
