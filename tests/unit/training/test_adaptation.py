@@ -126,10 +126,9 @@ def test_the_job_writes_an_encoder_that_finetune_takes(tmp_path, base, store, ca
 
     reviews = make_reviews(80)[["text", "label"]]
     tuned = FinetuneConfig(distilbert_model=str(output), max_length=32, epochs=1)
-    history = finetune_encoder(
-        load_encoder(str(output), 32, 1), Splits(reviews[:60], reviews[60:], reviews[60:]), tuned, quiet, quiet
-    )
-    assert history[-1]["step"] == 4
+    splits = Splits(reviews[:60], reviews[60:], reviews[60:])
+    history = finetune_encoder(load_encoder(str(output), 32, 1), splits, tuned, quiet, quiet)
+    assert any("eval_f1" in row for row in history)
 
 
 def test_the_pooler_of_the_base_and_the_new_weights_are_in_the_folder(config, base):
