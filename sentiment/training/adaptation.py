@@ -257,8 +257,8 @@ def check_output(output: Path) -> None:
 def working_folder(output: Path) -> Iterator[Path]:
     """Yield the locked folder next to the output that holds data and checkpoints, and remove it at the end.
 
-    It stays after an error, for the next run. Raises StoreLockedError if another run has it, ConfigError if
-    it cannot be made.
+    After an error it stays if there are checkpoints, for the next run. Raises StoreLockedError if another run
+    has it, ConfigError if it cannot be made.
     """
     work = output.parent / f".{output.name}.adapting"
     lock = output.parent / f".{output.name}.lock"
@@ -271,12 +271,15 @@ def working_folder(output: Path) -> Iterator[Path]:
         ) from error
     if descriptor is None:
         raise StoreLockedError(f"another run adapts an encoder at {output}; wait, or pass another --output")
+    is_done = False
     try:
         shutil.rmtree(work / "data", ignore_errors=True)
         (work / "data").mkdir()
         yield work
-        shutil.rmtree(work)
+        is_done = True
     finally:
+        if is_done or not any(work.glob("checkpoints/checkpoint-*")):
+            shutil.rmtree(work)
         lock.unlink()
         os.close(descriptor)
 

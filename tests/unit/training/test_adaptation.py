@@ -349,6 +349,7 @@ def test_unusable_input_is_an_error(config, tmp_path, content, error, message):
         pd.DataFrame(content).to_parquet(path)
     with pytest.raises(error, match=message):
         adapt(config, quiet)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_files_of_a_folder_are_joined_and_columns_too(tmp_path):
