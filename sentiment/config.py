@@ -172,6 +172,32 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
+class AdaptConfig:
+    """Adapt an encoder to unlabelled reviews before it is fine-tuned, by masked-language modelling."""
+
+    input: Annotated[str, "Parquet, CSV or JSONL file, or folder, of reviews without labels"]
+    output: Annotated[str, "folder of the adapted encoder; pass it to finetune as --distilbert_model"]
+    text_col: Annotated[str, "text column, or several joined: title,content"] = "text"
+    distilbert_model: Annotated[
+        str, "encoder to start from: hub id, local folder, or `minilm` (needs no hub)"
+    ] = "distilbert-base-uncased"
+    lr: Annotated[float, _Positive, "peak learning rate"] = 1e-4
+    epochs: Annotated[float, _Positive, "passes over the reviews"] = 1
+    minutes: Annotated[
+        float | None, _Positive, "stop training after this time and keep the best weights (default: no limit)"
+    ] = None
+    train_batch_size: Annotated[int, _Positive, "full sequences per training step"] = 16
+    eval_batch_size: Annotated[int, _Positive, "full sequences per evaluation step"] = 32
+    max_length: Annotated[int, Field(ge=16), "tokens per sequence, special tokens included"] = 256
+    masked_share: Annotated[float, Field(gt=0, lt=1), "share of tokens to predict"] = 0.15
+    whole_words: Annotated[bool, "mask all tokens of a word together"] = False
+    held_out_share: Annotated[float, Field(gt=0, lt=1), "share of reviews that measure the loss"] = 0.05
+    max_train_samples: Annotated[int | None, _Positive, "size of a random sample of the reviews"] = None
+    seed: Annotated[int, Field(ge=0), "seed of the sample, the held-out reviews, masks and training"] = 42
+    experiment: Annotated[str, "MLflow experiment"] = "sentiment"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
 class ScoreConfig:
     """Score one Parquet table of reviews into a store of scores."""
 

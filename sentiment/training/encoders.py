@@ -1,7 +1,7 @@
 """Load the pre-trained encoder to start from: by hub id, from a local folder, or the package `minilm`."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ _SENTENCE = "The battery is good, and I love it."
 
 @dataclass(frozen=True)
 class Encoder:
-    """Hold a sequence classifier with a two-class head, and its fast tokenizer (transformers objects).
+    """Hold an encoder with a head, and its fast tokenizer (transformers objects).
 
-    `notes` are sentences for the summary: what of the encoder was not used.
+    `notes` are sentences for the summary: what of the encoder was not used. `has_new_head` is False if the
+    head came with the encoder.
     """
 
     name: str
@@ -28,6 +29,11 @@ class Encoder:
     tokenizer: Any
     licence: str
     notes: tuple[str, ...] = ()
+    has_new_head: bool = True
+
+
+# A model, notes on what was not used, and True if its head is new.
+_Loaded = tuple[Any, tuple[str, ...], bool]
 
 
 def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
@@ -36,19 +42,67 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
     Raises EncoderUnavailableError if the encoder cannot be fetched or read, or its tokenizer does not fit;
     ConfigError if it cannot read `max_length` tokens.
     """
+    return _load(name, max_length, seed, _load_classifier)
+
+
+def load_language_model(name: str, max_length: int, seed: int) -> Encoder:
+    """Load an encoder with a head that predicts masked tokens; raises the same errors as `load_encoder`.
+
+    The output layer is the table of embeddings. The rest of a missing head is initialised from `seed`. Raises
+    ConfigError for an encoder that is not of the BERT family, or that was trained to find replaced tokens.
+    """
     import transformers
 
-    source = _minilm_folder() if name == MINILM else name
+    from ..inference.engines.first_token import FIRST_TOKEN_TYPES
+
+    source, options = _find_source(name)
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, **options)
+    except (OSError, ValueError) as error:
+        problem = _explain_missing(name, Path(source), options["local_files_only"], error)
+        raise EncoderUnavailableError(problem) from error
+    found = config.model_type
+    if found == "electra" and "ElectraForMaskedLM" not in (config.architectures or ()):
+        found = "electra (a discriminator, which has never predicted tokens)"
+    if found not in FIRST_TOKEN_TYPES:
+        raise ConfigError(
+            f"distilbert_model: expected an encoder of type {', '.join(sorted(FIRST_TOKEN_TYPES))} that can "
+            f"predict masked tokens, found {found}; pass another --distilbert_model, or fine-tune without "
+            "adaptation"
+        )
+    return _load(name, max_length, seed, _load_masked)
+
+
+def load_pooler(encoder: Encoder) -> dict[str, Any]:
+    """Return the weights of the checkpoint that a classifier reads but a language model lacks; empty if none.
+
+    Their names are those in a model with a head.
+    """
+    import transformers
+
+    source, options = _find_source(encoder.name)
+    body, found = transformers.AutoModel.from_pretrained(source, output_loading_info=True, **options)
+    weights = {name: value for name, value in body.state_dict().items() if name.startswith("pooler.")}
+    if not weights.keys().isdisjoint(found["missing_keys"]):
+        return {}
+    return {f"{encoder.model.base_model_prefix}.{name}": value for name, value in weights.items()}
+
+
+def _load(
+    name: str, max_length: int, seed: int, load_model: Callable[[str, str, dict[str, Any]], _Loaded]
+) -> Encoder:
+    import transformers
+
+    source, options = _find_source(name)
     _check_readable(Path(source))
     transformers.set_seed(seed)
-    options = find_cached_or_hub(source)
     verbosity = transformers.logging.get_verbosity()
     # Else transformers warns that the checkpoint has no head, as intended for fine-tuning.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, use_fast=True, **options)
-        model, notes = _load_classifier(name, source, options)
+        model, notes, has_new_head = load_model(name, source, options)
     except EncoderUnavailableError:
         raise
     # transformers runs the code of a model type, which may raise anything.
@@ -59,13 +113,31 @@ def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
         transformers.logging.set_verbosity(verbosity)
     _check_tokenizer(name, model, tokenizer)
     _set_pad_id(model, tokenizer)
-    encoder = Encoder(name, model, tokenizer, _find_licence(name), notes)
+    encoder = Encoder(name, model, tokenizer, _find_licence(name), notes, has_new_head)
     _check_length(encoder, max_length)
     return encoder
 
 
-def _load_classifier(name: str, source: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
-    """Load the weights of the encoder, and those of its head only if it has our labels; return notes too."""
+def _find_source(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the folder or hub id of an encoder, and arguments for `from_pretrained`."""
+    source = _minilm_folder() if name == MINILM else name
+    return source, find_cached_or_hub(source)
+
+
+def _load_masked(name: str, source: str, options: dict[str, Any]) -> _Loaded:
+    """Load an encoder with a head that predicts masked tokens, tied to the embeddings."""
+    import torch
+    import transformers
+
+    model, found = transformers.AutoModelForMaskedLM.from_pretrained(
+        source, tie_word_embeddings=True, dtype=torch.float32, output_loading_info=True, **options
+    )
+    body = f"{model.base_model_prefix}."
+    return model, (), any(not key.startswith(body) for key in found["missing_keys"])
+
+
+def _load_classifier(name: str, source: str, options: dict[str, Any]) -> _Loaded:
+    """Load the weights of the encoder, and those of its head only if it has our labels."""
     import torch
     import transformers
 
@@ -99,11 +171,11 @@ def _load_classifier(name: str, source: str, options: dict[str, Any]) -> tuple[A
     labels = tuple(str(label).lower() for _, label in sorted(stated.id2label.items()))
     is_classifier = any("SequenceClassification" in kind for kind in stated.architectures or ())
     if labels == schema.LABELS or not is_classifier:
-        return model, ()
+        return model, (), labels != schema.LABELS
     fresh = loader.from_config(model.config).state_dict()
     model.load_state_dict({k: v for k, v in fresh.items() if not k.startswith(body)}, strict=False)
     shown = ", ".join(schema.name_like(labels)[:5])
-    return model, (f"the head of {name} has other labels ({shown}) and was replaced by a new one",)
+    return model, (f"the head of {name} has other labels ({shown}) and was replaced by a new one",), True
 
 
 def _check_readable(folder: Path) -> None:

@@ -44,19 +44,20 @@ def draw_text_lengths(n_tokens: Sequence[int], max_length: int) -> Figure:
 
 
 def draw_learning_curve(history: Sequence[dict[str, float]]) -> Figure:
-    """Draw training loss, validation loss and validation F1 by step."""
+    """Draw training loss, validation loss and, if there is one, validation F1 by step."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    loss_axes = figure.subplots()
-    f1_axes = loss_axes.twinx()
-    for axes, key, name, style in (
-        (loss_axes, "loss", "training loss", "C0-"),
-        (loss_axes, "eval_loss", "validation loss", "C1o-"),
-        (f1_axes, "eval_f1", "validation F1", "C2s--"),
+    axes = figure.subplots()
+    axes.set(xlabel="step", ylabel="loss")
+    for key, name, style in (
+        ("loss", "training loss", "C0-"),
+        ("eval_loss", "validation loss", "C1o-"),
+        ("eval_f1", "validation F1", "C2s--"),
     ):
         points = [(row["step"], row[key]) for row in history if key in row]
+        if points and key == "eval_f1":
+            axes = axes.twinx()
+            axes.set_ylabel("F1")
         axes.plot(*zip(*points, strict=True), style, label=name) if points else None
-    loss_axes.set(xlabel="step", ylabel="loss")
-    f1_axes.set_ylabel("F1")
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 

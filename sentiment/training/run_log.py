@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..models.tracking import as_registry_error, find_problem, import_mlflow
@@ -48,6 +49,9 @@ class RunLog:
 
     def log_figure(self, figure: Any, name: str) -> None:
         self._log(lambda: import_mlflow().log_figure(figure, name))
+
+    def log_artifacts(self, folder: Path, name: str) -> None:
+        self._log(lambda: import_mlflow().log_artifacts(str(folder), name))
 
     def set_tag(self, name: str, value: str) -> None:
         self._log(lambda: import_mlflow().set_tag(name, value))

@@ -178,7 +178,7 @@ def freeze_first_layers(model: Any, trained_layers: int) -> None:
 def describe_device() -> str:
     """Return hardware and precision of a run, such as `cpu bf16` or `NVIDIA H100 bf16`."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    precision = "bf16" if _use_bf16() else "fp16" if torch.cuda.is_available() else "fp32"
+    precision = "bf16" if use_bf16() else "fp16" if torch.cuda.is_available() else "fp32"
     return f"{name} {precision}"
 
 
@@ -206,8 +206,8 @@ def _training_arguments(
         metric_for_best_model="f1",
         greater_is_better=True,
         logging_steps=max(1, eval_steps // 4),
-        bf16=_use_bf16(),
-        fp16=torch.cuda.is_available() and not _use_bf16(),
+        bf16=use_bf16(),
+        fp16=torch.cuda.is_available() and not use_bf16(),
         optim="adamw_torch_fused",
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -219,7 +219,7 @@ def _training_arguments(
     )
 
 
-def _use_bf16() -> bool:
+def use_bf16() -> bool:
     """Return True if bfloat16 is native: on a CPU with AVX512-BF16 it is 2.1 times faster, else slower."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

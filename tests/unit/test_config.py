@@ -1,11 +1,19 @@
 import pytest
 import yaml
 
-from sentiment.config import FinetuneConfig, ScoreConfig, ServeConfig, config_fields, load_config
+from sentiment.config import (
+    AdaptConfig,
+    FinetuneConfig,
+    ScoreConfig,
+    ServeConfig,
+    config_fields,
+    load_config,
+)
 from sentiment.errors import ConfigError
 from tests.factories import ROOT
 
 CONF = {
+    "adapt.yaml": AdaptConfig,
     "demo.yaml": FinetuneConfig,
     "finetune.yaml": FinetuneConfig,
     "score.yaml": ScoreConfig,
@@ -82,7 +90,7 @@ def test_each_file_in_conf_is_of_a_known_job():
 def test_a_file_in_conf_repeats_no_default(name):
     """A default that changes in code would be masked by one that is written there too."""
     given = yaml.safe_load((ROOT / "conf" / name).read_text()) or {}
-    needed = {"input": "in", "output": "out"} if CONF[name] is ScoreConfig else {}
+    needed = {"input": "in", "output": "out"} if CONF[name] in (AdaptConfig, ScoreConfig) else {}
     config = load_config(CONF[name], ROOT / "conf" / name, needed)
     defaults = {field.name: field.default for field in config_fields(CONF[name])}
     assert [key for key in given if getattr(config, key) == defaults[key]] == []

@@ -66,6 +66,7 @@ def test_each_exit_code_is_in_the_guide_of_batch_scoring():
     ("guide", "config_class"),
     [
         ("batch", config.ScoreConfig),
+        ("training", config.AdaptConfig),
         ("training", config.FinetuneConfig),
         ("serving", config.ServeConfig),
     ],

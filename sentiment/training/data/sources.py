@@ -78,6 +78,15 @@ def find_locations(name: str, options: ReadOptions) -> Locations:
     return _open_hub(name)
 
 
+def find_all(name: str, options: ReadOptions) -> list[Location]:
+    """Find a file, or all data files of a folder, whatever split they are for. Raises MissingInputError."""
+    path = Path(name)
+    files = _list_files(path)[0] if path.is_dir() else [path]
+    if not files or not path.exists():
+        raise MissingInputError(f"no reviews at {name!r}: expected a {FORMATS}, or a folder of these")
+    return [_locate(file, options) for file in files]
+
+
 def place_file(path: Path) -> str | None:
     """Return the split that the words of a relative path name, its file name first; None if none does.
 

@@ -1,0 +1,377 @@
+"""Run the recipe from unlabelled reviews to an encoder that is adapted to them, ready to be fine-tuned."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, Value, disable_progress_bars
+
+from ..cli import Progress
+from ..config import AdaptConfig
+from ..errors import (
+    ConfigError,
+    EmptyInputError,
+    SchemaMismatchError,
+    StoreLockedError,
+)
+from ..inference.rejects import find_reject_reason
+from ..locks import lock_file
+from ..models import registry
+from ..schema import TEXT, show_columns, split_columns
+from .data.preparation import join_texts
+from .data.source import ReadOptions
+from .data.sources import find_all
+from .encoders import Encoder, load_language_model, load_pooler
+from .figures import draw_learning_curve
+from .masked_lm import Adaptation, Packed, adapt_encoder, map_to_file, pack_texts
+from .run_log import RunLog, start_run
+from .trainer import describe_device
+
+# This file in a folder shows that the folder is the result of an adaptation, and may be replaced by another.
+SUMMARY_FILE = "adaptation.json"
+DUPLICATE = "duplicate"
+# Settings that may change between a killed run and the run that goes on with it.
+_FREE_SETTINGS = ("output", "minutes", "experiment", "eval_batch_size")
+
+
+@dataclass(frozen=True)
+class TextCounts:
+    """Count the rows by use; `dropped` by reason, `not_sampled` by `max_train_samples`."""
+
+    read_rows: int
+    dropped: dict[str, int]
+    not_sampled: int
+    train_rows: int
+    held_out_rows: int
+
+
+@dataclass(frozen=True)
+class CleanTexts:
+    """Hold the reviews of both splits, their counts, and a digest of all clean texts in order."""
+
+    train: Dataset
+    held_out: Dataset
+    counts: TextCounts
+    digest: str
+
+
+@dataclass(frozen=True)
+class AdaptSummary:
+    """Hold the results of a run.
+
+    Losses are means per masked token of the held-out reviews. If the checkpoint had no head, `loss_before` is
+    that of the unchanged encoder with a new head that was trained first.
+    """
+
+    output: str
+    base_model: str
+    licence: str
+    had_head: bool
+    input: str
+    text_col: str
+    counts: TextCounts
+    data_digest: str
+    max_length: int
+    train_sequences: int
+    held_out_sequences: int
+    unused_tokens: int
+    loss_before: float
+    loss_after: float
+    perplexity_before: float
+    perplexity_after: float
+    steps: int
+    best_step: int
+    planned_steps: int
+    stopped: str
+    resumed_from_step: int
+    device: str
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
+    """Adapt an encoder, log it, and publish it at `config.output`; MLflow tracking must be set up before.
+
+    A killed run leaves its checkpoints next to the output, and the next run with the same settings and
+    reviews goes on from there.
+    """
+    started = time.monotonic()
+    disable_progress_bars()
+    output = Path(config.output)
+    check_output(output)
+    progress("reading reviews", 0, 1, config.input)
+    encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
+    registry.open_experiment(config.experiment)
+    with working_folder(output) as work:
+        texts = clean_texts(read_texts(config.input, config.text_col, work / "data"), config, work / "data")
+        warnings = keep_same_run(work, config, texts.digest)
+        packed = _pack(texts, encoder, config, work / "data")
+        with start_run() as log:
+            log.log_params(asdict(config) | asdict(texts.counts) | {"data_digest": texts.digest})
+            result = adapt_encoder(
+                encoder,
+                packed,
+                config,
+                work / "checkpoints",
+                progress,
+                log.log_metrics,
+            )
+            summary = _summarise(config, encoder, texts, packed, result)
+            warnings = [*warnings, *_list_warnings(result)]
+            summary = replace(summary, seconds=time.monotonic() - started, warnings=warnings)
+            progress("saving", 0, 1, "")
+            save_adapted(encoder, config, summary, work / "encoder")
+            log_results(summary, result, work / "encoder", log)
+        publish(work / "encoder", output)
+    return summary
+
+
+def log_results(summary: AdaptSummary, result: Adaptation, folder: Path, log: RunLog) -> None:
+    """Log the figures, the learning curve and the encoder."""
+    names = ("loss_before", "loss_after", "perplexity_before", "perplexity_after", "seconds")
+    log.log_metrics({name: getattr(summary, name) for name in names})
+    log.log_figure(draw_learning_curve(result.history), "learning_curve.png")
+    log.log_artifacts(folder, "encoder")
+
+
+def read_texts(path: str, text_col: str, cache: Path) -> Dataset:
+    """Read the texts of all rows as a memory-mapped column `text` of strings and nulls.
+
+    `cache` holds the mapped file. Splits do not matter: each file of a folder is read. Raises an InputError
+    if there is no file or row, a file cannot be read, or a column is missing or not of strings.
+    """
+    columns = split_columns(text_col)
+    cache.mkdir(parents=True, exist_ok=True)
+    target = cache / "texts.arrow"
+    schema = pa.schema({TEXT: pa.large_string()})
+    with pa.OSFile(str(target), "wb") as file, pa.ipc.new_stream(file, schema) as out:
+        for location in find_all(path, ReadOptions(expected_columns=columns)):
+            source = location.open()
+            missing = [name for name in columns if name not in source.columns]
+            if missing or not columns:
+                raise SchemaMismatchError(
+                    f"{source.name}: no column {', '.join(missing) or 'is named'}; found "
+                    f"{show_columns(source.columns)}; choose with --text_col"
+                )
+            for batch in source.read(columns):
+                texts = join_texts(batch, columns)
+                if any(not isinstance(text, str) for text in texts if text is not None):
+                    raise SchemaMismatchError(
+                        f"{source.name}: expected strings in column {text_col}; choose with --text_col"
+                    )
+                out.write_batch(pa.RecordBatch.from_pydict({TEXT: texts}, schema=schema))
+    return Dataset.from_file(str(target))
+
+
+def clean_texts(texts: Dataset, config: AdaptConfig, cache: Path) -> CleanTexts:
+    """Drop and count texts that a model would reject, and duplicates; sample, and hold out reviews.
+
+    Raises EmptyInputError if fewer than two texts are left.
+    """
+    dropped: Counter[str] = Counter()
+    seen: set[bytes] = set()
+    digest = hashlib.sha256()
+
+    def keep(rows: dict[str, list[Any]]) -> dict[str, list[str]]:
+        kept = []
+        for text in rows[TEXT]:
+            reason = find_reject_reason(text)
+            if reason is None:
+                key = hashlib.blake2b(text.encode(), digest_size=16).digest()
+                reason = DUPLICATE if key in seen else None
+                seen.add(key)
+            if reason is None:
+                digest.update(key)
+                kept.append(text)
+            else:
+                dropped[reason] += 1
+        return {TEXT: kept}
+
+    clean = map_to_file(texts, keep, {TEXT: Value("large_string")}, cache / "clean.arrow")
+    if len(clean) < 2:
+        raise EmptyInputError(
+            f"{config.input}: {len(clean)} of {len(texts)} rows have a usable text, expected at least 2; "
+            f"dropped: {dict(dropped) or 'none'}; check --input and --text_col"
+        )
+    order = np.random.default_rng(config.seed).permutation(len(clean))[: config.max_train_samples]
+    n_held_out = max(1, round(len(order) * config.held_out_share))
+    counts = TextCounts(
+        read_rows=len(texts),
+        dropped=dict(dropped),
+        not_sampled=len(clean) - len(order),
+        train_rows=len(order) - n_held_out,
+        held_out_rows=n_held_out,
+    )
+    train, held_out = clean.select(order[n_held_out:]), clean.select(order[:n_held_out])
+    return CleanTexts(train, held_out, counts, digest.hexdigest()[:16])
+
+
+def check_output(output: Path) -> None:
+    """Raise ConfigError if the output exists and is not the result of an adaptation."""
+    is_empty = output.is_dir() and not any(output.iterdir())
+    if output.exists() and not is_empty and not (output / SUMMARY_FILE).is_file():
+        raise ConfigError(
+            f"output: {output} exists and has no {SUMMARY_FILE}, so this job did not write it; pass another "
+            "--output"
+        )
+
+
+@contextlib.contextmanager
+def working_folder(output: Path) -> Iterator[Path]:
+    """Yield the locked folder next to the output that holds data and checkpoints, and remove it at the end.
+
+    After an error it stays if there are checkpoints, for the next run. Raises StoreLockedError if another run
+    has it, ConfigError if it cannot be made.
+    """
+    work = output.parent / f".{output.name}.adapting"
+    lock = output.parent / f".{output.name}.lock"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        descriptor = lock_file(lock)
+    except OSError as error:
+        raise ConfigError(
+            f"output: cannot write next to {output} ({error.strerror}); pass another --output"
+        ) from error
+    if descriptor is None:
+        raise StoreLockedError(f"another run adapts an encoder at {output}; wait, or pass another --output")
+    is_done = False
+    try:
+        shutil.rmtree(work / "data", ignore_errors=True)
+        (work / "data").mkdir()
+        yield work
+        is_done = True
+    finally:
+        if is_done or not any(work.glob("checkpoints/checkpoint-*")):
+            shutil.rmtree(work)
+        lock.unlink()
+        os.close(descriptor)
+
+
+def keep_same_run(work: Path, config: AdaptConfig, digest: str) -> list[str]:
+    """Remove the checkpoints of a run with other settings or reviews, and return a warning about them."""
+    settings = {name: value for name, value in asdict(config).items() if name not in _FREE_SETTINGS}
+    expected = json.dumps(settings | {"digest": digest}, sort_keys=True)
+    file, checkpoints = work / "run.json", work / "checkpoints"
+    is_same = file.is_file() and file.read_text() == expected
+    n_steps = [int(path.name.partition("-")[2]) for path in checkpoints.glob("checkpoint-*")]
+    if not is_same:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        file.write_text(expected)
+    if is_same or not n_steps:
+        return []
+    return [f"a killed run with other settings or reviews was discarded ({max(n_steps):,} steps)"]
+
+
+def _pack(texts: CleanTexts, encoder: Encoder, config: AdaptConfig, cache: Path) -> Packed:
+    (train, train_rest), (held_out, held_out_rest) = (
+        pack_texts(rows, encoder.tokenizer, config.max_length, config.whole_words, cache / name)
+        for rows, name in ((texts.train, "train.arrow"), (texts.held_out, "held_out.arrow"))
+    )
+    if not len(train) or not len(held_out):
+        raise EmptyInputError(
+            f"{config.input}: {len(train)} training and {len(held_out)} held-out sequences of "
+            f"{config.max_length} tokens, expected at least 1 of each; pass more reviews, or a smaller "
+            "--max_length"
+        )
+    return Packed(train, held_out, train_rest + held_out_rest)
+
+
+def _list_warnings(result: Adaptation) -> list[str]:
+    warnings = []
+    if result.loss_after >= result.loss_before:
+        warnings.append("the held-out loss did not fall; use the base model, or a smaller --lr")
+    if result.stopped == "time":
+        reached = f"{result.steps:,} of {result.planned_steps:,} steps"
+        warnings.append(
+            f"time ran out after {reached}; with fewer --epochs the learning rate reaches its end"
+        )
+    return warnings
+
+
+def _summarise(
+    config: AdaptConfig, encoder: Encoder, texts: CleanTexts, packed: Packed, result: Adaptation
+) -> AdaptSummary:
+    return AdaptSummary(
+        output=config.output,
+        base_model=encoder.name,
+        licence=encoder.licence,
+        had_head=not encoder.has_new_head,
+        input=config.input,
+        text_col=config.text_col,
+        counts=texts.counts,
+        data_digest=texts.digest,
+        max_length=config.max_length,
+        train_sequences=len(packed.train),
+        held_out_sequences=len(packed.held_out),
+        unused_tokens=packed.unused_tokens,
+        loss_before=result.loss_before,
+        loss_after=result.loss_after,
+        perplexity_before=math.exp(result.loss_before),
+        perplexity_after=math.exp(result.loss_after),
+        steps=result.steps,
+        best_step=result.best_step,
+        planned_steps=result.planned_steps,
+        stopped=result.stopped,
+        resumed_from_step=result.resumed_from_step,
+        device=describe_device(),
+    )
+
+
+def save_adapted(encoder: Encoder, config: AdaptConfig, summary: AdaptSummary, folder: Path) -> None:
+    """Write the encoder with its head, its tokenizer, a model card and the summary."""
+    shutil.rmtree(folder, ignore_errors=True)
+    encoder.model.save_pretrained(folder, state_dict=encoder.model.state_dict() | load_pooler(encoder))
+    encoder.tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(_write_card(config, summary), encoding="utf-8")
+    (folder / SUMMARY_FILE).write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
+
+
+def _write_card(config: AdaptConfig, summary: AdaptSummary) -> str:
+    counts = summary.counts
+    head = "" if summary.had_head else " (it had no head; a new one was trained first)"
+    steps = f"{summary.steps:,} of {config.train_batch_size} sequences; the best weights are those of step"
+    return f"""---
+license: {summary.licence}
+base_model: {summary.base_model}
+pipeline_tag: fill-mask
+---
+An encoder adapted to unlabelled reviews by masked-language modelling; fine-tune it before use.
+
+| | |
+|---|---|
+| base model | {summary.base_model}{head} |
+| reviews | {counts.train_rows:,} for training, {counts.held_out_rows:,} held out |
+| data digest | {summary.data_digest} |
+| sequences | {summary.train_sequences:,} of {summary.max_length} tokens |
+| steps | {steps} {summary.best_step:,} |
+| held-out perplexity | {summary.perplexity_before:.2f} before, {summary.perplexity_after:.2f} after |
+| seed | {config.seed} |
+"""
+
+
+def publish(folder: Path, output: Path) -> None:
+    """Move the finished folder to the output, in place of an earlier result."""
+    for path in folder.rglob("*"):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    earlier = folder.with_name("earlier")
+    shutil.rmtree(earlier, ignore_errors=True)
+    check_output(output)  # someone may have made it meanwhile
+    if output.exists():
+        output.rename(earlier)
+    folder.rename(output)
