@@ -155,11 +155,12 @@ def read_texts(path: str, text_col: str, cache: Path) -> Dataset:
     if there is no file or row, a file cannot be read, or a column is missing or not of strings.
     """
     columns = split_columns(text_col)
+    locations = find_all(path, ReadOptions(expected_columns=columns))
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / "texts.arrow"
     schema = pa.schema({TEXT: pa.large_string()})
     with pa.OSFile(str(target), "wb") as file, pa.ipc.new_stream(file, schema) as out:
-        for location in find_all(path, ReadOptions(expected_columns=columns)):
+        for location in locations:
             source = location.open()
             missing = [name for name in columns if name not in source.columns]
             if missing or not columns:

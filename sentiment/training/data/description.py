@@ -24,25 +24,24 @@ _WORD = re.compile(r"\w+")
 
 SCHEMA = pa.schema(
     {
-        "text": pa.string(),
+        "text": pa.large_string(),
         "label": pa.int32(),
         "group": pa.int64(),
         "reason": pa.string(),
         "digest": pa.int64(),
         "words_digest": pa.int64(),
-        "bands": pa.list_(pa.uint32(), N_BANDS),
         "is_other_script": pa.bool_(),
     }
 )
 
 
 def describe_texts(texts: Sequence[Any]) -> dict[str, list[Any]]:
-    """Return, for each value, the columns of `SCHEMA` that its text decides.
+    """Return, for each value, the columns of `SCHEMA` that its text decides, and `bands`.
 
     `reason` is why no model would score the value (null: none); `text` is null then. `digest` is that of the
-    text, `words_digest` that of its words without case and punctuation. `bands` are hashes of its shingles:
-    two texts with a common one are candidates for near duplicates. `is_other_script` is true if most letters
-    are not Latin.
+    text, `words_digest` that of its words without case and punctuation. `is_other_script` is true if most
+    letters are not Latin. `bands` are `N_BANDS` hashes of its shingles, uint32: two texts with a common one
+    are candidates for near duplicates.
     """
     reasons = find_reject_reasons(texts)
     clean = [text if reason is None else "" for text, reason in zip(texts, reasons, strict=True)]

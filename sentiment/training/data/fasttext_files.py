@@ -1,11 +1,12 @@
 """Read fastText lines, `__label__2 Title: text`, in which amazon_polarity circulates."""
 
+import codecs
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...errors import UnreadableFileError
 from .source import Batch, ReadOptions, Source, batch_rows
-from .text_files import Encoding, find_encoding, open_text, translate_errors
+from .text_files import Encoding, find_encoding, open_bytes, open_text, translate_errors
 
 _PREFIX = "__label__"
 COLUMNS = ("label", "text")
@@ -19,9 +20,7 @@ def open_fasttext(path: Path, options: ReadOptions) -> Source:
     """
     with translate_errors(path, "text"):
         encoding = find_encoding(path, options.encoding)
-        with open_text(path, encoding) as file:
-            first = next((line for line in file if line.strip()), "")
-    if not first.startswith(_PREFIX):
+    if not has_labels(path):
         raise UnreadableFileError(
             f"{path}, line 1: expected {_PREFIX}NAME and a text, as fastText has them; a table needs a name "
             "that ends in .csv, .tsv, .jsonl, .json or .parquet"
@@ -32,6 +31,13 @@ def open_fasttext(path: Path, options: ReadOptions) -> Source:
         return batch_rows(([row[place] for place in places] for row in _read_lines(path, encoding)), names)
 
     return Source(str(path), COLUMNS, read, notes=(encoding.note,) if encoding.note else ())
+
+
+def has_labels(path: Path) -> bool:
+    """Return True if a text file begins with a label; other text files, such as notes, are no data."""
+    prefix = _PREFIX.encode()
+    with translate_errors(path, "text"), open_bytes(path) as file:
+        return file.read(1000).removeprefix(codecs.BOM_UTF8).lstrip().startswith(prefix)
 
 
 def _read_lines(path: Path, encoding: Encoding) -> Iterator[tuple[str | None, str | None]]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from joblib import Parallel, delayed
 
@@ -20,6 +21,7 @@ from .source import Batch, Location, Source
 from .splits import TRAIN
 
 _FACTS_FILE = "facts.json"
+_BANDS_FILE = "bands"
 # Starting processes that describe texts takes seconds, which smaller data sets do not need.
 _PARALLEL_BYTES = 50_000_000
 _NO_LABEL = -1
@@ -50,8 +52,8 @@ class FileReport:
 class Prepared:
     """Hold the rows of a data set on disk: `folder` has an Arrow file with `SCHEMA` for each split.
 
-    The column `label` there is a place in `labels`, or -1 for no label. `class_names` is the order of the
-    classes that the data set states.
+    The column `label` there is a place in `labels`, or -1 for no label. `bands_file` has `N_BANDS` uint32 for
+    each row, in the order of `splits`. `class_names` is the order of the classes that the data set states.
     """
 
     folder: Path
@@ -64,6 +66,10 @@ class Prepared:
 
     def find_file(self, split: str) -> Path:
         return self.folder / f"{split}.arrow"
+
+    @property
+    def bands_file(self) -> Path:
+        return self.folder / _BANDS_FILE
 
     def count_labels(self) -> dict[str, Counter[str | None]]:
         """Return the rows by label value of each split; None counts rows without label."""
@@ -121,7 +127,10 @@ def _write(
     files, counts, done = [], {}, 0
     # In this process, or in one per core for a large data set; batches come back in their order.
     workers = -1 if _count_bytes(by_split) >= _PARALLEL_BYTES else 1
-    with Parallel(workers, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1) as describe:
+    with (
+        Parallel(workers, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1) as describe,
+        (folder / _BANDS_FILE).open("wb") as bands_file,
+    ):
         for split, sources in opened.items():
             counts[split] = Counter[str]()
             with (
@@ -131,8 +140,9 @@ def _write(
                 for source in sources:
                     rows = 0
                     batches = _read_batches(source, split, columns, labels, counts[split])
-                    for batch in describe(delayed(_make_batch)(*batch) for batch in batches):
+                    for batch, bands in describe(delayed(_make_batch)(*batch) for batch in batches):
                         out.write_batch(batch)
+                        bands_file.write(bands)
                         rows += len(batch)
                         progress(done + rows, Path(source.name).name)
                     if not rows:
@@ -220,5 +230,8 @@ def join_texts(batch: Batch, columns: tuple[str, ...]) -> list[Any]:
     ]
 
 
-def _make_batch(texts: list[Any], others: dict[str, list[Any]]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pydict({**describe_texts(texts), **others}, schema=SCHEMA)
+def _make_batch(texts: list[Any], others: dict[str, list[Any]]) -> tuple[pa.RecordBatch, bytes]:
+    """Return the columns of `SCHEMA`, and the bands as bytes."""
+    described = describe_texts(texts)
+    bands = np.array(described.pop("bands"), dtype=np.uint32).tobytes()
+    return pa.RecordBatch.from_pydict({**described, **others}, schema=SCHEMA), bands

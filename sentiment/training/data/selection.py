@@ -96,38 +96,45 @@ def select(
 
 
 class _Rows:
-    """Give access to the prepared rows of all splits, one after the other, as memory-mapped tables."""
+    """Give access to the prepared rows of all splits, one after the other; texts and bands stay on disk."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._name = prepared.folder.name
-        self._tables = {}
-        self._starts = {}
-        total = 0
+        tables = {}
         for split in prepared.splits:
             with pa.memory_map(str(prepared.find_file(split))) as file:
-                self._tables[split] = pa.ipc.open_stream(file).read_all()
-            self._starts[split] = total
-            total += len(self._tables[split])
-        self._all = pa.concat_tables(self._tables.values())
+                tables[split] = pa.ipc.open_stream(file).read_all()
+        starts = np.cumsum([0, *map(len, tables.values())])
+        self._places = {
+            split: slice(start, end) for split, start, end in zip(tables, starts, starts[1:], strict=False)
+        }
+        self._all = pa.concat_tables(tables.values())
+        self._texts = datasets.Dataset(self._all.select(["text"]), fingerprint=self._name)
+        self._columns = {
+            name: self._all[name].to_numpy()
+            for name in ("label", "digest", "words_digest", "is_other_script")
+        }
+        self._columns["is_text"] = pc.is_null(self._all["reason"]).to_numpy()
+        if not self._all["group"].null_count:
+            self._columns["group"] = self._all["group"].to_numpy()
+        self._columns["rows"] = np.arange(len(self._all))
+        self._bands = np.memmap(prepared.bands_file, np.uint32, "r", shape=(len(self._all), N_BANDS))
 
     def load(self, split: str) -> dict[str, np.ndarray]:
         """Return the columns of one split that decide which rows are used, and `rows`, their places."""
-        table = self._tables[split]
-        start = self._starts[split]
-        columns = {name: table[name].to_numpy() for name in ("label", "digest", "words_digest")}
-        columns["is_text"] = pc.is_null(table["reason"]).to_numpy()
-        if not table["group"].null_count:
-            columns["group"] = table["group"].to_numpy()
-        return {**columns, "rows": np.arange(start, start + len(table))}
+        return {name: values[self._places[split]] for name, values in self._columns.items()}
 
-    def take(self, name: str, rows: np.ndarray) -> pa.ChunkedArray:
-        return self._all[name].take(pa.array(rows))
+    def take(self, name: str, rows: np.ndarray) -> np.ndarray:
+        taken: np.ndarray = self._columns[name][rows]
+        return taken
+
+    def take_texts(self, rows: np.ndarray) -> list[str]:
+        texts: list[str] = self._texts[rows.tolist()]["text"]
+        return texts
 
     def take_bands(self, rows: np.ndarray) -> np.ndarray:
         """Return the bands of rows, of shape (rows, N_BANDS)."""
-        flat = pa.concat_arrays([chunk.flatten() for chunk in self.take("bands", rows).chunks])
-        bands: np.ndarray = flat.to_numpy().reshape(-1, N_BANDS)
-        return bands
+        return np.asarray(self._bands[rows])
 
     def make_dataset(self, split: Candidates) -> datasets.Dataset:
         """Return a memory-mapped data set with `text`, `label` and, if known, `group`."""
@@ -230,8 +237,8 @@ def _find_near(table: _Rows, rows: np.ndarray, others: np.ndarray) -> np.ndarray
             candidates = np.flatnonzero(hit)
             if not len(candidates):
                 continue
-            texts = table.take("text", part[candidates]).to_pylist()
-            matches = table.take("text", others[orders[places[candidates], band]]).to_pylist()
+            texts = table.take_texts(part[candidates])
+            matches = table.take_texts(others[orders[places[candidates], band]])
             is_near = [are_near(text, match) for text, match in zip(texts, matches, strict=True)]
             near[start + candidates[is_near]] = True
     return near
@@ -240,7 +247,7 @@ def _find_near(table: _Rows, rows: np.ndarray, others: np.ndarray) -> np.ndarray
 def _digest(table: _Rows, splits: Mapping[str, Candidates]) -> str:
     digest = hashlib.sha256()
     for name in SPLITS:
-        digest.update(table.take("digest", splits[name].rows).to_numpy().tobytes())
+        digest.update(table.take("digest", splits[name].rows).tobytes())
         digest.update(splits[name].labels.astype(np.int64).tobytes() + b"|")
     return digest.hexdigest()[:16]
 
@@ -257,10 +264,7 @@ def _check_all(splits: Mapping[str, Candidates], n_classes: int, at_least: int) 
 def _compare_scripts(table: _Rows, splits: Mapping[str, Candidates], counts: Counts) -> None:
     if min(len(splits[TRAIN]), len(splits[TEST])) < _MIN_SCRIPT_ROWS:
         return
-    train, test = (
-        pc.mean(table.take("is_other_script", splits[name].rows).cast(pa.int8())).as_py()
-        for name in (TRAIN, TEST)
-    )
+    train, test = (float(table.take("is_other_script", splits[name].rows).mean()) for name in (TRAIN, TEST))
     if abs(train - test) > MAX_SCRIPT_DIFFERENCE:
         counts.warnings.append(
             f"{train:.0%} of the training texts and {test:.0%} of the test texts are not in Latin letters: "

@@ -13,7 +13,7 @@ import yaml
 from ...config import SAMPLE
 from ...errors import AmbiguousInputError, MissingInputError, UnreadableFileError
 from .csv_files import open_csv
-from .fasttext_files import open_fasttext
+from .fasttext_files import has_labels, open_fasttext
 from .hub import locate_hub_splits
 from .json_files import open_json
 from .sample import locate_sample
@@ -157,7 +157,7 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
         for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
             if file.name in _DESCRIPTIONS:
                 unused[str(file.relative_to(folder))] = "a description"
-            elif _find_reader(file) is None:
+            elif (reader := _find_reader(file)) is None or (reader is open_fasttext and not has_labels(file)):
                 unused[str(file.relative_to(folder))] = "not a data file"
             else:
                 files.append(file)

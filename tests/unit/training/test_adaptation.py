@@ -24,11 +24,10 @@ from sentiment.errors import (
 from sentiment.models import registry
 from sentiment.training import masked_lm
 from sentiment.training.adaptation import DUPLICATE, SUMMARY_FILE, adapt, clean_texts, read_texts
-from sentiment.training.data.splits import Splits
 from sentiment.training.encoders import load_encoder, load_language_model
 from sentiment.training.masked_lm import Task, make_mask, pack_texts, train_head
 from sentiment.training.trainer import finetune_encoder
-from tests.factories import CANARY, VOCABULARY, make_reviews, make_tiny_encoder, using_store
+from tests.factories import CANARY, VOCABULARY, make_reviews, make_splits, make_tiny_encoder, using_store
 
 WORDS = VOCABULARY[5:]
 
@@ -126,7 +125,7 @@ def test_the_job_writes_an_encoder_that_finetune_takes(tmp_path, base, store, ca
 
     reviews = make_reviews(80)[["text", "label"]]
     tuned = FinetuneConfig(distilbert_model=str(output), max_length=32, epochs=1)
-    splits = Splits(reviews[:60], reviews[60:], reviews[60:])
+    splits = make_splits(reviews[:60], reviews[60:], reviews[60:])
     history = finetune_encoder(load_encoder(str(output), 32, 1), splits, tuned, quiet, quiet)
     assert any("eval_f1" in row for row in history)
 
@@ -337,7 +336,7 @@ def test_a_second_run_on_the_same_output_is_refused(config):
         ({"text": ["good", "bad"]}, EmptyInputError, "0 training and 0 held-out sequences"),
         ({"body": ["good"]}, SchemaMismatchError, "no column text; found body"),
         ({"text": [1, 2]}, SchemaMismatchError, "expected strings"),
-        (b"PAR1 not parquet", UnreadableFileError, "cannot be read as parquet"),
+        (b"PAR1 not parquet", UnreadableFileError, "cannot be read as Parquet"),
     ],
 )
 def test_unusable_input_is_an_error(config, tmp_path, content, error, message):

@@ -69,7 +69,7 @@ def test_a_server_that_dies_in_training_costs_no_model(tmp_path, monkeypatch):
                     stack.close()
 
             with pytest.raises(RegistryError, match="does not answer.*finetune.py --register") as caught:
-                finetune(config, die, tmp_path / "unregistered")
+                finetune(config, die, kept=tmp_path / "unregistered")
             [kept] = (tmp_path / "unregistered").iterdir()
             assert str(kept) in str(caught.value)
             assert caught.value.summary["model_uri"] == str(kept)

@@ -200,8 +200,9 @@ def test_a_run_that_succeeds_leaves_no_folder(tmp_path):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tracking, tmp_path):
     """Make a folder that nothing else uses: a new run clears it."""
+    registry.open_experiment("sentiment")
     folder = tmp_path / "run"
     folder.mkdir()
     return folder

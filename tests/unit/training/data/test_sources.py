@@ -54,6 +54,14 @@ def test_a_clone_of_a_hub_data_set_has_its_splits(tmp_path):
     assert unused == {"README.md": "not a data file", "dataset_infos.json": "a description"}
 
 
+def test_text_files_without_labels_are_no_data(tmp_path):
+    (tmp_path / "LICENSE.txt").write_text("Everything is allowed.")
+    (tmp_path / "test.ft.txt").write_text("__label__1 fine\n")
+    found, unused = place(tmp_path, "train.csv")
+    assert found == {"train": ["train.csv"], "test": ["test.ft.txt"]}
+    assert unused == {"LICENSE.txt": "not a data file"}
+
+
 def test_a_file_that_no_rule_places_is_an_error_that_lists_it(tmp_path):
     with pytest.raises(AmbiguousInputError, match=r"extra\.json, notes/more\.csv: no split"):
         place(tmp_path, "train.csv", "val.csv", "test.CSV", "extra.json", "notes/more.csv")
