@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pyarrow as pa
-from joblib import Parallel, delayed
 
 from ...errors import EmptyInputError, SchemaMismatchError, UnusableLabelsError
 from ...inference.rejects import find_reject_reason
@@ -128,7 +128,7 @@ def _write(
     # In this process, or in one per core for a large data set; batches come back in their order.
     workers = -1 if _count_bytes(by_split) >= _PARALLEL_BYTES else 1
     with (
-        Parallel(workers, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1) as describe,
+        joblib.Parallel(workers, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1) as describe,
         (folder / _BANDS_FILE).open("wb") as bands_file,
     ):
         for split, sources in opened.items():
@@ -140,7 +140,7 @@ def _write(
                 for source in sources:
                     rows = 0
                     batches = _read_batches(source, split, columns, labels, counts[split])
-                    for batch, bands in describe(delayed(_make_batch)(*batch) for batch in batches):
+                    for batch, bands in describe(joblib.delayed(_make_batch)(*batch) for batch in batches):
                         out.write_batch(batch)
                         bands_file.write(bands)
                         rows += len(batch)
