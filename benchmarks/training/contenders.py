@@ -18,19 +18,18 @@ PADDED_TOKENS = 512
 
 @dataclass
 class Stopwatch:
-    """Measure the steps after the first one, which also allocates memory."""
+    """Note the time at the start and after each step; all steps count, as they differ in length."""
 
     marks: list[float] = field(default_factory=list)
 
     def mark(self, done: int, total: int, note: str) -> None:
-        """Note the time after a step; a step may report more than once."""
-        if done > len(self.marks):
+        """Note the time after `done` steps; a step may report more than once."""
+        if done == len(self.marks):
             self.marks.append(time.perf_counter())
 
     def rate(self, rows: int) -> float:
-        """Return reviews per second of steps that together have `rows` reviews, the first step included."""
-        steps = len(self.marks)
-        return rows * (steps - 1) / steps / (self.marks[-1] - self.marks[0])
+        """Return reviews per second, if the steps together have `rows` reviews."""
+        return rows / (self.marks[-1] - self.marks[0])
 
 
 def list_contenders(encoder: Path, reviews: pd.DataFrame, batch_rows: int) -> dict[str, Callable[[], float]]:
@@ -75,6 +74,9 @@ def train_plain(encoder: Path, reviews: pd.DataFrame, batch_rows: int, tokens: i
     watch = Stopwatch()
 
     class Mark(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            watch.mark(0, state.max_steps, "")
+
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             watch.mark(state.global_step, state.max_steps, "")
 
