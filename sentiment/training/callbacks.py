@@ -38,9 +38,8 @@ class Reporter(transformers.TrainerCallback):  # type: ignore[misc]  # transform
             self._progress(state.global_step, state.max_steps, self._note)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step:
-            self._progress(state.global_step, state.max_steps, f"continued from step {state.global_step}")
         self._steps = (state.global_step, state.max_steps)
+        self._progress(*self._steps, f"continued from step {state.global_step}" if state.global_step else "")
 
     def tell(self, note: str) -> None:
         """Show a note at once, and with each step until the next one."""
