@@ -100,10 +100,10 @@ def test_a_warm_up_without_a_model_is_logged_and_the_call_raises(monkeypatch):
 
 def test_the_command_prints_a_table_or_json(tmp_path, capsys):
     path = tmp_path / "reviews.txt"
-    path.write_text("great [bold]phone\n\nawful battery\n")
+    path.write_text("perfect [bold]\n\nawful battery\n")
     assert score.main(["--eval_path", str(path)]) == 0
     table = capsys.readouterr().out
-    assert "great [bold]phone" in table
+    assert "perfect [bold]" in table
     assert "blank_text" in table
     assert score.main(["--eval_path", str(path), "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
