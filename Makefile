@@ -95,7 +95,7 @@ bench-gpu: .venv/bench.installed
 
 faults: .venv/test.installed java
 	@mkdir -p var
-	@$(BIN)/python -m pytest tests/reliability -m reliability --junitxml=var/faults.xml $(ARGS)
+	@$(BIN)/python -m pytest -m reliability --junitxml=var/faults.xml $(ARGS)
 
 abuse: .venv/test.installed
 	@mkdir -p var

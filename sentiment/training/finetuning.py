@@ -92,12 +92,12 @@ def finetune(
             check_signing_key(Path(config.signing_key))
         if is_main:
             registry.open_experiment(config.experiment)
-        progress("trying the encoder", 0, 1, config.distilbert_model)
-        encoder, notes = prepare_encoder(config)
+        encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
     reviews = read_reviews(config, progress)
     with ExitStack() as stack:
         log = None
         with processes.sharing_errors():
+            notes = try_encoder(encoder, config, progress)
             digest = digest_run(config, reviews.digest)
             checkpoints = stack.enter_context(open_checkpoints(config.checkpoint_dir, digest))
             if is_main:
@@ -118,14 +118,14 @@ def finetune(
     )
 
 
-def prepare_encoder(config: FinetuneConfig) -> tuple[Encoder, tuple[str, ...]]:
-    """Load the encoder, and in the main process run it once; return it, and notes on what is not used."""
-    encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
+def try_encoder(encoder: Encoder, config: FinetuneConfig, progress: Progress) -> tuple[str, ...]:
+    """Run and export the untrained encoder in the main process; return notes on what is not used of it."""
     problem = None
     if processes.get_rank() == 0:
+        progress("trying the encoder", 0, 1, config.distilbert_model)
         problem = rehearse(encoder, config.max_length, config.truncation)
     slow = () if problem is None else (f"the model runs on the engine `reference`: {problem}",)
-    return encoder, (*encoder.notes, *slow)
+    return (*encoder.notes, *slow)
 
 
 def read_reviews(config: FinetuneConfig, progress: Progress) -> LabelledReviews:

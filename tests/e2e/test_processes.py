@@ -51,6 +51,7 @@ def test_two_processes_are_one_run(place, tracking):
     assert os.listdir(place / "checkpoints") == []
 
 
+@pytest.mark.reliability
 def test_an_error_is_one_line(place, tracking):
     done = run_in_two(place, "--dataset_name", place / "none.parquet")
     assert done.returncode != 0

@@ -9,6 +9,9 @@ from sentiment.errors import MissingInputError
 from sentiment.models import registry
 from tests.factories import ROOT, make_reviews, make_tiny_encoder
 
+# They take half a minute, and torchrun is tried with all tests.
+pytestmark = pytest.mark.reliability
+
 
 @pytest.fixture
 def config(tmp_path, spark, monkeypatch):

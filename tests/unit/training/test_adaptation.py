@@ -174,6 +174,7 @@ def test_the_seed_decides_the_weights(config, tmp_path):
     assert not a.equal(c)
 
 
+@pytest.mark.reliability
 def test_a_killed_run_goes_on_and_gives_the_same_weights(config, tmp_path):
     config = replace(config, whole_words=True)
     whole = adapt(replace(config, output=str(tmp_path / "whole")), quiet)
@@ -189,6 +190,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_weights(config, tmp_path):
     assert [name for name in expected if not expected[name].equal(found[name])] == []
 
 
+@pytest.mark.reliability
 def test_a_killed_run_with_other_settings_is_discarded_and_said(config):
     with pytest.raises(KilledError):
         adapt(config, stop_at(10))

@@ -54,6 +54,7 @@ def search_recipes(config, checkpoints, kill_at=None):
     return encoder.model, found, stages
 
 
+@pytest.mark.reliability
 def test_a_killed_search_continues_with_the_same_trial(config, checkpoints, tracking):
     registry.open_experiment("sentiment")
     with pytest.raises(KilledError):
