@@ -82,6 +82,7 @@ def test_the_job_scores_with_the_next_engine_and_says_so_once(model, tmp_path, u
     assert manifest["engines"] == [f"reference on {HERE.instruction_set}"]
 
 
+@pytest.mark.reliability  # the service and score.py show the same with all tests, in less time
 def test_the_job_ends_with_4_and_names_the_flags_if_no_engine_is_right(model, tmp_path, without_torch):
     done = run_scoring(model, tmp_path, **without_torch)
     assert done.returncode == 4, done.stderr
