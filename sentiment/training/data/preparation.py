@@ -81,7 +81,7 @@ class Prepared:
 
 def prepare(
     by_split: Mapping[str, Sequence[Location]],
-    choose: Callable[[str, Source], Columns],
+    choose: Callable[[Source], Columns],
     facts: Sequence[str],
     progress: RowProgress,
 ) -> Prepared:
@@ -118,11 +118,11 @@ def _load(folder: Path) -> Prepared:
 def _write(
     folder: Path,
     by_split: Mapping[str, Sequence[Location]],
-    choose: Callable[[str, Source], Columns],
+    choose: Callable[[Source], Columns],
     progress: RowProgress,
 ) -> None:
     opened = {split: [location.open() for location in group] for split, group in by_split.items()}
-    columns = choose(TRAIN, opened[TRAIN][0])
+    columns = choose(opened[TRAIN][0])
     labels: dict[str, int] = {}
     files, counts, done = [], {}, 0
     # In this process, or in one per core for a large data set; batches come back in their order.

@@ -77,7 +77,7 @@ def load_labelled_reviews(
     options = _make_options(config)
     found = find_locations(config.dataset_name, options)
     facts = [str(options), str(config.text_col), str(config.label_col)]
-    prepared = prepare(found.by_split, lambda _, source: choose_columns(config, source), facts, progress)
+    prepared = prepare(found.by_split, lambda source: choose_columns(config, source), facts, progress)
     numbering = number_labels(
         prepared.count_labels(),
         prepared.columns.label,

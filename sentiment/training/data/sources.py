@@ -78,13 +78,16 @@ def find_locations(name: str, options: ReadOptions) -> Locations:
     return _open_hub(name)
 
 
-def find_all(name: str, options: ReadOptions) -> list[Location]:
-    """Find a file, or all data files of a folder, whatever split they are for. Raises MissingInputError."""
+def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str, str]]:
+    """Find a file, or all data files of a folder, whatever split they are for.
+
+    Return them, and the files that are not used with the reason. Raises MissingInputError if there is none.
+    """
     path = Path(name)
-    files = _list_files(path)[0] if path.is_dir() else [path]
+    files, unused = _list_files(path) if path.is_dir() else ([path], {})
     if not files or not path.exists():
         raise MissingInputError(f"no reviews at {name!r}: expected a {FORMATS}, or a folder of these")
-    return [_locate(file, options) for file in files]
+    return [_locate(file, options) for file in files], unused
 
 
 def place_file(path: Path) -> str | None:
@@ -198,13 +201,17 @@ def _place_by_card(folder: Path, configuration: str | None, files: list[Path]) -
     root = folder / str(entry.get("data_dir") or "")
     if "data_files" not in entry:
         return _place_by_name(root, [file for file in files if file.is_relative_to(root)])
-    return {
-        file: split
-        for split, patterns in _list_patterns(entry["data_files"])
-        for pattern in patterns
-        for file in root.glob(pattern)
-        if file in files
-    }
+    placed: dict[Path, str] = {}
+    for split, patterns in _list_patterns(entry["data_files"]):
+        for pattern in patterns:
+            found = [file for file in root.glob(pattern) if file in files]
+            if not found:
+                raise MissingInputError(
+                    f"{folder}: its README.md names {pattern!r} for the split {split!r}, but no data file "
+                    "matches; fetch it, or mend the README.md"
+                )
+            placed |= dict.fromkeys(found, split)
+    return placed
 
 
 def _read_configurations(folder: Path) -> list[dict[str, Any]]:
@@ -241,10 +248,15 @@ def _read_card(folder: Path) -> dict[str, Any]:
 
 
 def _list_patterns(data_files: Any) -> Iterable[tuple[str, list[str]]]:
-    """Yield splits with their patterns; `data_files` is a pattern, a list, or a list of splits with paths."""
+    """Yield splits with their patterns.
+
+    `data_files` is a pattern, a list of them, a list of splits with paths, or paths by split.
+    """
     if isinstance(data_files, str):
         yield TRAIN, [data_files]
         return
+    if isinstance(data_files, dict):
+        data_files = [{"split": split, "path": path} for split, path in data_files.items()]
     for entry in data_files:
         if isinstance(entry, str):
             yield TRAIN, [entry]

@@ -135,6 +135,17 @@ class TestCard:
         assert found == {"train": ["books/a1.csv", "books/a2.csv"], "test": ["books/b.csv"]}
         assert unused["toys/train.csv"] == "not in the configuration"
 
+    def test_a_pattern_without_a_file_is_an_error_and_not_a_missing_split(self, tmp_path):
+        (tmp_path / "README.md").write_text(CARD)
+        with pytest.raises(MissingInputError, match=r"'books/b.csv' for the split 'test', but no data file"):
+            place(tmp_path, "books/a1.csv")
+
+    def test_paths_by_split(self, tmp_path):
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- config_name: x\n  data_files:\n    train: a.csv\n    test: b.csv\n---\n"
+        )
+        assert place(tmp_path, "a.csv", "b.csv")[0] == {"train": ["a.csv"], "test": ["b.csv"]}
+
     def test_another_configuration(self, tmp_path):
         (tmp_path / "README.md").write_text(CARD)
         found, _ = place(tmp_path, *self.FILES, name=f"{tmp_path}:toys")
