@@ -131,7 +131,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
                 log.log_metrics,
             )
             summary = _summarise(config, encoder, texts, packed, result)
-            warnings = [*warnings, *_list_warnings(result)]
+            warnings = [*list_unused(config.input), *warnings, *_list_warnings(result)]
             summary = replace(summary, seconds=time.monotonic() - started, warnings=warnings)
             progress("saving", 0, 1, "")
             save_adapted(encoder, config, summary, work / "encoder")
@@ -155,7 +155,7 @@ def read_texts(path: str, text_col: str, cache: Path) -> Dataset:
     if there is no file or row, a file cannot be read, or a column is missing or not of strings.
     """
     columns = split_columns(text_col)
-    locations = find_all(path, ReadOptions(expected_columns=columns))
+    locations, _ = find_all(path, ReadOptions(expected_columns=columns))
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / "texts.arrow"
     schema = pa.schema({TEXT: pa.large_string()})
@@ -289,6 +289,13 @@ def _pack(texts: CleanTexts, encoder: Encoder, config: AdaptConfig, cache: Path)
             "--max_length"
         )
     return Packed(train, held_out, train_rest + held_out_rest)
+
+
+def list_unused(path: str) -> list[str]:
+    """Return a warning that names the files of the input folder that are not read; none if all are."""
+    _, unused = find_all(path, ReadOptions())
+    files = ", ".join(f"{name} ({reason})" for name, reason in unused.items())
+    return [f"not read: {files}"] if files else []
 
 
 def _list_warnings(result: Adaptation) -> list[str]:

@@ -200,7 +200,7 @@ def train_head(task: Task, callbacks: Iterable[Any] = ()) -> None:
 
 
 def make_mask(tokenizer: Any, config: AdaptConfig) -> Mask:
-    """Return a function that chooses tokens anew in each call, from torch's global random numbers."""
+    """Return a function that chooses other tokens in each call, from torch's global random numbers."""
     # Whole words are never replaced by random tokens: their number of tokens would show.
     shares = (1.0, 0.0) if config.whole_words else (0.8, 0.1)
     collator = transformers.DataCollatorForLanguageModeling(

@@ -79,8 +79,8 @@ def finetune_encoder(
 ) -> list[dict[str, float]]:
     """Fine-tune `encoder.model` in place, and keep the weights with the best validation F1.
 
-    Continues from the last of the `checkpoints`; None: begins anew and keeps none. Returns the log of
-    the Trainer: a dict per logged step, with `step` and some of `loss`, `eval_loss`, `eval_f1`,
+    Continues from the last of the `checkpoints`; None: begins at the first step and keeps none. Returns the
+    log of the Trainer: a dict per logged step, with `step` and some of `loss`, `eval_loss`, `eval_f1`,
     `eval_accuracy`.
     """
     if checkpoints is None:

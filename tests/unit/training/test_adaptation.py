@@ -23,7 +23,7 @@ from sentiment.errors import (
 )
 from sentiment.models import registry
 from sentiment.training import masked_lm
-from sentiment.training.adaptation import DUPLICATE, SUMMARY_FILE, adapt, clean_texts, read_texts
+from sentiment.training.adaptation import DUPLICATE, SUMMARY_FILE, adapt, clean_texts, list_unused, read_texts
 from sentiment.training.encoders import load_encoder, load_language_model
 from sentiment.training.masked_lm import Task, make_mask, pack_texts, train_head
 from sentiment.training.trainer import finetune_encoder
@@ -359,6 +359,7 @@ def test_files_of_a_folder_are_joined_and_columns_too(tmp_path):
     )
     pd.DataFrame({"text": ["d"], "title": ["Bad"]}).to_csv(tmp_path / "b.csv", index=False)
     (tmp_path / "notes.txt").write_text("not reviews")
+    assert list_unused(str(tmp_path)) == ["not read: notes.txt (not a data file)"]
     texts = read_texts(str(tmp_path), "title,text", tmp_path / "cache")
     assert texts["text"][:] == ["Good a b", "c", "Bad d"]
     assert texts.cache_files  # memory-mapped
