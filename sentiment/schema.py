@@ -1,12 +1,16 @@
 """Name the columns, labels, stages and reject reasons that all parts of the project share."""
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 NEGATIVE = "negative"
+NEUTRAL = "neutral"
 POSITIVE = "positive"
-# The index is the class id: `LABELS[0]` is the name of class 0.
-LABELS = (NEGATIVE, POSITIVE)
+# Usual class names; the index is the class id. A model may have any others.
+POLARITY_LABELS = (NEGATIVE, POSITIVE)
+THREE_WAY_LABELS = (NEGATIVE, NEUTRAL, POSITIVE)
+STAR_LABELS = ("1", "2", "3", "4", "5")
 
 # The input of a model.
 TEXT = "text"
@@ -16,6 +20,7 @@ TEXT_JOINER = " "
 # The output of a model.
 LABEL = "label"
 SCORE = "score"
+UNSURE = "unsure"
 N_TOKENS = "n_tokens"
 TRUNCATED = "truncated"
 STAGE = "stage"
@@ -24,12 +29,17 @@ REJECT_REASON = "reject_reason"
 PREDICTION_TYPES = {
     LABEL: "string",
     SCORE: "double",
+    UNSURE: "boolean",
     N_TOKENS: "long",
     TRUNCATED: "boolean",
     STAGE: "string",
     REJECT_REASON: "string",
 }
 PREDICTION_COLUMNS = tuple(PREDICTION_TYPES)
+# Further columns: the mean of the label values, of a model with ordinal labels such as stars; and the
+# probability of each class, in the model's order of labels, where the caller asks for it.
+EXPECTED = "expected"
+PROBABILITIES = "probabilities"
 
 # The stage of the cascade that decided.
 LINEAR = "linear"
@@ -51,6 +61,7 @@ BLANK_TEXT = "blank_text"
 NOT_TEXT = "not_text"
 UNDECODABLE_TEXT = "undecodable_text"
 TOO_LONG_TEXT = "too_long_text"
+UNKNOWN_TEXT = "unknown_text"
 DUPLICATE_ID = "duplicate_id"
 MODEL_FAILED = "model_failed"
 REJECT_REASONS = {
@@ -60,11 +71,35 @@ REJECT_REASONS = {
     NOT_TEXT: "the value is not a string",
     UNDECODABLE_TEXT: "the string is not valid Unicode (a lone surrogate)",
     TOO_LONG_TEXT: "the text is longer than max_text_chars",
+    UNKNOWN_TEXT: "the model knows little of the text: another script, unknown symbols, or one endless word",
     DUPLICATE_ID: "other rows of the run have this id and another text",
     MODEL_FAILED: "the model fails on this text, or gives no score",
 }
 
+# Labels with a value: `4`, `4 stars`.
+_VALUED_LABEL = re.compile(r"(\d{1,2})(?: stars?)?")
+# Two labels that are numbers, such as 0 and 1, are names; only more of them are a scale.
+_MIN_ORDINAL_LABELS = 3
+
 _NAME_LIKE = re.compile(r"[\w.-]{1,40}")
+
+
+def find_label_values(labels: Sequence[str]) -> tuple[float, ...] | None:
+    """Return the values of ordinal labels such as `1 star` to `5 stars`, rising; None for other labels."""
+    found = [_VALUED_LABEL.fullmatch(label.lower()) for label in labels]
+    values = tuple(float(match[1]) for match in found if match)
+    is_ordinal = len(values) == len(labels) >= _MIN_ORDINAL_LABELS
+    return values if is_ordinal and all(a < b for a, b in itertools.pairwise(values)) else None
+
+
+def list_prediction_types(labels: Sequence[str], has_probabilities: bool = False) -> dict[str, str]:
+    """Return the columns of the predictions of a model with these labels, and their types in Spark."""
+    types = dict(PREDICTION_TYPES)
+    if find_label_values(labels) is not None:
+        types[EXPECTED] = "double"
+    if has_probabilities:
+        types[PROBABILITIES] = "array<double>"
+    return types
 
 
 def name_like(names: Iterable[str]) -> list[str]:

@@ -1,0 +1,1 @@
+"""Judge a model on labelled reviews: metrics, calibration, slices, comparison, report and gates."""

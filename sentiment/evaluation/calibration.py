@@ -1,0 +1,78 @@
+"""Fit and measure calibration: how far scores are from the share of reviews that they get right."""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta
+
+from ..inference.calibration import CoveragePoint, apply_temperature
+
+# As in Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+N_BINS = 15
+# One-sided confidence of `CoveragePoint.accuracy_low`.
+CONFIDENCE = 0.95
+# With fewer reviews a temperature is mostly noise.
+MIN_ROWS = 100
+_TEMPERATURES = (0.05, 20.0)
+_MAX_POINTS = 200
+# Below it a probability has no finite logarithm.
+_SMALLEST = 1e-300
+
+
+def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Return the temperature that makes the probabilities of the true classes largest (least log loss).
+
+    `probabilities` are float64 (n, K), uncalibrated; rows that are not finite must be left out. Below
+    `MIN_ROWS` reviews the temperature is 1, which changes nothing.
+    """
+    if len(truth) < MIN_ROWS:
+        return 1.0
+    rows = np.arange(len(truth))
+
+    def measure_loss(log_temperature: float) -> float:
+        scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
+        return -float(np.log(np.maximum(scaled[rows, truth], _SMALLEST)).mean())
+
+    found = minimize_scalar(measure_loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def measure_calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Return the expected calibration error of the score: `N_BINS` bins of equal width, weighted by rows."""
+    return float(sum(abs(gap) * share for _, _, gap, share in list_bins(probabilities, truth)))
+
+
+def list_bins(probabilities: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, float, float]]:
+    """Return for each bin of scores that has reviews: mean score, accuracy, their difference, share of rows."""
+    scores, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    bins = np.minimum((scores * N_BINS).astype(int), N_BINS - 1)
+    found = []
+    for number in np.unique(bins):
+        rows = bins == number
+        score, accuracy = float(scores[rows].mean()), float(is_right[rows].mean())
+        found.append((score, accuracy, accuracy - score, float(rows.mean())))
+    return found
+
+
+def measure_brier(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Return half the mean squared distance from the true class, in [0, 1]; the usual score of two classes."""
+    target = np.eye(probabilities.shape[1])[truth]
+    return float(((probabilities - target) ** 2).sum(axis=1).mean() / 2)
+
+
+def measure_coverage(scores: np.ndarray, is_right: np.ndarray) -> tuple[CoveragePoint, ...]:
+    """Return at most `_MAX_POINTS` thresholds, in order: which share has such a score, and how accurate it is.
+
+    `accuracy_low` is the one-sided lower bound of Clopper and Pearson (1934).
+    """
+    order = np.argsort(-scores, kind="stable")
+    ordered, hits = scores[order], np.cumsum(is_right[order])
+    # Only where the next score is lower: equal scores are on one side of a threshold.
+    ends = np.flatnonzero(np.append(ordered[1:] < ordered[:-1], True)) if len(scores) else np.empty(0, int)
+    chosen = ends[np.unique(np.linspace(0, len(ends) - 1, _MAX_POINTS).astype(int))] if len(ends) else ends
+    kept, right = chosen + 1, hits[chosen]
+    low = np.where(right == 0, 0.0, beta.ppf(1 - CONFIDENCE, np.maximum(right, 1), kept - right + 1))
+    points = [
+        CoveragePoint(float(ordered[end]), float(n / len(scores)), float(k / n), float(bound))
+        for end, n, k, bound in zip(chosen, kept, right, low, strict=True)
+    ]
+    return tuple(reversed(points))
