@@ -58,7 +58,7 @@ def test_predictions_are_json_with_none_where_there_is_nothing():
     found = list_predictions(Model(), ["a", None])
     assert json.loads(json.dumps(found)) == found
     assert found[0]["score"] == 0.9
-    empty = dict.fromkeys((schema.LABEL, schema.SCORE, schema.STAGE, schema.PROBABILITIES))
+    empty = dict.fromkeys((schema.LABEL, schema.SCORE, schema.STAGE))
     assert found[1] == {
         **empty,
         schema.UNSURE: False,
