@@ -21,7 +21,12 @@ _WIDTH = 4.6
 BLUE, ORANGE, RED, GREY = "#3b82d6", "#d97d1f", "#d6455c", "#8a8f98"
 # With more classes the cells have no room for numbers.
 _MAX_NUMBERED_LABELS = 8
+# Numbers stay readable on a cell of this opacity, black ones and white ones.
+_DARKEST = 0.85
 _MAX_LABEL_CHARS = 14
+_MIN_COVERAGE = 0.05
+# The accuracy of a bin with fewer reviews is mostly chance.
+_MIN_BIN_ROWS = 10
 
 
 def draw_figures(findings: Findings) -> dict[str, Figure]:
@@ -49,13 +54,12 @@ def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     for i, j in np.ndindex(k, k):
         shade = matplotlib.patches.Rectangle(
-            (j - 0.5, i - 0.5), 1, 1, facecolor=(*matplotlib.colors.to_rgb(BLUE), shares[i, j])
+            (j - 0.5, i - 0.5), 1, 1, facecolor=(*matplotlib.colors.to_rgb(BLUE), _DARKEST * shares[i, j])
         )
         axes.add_patch(shade)
         if k <= _MAX_NUMBERED_LABELS:
-            color = "white" if shares[i, j] > 0.6 else "black"
             text = f"{counts[i, j]:,}\n{shares[i, j]:.0%}"
-            axes.text(j, i, text, ha="center", va="center", color=color, fontsize=11 if k < 5 else 9)
+            axes.text(j, i, text, ha="center", va="center", fontsize=11 if k < 5 else 9)
     names = [_escape(label, _MAX_LABEL_CHARS) for label in evaluation.labels]
     axes.set_xticks(range(k), names, rotation=0 if k * max(map(len, names)) < 40 else 45)
     axes.set_yticks(range(k), names)
@@ -70,37 +74,36 @@ def draw_reliability(
     """Draw accuracy against score in bins, for the model and for its probabilities before calibration."""
     figure, axes = _start(height=3.9)
     lowest = 1.0
-    for name, found, style, color in (
+    for name, scores, style, color in (
         ("before", uncalibrated, "s--", ORANGE),
         ("calibrated" if uncalibrated is not None else "the model", probabilities, "o-", BLUE),
     ):
-        if found is not None:
-            bins = list_bins(found, truth)
-            error = measure_calibration_error(found, truth)
-            points = np.array([(score, accuracy) for score, accuracy, *_ in bins])
+        if scores is not None:
+            bins = list_bins(scores, truth)
+            error = measure_calibration_error(scores, truth)
+            large = [found for found in bins if found[3] * len(truth) >= _MIN_BIN_ROWS] or bins
+            points = np.array([(score, accuracy) for score, accuracy, *_ in large])
             label = f"{name}: error {error:.3f}"
             axes.plot(*points.T, style, color=color, label=label, markersize=5)
             lowest = min(lowest, points.min())
     start = np.floor(10 * lowest) / 10
     axes.plot([start, 1], [start, 1], color=GREY, linestyle=":", label="as accurate as the score says")
     axes.set(xlabel="score", ylabel="share that is right")
-    figure.legend(loc="outside lower center", ncols=1)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False)
     return figure
 
 
 def draw_coverage(points: Sequence[CoveragePoint]) -> Figure:
     """Draw the accuracy of the reviews that are kept, if only the highest scores are."""
     figure, axes = _start(height=3.6)
-    coverage = [point.coverage for point in points]
-    axes.plot(coverage, [point.accuracy for point in points], color=BLUE, label="accuracy")
-    low = [point.accuracy_low for point in points]
+    # The bound of the few reviews with the very highest scores would squeeze the rest of the curve.
+    shown = [point for point in points if point.coverage >= _MIN_COVERAGE]
+    coverage = [point.coverage for point in shown]
+    axes.plot(coverage, [point.accuracy for point in shown], color=BLUE, label="accuracy")
+    low = [point.accuracy_low for point in shown]
     axes.plot(coverage, low, color=BLUE, linestyle=":", label="lower bound, 95 %")
-    # The bound of the few reviews with the highest scores would squeeze the rest of the curve.
-    shown = [point.accuracy_low for point in points if point.coverage >= 0.1]
-    if shown:
-        axes.set_ylim(max(0.0, min(shown) - 0.02), 1.005)
     axes.set(xlim=(0, 1.02), xlabel="share of reviews with a high enough score", ylabel="accuracy")
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -114,7 +117,7 @@ def draw_slices(results: Sequence[SliceResult], accuracy: float) -> Figure:
     axes.axvline(accuracy, color=ORANGE, linestyle="--", label=f"all reviews: {accuracy:.3f}")
     axes.set_yticks(places, [f"{result.name} {_escape(result.value, 22)}" for result in results])
     axes.set(xlabel="accuracy, 95 % interval", ylim=(len(results) - 0.5, -0.5))
-    figure.legend(loc="outside lower center")
+    figure.legend(loc="outside lower center", frameon=False)
     return figure
 
 
@@ -122,19 +125,20 @@ def draw_length_curve(points: Sequence[LengthPoint], max_length: int | None = No
     """Draw accuracy against time relative to the slowest point, for each length and truncation."""
     figure, axes = _start(height=3.8)
     slowest = max(point.seconds for point in points)
-    styles = zip(sorted({point.truncation for point in points}), ("o-", "s--"), (BLUE, ORANGE), strict=False)
-    for truncation, style, color in styles:
+    # The numbers of one line are below it and those of the other above, as the lines are often close.
+    styles = (("o-", BLUE, (6, -12)), ("s--", ORANGE, (-6, 8)))
+    truncations = sorted({point.truncation for point in points})
+    for truncation, (style, color, offset) in zip(truncations, styles, strict=False):
         chosen = [point for point in points if point.truncation == truncation]
         times = [point.seconds / slowest for point in chosen]
         axes.plot(times, [point.accuracy for point in chosen], style, color=color, label=truncation)
         for time, point in zip(times, chosen, strict=True):
-            axes.annotate(
-                f"{point.max_length}", (time, point.accuracy), xytext=(5, -11), textcoords="offset points"
-            )
+            place = (time, point.accuracy)
+            axes.annotate(str(point.max_length), place, xytext=offset, textcoords="offset points")
     tuned = "" if max_length is None else f"; tuned with {max_length}"
     axes.set(xlim=(0, 1.15), xlabel="time (slowest = 1)", ylabel="accuracy on validation reviews")
     axes.set_title(f"max_length in tokens{tuned}", fontsize=10)
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -152,7 +156,7 @@ def draw_cascade_curve(choice: CascadeResult) -> Figure:
         axes.axvline(choice.threshold, color=RED, label=f"chosen: {choice.threshold:g}")
     axes.set(xlabel="threshold", ylabel="accuracy on validation reviews")
     shares.set(ylabel="share of reviews", ylim=(0, 1))
-    figure.legend(loc="outside lower center", ncols=1)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False)
     return figure
 
 
