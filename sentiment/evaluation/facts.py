@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from ..inference.calibration import CoveragePoint
+from .baselines import Baseline
 from .calibration import measure_coverage
 from .intervals import Comparison, Interval, compare_models, measure_intervals
 from .judged import JudgedReviews
@@ -79,15 +80,6 @@ class CascadeResult(Protocol):
     def curve(self) -> Sequence[CascadePoint]: ...
 
 
-class BaselineResult(Protocol):
-    """State the results of a simple rule on the test reviews."""
-
-    @property
-    def accuracy(self) -> float: ...
-    @property
-    def f1_weighted(self) -> float: ...
-
-
 @dataclass(frozen=True)
 class Champion:
     """Hold the model in use: its URI, and its predictions on the same test reviews in the same order."""
@@ -102,7 +94,8 @@ class ReportFacts:
 
     `uncalibrated` are the probabilities (n, K) before the division by `temperature`. `engine_reason` says why
     the model runs on `engine`. `data` and `recipe` are names and values in plain words. `missing` gives the
-    reason why a section is missing, by its name in `sections.SECTIONS`, where the usual reason is not true.
+    reason why a section is missing, by its name in `report.SECTIONS`, where the usual reason is not true; the
+    name `uncalibrated` stands for the probabilities before calibration.
     """
 
     model: str
@@ -112,7 +105,7 @@ class ReportFacts:
     licence: str | None = None
     uncalibrated: np.ndarray | None = None
     temperature: float | None = None
-    baselines: Mapping[str, BaselineResult] = field(default_factory=dict)
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
     champion: Champion | None = None
     lengths: Sequence[LengthPoint] = ()
     max_length: int | None = None

@@ -51,14 +51,13 @@ SECTIONS = {
 }
 
 
-def write_report(findings: Findings, path: Path, show_text: bool = False) -> None:
-    """Write the report; with `show_text` it quotes suspected test reviews (column `text` of the details)."""
-    texts = findings.facts.judged.details["text"].tolist() if show_text else None
+def write_report(findings: Findings, path: Path, texts: Sequence[str] | None = None) -> None:
+    """Write the report; only with `texts`, one per test review, it quotes reviews: the suspected ones."""
     path.write_text(render_report(findings, texts), encoding="utf-8")
 
 
 def render_report(findings: Findings, texts: Sequence[str] | None = None) -> str:
-    """Return the report as HTML; with `texts` of the test reviews, it quotes suspected ones."""
+    """Return the report as HTML (see `write_report`)."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -141,7 +141,8 @@ def describe_slices(findings: Findings) -> Section | None:
     if small:
         reviews = sum(len(part.rows) for part in small)
         sentences.append(
-            f"{len(small):,} slices of fewer than {MIN_ROWS} reviews ({reviews:,} reviews) are not judged."
+            f"Slices of fewer than {MIN_ROWS} reviews are not judged: {len(small):,}, "
+            f"with {reviews:,} reviews."
         )
     absent = _list_absent(findings)
     if absent:
