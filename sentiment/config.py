@@ -164,6 +164,8 @@ class FinetuneConfig:
     ] = None
     experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
     signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
+    report: Annotated[str | None, "HTML file to write the evaluation report to"] = None
+    show_text: Annotated[bool, "quote reviews with a doubtful label in the report"] = False
     register: Annotated[
         str | None, "only register the model in this folder, which an earlier run could not register"
     ] = None
