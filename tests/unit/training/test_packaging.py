@@ -108,7 +108,8 @@ def test_the_model_carries_weights_as_safetensors_and_nothing_pickled(folder):
     files = {p.name for p in (folder / "artifacts" / "encoder").iterdir()}
     graphs = {"graph.xml", "graph.bin", "static.xml", "static.bin"}
     assert files - graphs == {
-        *("config.json", "model.safetensors", "tokenizer.json", "inference.json", "selfcheck.json")
+        *("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json"),
+        *("inference.json", "selfcheck.json", "README.md"),
     }
     assert {"graph.xml", "graph.bin"} <= files
     pickles = [p for p in folder.rglob("*") if p.suffix in {".pkl", ".bin", ".pt"} and p.name not in graphs]
