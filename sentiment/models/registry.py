@@ -292,12 +292,12 @@ def _find_registered_version(uri: str) -> str | None:
             f"{f'the stage {version!r}, which MLflow 3 no longer has' if version else 'no version'}; set an "
             f"alias, such as models:/{name}@champion"
         )
-    versions = client.search_model_versions(f"name={_quote(name)}", order_by=["version_number DESC"])
+    versions = client.search_model_versions(f"name={quote(name)}", order_by=["version_number DESC"])
     if not versions:
         raise _no_model(uri)
     return str(max(int(found.version) for found in versions))
 
 
-def _quote(name: str) -> str:
+def quote(name: str) -> str:
     """Quote a name for a filter of MLflow, which knows no escapes."""
     return f'"{name}"' if "'" in name else f"'{name}'"
