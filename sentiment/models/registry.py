@@ -11,7 +11,8 @@ from urllib.request import url2pathname
 
 from ..errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
 from . import copies, integrity, signatures
-from .tracking import as_registry_error, check_store, find_problem, is_absent, show_store
+from .tracking import as_registry_error, find_problem, is_absent, show_store
+from .tracking import check_store as check_store
 from .tracking import import_mlflow as import_mlflow
 from .tracking import open_experiment as open_experiment
 from .tracking import use_tracking as use_tracking
@@ -119,6 +120,11 @@ def find_version(uri: str) -> str | None:
         raise _translate(uri, error) from error
 
 
+def find_name(uri: str) -> str:
+    """Return the name of the registered model in `models:/name/3` or `models:/name@alias`."""
+    return uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
+
+
 def record_model(
     name: str,
     version: str,
@@ -181,8 +187,7 @@ def _pin(uri: str, version: str | None) -> str:
     """Return the URI with its alias, or `latest`, replaced by the version."""
     if version is None:
         return uri
-    name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
-    return f"models:/{name}/{version}"
+    return f"models:/{find_name(uri)}/{version}"
 
 
 def _locate(uri: str, version: str | None) -> str:
