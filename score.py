@@ -35,9 +35,11 @@ _log = logging.getLogger(__name__)
 def predict_sentiment(sentence: str | Sequence[str | None]) -> Prediction | list[Prediction]:
     """Label one review, or each of a list, with the model at `SENTIMENT_MODEL_URI`.
 
-    A prediction has the keys `label`, `score` (probability of that label), `n_tokens`, `truncated`, `stage`
-    (which part of the model decided) and `reject_reason`; a null, blank, too long or non-string review gets
-    `label` and `score` None and its reason. One value gives one prediction, a list gives a list in its order.
+    A prediction has the keys `label`, `score` (probability of that label), `unsure` (the score is too low to
+    act on), `n_tokens`, `truncated`, `stage` (which part of the model decided) and `reject_reason`; with
+    ordinal labels, such as stars, also `expected` (the mean). A null, blank, too long or non-string review,
+    or one that the model cannot read, gets `label` and `score` None and its reason. One value gives one
+    prediction, a list gives a list in its order.
     The first call loads the model and keeps it. Raises a ModelError if there is none that can be loaded.
     """
     if not isinstance(sentence, list | tuple):

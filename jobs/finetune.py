@@ -17,6 +17,7 @@ from sentiment.cli import Reporter, make_table, run_job
 from sentiment.config import FinetuneConfig
 from sentiment.training.processes import get_rank
 
+_BASELINES = {"majority": "majority class", "lexicon": "VADER lexicon"}
 HOME = Path(__file__).resolve().parents[1]
 
 
@@ -50,13 +51,17 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
 def show(summary: Mapping[str, Any]) -> list[Table]:
     """Return two tables: the test results next to the baselines, and facts about the model."""
     test, baselines, data = summary["test"], summary["baselines"], summary["data"]
+    measured = [(f"{summary['base_model']}, fine-tuned", test)]
+    measured += [(_BASELINES[name], figures) for name, figures in baselines.items()]
     rows = [
-        (name, f"{figures['accuracy']:.3f}", f"{figures['f1_weighted']:.3f}", roc_auc)
-        for name, figures, roc_auc in (
-            (f"{summary['base_model']}, fine-tuned", test, f"{test['roc_auc']:.3f}"),
-            ("majority class", baselines["majority"], "-"),
-            ("VADER lexicon", baselines["lexicon"], "-"),
+        (
+            name,
+            f"{figures['accuracy']:.3f}",
+            f"{figures['f1_weighted']:.3f}",
+            f"{figures['roc_auc']:.3f}" if figures.get("roc_auc") is not None else "-",
+            f"{figures['ece']:.3f}" if "ece" in figures else "-",
         )
+        for name, figures in measured
     ]
     facts = [
         ("model", summary["model_uri"] + (f" @{summary['alias']}" if summary["alias"] else "")),
@@ -67,7 +72,9 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         ),
         ("labels", ", ".join(f"{value}: {name}" for value, name in data["labels"].items())),
         ("not used", _describe_unused(data)),
-        ("F1 by label", f"negative {test['f1_negative']:.3f}, positive {test['f1_positive']:.3f}"),
+        ("F1 by label", ", ".join(f"{label} {f1:.3f}" for label, f1 in test["f1_by_label"].items())),
+        ("calibration", f"temperature {summary['temperature']:.2f}; ECE is the error of the score"),
+        ("unsure", _describe_unsure(summary)),
         ("CPU engine", summary["engine"]),
         *([("search", _describe_search(summary["search"]))] if summary["search"] else []),
         ("cascade", _describe_cascade(summary["cascade"])),
@@ -82,7 +89,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
     files += [(name, "not used", "", reason) for name, reason in data["unused_files"].items()]
     return [
         make_table("Read", ("file", "split", "rows", "notes"), files),
-        make_table(title, ("", "accuracy", "F1 weighted", "ROC-AUC"), rows),
+        make_table(title, ("", "accuracy", "F1 weighted", "ROC-AUC", "ECE"), rows),
         make_table("Fine-tuned", ("", summary["dataset"]), facts),
     ]
 
@@ -100,6 +107,12 @@ def _describe_unused(data: Mapping[str, Any]) -> str:
     }
     found = [f"{data[name]:,} {reason}" for name, reason in reasons.items() if data[name]]
     return ", ".join(found) or "none"
+
+
+def _describe_unsure(summary: Mapping[str, Any]) -> str:
+    if not summary["min_score"]:
+        return "none: neither min_score nor target_accuracy was given"
+    return f"scores below {summary['min_score']:.3f}: {summary['test']['unsure_share']:.1%} of the test set"
 
 
 def _describe_cascade(cascade: dict[str, Any] | None) -> str:

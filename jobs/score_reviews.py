@@ -54,6 +54,8 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         return [_show_pending(summary)]
     rows = [("rows read", f"{summary['input_rows']:,}"), ("scored", f"{summary['scored_rows']:,}")]
     rows += [(f"  {label}", f"{count:,}") for label, count in sorted(summary["labels"].items())]
+    if summary["unsure_rows"]:
+        rows += [("  unsure: the score is below min_score", f"{summary['unsure_rows']:,}")]
     if summary["stages"].get(LINEAR):
         rows += [("  decided by the linear stage", f"{summary['stages'][LINEAR]:,}")]
     rows += [("rejected", f"{summary['rejected_rows']:,}")]

@@ -69,6 +69,14 @@ _Cascade = Annotated[
     pydantic.BeforeValidator(_read_off),
 ]
 _MaxTextChars = Annotated[int | None, _Positive, "reject a longer text (default: as the model was logged)"]
+_MinScore = Annotated[
+    float | None, Field(ge=0, le=1), "a lower score is marked as unsure (default: as the model was logged)"
+]
+_TargetAccuracy = Annotated[
+    float | None,
+    Field(gt=0, lt=1),
+    "instead of min_score: the score from which on validation reviews had this accuracy",
+]
 _Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.BeforeValidator(_read_day)]
 
 
@@ -129,6 +137,8 @@ class FinetuneConfig:
         "auto: a linear stage decides clear reviews, if validation shows no loss of accuracy",
         pydantic.BeforeValidator(_read_off),
     ] = "auto"
+    min_score: _MinScore = None
+    target_accuracy: _TargetAccuracy = None
     max_train_samples: Annotated[int | None, _Positive, "size of a stratified training sample"] = None
     max_eval_samples: Annotated[int | None, _Positive, "largest validation set, and largest test set"] = (
         20_000
@@ -163,6 +173,7 @@ class FinetuneConfig:
     def _check_labels(self) -> "FinetuneConfig":
         if self.label_map is not None and self.label_scheme != "auto":
             raise ValueError("label_map says the same as label_scheme; pass one of them")
+        _check_min_score(self)
         return self
 
     @pydantic.model_validator(mode="after")
@@ -302,6 +313,11 @@ class ScoreConfig:
     ] = 3600
     engine: _Engine = "auto"
     cascade: _Cascade = None
+    min_score: _MinScore = None
+    target_accuracy: _TargetAccuracy = None
+    probabilities: Annotated[bool, "add the column probabilities: one per label, in the model's order"] = (
+        False
+    )
     allow_unverified: Annotated[bool, "load a model even if the registry has no record of its files"] = False
     verify_key: Annotated[str | None, "PEM file of the public key that must have signed the model"] = None
 
@@ -309,6 +325,7 @@ class ScoreConfig:
     def _check_dates(self) -> "ScoreConfig":
         if (self.since or self.until) and not self.date_col:
             raise ValueError("since and until need a date column; pass --date_col")
+        _check_min_score(self)
         return self
 
 
@@ -321,6 +338,8 @@ class ServeConfig:
     model_uri: Annotated[str, "MLflow model"] = DEFAULT_MODEL_URI
     engine: _Engine = "auto"
     cascade: _Cascade = None
+    min_score: _MinScore = None
+    target_accuracy: _TargetAccuracy = None
     streams: Annotated[int, Field(ge=0), "mini-batches that a CPU computes in parallel; 0: one per core"] = 0
     reload_seconds: Annotated[float, Field(ge=0), "time between checks for a new model; 0: never"] = 30
     insecure: Annotated[bool, "listen beyond loopback without tokens"] = False
@@ -349,6 +368,16 @@ class ServeConfig:
     drain_seconds: Annotated[
         float, Field(ge=0), "time to finish running requests before the service stops"
     ] = 20
+
+    @pydantic.model_validator(mode="after")
+    def _check_scores(self) -> "ServeConfig":
+        _check_min_score(self)
+        return self
+
+
+def _check_min_score(config: "FinetuneConfig | ScoreConfig | ServeConfig") -> None:
+    if config.min_score is not None and config.target_accuracy is not None:
+        raise ValueError("min_score and target_accuracy say the same; pass one of them")
 
 
 def load_config(config_class: type[Config], path: Path | None, arguments: Mapping[str, Any]) -> Config:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from sentiment.models import registry
 from sentiment.tables.store.manifests import Consumption, Manifest
 
 if TYPE_CHECKING:
+    from sentiment.evaluation.judged import JudgedReviews
     from sentiment.training.data.splits import Splits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,8 +53,36 @@ def make_splits(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFram
     return Splits(Dataset.from_pandas(train, preserve_index=False), validation, test)
 
 
+def make_judged(
+    truth: list[int],
+    probabilities: list[list[float] | None],
+    labels: tuple[str, ...] = schema.POLARITY_LABELS,
+    **details: list[Any],
+) -> "JudgedReviews":
+    """Return judged reviews with these probabilities; None is a reject."""
+    from sentiment.evaluation.judged import judge
+
+    frame = pd.DataFrame(
+        {
+            schema.LABEL: [None if p is None else labels[p.index(max(p))] for p in probabilities],
+            schema.SCORE: [None if p is None else max(p) for p in probabilities],
+            schema.UNSURE: False,
+            schema.N_TOKENS: [0 if p is None else 3 for p in probabilities],
+            schema.TRUNCATED: False,
+            schema.STAGE: schema.ENCODER,
+            schema.REJECT_REASON: [schema.BLANK_TEXT if p is None else None for p in probabilities],
+            schema.PROBABILITIES: pd.Series(probabilities, dtype=object),
+        }
+    )
+    return judge(labels, np.array(truth), frame, pd.DataFrame(details) if details else None)
+
+
 def make_tiny_encoder(
-    folder: Path, seed: int = 0, max_length: int | None = None, initializer_range: float = 0.5
+    folder: Path,
+    seed: int = 0,
+    max_length: int | None = None,
+    initializer_range: float = 0.5,
+    labels: tuple[str, ...] = schema.POLARITY_LABELS,
 ) -> Path:
     """Save an untuned BERT of two layers, 32 wide, with random weights and a word-level vocabulary.
 
@@ -65,6 +95,7 @@ def make_tiny_encoder(
 
     from sentiment.inference.engines import REFERENCE
     from sentiment.inference.settings import Settings, save_settings
+    from sentiment.inference.vocabulary import make_vocabulary
 
     folder.mkdir(parents=True, exist_ok=True)
     ids = {token: i for i, token in enumerate(VOCABULARY)}
@@ -78,7 +109,9 @@ def make_tiny_encoder(
     if max_length is not None:
         tokenizer.enable_truncation(max_length)
         tokenizer.save(str(folder / "tokenizer.json"))
-        save_settings(Settings(REFERENCE, "made by a test", pad_id=0, hidden_size=32), folder)
+        settings = Settings(REFERENCE, "made by a test", 0, 32, labels)
+        save_settings(settings, folder)
+        make_vocabulary(folder, ids["[UNK]"])
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(VOCABULARY),
@@ -88,6 +121,9 @@ def make_tiny_encoder(
         intermediate_size=64,
         max_position_embeddings=64,
         initializer_range=initializer_range,
+        num_labels=len(labels),
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
     )
     BertForSequenceClassification(config).save_pretrained(folder)
     return folder

@@ -16,9 +16,12 @@ def measure_gpu(folder: Path) -> dict[str, Any]:
     """Score 100,000 reviews with an encoder of DistilBERT size, which is built in `folder`."""
     from sentiment.inference.predictor import Predictor
     from sentiment.inference.settings import Settings, save_settings
+    from sentiment.inference.vocabulary import make_vocabulary
 
     shape = encoders.read_shape(encoders.build_distilbert(folder))
-    save_settings(Settings("reference", "random weights", pad_id=0, hidden_size=shape.hidden), folder)
+    settings = Settings("reference", "random weights", 0, shape.hidden, encoders.LABELS)
+    save_settings(settings, folder)
+    make_vocabulary(folder, unknown_id=None)
     predictor = Predictor(folder, engine="gpu", cascade="off")
     if predictor.engine != "gpu":
         raise SystemExit("error: no GPU that torch can use: nothing was measured")

@@ -60,13 +60,13 @@ def _score_all(model: Path, texts: list[str], engine: str, rows_per_call: int, s
 def _score(model: Path, texts: list[str], engine: str, rows_per_call: int, seconds: float) -> np.ndarray:
     """Score with the encoder of the packaged MLflow model until the time is over."""
     from sentiment.models.predictions import predict_each
-    from sentiment.training.evaluation import positive_probabilities
 
-    loaded = load_model(model, engine=engine, threads=1, cascade="off")
+    loaded = load_model(model, engine=engine, threads=1, cascade="off", probabilities=True)
     began = time.monotonic()
     found = []
     for start in range(0, len(texts), rows_per_call):
-        found.append(positive_probabilities(predict_each(loaded, texts[start : start + rows_per_call])))
+        predictions = predict_each(loaded, texts[start : start + rows_per_call])
+        found.append(np.array([0.5 if row is None else row[1] for row in predictions["probabilities"]]))
         if time.monotonic() - began > seconds:
             break
     return np.concatenate(found)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 MAX_LENGTH = 512
-_LABELS = {0: "negative", 1: "positive"}
+LABELS = ("negative", "positive")
+_LABELS = dict(enumerate(LABELS))
 _LABEL_OPTIONS = {"num_labels": 2, "id2label": _LABELS, "label2id": {name: i for i, name in _LABELS.items()}}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import ROOT
 from .corpus import load_texts
+from .encoders import LABELS
 from .hosting import run_apart
 from .preparation import keep
 
@@ -75,6 +76,7 @@ def _package(encoder: Path, target: Path) -> None:
     from sentiment.inference.engines.openvino import INT8_STATIC
     from sentiment.inference.settings import Settings, save_settings
     from sentiment.inference.tokenization import Tokenizer
+    from sentiment.inference.vocabulary import make_vocabulary
     from sentiment.models import registry
     from sentiment.training.export import export_graph, export_static_graph
     from sentiment.training.packaging import log_model
@@ -88,8 +90,11 @@ def _package(encoder: Path, target: Path) -> None:
         folder = Path(scratch) / "encoder"
         shutil.copytree(encoder, folder)
         config = AutoConfig.from_pretrained(encoder)
-        settings = Settings(INT8_STATIC, "random weights", config.pad_token_id or 0, config.hidden_size)
+        settings = Settings(
+            INT8_STATIC, "random weights", config.pad_token_id or 0, config.hidden_size, LABELS
+        )
         save_settings(settings, folder)
+        make_vocabulary(folder, unknown_id=None)
         export_graph(folder)
         export_static_graph(folder, Tokenizer(folder, max_length=512).encode(load_texts()[:100]).ids)
         named = SimpleNamespace(name=encoder.name, licence="unknown")

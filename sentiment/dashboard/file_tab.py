@@ -1,5 +1,6 @@
 """Show the tab for a file of reviews: upload, choice of the text column, summary and downloads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def show_file_tab(used: ModelInUse) -> None:
         index=uploads.choose_usual_column(columns),
         placeholder="Choose the column with the reviews",
     )
-    _show_renamed(table)
+    _show_renamed(table, used.model.columns)
     is_asked = st.button(f"Score {table.num_rows:,} reviews", type="primary", disabled=column is None)
     if column is None:
         return
@@ -60,9 +61,9 @@ def show_file_tab(used: ModelInUse) -> None:
         st.session_state[_SCORED] = _score(used, upload.file_id, table, column)
     scored = st.session_state.get(_SCORED)
     if scored is not None and scored.of == (upload.file_id, column, used.reference.version):
-        _show_summary(scored.predictions)
+        _show_summary(scored.predictions, used.model.labels)
         _show_downloads(scored, upload.name)
-        _show_preview(scored.table, column)
+        _show_preview(scored, column)
 
 
 def _read_once(upload: Any) -> tuple[pa.Table, list[str]]:
@@ -76,8 +77,8 @@ def _read_once(upload: Any) -> tuple[pa.Table, list[str]]:
     return read[1], read[2]
 
 
-def _show_renamed(table: pa.Table) -> None:
-    names = uploads.name_prediction_columns(table.column_names)
+def _show_renamed(table: pa.Table, columns: Sequence[str]) -> None:
+    names = uploads.name_prediction_columns(table.column_names, columns)
     renamed = ", ".join(f"{old} → {new}" for old, new in names.items() if old != new)
     if renamed:
         st.info(
@@ -107,13 +108,14 @@ def _score(used: ModelInUse, file_id: str, table: pa.Table, column: str) -> Scor
     return ScoredUpload(of, scored, predictions, uploads.write_parquet(scored), csv, problem)
 
 
-def _show_summary(predictions: pd.DataFrame) -> None:
+def _show_summary(predictions: pd.DataFrame, labels: tuple[str, ...]) -> None:
     reasons = predictions[schema.REJECT_REASON].value_counts()
     rejected = int(reasons.sum())
     counts = {
         "Rows": len(predictions),
         "Scored": len(predictions) - rejected,
         "Rejected": rejected,
+        "Unsure": int(predictions[schema.UNSURE].sum()),
         "Truncated": int(predictions[schema.TRUNCATED].sum()),
     }
     for place, (name, count) in zip(st.columns(len(counts)), counts.items(), strict=True):
@@ -121,8 +123,8 @@ def _show_summary(predictions: pd.DataFrame) -> None:
     mix, rejects = st.columns(2)
     with mix:
         st.markdown("**Labels**")
-        labels = predictions[schema.LABEL].value_counts().reindex(schema.LABELS, fill_value=0)
-        bars = pd.DataFrame({"label": labels.index, "reviews": labels.to_numpy()})
+        counted = predictions[schema.LABEL].value_counts().reindex(list(labels), fill_value=0)
+        bars = pd.DataFrame({"label": counted.index, "reviews": counted.to_numpy()})
         st.bar_chart(bars, x="label", y="reviews", x_label="", horizontal=True, height=160)
     with rejects:
         st.markdown("**Rejects**")
@@ -133,10 +135,11 @@ def _show_summary(predictions: pd.DataFrame) -> None:
             st.table(pd.DataFrame({"rows": reasons.to_numpy()}, index=pd.Index(words, name="reason")))
 
 
-def _show_preview(table: pa.Table, column: str) -> None:
+def _show_preview(scored: ScoredUpload, column: str) -> None:
+    table, columns = scored.table, scored.predictions.columns.tolist()
     names = table.column_names
-    predicted = names[-len(schema.PREDICTION_COLUMNS) :]
-    score = predicted[schema.PREDICTION_COLUMNS.index(schema.SCORE)]
+    predicted = names[-len(columns) :]
+    score = predicted[columns.index(schema.SCORE)]
     shown = min(PREVIEW_ROWS, table.num_rows)
     st.markdown(f"**Preview** (first {shown:,} of {table.num_rows:,} rows)")
     st.dataframe(

@@ -37,7 +37,7 @@ def open_model(uri: str, home: Path) -> ModelInUse:
 def predict(
     used: ModelInUse, texts: Sequence[object], progress: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
-    """Return `schema.PREDICTION_COLUMNS`, one row per text, in order.
+    """Return the model's columns, one row per text, in order.
 
     `texts` are strings or None, at least one; `progress` is called with the rows done and all rows. Raises
     the errors of `predictions.predict_each`.

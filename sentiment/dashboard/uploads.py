@@ -6,6 +6,7 @@ zeros. Nothing is written to disk, and no message contains a value.
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import pandas as pd
@@ -60,10 +61,10 @@ def choose_usual_column(columns: list[str]) -> int | None:
     return 0 if len(columns) == 1 else None
 
 
-def name_prediction_columns(columns: list[str]) -> dict[str, str]:
+def name_prediction_columns(columns: list[str], added: Sequence[str]) -> dict[str, str]:
     """Return a name per prediction column: `label`, or `label_predicted` if the table has a `label`."""
     names = {}
-    for name in schema.PREDICTION_COLUMNS:
+    for name in added:
         candidate, count = name, 1
         while candidate in columns:
             candidate = name + _CLASH_SUFFIX + (f"_{count}" if count > 1 else "")
@@ -79,10 +80,10 @@ def add_predictions(table: pa.Table, predictions: pd.DataFrame) -> pa.Table:
     """
     if len(predictions) != table.num_rows:
         raise ValueError(f"{len(predictions)} predictions for {table.num_rows} rows")
-    for name, new_name in name_prediction_columns(table.column_names).items():
-        values = pa.array(
-            predictions[name], type=_ARROW_TYPES[schema.PREDICTION_TYPES[name]], from_pandas=True
-        )
+    columns = [str(name) for name in predictions.columns]
+    for name, new_name in name_prediction_columns(table.column_names, columns).items():
+        kind = schema.PREDICTION_TYPES.get(name, "double")  # `expected` is a number
+        values = pa.array(predictions[name], type=_ARROW_TYPES[kind], from_pandas=True)
         table = table.append_column(new_name, values)
     return table
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, MissingInputError, SchemaMismatchError, SentimentError, UnreadableFileError
-from ..schema import POSITIVE
 
 Stat = str | int | float
 
@@ -22,9 +21,9 @@ _COUNTS = ("input_rows", "scored_rows", "rejected_rows", "skipped_rows")
 def flatten_summary(summary: Mapping[str, Any]) -> dict[str, Stat]:
     """Return figures of a summary of `jobs/score_reviews.py`, by the names that the dashboard shows.
 
-    Counts are rows. Shares are in [0, 1]: `share positive` of the scored rows, `share rejected` of the
-    scored and rejected rows; without such rows there is no share. Each reject reason in the summary has a
-    key `rejected: <reason>`. Raises SchemaMismatchError if a figure is missing or has another type.
+    Counts are rows. Shares are in [0, 1]: `share LABEL` of the scored rows for each label, `share rejected`
+    of the scored and rejected rows; without such rows there is no share. Each reject reason in the summary
+    has a key `rejected: <reason>`. Raises SchemaMismatchError if a figure is missing or has another type.
     """
     counts = {key: _figure(summary, key, int) for key in _COUNTS}
     labels = _figure(summary, "labels", dict)
@@ -33,7 +32,7 @@ def flatten_summary(summary: Mapping[str, Any]) -> dict[str, Stat]:
     stats |= {f"rejected: {reason}": rows for reason, rows in sorted(reasons.items())}
     scored, rejected = counts["scored_rows"], counts["rejected_rows"]
     if scored:
-        stats["share positive"] = round(labels.get(POSITIVE, 0) / scored, 4)
+        stats |= {f"share {label}": round(rows / scored, 4) for label, rows in sorted(labels.items())}
     if scored + rejected:
         stats["share rejected"] = round(rejected / (scored + rejected), 4)
     stats["reviews per second"] = round(_figure(summary, "rows_per_second", int, float), 1)

@@ -42,7 +42,7 @@ def measure_calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> f
 
 
 def list_bins(probabilities: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, float, float]]:
-    """Return for each bin of scores that has reviews: mean score, accuracy, their difference, share of rows."""
+    """Return for each bin of scores with reviews: mean score, accuracy, their difference, share of rows."""
     scores, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     bins = np.minimum((scores * N_BINS).astype(int), N_BINS - 1)
     found = []
@@ -54,13 +54,13 @@ def list_bins(probabilities: np.ndarray, truth: np.ndarray) -> list[tuple[float,
 
 
 def measure_brier(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return half the mean squared distance from the true class, in [0, 1]; the usual score of two classes."""
+    """Return half the mean squared distance from the true class, in [0, 1]."""
     target = np.eye(probabilities.shape[1])[truth]
     return float(((probabilities - target) ** 2).sum(axis=1).mean() / 2)
 
 
 def measure_coverage(scores: np.ndarray, is_right: np.ndarray) -> tuple[CoveragePoint, ...]:
-    """Return at most `_MAX_POINTS` thresholds, in order: which share has such a score, and how accurate it is.
+    """Return at most `_MAX_POINTS` thresholds in order, each with coverage and accuracy.
 
     `accuracy_low` is the one-sided lower bound of Clopper and Pearson (1934).
     """

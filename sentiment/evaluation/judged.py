@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .. import schema
+from ..inference.predictor import Predictor
 
 Progress = Callable[[int, int], None]
 
@@ -29,23 +30,22 @@ class JudgedReviews:
     @property
     def predicted(self) -> np.ndarray:
         """Return the predicted class ids, int64 (n,); -1 for a reject, which is always wrong."""
-        return np.where(self.is_rejected, -1, self.probabilities.argmax(axis=1))
+        return np.asarray(np.where(self.is_rejected, -1, self.probabilities.argmax(axis=1)))
 
     @property
     def is_rejected(self) -> np.ndarray:
         """Return True for each review without a label, bool (n,)."""
-        found: np.ndarray = self.predictions[schema.REJECT_REASON].notna().to_numpy()
-        return found
+        return np.asarray(self.predictions[schema.REJECT_REASON].notna())
 
     @property
     def is_right(self) -> np.ndarray:
         """Return True for each review whose predicted class is the true one, bool (n,)."""
-        return self.predicted == self.truth
+        return np.equal(self.predicted, self.truth)
 
     @property
     def scores(self) -> np.ndarray:
         """Return the probability of the likeliest class, float64 (n,)."""
-        return self.probabilities.max(axis=1)
+        return np.asarray(self.probabilities.max(axis=1))
 
     def at(self, rows: np.ndarray) -> "JudgedReviews":
         """Return the reviews at these positions."""
@@ -56,6 +56,15 @@ class JudgedReviews:
             self.predictions.iloc[rows].reset_index(drop=True),
             self.details.iloc[rows].reset_index(drop=True),
         )
+
+
+def judge_reviews(
+    predictor: Predictor, reviews: pd.DataFrame, progress: Progress | None = None
+) -> JudgedReviews:
+    """Score `text` of reviews with `label` (class ids); the predictor must give probabilities."""
+    predictions = predictor.predict(reviews["text"].tolist(), progress)
+    details = reviews.drop(columns=["text", "label"])
+    return judge(predictor.labels, reviews["label"].to_numpy(), predictions, details)
 
 
 def judge(

@@ -66,20 +66,20 @@ class LinearStage:
         decision = np.array([self.bias, self.threshold])
         save_file({"idf": self.idf, "weight": self.weight, "decision": decision}, path)
 
-    def positive_probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the calibrated probability of positive, float64 (n,); texts do not influence each other."""
+    def second_class_probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the calibrated probability of the second class, float64 (n,), text by text."""
         starts = range(0, len(texts), _PART_TEXTS)
         parts = [self._score(texts[start : start + _PART_TEXTS]) for start in starts]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def decide(self, texts: Sequence[str], n_tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return if each text is decided here, and its probability of positive, NaN if it is not decided.
+        """Return if each text is decided here, and the probability of the second class, else NaN.
 
         `n_tokens` are the numbers of tokens that the encoder would read.
         """
         probabilities = np.full(len(texts), np.nan)
         rows = np.flatnonzero(n_tokens >= MIN_TOKENS)
-        found = self.positive_probabilities([texts[int(i)] for i in rows])
+        found = self.second_class_probabilities([texts[int(i)] for i in rows])
         is_sure = np.maximum(found, 1 - found) >= self.threshold
         probabilities[rows[is_sure]] = found[is_sure]
         return ~np.isnan(probabilities), probabilities

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 
 from .. import schema
+from .calibration import apply_temperature, find_min_score
 from .engines import AUTO, load_checked_engine, run_minibatches
 from .linear import LINEAR_FILE, LinearStage
 from .minibatches import round_up
 from .rejects import MAX_TEXT_CHARS, find_reject_reasons
-from .settings import find_embedding_rows, load_settings
+from .settings import Settings, find_embedding_rows, load_settings
 from .tokenization import TokenizedTexts, Tokenizer
+from .vocabulary import load_vocabulary
 
 OFF = "off"
 CASCADES = (OFF, AUTO)
@@ -29,16 +31,21 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Results:
-    """Hold arrays of one element per distinct text; `positive` is NaN for a text that has no score."""
+    """Hold arrays with a row per distinct text.
 
-    positive: np.ndarray
+    `probabilities` (n, classes) is NaN for a text that has no score; the model knows too little of it
+    (`is_unknown`), or failed on it.
+    """
+
+    probabilities: np.ndarray
     n_tokens: np.ndarray
     truncated: np.ndarray
     is_early: np.ndarray
+    is_unknown: np.ndarray
 
     @property
     def columns(self) -> tuple[np.ndarray, ...]:
-        return (self.positive, self.n_tokens, self.truncated, self.is_early)
+        return (self.probabilities, self.n_tokens, self.truncated, self.is_early, self.is_unknown)
 
     def at(self, positions: np.ndarray) -> "_Results":
         return _Results(*(column[positions] for column in self.columns))
@@ -51,7 +58,8 @@ class Predictor:
     `engines.load_checked_engine`, `budget_tokens` to `engines.run_minibatches`. With `cascade="auto"` the
     linear stage of the model, if it has one, decides clear reviews; with `off` the encoder decides all.
     `max_length` and `truncation` replace the values of the model. A text longer than `max_text_chars` is
-    rejected.
+    rejected. A score below `min_score` is unsure; `target_accuracy` finds the value that fine-tuning proved
+    to reach it. Neither of them: as the model states. `probabilities` adds a column to the predictions.
     """
 
     def __init__(
@@ -66,10 +74,19 @@ class Predictor:
         truncation: str | None = None,
         streams: int = 1,
         max_text_chars: int = MAX_TEXT_CHARS,
+        min_score: float | None = None,
+        target_accuracy: float | None = None,
+        probabilities: bool = False,
     ) -> None:
         if cascade not in CASCADES:
             raise ValueError(f"cascade {cascade!r}: expected one of {', '.join(CASCADES)}")
-        self._tokenizer = Tokenizer(folder, truncation or load_settings(folder).truncation, max_length)
+        settings = load_settings(folder)
+        self.labels = settings.labels
+        self.columns = tuple(schema.list_prediction_types(settings.labels, probabilities))
+        self._min_score = _choose_min_score(settings, min_score, target_accuracy)
+        self._temperature = settings.temperature
+        self._vocabulary = load_vocabulary(folder)
+        self._tokenizer = Tokenizer(folder, truncation or settings.truncation, max_length)
         self._checked = load_checked_engine(folder, engine, threads, device, streams)
         self._engine = self._checked.engine
         self._embedding_rows = find_embedding_rows(folder)
@@ -105,12 +122,14 @@ class Predictor:
     def predict(self, values: Sequence[object], progress: Progress | None = None) -> pd.DataFrame:
         """Score values of any type; return one row per value, in order, with a RangeIndex.
 
-        Columns are `schema.PREDICTION_COLUMNS`; after a semicolon stands the value of a reject. `label` (str;
-        None), `score` (float64, probability of the label in [0.5, 1]; NaN), `n_tokens` (int64, tokens that
-        the encoder reads, special tokens included; 0), `truncated` (bool, the review has more tokens; False),
-        `stage` (the one of `schema.STAGES` that decided; None), `reject_reason` (a key of
-        `schema.REJECT_REASONS`, None for a scored review). Equal texts are scored once, and `progress` counts
-        distinct texts.
+        Columns are those of `columns`; after a semicolon stands the value of a reject. `label` (str, the
+        likeliest of `labels`; None), `score` (float64, calibrated probability of the label, at least 1
+        divided by the number of labels; NaN), `unsure` (bool, the score is below `min_score`; False),
+        `n_tokens` (int64, tokens that the encoder reads, special tokens included; 0), `truncated` (bool, the
+        review has more tokens; False), `stage` (the one of `schema.STAGES` that decided; None),
+        `reject_reason` (a key of `schema.REJECT_REASONS`, None for a scored review), `expected` (float64,
+        only with ordinal labels: the mean of their values; NaN), `probabilities` (list of float, in the order
+        of `labels`; None). Equal texts are scored once, and `progress` counts distinct texts.
         """
         return pd.DataFrame(self.predict_columns(values, progress))
 
@@ -124,16 +143,16 @@ class Predictor:
         numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         results = self._score(list(numbers), progress or (lambda done, total: None))
         results = results.at(np.array([numbers[text] for text in texts], dtype=np.int64))
-        has_score = ~np.isnan(results.positive)
-        # A text of control characters, for example, is not white space, but has no token.
-        is_blank = results.n_tokens == 0
+        has_score = ~np.isnan(results.probabilities).any(axis=1)
         reasons[positions[~has_score]] = schema.MODEL_FAILED
-        reasons[positions[is_blank]] = schema.BLANK_TEXT
-        return _decide(reasons, positions[has_score], results.at(np.flatnonzero(has_score)))
+        reasons[positions[results.is_unknown]] = schema.UNKNOWN_TEXT
+        # A text of control characters, for example, is not white space, but has no token.
+        reasons[positions[results.n_tokens == 0]] = schema.BLANK_TEXT
+        return self._decide(reasons, positions[has_score], results.at(np.flatnonzero(has_score)))
 
     def _score(self, texts: list[str], progress: Progress) -> _Results:
-        empty = np.empty(0)
-        results = [_Results(empty, empty.astype(np.int64), empty.astype(bool), empty.astype(bool))]
+        none = np.empty(0, dtype=bool)
+        results = [_Results(np.empty((0, len(self.labels))), none.astype(np.int64), none, none, none)]
         n_done = 0
         for window, tokens in self._tokenize_ahead(texts):
 
@@ -166,19 +185,21 @@ class Predictor:
     def _score_window(
         self, texts: list[str], tokens: TokenizedTexts, progress: Callable[[int], None]
     ) -> _Results:
-        positive = np.full(len(texts), np.nan)
+        probabilities = np.full((len(texts), len(self.labels)), np.nan)
         is_early = np.zeros(len(texts), dtype=bool)
         has_tokens = tokens.lengths > tokens.n_special_tokens
+        is_unknown = has_tokens & self._vocabulary.find_unknown(texts, tokens)
+        is_known = has_tokens & ~is_unknown
         if self._linear is not None:
-            is_early, probabilities = self._linear.decide(texts, tokens.lengths)
-            is_early &= has_tokens
-            positive[is_early] = probabilities[is_early]
+            is_early, second = self._linear.decide(texts, tokens.lengths)
+            is_early &= is_known
+            probabilities[is_early] = np.stack([1 - second, second], axis=1)[is_early]
         n_early = int(is_early.sum())
-        rows = np.flatnonzero(has_tokens & ~is_early & self._find_embedded(tokens))
-        positive[rows] = self._classify(texts, tokens, rows, lambda n: progress(n_early + n))
+        rows = np.flatnonzero(is_known & ~is_early & self._find_embedded(tokens))
+        probabilities[rows] = self._classify(texts, tokens, rows, lambda n: progress(n_early + n))
         progress(len(texts))
         n_tokens = np.where(has_tokens, tokens.lengths, 0)
-        return _Results(positive, n_tokens, tokens.truncated, is_early)
+        return _Results(probabilities, n_tokens, tokens.truncated, is_early, is_unknown)
 
     def _find_embedded(self, tokens: TokenizedTexts) -> np.ndarray:
         """Return for each text whether the embedding has all its tokens; one without fails a mini-batch."""
@@ -190,33 +211,52 @@ class Predictor:
     def _classify(
         self, texts: list[str], tokens: TokenizedTexts, rows: np.ndarray, progress: Callable[[int], None]
     ) -> np.ndarray:
-        """Return the encoder's probability of positive for these rows, in order."""
-        probabilities = np.empty(len(rows))
+        """Return the calibrated probabilities of the encoder for these rows, (rows, classes), in order."""
+        probabilities = np.empty((len(rows), len(self.labels)))
         n_done = 0
         batches = run_minibatches(
             self._engine, [tokens.ids[i] for i in rows], [texts[i] for i in rows], self._budget_tokens
         )
         for chosen, found in batches:
-            probabilities[chosen] = found[:, schema.LABELS.index(schema.POSITIVE)]
+            probabilities[chosen] = apply_temperature(found, self._temperature)
             n_done += len(chosen)
             progress(n_done)
         return probabilities
 
+    def _decide(self, reasons: np.ndarray, positions: np.ndarray, results: _Results) -> dict[str, np.ndarray]:
+        """Make one row per reason; `results` belong to the rows at `positions`."""
+        n = len(reasons)
 
-def _decide(reasons: np.ndarray, positions: np.ndarray, results: _Results) -> dict[str, np.ndarray]:
-    """Make one row per reason; `results` belong to the rows at `positions`."""
-    n = len(reasons)
-    labels = np.full(n, None, dtype=object)
-    scores = np.full(n, np.nan)
-    n_tokens = np.zeros(n, dtype=np.int64)
-    truncated = np.zeros(n, dtype=bool)
-    stages = np.full(n, None, dtype=object)
+        def fill(missing: object, values: np.ndarray) -> np.ndarray:
+            column = np.full(n, missing, dtype=object if missing is None else type(missing))
+            column[positions] = values
+            return column
 
-    is_positive = results.positive >= 0.5
-    labels[positions] = np.where(is_positive, schema.POSITIVE, schema.NEGATIVE)
-    scores[positions] = np.where(is_positive, results.positive, 1 - results.positive)
-    n_tokens[positions] = results.n_tokens
-    truncated[positions] = results.truncated
-    stages[positions] = np.where(results.is_early, schema.LINEAR, schema.ENCODER)
-    columns = (labels, scores, n_tokens, truncated, stages, reasons)
-    return dict(zip(schema.PREDICTION_COLUMNS, columns, strict=True))
+        scores = results.probabilities.max(axis=1, initial=0)
+        columns = {
+            schema.LABEL: fill(
+                None, np.array(self.labels, dtype=object)[results.probabilities.argmax(axis=1)]
+            ),
+            schema.SCORE: fill(np.nan, scores),
+            schema.UNSURE: fill(False, scores < self._min_score),
+            schema.N_TOKENS: fill(0, results.n_tokens),
+            schema.TRUNCATED: fill(False, results.truncated),
+            schema.STAGE: fill(None, np.where(results.is_early, schema.LINEAR, schema.ENCODER)),
+            schema.REJECT_REASON: reasons,
+        }
+        if schema.EXPECTED in self.columns:
+            values = schema.find_label_values(self.labels)
+            columns[schema.EXPECTED] = fill(np.nan, results.probabilities @ np.array(values))
+        if schema.PROBABILITIES in self.columns:
+            rows = np.empty(len(positions), dtype=object)
+            rows[:] = results.probabilities.tolist()
+            columns[schema.PROBABILITIES] = fill(None, rows)
+        return columns
+
+
+def _choose_min_score(settings: Settings, min_score: float | None, target_accuracy: float | None) -> float:
+    if min_score is not None and target_accuracy is not None:
+        raise ValueError("min_score and target_accuracy say the same; pass one of them")
+    if target_accuracy is not None:
+        return find_min_score(settings.coverage, target_accuracy)
+    return settings.min_score if min_score is None else min_score

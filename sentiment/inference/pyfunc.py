@@ -28,6 +28,14 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
         self._predictor = Predictor(Path(context.artifacts[ENCODER_ARTIFACT]), **options)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        return self._predictor.labels
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self._predictor.columns
+
+    @property
     def engine(self) -> str:
         return self._predictor.engine
 
@@ -61,14 +69,15 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
     ) -> pd.DataFrame:
         """Return one row per input row, in order, with the columns of `Predictor.predict`.
 
-        If there are rejects, `score` has type object and is None for them, because MLflow's server would
-        write NaN, which is not JSON. Raises ValueError if the input has no column `text`.
+        If there are rejects, `score` and `expected` have type object and are None for them, because MLflow's
+        server would write NaN, which is not JSON. Raises ValueError if the input has no column `text`.
         """
         predictions = self._predictor.predict(find_texts(model_input))
-        scores = predictions[schema.SCORE]
-        if scores.isna().any():
-            nullable = [None if pd.isna(score) else score for score in scores]
-            predictions[schema.SCORE] = pd.Series(nullable, index=scores.index, dtype=object)
+        for name in (schema.SCORE, schema.EXPECTED):
+            if name in predictions and predictions[name].isna().any():
+                column = predictions[name]
+                nullable = [None if pd.isna(value) else value for value in column]
+                predictions[name] = pd.Series(nullable, index=column.index, dtype=object)
         return predictions
 
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .calibration import CoveragePoint
 from .tokenization import HEAD
 
 SETTINGS_FILE = "inference.json"
@@ -17,19 +18,28 @@ class Settings:
 
     `cpu_engine` passed the gate with the figures in `cpu_engine_reason`, on a processor with the instruction
     set `gated_on` (None if no engine was compared). `pad_id` and `hidden_size` are those of the encoder;
-    `truncation` is one of `tokenization.TRUNCATIONS`.
+    `truncation` is one of `tokenization.TRUNCATIONS`. `labels` are the class names in the order of the
+    classes. `temperature`, fitted with `cpu_engine`, calibrates the probabilities of the encoder. A score
+    below `min_score` is unsure; `coverage` is what fine-tuning measured for other values of it.
     """
 
     cpu_engine: str
     cpu_engine_reason: str
     pad_id: int
     hidden_size: int
+    labels: tuple[str, ...]
     truncation: str = HEAD
     gated_on: str | None = None
+    temperature: float = 1.0
+    min_score: float = 0.0
+    coverage: tuple[CoveragePoint, ...] = ()
 
 
 def load_settings(folder: Path) -> Settings:
-    return Settings(**json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")))
+    content = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    content["labels"] = tuple(content["labels"])
+    content["coverage"] = tuple(CoveragePoint(**point) for point in content["coverage"])
+    return Settings(**content)
 
 
 def find_embedding_rows(folder: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .. import schema
+from ..errors import ModelLoadError
 from .registry import PACKAGE_PREFIX, import_mlflow
 
 _BUDGET_TOKENS = 512
@@ -16,10 +18,10 @@ _STEP_TOKENS = 32
 
 
 def is_earlier(folder: Path) -> bool:
-    """Return whether this project logged the model in `folder` before models took `max_text_chars`."""
+    """Return whether this project logged the model in `folder` before models took `min_score`."""
     flavor = import_mlflow().models.Model.load(str(folder)).flavors["python_function"]
     is_ours = any((folder / "code").glob(f"{PACKAGE_PREFIX}*"))
-    return is_ours and "max_text_chars" not in (flavor.get("config") or {})
+    return is_ours and "min_score" not in (flavor.get("config") or {})
 
 
 def find_safe_engine(folder: Path) -> tuple[str, str] | None:
@@ -35,7 +37,9 @@ def find_safe_engine(folder: Path) -> tuple[str, str] | None:
     processor = find_processor()
     if settings is None or processor.instruction_set not in SATURATING:
         return None
-    if json.loads(settings.read_text(encoding="utf-8")).get("cpu_engine") != INT8_STATIC:
+    content = json.loads(settings.read_text(encoding="utf-8"))
+    # Models that state where they passed the gate choose by processor themselves.
+    if content.get("cpu_engine") != INT8_STATIC or "gated_on" in content:
         return None
     return INT8, (
         f"engine {INT8} runs in float32, processor {processor}; {INT8_STATIC} was refused: its products "
@@ -43,28 +47,52 @@ def find_safe_engine(folder: Path) -> tuple[str, str] | None:
     )
 
 
+@dataclass(frozen=True)
+class Rules:
+    """Hold the options of `loading.load_model` that an earlier model does not know; None: the default."""
+
+    max_text_chars: int | None = None
+    min_score: float | None = None
+    probabilities: bool = False
+
+
+def take_rules(options: dict[str, Any]) -> Rules:
+    """Remove the options that an earlier model does not know, and return them. Raises ModelLoadError."""
+    if options.pop("target_accuracy", None) is not None:
+        raise ModelLoadError(
+            "target_accuracy: the model was logged by an earlier version of this project, which measured no "
+            "coverage; pass --min_score, or fine-tune again"
+        )
+    known = {field.name for field in fields(Rules)} & options.keys()
+    return Rules(**{name: options.pop(name) for name in known})
+
+
 class EarlierModel:
     """Offer `loading.LoadedModel` for a model whose own code does not.
 
-    The oldest models do not state their mini-batch, padding or engine. The defaults here change the order in
-    which the service scores requests, and no prediction. A text above `max_text_chars` (None: the default) is
-    not passed to the model, which does not have that rule.
+    Such a model has two classes, and its scores are not calibrated. The oldest models do not state their
+    mini-batch, padding or engine. The defaults here change the order in which the service scores requests,
+    and no prediction. The rules are applied here: a text above `max_text_chars` is not passed to the model.
     """
 
+    labels = schema.POLARITY_LABELS
+
     def __init__(
-        self, pyfunc: Any, python_model: object, max_text_chars: int | None, engine_warning: str | None = None
+        self, pyfunc: Any, python_model: object, rules: Rules, engine_warning: str | None = None
     ) -> None:
         # Imported here, because only models of earlier versions need it.
         from ..inference import minibatches, rejects
         from ..inference.processor import find_processor
 
-        self.instruction_set = find_processor().instruction_set
-        self.engine_warning = engine_warning
+        self.columns = tuple(schema.list_prediction_types(self.labels, rules.probabilities))
+        self.instruction_set = str(getattr(python_model, "instruction_set", find_processor().instruction_set))
+        self.engine_warning = engine_warning or getattr(python_model, "engine_warning", None)
         self.engine = str(getattr(python_model, "engine", "unknown"))
         self.budget_tokens = int(getattr(python_model, "budget_tokens", _BUDGET_TOKENS))
         self._step_tokens = int(getattr(python_model, "step_tokens", _STEP_TOKENS))
         self._round_up = minibatches.round_up
-        self._max_text_chars = max_text_chars or rejects.MAX_TEXT_CHARS
+        self._max_text_chars = rules.max_text_chars or rejects.MAX_TEXT_CHARS
+        self._min_score = rules.min_score or 0.0
         self._find_reasons = rejects.find_reject_reasons
         self._pyfunc = pyfunc
 
@@ -80,4 +108,10 @@ class EarlierModel:
         shown = [None if is_hidden else v for v, is_hidden in zip(values, is_too_long, strict=True)]
         found = self._pyfunc.predict(pd.DataFrame({schema.TEXT: pd.Series(shown, dtype=object)}))
         found.loc[is_too_long, schema.REJECT_REASON] = schema.TOO_LONG_TEXT
-        return {str(name): found[name].tolist() for name in found.columns}
+        scores = pd.to_numeric(found[schema.SCORE])
+        found[schema.UNSURE] = scores < self._min_score
+        if schema.PROBABILITIES in self.columns:
+            is_second = found[schema.LABEL] == self.labels[1]
+            second = scores.where(is_second, 1 - scores)
+            found[schema.PROBABILITIES] = [None if p != p else [1 - p, p] for p in second]
+        return {name: found[name].tolist() for name in self.columns}

@@ -30,6 +30,16 @@ class LoadedModel(Protocol):
     """
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the class names, in the order of the classes."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of its predictions: `schema.PREDICTION_COLUMNS`, and perhaps further ones."""
+        ...
+
+    @property
     def engine(self) -> str:
         """Return the name of the engine that runs, such as `int8` or `gpu`."""
         ...
@@ -54,7 +64,7 @@ class LoadedModel(Protocol):
         ...
 
     def predict_columns(self, values: Sequence[Any]) -> Mapping[str, list[Any]]:
-        """Return `schema.PREDICTION_COLUMNS` for values of any type: a list per column, an item per value."""
+        """Return `columns` for values of any type: a list per column, an item per value."""
         ...
 
 
@@ -90,7 +100,7 @@ def load_model(
 ) -> LoadedModel:
     """Check a model (`check_model`) and load it; its weights leave the disk when the result is deleted.
 
-    `options` override its model config (`engine`, `cascade`, `device`, `threads`, `max_text_chars`, …).
+    `options` override its model config (`engine`, `cascade`, `device`, `threads`, `min_score`, …).
     Raises ModelNotFoundError if there is none, RegistryError if the registry does not answer,
     ModelIntegrityError if it must not be loaded, ModelLoadError if it cannot be loaded in this process or is
     not a sentiment model; ConfigError for a key that cannot be used.
@@ -121,8 +131,8 @@ def load_checked(folder: Path, options: Mapping[str, Any] | None = None) -> Load
     chosen = dict(options or {})
     # True if an older version of this package logged the model.
     is_earlier = earlier.is_earlier(folder)
-    # An older model does not know `max_text_chars`; MLflow would drop it and warn.
-    max_text_chars = chosen.pop("max_text_chars", None) if is_earlier else None
+    # An older model does not know these options; MLflow would drop them and warn.
+    rules = earlier.take_rules(chosen) if is_earlier else earlier.Rules()
     safe = earlier.find_safe_engine(folder) if is_earlier and chosen.get("engine", "auto") == "auto" else None
     if safe is not None:
         chosen["engine"] = safe[0]
@@ -137,7 +147,7 @@ def load_checked(folder: Path, options: Mapping[str, Any] | None = None) -> Load
             f"see {REQUIREMENTS_FILE} among its files for its requirements"
         ) from error
     if is_earlier:
-        return earlier.EarlierModel(pyfunc, python_model, max_text_chars, safe[1] if safe else None)
+        return earlier.EarlierModel(pyfunc, python_model, rules, safe[1] if safe else None)
     return _require_sentiment_model(python_model, folder)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from .. import schema
 from ..errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
 from . import copies, integrity, signatures
 from .tracking import as_registry_error, find_problem, is_absent, show_store
@@ -17,8 +18,9 @@ from .tracking import import_mlflow as import_mlflow
 from .tracking import open_experiment as open_experiment
 from .tracking import use_tracking as use_tracking
 
-# The key of the model's metadata that holds the text column(s) it was trained on.
+# Keys of the model's metadata: the text column(s) it was trained on, and its class names in order.
 TEXT_COL_KEY = "text_col"
+LABELS_KEY = "labels"
 
 # Tags of a version, and of the logged model behind it: the sha256 of its files, and a signature of them.
 FILES_TAG = "sentiment.files"
@@ -36,8 +38,8 @@ class ModelReference:
 
     `version` is the registry's version, or the first 12 characters of the model's id if it is in no registry.
     `folder` is a private copy of its files (`copies`). `text_col` names the column(s) that it was trained on,
-    None if the model does not state them. `files` is the registry's record of its files (path: sha256) and
-    `signature` signs them; None if there is none, as for a folder.
+    None if the model does not state them, and `labels` its classes in order. `files` is the registry's record
+    of its files (path: sha256) and `signature` signs them; None if there is none, as for a folder.
     """
 
     uri: str
@@ -45,6 +47,7 @@ class ModelReference:
     folder: Path
     model_id: str
     text_col: str | None
+    labels: tuple[str, ...] = schema.POLARITY_LABELS
     files: Mapping[str, str] | None = None
     signature: str | None = None
 
@@ -101,9 +104,16 @@ def _resolve(uri: str, folder: Path) -> ModelReference:
         folder=files,
         model_id=str(metadata.model_uuid),
         text_col=(metadata.metadata or {}).get(TEXT_COL_KEY),
+        labels=_read_labels(metadata.metadata or {}),
         files=None if record is None else integrity.load_record(record),
         signature=integrity.unpack_tags(SIGNATURE_TAG, tags),
     )
+
+
+def _read_labels(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the class names that a model states; earlier models have two classes, and state them as text."""
+    labels = metadata.get(LABELS_KEY)
+    return tuple(labels) if isinstance(labels, list | tuple) else schema.POLARITY_LABELS
 
 
 def find_version(uri: str) -> str | None:

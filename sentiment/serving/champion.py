@@ -100,7 +100,7 @@ def _predict(model: loading.LoadedModel, texts: Sequence[Any], what: str) -> Non
     for prediction in list_predictions(model, texts):
         score = prediction[schema.SCORE]
         is_reject = prediction[schema.REJECT_REASON] in schema.REJECT_REASONS and score is None
-        is_score = prediction[schema.LABEL] in schema.LABELS and isinstance(score, float) and 0 <= score <= 1
+        is_score = prediction[schema.LABEL] in model.labels and isinstance(score, float) and 0 <= score <= 1
         if not is_reject and not is_score:
             raise ModelLoadError(
                 f"the model gave neither a score nor a reject for {what}; try another version"

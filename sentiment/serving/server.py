@@ -136,13 +136,17 @@ def _make_settings(config: ServeConfig, app: Any) -> uvicorn.Config:
     )
 
 
+# Options of a model that the configuration may replace.
+_MODEL_OPTIONS = ("engine", "cascade", "max_text_chars", "min_score", "target_accuracy")
+
+
 def _make_loader(config: ServeConfig) -> Callable[[str], ServedModel]:
-    given = {name: getattr(config, name) for name in ("engine", "cascade", "max_text_chars")}
+    given = {name: getattr(config, name) for name in _MODEL_OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
     loading.silence_engine_warning()  # the service logs it as an event
     return partial(
         load_served_model,
-        options=options | {"streams": count_streams(config)},
+        options=options | {"streams": count_streams(config), "probabilities": True},
         allow_unverified=config.allow_unverified,
         verify_key=config.verify_key or loading.find_verify_key(),
     )

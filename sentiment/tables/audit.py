@@ -1,6 +1,7 @@
 """Count the staged rows of a batch and check that it may be published."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,22 +14,22 @@ from ..errors import HeldBatchError, StoreError
 from .selection import SKIP_REASON
 from .store.folder import REJECTED
 
-# Columns of the published files, after the id columns.
-SCORED_COLUMNS = (
-    *(schema.LABEL, schema.SCORE, schema.N_TOKENS, schema.TRUNCATED, schema.STAGE),
-    *schema.TABLE_COLUMNS,
-)
+# Columns of the published rejects, after the id columns.
 REJECTED_COLUMNS = (schema.REJECT_REASON, *schema.TABLE_COLUMNS)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Hold row counts of a batch: scored rows by label and stage, other rows by reason, invalid scores."""
+    """Hold row counts of a batch: scored rows by label and stage, other rows by reason, invalid scores.
+
+    `unsure` counts scored rows too.
+    """
 
     labels: dict[str, int] = field(default_factory=dict)
     stages: dict[str, int] = field(default_factory=dict)
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
     skipped_by_reason: dict[str, int] = field(default_factory=dict)
+    unsure: int = 0
     bad_scores: int = 0
 
     @property
@@ -48,19 +49,33 @@ class Counts:
             return dict(Counter(getattr(self, name)) + Counter(getattr(other, name)))
 
         parts = (add("labels"), add("stages"), add("rejected_by_reason"), add("skipped_by_reason"))
-        return Counts(*parts, self.bad_scores + other.bad_scores)
+        return Counts(*parts, self.unsure + other.unsure, self.bad_scores + other.bad_scores)
 
 
-def count_rows(predictions: DataFrame) -> Counts:
-    """Count rows of `scoring.score_reviews` in one pass; a score is bad if null, NaN or not in [0.5, 1]."""
-    is_bad = F.col(schema.SCORE).isNull() | ~F.col(schema.SCORE).between(0.5, 1.0)
+def list_scored_columns(prediction_types: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns of the published scores, after the id columns, of a model with these columns."""
+    return (*(name for name in prediction_types if name != schema.REJECT_REASON), *schema.TABLE_COLUMNS)
+
+
+def find_lowest_score(labels: Sequence[str]) -> float:
+    """Return the lowest score that the likeliest of these labels can have, less the rounding of a sum."""
+    return 1 / len(labels) - 1e-6
+
+
+def count_rows(predictions: DataFrame, lowest_score: float) -> Counts:
+    """Count rows of `scoring.score_reviews` in one pass; a score is bad if null, NaN or out of its range."""
+    is_bad = F.col(schema.SCORE).isNull() | ~F.col(schema.SCORE).between(lowest_score, 1.0)
     groups = (
         predictions.groupBy(SKIP_REASON, schema.REJECT_REASON, schema.LABEL, schema.STAGE)
-        .agg(F.count(F.lit(1)).alias("rows"), F.count_if(is_bad).alias("bad"))
+        .agg(
+            F.count(F.lit(1)).alias("rows"),
+            F.count_if(is_bad).alias("bad"),
+            F.count_if(F.col(schema.UNSURE)).alias("unsure"),
+        )
         .collect()
     )
     labels, stages, reasons, skipped = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
-    bad_scores = 0
+    unsure = bad_scores = 0
     for group in groups:
         if group[SKIP_REASON] is not None:
             skipped[group[SKIP_REASON]] += group["rows"]
@@ -70,11 +85,12 @@ def count_rows(predictions: DataFrame) -> Counts:
             continue
         labels[str(group[schema.LABEL])] += group["rows"]
         stages[str(group[schema.STAGE])] += group["rows"]
+        unsure += group["unsure"]
         bad_scores += group["bad"]
-    return Counts(dict(labels), dict(stages), dict(reasons), dict(skipped), bad_scores)
+    return Counts(dict(labels), dict(stages), dict(reasons), dict(skipped), unsure, bad_scores)
 
 
-def audit(counts: Counts, input_rows: int) -> None:
+def audit(counts: Counts, input_rows: int, labels: Sequence[str]) -> None:
     """Raise StoreError unless every input row is counted and all scores, labels and stages are valid."""
     if counts.scored + counts.rejected + counts.skipped != input_rows:
         raise StoreError(
@@ -82,12 +98,12 @@ def audit(counts: Counts, input_rows: int) -> None:
             f"and {counts.skipped:,} skipped, which does not add up; the batch was not published; the input "
             "may have changed during the run: run again"
         )
-    are_known = set(counts.labels) <= set(schema.LABELS) and set(counts.stages) <= set(schema.STAGES)
+    are_known = set(counts.labels) <= set(labels) and set(counts.stages) <= set(schema.STAGES)
     if counts.bad_scores or not are_known:
         raise StoreError(
-            f"audit: {counts.bad_scores:,} scores outside [0.5, 1]; labels {sorted(counts.labels)}, expected "
-            f"{list(schema.LABELS)}; stages {sorted(counts.stages)}, expected {list(schema.STAGES)}; "
-            "the batch was not published; choose another model version"
+            f"audit: {counts.bad_scores:,} scores outside [{1 / len(labels):.2g}, 1]; labels "
+            f"{sorted(counts.labels)}, expected {list(labels)}; stages {sorted(counts.stages)}, expected "
+            f"{list(schema.STAGES)}; the batch was not published; choose another model version"
         )
 
 
@@ -105,10 +121,12 @@ def check_rejects(counts: Counts, max_share: float, staged: Path) -> None:
         )
 
 
-def audit_files(staged: Path, counts: Counts, id_columns: tuple[str, ...]) -> None:
+def audit_files(
+    staged: Path, counts: Counts, id_columns: tuple[str, ...], scored_columns: tuple[str, ...]
+) -> None:
     """Raise StoreError unless the staged files hold the counted rows and exactly the expected columns."""
     for folder, rows, columns in (
-        (staged, counts.scored, SCORED_COLUMNS),
+        (staged, counts.scored, scored_columns),
         (staged / REJECTED, counts.rejected, REJECTED_COLUMNS),
     ):
         found_rows = 0

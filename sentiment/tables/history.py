@@ -35,7 +35,9 @@ def read_rows(spark: SparkSession, batches: Iterable[Batch], is_rejected: bool) 
     ]
     if not folders:
         return None
-    rows = spark.read.option("__globPaths__", "false").parquet(*folders)
+    # Batches differ in their columns: some have probabilities.
+    options = {"__globPaths__": "false", "mergeSchema": "true"}
+    rows = spark.read.options(**options).parquet(*folders)
     return rows.drop("model", "batch")
 
 

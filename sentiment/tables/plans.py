@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from .. import schema
 from ..config import ScoreConfig
 from ..models import loading, registry
 from .input.files import BadFile
@@ -36,15 +37,23 @@ class Plan:
         return _make_request(self.config, self.table, self.model)
 
     @property
-    def model_options(self) -> dict[str, str | int]:
+    def model_options(self) -> dict[str, str | float]:
         """Return the options that replace those with which the model was logged."""
         config = self.config
         options = {
             "engine": config.engine,
             "cascade": config.cascade,
             "max_text_chars": config.max_text_chars,
+            "min_score": config.min_score,
+            "target_accuracy": config.target_accuracy,
+            "probabilities": config.probabilities or None,
         }
         return {name: value for name, value in options.items() if value is not None}
+
+    @property
+    def prediction_types(self) -> dict[str, str]:
+        """Return the columns of the model's predictions and their types in Spark."""
+        return schema.list_prediction_types(self.model.labels, self.config.probabilities)
 
     @property
     def next_sequence(self) -> int:

@@ -25,7 +25,16 @@ from ..errors import (
     UnreadableFileError,
 )
 from ..models import copies
-from .audit import REJECTED_COLUMNS, SCORED_COLUMNS, Counts, audit, audit_files, check_rejects, count_rows
+from .audit import (
+    REJECTED_COLUMNS,
+    Counts,
+    audit,
+    audit_files,
+    check_rejects,
+    count_rows,
+    find_lowest_score,
+    list_scored_columns,
+)
 from .chunks import Chunk, make_chunks
 from .input.paths import check_apart
 from .input.reviews import column, find_unreadable
@@ -87,7 +96,7 @@ def _publish_pending(plan: Plan, spark: SparkSession, store: Store, progress: Pr
 
     Yields the outcome of each chunk and of each quarantine.
     """
-    model = share_model(spark, plan.model, plan.model_options)
+    model = share_model(spark, plan.model, plan.model_options, plan.prediction_types)
     rest = plan
     while rest.pending:
         done_rows = 0
@@ -120,7 +129,7 @@ def _publish_chunks(
             started = time.monotonic()
             with report_progress(spark, "scoring", progress, done_rows, chunk.n_rows, all_rows):
                 settled = settle_duplicates(spread_rows(chunk.rows, chunk.n_rows, plan.config.rows_per_task))
-                counts = _write_batch(score_reviews(settled, model, stamp, census), staged)
+                counts = _write_batch(plan, score_reviews(settled, model, stamp, census), staged)
             seconds = time.monotonic() - started
             progress("publishing", done_rows, all_rows, "rows")
             batch = _publish(plan, store, chunk, staged, stamp, counts, census)
@@ -128,24 +137,24 @@ def _publish_chunks(
             done_rows += count_slice_rows(chunk.slices)
 
 
-def _write_batch(rows: DataFrame, staged: Path) -> Counts:
+def _write_batch(plan: Plan, rows: DataFrame, staged: Path) -> Counts:
     """Run the model once over all rows, then write scores and rejects to the staging folder."""
     raw = staged / _RAW
     rows.write.parquet(str(raw))
     predictions = rows.sparkSession.read.parquet(str(raw))
-    counts = count_rows(predictions)
-    _write_parts(predictions, counts, staged)
+    counts = count_rows(predictions, find_lowest_score(plan.model.labels))
+    _write_parts(plan, predictions, counts, staged)
     shutil.rmtree(raw)
     return counts
 
 
-def _write_parts(rows: DataFrame, counts: Counts, staged: Path) -> None:
+def _write_parts(plan: Plan, rows: DataFrame, counts: Counts, staged: Path) -> None:
+    scored_columns = list_scored_columns(plan.prediction_types)
     is_active = F.col(SKIP_REASON).isNull()
     is_scored = is_active & F.col(schema.REJECT_REASON).isNull()
-    extra = {*SCORED_COLUMNS, *REJECTED_COLUMNS, SKIP_REASON}
-    ids = [name for name in rows.columns if name not in extra]
+    ids = plan.table.columns.ids
     for is_part, n_rows, folder, columns in (
-        (is_scored, counts.scored, staged, SCORED_COLUMNS),
+        (is_scored, counts.scored, staged, scored_columns),
         (is_active & ~is_scored, counts.rejected, staged / REJECTED, REJECTED_COLUMNS),
     ):
         if n_rows:
@@ -162,8 +171,8 @@ def _publish(
     counts: Counts,
     census: WorkerCensus,
 ) -> Batch:
-    audit(counts, chunk.n_rows)
-    audit_files(staged, counts, plan.table.columns.ids)
+    audit(counts, chunk.n_rows, plan.model.labels)
+    audit_files(staged, counts, plan.table.columns.ids, list_scored_columns(plan.prediction_types))
     changed = next((p.file.path for p in chunk.slices if not p.file.is_unchanged()), None)
     if changed is not None:
         raise StoreError(f"{changed}: changed while it was scored; the batch was not published; run again")
@@ -185,6 +194,8 @@ def _make_manifest(plan: Plan, chunk: Chunk, stamp: Stamp, counts: Counts, censu
         skipped_rows=counts.skipped_by_reason,
         rejected_by_reason=counts.rejected_by_reason,
         labels=counts.labels,
+        label_names=plan.model.labels,
+        unsure_rows=counts.unsure,
         stages=counts.stages,
         id_types=plan.table.id_types,
         bad_files=tuple(bad.as_dict() for bad in plan.table.bad_files),

@@ -14,7 +14,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 from .. import schema
 from .input.reviews import column
 from .selection import EARLY_REASON, SKIP_REASON
-from .worker import PREDICTION_TYPE, SharedModel, WorkerCensus, make_scorer
+from .worker import SharedModel, WorkerCensus, make_scorer
 
 _POLL_SECONDS = 0.5
 
@@ -44,7 +44,7 @@ def score_reviews(rows: DataFrame, model: SharedModel, stamp: Stamp, census: Wor
     is_alone = str(spark.sparkContext.master).startswith("local") and threads >= (os.cpu_count() or 1) > 1
     alone = {"device": "auto"} if is_alone else {}
     score = make_scorer(replace(model, options={**model.options, **alone, "threads": threads}), census)
-    scorer = pandas_udf(score, PREDICTION_TYPE)  # type: ignore[call-overload]  # stubs lack iterators of structs
+    scorer = pandas_udf(score, model.prediction_struct)  # type: ignore[call-overload]  # stubs lack structs
 
     needs_no_model = F.col(SKIP_REASON).isNotNull() | F.col(EARLY_REASON).isNotNull()
     scored = rows.select(
@@ -55,7 +55,7 @@ def score_reviews(rows: DataFrame, model: SharedModel, stamp: Stamp, census: Wor
     reason = F.coalesce(F.col(EARLY_REASON), F.col(f"_prediction.{schema.REJECT_REASON}"))
     return scored.select(
         *map(column, ids),
-        *(F.col(f"_prediction.{name}") for name in schema.PREDICTION_COLUMNS[:-1]),
+        *(F.col(f"_prediction.{name}") for name in model.prediction_types if name != schema.REJECT_REASON),
         F.when(F.col(SKIP_REASON).isNull(), reason).alias(schema.REJECT_REASON),
         schema.TEXT_DIGEST,
         F.lit(stamp.model_version).alias(schema.MODEL_VERSION),

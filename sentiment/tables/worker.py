@@ -14,14 +14,11 @@ import pandas as pd
 from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles, TaskContext
 from pyspark.sql import SparkSession
 
-from .. import schema
 from ..models import copies
 from ..models.integrity import dump_record, make_record
 from ..models.loading import LoadedModel, load_checked, silence_engine_warning
 from ..models.predictions import predict_each
 from ..models.registry import ModelReference
-
-PREDICTION_TYPE = ", ".join(f"{name} {kind}" for name, kind in schema.PREDICTION_TYPES.items())
 
 # The model of this process. Only the last one is kept: a worker outlives a run, and models are large.
 _loaded: dict[tuple[str, str], LoadedModel] = {}
@@ -96,15 +93,27 @@ class SharedModel:
     """Describe the model that the workers of a run load.
 
     `digest` is of all its files. `place` is its folder, or the name under which Spark unpacks it in each
-    executor. `options` are the model's own (`loading.load_model`).
+    executor. `options` are the model's own (`loading.load_model`), `prediction_types` the columns of its
+    predictions and their types in Spark.
     """
 
     digest: str
     place: str
     options: Mapping[str, Any]
+    prediction_types: Mapping[str, str]
+
+    @property
+    def prediction_struct(self) -> str:
+        """Return the type of a prediction for a UDF."""
+        return ", ".join(f"{name} {kind}" for name, kind in self.prediction_types.items())
 
 
-def share_model(spark: SparkSession, model: ModelReference, options: Mapping[str, Any]) -> SharedModel:
+def share_model(
+    spark: SparkSession,
+    model: ModelReference,
+    options: Mapping[str, Any],
+    prediction_types: Mapping[str, str],
+) -> SharedModel:
     """Make the verified files of a model available to all workers.
 
     Workers of this machine read the driver's private copy. Spark brings a copy to each executor of a cluster.
@@ -112,10 +121,10 @@ def share_model(spark: SparkSession, model: ModelReference, options: Mapping[str
     record = model.files or make_record(model.folder)
     digest = hashlib.sha256(dump_record(record).encode()).hexdigest()
     if str(spark.sparkContext.master).startswith("local"):
-        return SharedModel(digest, str(model.folder), options)
+        return SharedModel(digest, str(model.folder), options, prediction_types)
     name = f"model-{digest[:16]}"
     spark.sparkContext.addArchive(f"{copies.pack(model.folder)}#{name}")
-    return SharedModel(digest, name, options)
+    return SharedModel(digest, name, options, prediction_types)
 
 
 def make_scorer(
@@ -123,14 +132,14 @@ def make_scorer(
 ) -> Callable[[Iterator[pd.Series]], Iterator[pd.DataFrame]]:
     """Make the function of the iterator pandas UDF: batches of `text` in, batches of predictions out.
 
-    One row per text, in order, with `PREDICTION_TYPE`'s columns; nulls are rejects, and so is a text that
-    the model fails on.
+    One row per text, in order, with the columns of `prediction_types`; nulls are rejects, and so is a text
+    that the model fails on.
     """
 
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         loaded = _load_once(model, census)
         for texts in batches:
-            yield predict_each(loaded, texts.tolist())
+            yield predict_each(loaded, texts.tolist())[list(model.prediction_types)]
 
     return score
 

@@ -1,9 +1,15 @@
-"""Add spelling mistakes and star ratings to training texts, because a small sample has too few of both."""
+"""Add spelling mistakes and star ratings to training texts, because a small sample has too few of both.
 
+Stars are added only to reviews of two classes, negative and positive: other labels do not say how many.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
 import numpy as np
+
+from ..schema import POLARITY_LABELS
 
 # Shares of the texts; docs/decisions/0002-demo-recipe.md has their effect.
 MISSPELLED_SHARE = 0.2
@@ -15,18 +21,19 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _STARS = (("1 star", "2 stars"), ("4 stars", "5 stars"))
 
 
-def augment_rows(train: datasets.Dataset, seed: int) -> datasets.Dataset:
-    """Return `train` (`text`, `label` 0/1) with some texts changed; the rows stay the same otherwise.
+def augment_rows(train: datasets.Dataset, labels: Sequence[str], seed: int) -> datasets.Dataset:
+    """Return `train` (`text`, `label`) with some texts changed; the rows stay the same otherwise.
 
     A text gets a spelling mistake, stars that agree with its label, both or neither.
     """
+    has_stars = tuple(labels) == POLARITY_LABELS
     random = np.random.default_rng(seed)
 
     def change(row: dict[str, Any]) -> dict[str, Any]:
         text = row["text"]
         if random.random() < MISSPELLED_SHARE:
             text = misspell(text, random)
-        if random.random() < STARS_SHARE:
+        if has_stars and random.random() < STARS_SHARE:
             text = add_stars(text, row["label"], random)
         return {"text": text}
 

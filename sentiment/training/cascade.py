@@ -114,9 +114,10 @@ def choose_threshold(
 ) -> CascadeChoice:
     """Choose the threshold that saves the encoder most tokens on validation without a loss of accuracy.
 
-    `linear` and `encoder` are probabilities of positive, `truth` class ids. A threshold passes if both
-    stages together are at least as accurate as the encoder only, and a one-sided bootstrap over reviews
-    (95 %) shows a loss of at most `MAX_LOSS`. With fewer than `MIN_VALIDATION_ROWS` reviews none passes.
+    `linear` and `encoder` are calibrated probabilities of the second class, `truth` class ids. A threshold
+    passes if both stages together are at least as accurate as the encoder only, and a one-sided bootstrap
+    over reviews (95 %) shows a loss of at most `MAX_LOSS`. With fewer than `MIN_VALIDATION_ROWS` reviews none
+    passes.
     """
     curve = [_try_threshold(t, linear, encoder, truth, n_tokens, seed) for t in THRESHOLDS]
     accuracy = float(np.mean((encoder >= 0.5) == truth))

@@ -1,8 +1,9 @@
 """Load the pre-trained encoder to start from: by hub id, from a local folder, or the package `minilm`."""
 
+import functools
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class Encoder:
     """Hold an encoder with a head, and its fast tokenizer (transformers objects).
 
     `notes` are sentences for the summary: what of the encoder was not used. `has_new_head` is False if the
-    head came with the encoder.
+    head came with the encoder. `labels` are the class names in order, empty for a language model.
     """
 
     name: str
@@ -30,19 +31,23 @@ class Encoder:
     licence: str
     notes: tuple[str, ...] = ()
     has_new_head: bool = True
+    labels: tuple[str, ...] = ()
 
 
 # A model, notes on what was not used, and True if its head is new.
 _Loaded = tuple[Any, tuple[str, ...], bool]
 
 
-def load_encoder(name: str, max_length: int, seed: int) -> Encoder:
-    """Load an encoder with a head that is new, initialised from `seed`, unless its head has our labels.
+def load_encoder(
+    name: str, max_length: int, seed: int, labels: tuple[str, ...] = schema.POLARITY_LABELS
+) -> Encoder:
+    """Load an encoder with a head that is new, initialised from `seed`, unless its head has these labels.
 
     Raises EncoderUnavailableError if the encoder cannot be fetched or read, or its tokenizer does not fit;
     ConfigError if it cannot read `max_length` tokens.
     """
-    return _load(name, max_length, seed, _load_classifier)
+    load = functools.partial(_load_classifier, labels=labels)
+    return replace(_load(name, max_length, seed, load), labels=labels)
 
 
 def load_language_model(name: str, max_length: int, seed: int) -> Encoder:
@@ -136,8 +141,8 @@ def _load_masked(name: str, source: str, options: dict[str, Any]) -> _Loaded:
     return model, (), any(not key.startswith(body) for key in found["missing_keys"])
 
 
-def _load_classifier(name: str, source: str, options: dict[str, Any]) -> _Loaded:
-    """Load the weights of the encoder, and those of its head only if it has our labels."""
+def _load_classifier(name: str, source: str, options: dict[str, Any], labels: tuple[str, ...]) -> _Loaded:
+    """Load the weights of the encoder, and those of its head only if it has these labels."""
     import torch
     import transformers
 
@@ -145,9 +150,9 @@ def _load_classifier(name: str, source: str, options: dict[str, Any]) -> _Loaded
     stated = transformers.AutoConfig.from_pretrained(source, **options)
     model, found = loader.from_pretrained(
         source,
-        num_labels=len(schema.LABELS),
-        id2label=dict(enumerate(schema.LABELS)),
-        label2id={label: i for i, label in enumerate(schema.LABELS)},
+        num_labels=len(labels),
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
         problem_type="single_label_classification",
         dtype=torch.float32,  # a checkpoint may have half-precision weights, which cannot be trained
         ignore_mismatched_sizes=True,
@@ -168,13 +173,13 @@ def _load_classifier(name: str, source: str, options: dict[str, Any]) -> _Loaded
             f"{lost[0]}, are missing or of another size; expected the weights of an encoder of type "
             f"{stated.model_type}; pass another --distilbert_model"
         )
-    labels = tuple(str(label).lower() for _, label in sorted(stated.id2label.items()))
+    found_labels = tuple(str(label).lower() for _, label in sorted(stated.id2label.items()))
     is_classifier = any("SequenceClassification" in kind for kind in stated.architectures or ())
-    if labels == schema.LABELS or not is_classifier:
-        return model, (), labels != schema.LABELS
+    if found_labels == labels or not is_classifier:
+        return model, (), found_labels != labels
     fresh = loader.from_config(model.config).state_dict()
     model.load_state_dict({k: v for k, v in fresh.items() if not k.startswith(body)}, strict=False)
-    shown = ", ".join(schema.name_like(labels)[:5])
+    shown = ", ".join(schema.name_like(found_labels)[:5])
     return model, (f"the head of {name} has other labels ({shown}) and was replaced by a new one",), True
 
 

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from .. import schema
+from ..evaluation.metrics import Evaluation
 from ..inference.tokenization import HEAD, HEAD_TAIL
 from .cascade import CascadeChoice
-from .evaluation import Evaluation
 from .lengths import LengthPoint
 
 
@@ -22,8 +21,9 @@ def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
         for j, count in enumerate(row):
             color = "white" if shares[i][j] > 0.5 else "black"
             axes.text(j, i, f"{count:,}\n{shares[i][j]:.1%}", ha="center", va="center", color=color)
-    axes.set_xticks([0, 1], schema.LABELS)
-    axes.set_yticks([0, 1], schema.LABELS)
+    places = range(len(evaluation.labels))
+    axes.set_xticks(places, evaluation.labels)
+    axes.set_yticks(places, evaluation.labels)
     axes.set(xlabel="predicted", ylabel="true", title=f"test accuracy {evaluation.accuracy:.3f}")
     figure.colorbar(image, label="share of the true label")
     return figure

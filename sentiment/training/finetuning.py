@@ -7,10 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .. import schema
 from ..cli import Progress
 from ..config import FinetuneConfig
-from ..errors import SentimentError, UnusableLabelsError
+from ..errors import SentimentError
+from ..evaluation.baselines import Baseline, measure_baselines
+from ..evaluation.judged import judge_reviews
+from ..evaluation.metrics import Evaluation, measure
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
@@ -22,7 +24,6 @@ from .checkpoints import Checkpoints, digest_run, open_checkpoints
 from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
 from .data.splits import Splits
 from .encoders import Encoder, find_max_length, load_encoder
-from .evaluation import Baseline, Evaluation, evaluate_model, measure_baselines
 from .figures import draw_confusion_matrix, draw_learning_curve
 from .optimization import optimize
 from .packaging import save_encoder
@@ -62,6 +63,9 @@ class FinetuneSummary:
     device: str
     train_samples_per_second: float
     run_id: str
+    labels: tuple[str, ...]
+    temperature: float
+    min_score: float
     search: SearchResult | None = None
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
@@ -94,6 +98,7 @@ def finetune(
             registry.open_experiment(config.experiment)
         encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
     reviews = read_reviews(config, progress)
+    encoder = with_labels(encoder, reviews.label_names, config)
     with ExitStack() as stack:
         log = None
         with processes.sharing_errors():
@@ -112,7 +117,7 @@ def finetune(
     return replace(
         summary,
         search=found,
-        notes=(*notes, *log.notes),
+        notes=(*notes, *summary.notes, *log.notes),
         warnings=warnings,
         seconds=time.monotonic() - started,
     )
@@ -138,19 +143,14 @@ def read_reviews(config: FinetuneConfig, progress: Progress) -> LabelledReviews:
 
     processes.share(lambda: read.append(load_labelled_reviews(config, tell)))
     with processes.sharing_errors():
-        reviews = read[0] if read else load_labelled_reviews(config)
-        require_two_classes(reviews)
-    return reviews
+        return read[0] if read else load_labelled_reviews(config)
 
 
-def require_two_classes(reviews: LabelledReviews) -> None:
-    """Raise UnusableLabelsError if the classes are not negative and positive."""
-    if reviews.label_names != schema.LABELS:
-        raise UnusableLabelsError(
-            f"a model has the classes {' and '.join(schema.LABELS)}, found {len(reviews.label_names)} "
-            "classes; pass --label_scheme polarity, or --label_map "
-            "'VALUE,VALUE=negative;VALUE=;VALUE=positive'"
-        )
+def with_labels(encoder: Encoder, labels: tuple[str, ...], config: FinetuneConfig) -> Encoder:
+    """Return the encoder with a head for these labels. It is loaded before they are known, to fail early."""
+    if labels == encoder.labels:
+        return encoder
+    return load_encoder(config.distilbert_model, config.max_length, config.seed, labels)
 
 
 def _train(
@@ -167,7 +167,7 @@ def _train(
 
     # Only the encoder trains on augmented texts; int8 scales and the linear stage use the original ones.
     if config.augment:
-        splits = replace(splits, train=augment_rows(splits.train, config.seed))
+        splits = replace(splits, train=augment_rows(splits.train, encoder.labels, config.seed))
     if config.search or config.search_minutes:
         return search(encoder, splits, config, checkpoints, log, progress, termination)
     return train_encoder(encoder, splits, config, checkpoints, log, progress, termination), None
@@ -189,13 +189,16 @@ def _finish(
         folder = Path(scratch) / ENCODER_ARTIFACT  # the logged model keeps this name
         save_encoder(encoder, folder, config.max_length, config.truncation)
         optimized = optimize(folder, reviews.splits, config, find_max_length(encoder), log, progress)
-        evaluation = evaluate_model(
-            Predictor(folder, cascade=config.cascade),
+        judged = judge_reviews(
+            Predictor(folder, probabilities=True),
             reviews.splits.test,
             lambda done, total: progress("testing", done, total, ""),
         )
+        evaluation = measure(judged)
         progress("measuring baselines", 0, 1, "")
-        baselines = measure_baselines(reviews.splits.train["label"][:], reviews.splits.test)
+        baselines = measure_baselines(
+            reviews.splits.train["label"][:], reviews.splits.test, reviews.label_names
+        )
         log_results(evaluation, baselines, history, log)
         summary = FinetuneSummary(
             model_uri="",
@@ -215,6 +218,10 @@ def _finish(
             device=describe_device(),
             train_samples_per_second=history[-1]["train_samples_per_second"],
             run_id=log.run_id,
+            labels=reviews.label_names,
+            temperature=optimized.settings.temperature,
+            min_score=optimized.settings.min_score,
+            notes=optimized.notes,
         )
         progress("packaging", 0, 1, "")
         return register_or_keep(folder, encoder, reviews.text_col, config, summary, log, kept)

@@ -4,14 +4,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from .. import schema
 from ..cli import Progress
+from ..evaluation.judged import judge_reviews
 from ..inference.predictor import OFF, Predictor
 from ..inference.tokenization import HEAD, HEAD_TAIL
-from .evaluation import positive_probabilities
 
 LENGTHS = (64, 128, 256, 512)
 # A small sample is enough, because all settings score the same reviews.
@@ -50,18 +49,21 @@ def measure_lengths(
 def _measure(
     folder: Path, sample: pd.DataFrame, max_length: int, truncation: str, progress: Progress
 ) -> LengthPoint:
-    predictor = Predictor(folder, cascade=OFF, max_length=max_length, truncation=truncation)
+    predictor = Predictor(
+        folder, cascade=OFF, max_length=max_length, truncation=truncation, probabilities=True
+    )
     started = time.perf_counter()
-    predictions = predictor.predict(
-        sample["text"].tolist(),
+    judged = judge_reviews(
+        predictor,
+        sample,
         lambda done, total: progress(f"trying {max_length} tokens, {truncation}", done, total, ""),
     )
     seconds = time.perf_counter() - started
-    found = positive_probabilities(predictions) >= 0.5
+    predictions = judged.predictions
     return LengthPoint(
         max_length=max_length,
         truncation=truncation,
-        accuracy=float(np.mean(found == sample["label"].to_numpy())),
+        accuracy=float(judged.is_right.mean()),
         tokens_per_review=float(predictions[schema.N_TOKENS].mean()),
         truncated_share=float(predictions[schema.TRUNCATED].mean()),
         seconds=seconds,

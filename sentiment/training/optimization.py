@@ -1,20 +1,22 @@
-"""Make a fine-tuned encoder fast: quantise it and fit the cascade, each behind a gate."""
+"""Make a fine-tuned encoder fast and its scores true: quantise it, calibrate it, fit the cascade."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 
 from .. import schema
 from ..cli import Progress
 from ..config import FinetuneConfig
+from ..evaluation.calibration import fit_temperature, measure_coverage
+from ..evaluation.judged import JudgedReviews, judge_reviews
+from ..inference.calibration import apply_temperature, find_min_score
 from ..inference.engines import AUTO
-from ..inference.linear import LINEAR_FILE
+from ..inference.linear import LINEAR_FILE, LinearStage
 from ..inference.predictor import OFF, Predictor
-from ..inference.settings import Settings, load_settings
+from ..inference.settings import Settings, load_settings, save_settings
 from .cascade import MAX_TRAIN_ROWS, CascadeChoice, choose_threshold, train_linear
 from .data.splits import Splits
-from .evaluation import positive_probabilities
 from .figures import draw_cascade_curve, draw_length_curve
 from .lengths import measure_lengths
 from .quantization import pick_calibration, pick_gate_reviews, quantize
@@ -23,10 +25,16 @@ from .run_log import RunLog
 
 @dataclass(frozen=True)
 class Optimization:
-    """Hold the settings of the optimised model, and its cascade; None if that is switched off."""
+    """Hold the settings of the optimised model, and its cascade; None if that is off.
+
+    `uncalibrated` has the validation reviews with the probabilities of the encoder at temperature 1. `notes`
+    are sentences for the summary.
+    """
 
     settings: Settings
     cascade: CascadeChoice | None
+    uncalibrated: JudgedReviews
+    notes: tuple[str, ...]
 
 
 def optimize(
@@ -37,43 +45,79 @@ def optimize(
     log: RunLog,
     progress: Progress,
 ) -> Optimization:
-    """Quantise the model in `folder`, fit its cascade, and log the measurements."""
+    """Quantise and calibrate the model in `folder`, fit its cascade, and log the measurements."""
     train = splits.load_train(MAX_TRAIN_ROWS, config.seed)
-    reviews = pick_gate_reviews(train, splits.validation, config.seed)
+    validation = splits.validation
+    reviews = pick_gate_reviews(train, validation, config.seed)
     for comparison in quantize(folder, pick_calibration(train, config.seed), reviews, progress):
         log.log_metrics(comparison.as_metrics())
-    settings = load_settings(folder)
-    log.set_tag("engine", settings.cpu_engine)
+    log.set_tag("engine", load_settings(folder).cpu_engine)
+    uncalibrated = judge_reviews(
+        Predictor(folder, cascade=OFF, probabilities=True),
+        validation,
+        lambda done, total: progress("calibrating", done, total, ""),
+    )
+    judged = _calibrate(folder, uncalibrated)
 
     longest = max_positions or config.max_length
-    points = measure_lengths(folder, splits.validation, longest, config.seed, progress)
+    points = measure_lengths(folder, validation, longest, config.seed, progress)
     log.log_figure(draw_length_curve(points, config.max_length), "length_accuracy_cost.png")
-    cascade = None
-    if config.cascade == AUTO:
-        cascade = _fit_cascade(folder, train, splits.validation, config, progress)
-    if cascade is not None:
+    cascade, notes = None, []
+    if config.cascade == AUTO and len(judged.labels) == 2:
+        progress("training the linear stage", 0, 1, "")
+        stage = train_linear(train, config.seed)
+        cascade, judged = _fit_cascade(folder, stage, judged, validation["text"].tolist(), config.seed)
         log.log_metrics(cascade.as_metrics())
         log.log_figure(draw_cascade_curve(cascade), "cascade.png")
-    return Optimization(settings, cascade)
+    elif config.cascade == AUTO:
+        notes.append("the cascade is off: its linear stage decides between two classes only")
+    notes += _choose_min_score(folder, judged, config)
+    return Optimization(load_settings(folder), cascade, uncalibrated, tuple(notes))
+
+
+def _calibrate(folder: Path, uncalibrated: JudgedReviews) -> JudgedReviews:
+    """Fit the temperature, save it in the folder, and return the reviews with calibrated probabilities."""
+    scored = uncalibrated.at(np.flatnonzero(~uncalibrated.is_rejected))
+    temperature = fit_temperature(scored.probabilities, scored.truth)
+    save_settings(replace(load_settings(folder), temperature=temperature), folder)
+    return replace(uncalibrated, probabilities=apply_temperature(uncalibrated.probabilities, temperature))
 
 
 def _fit_cascade(
-    folder: Path, train: pd.DataFrame, validation: pd.DataFrame, config: FinetuneConfig, progress: Progress
-) -> CascadeChoice:
-    """Train the linear stage, and save it in the folder if a threshold passes."""
-    progress("training the linear stage", 0, 1, "")
-    stage = train_linear(train, config.seed)
-    texts = validation["text"].tolist()
-    predictions = Predictor(folder, cascade=OFF).predict(
-        texts, lambda done, total: progress("choosing a threshold", done, total, "")
-    )
+    folder: Path, stage: LinearStage, encoder: JudgedReviews, texts: list[str], seed: int
+) -> tuple[CascadeChoice, JudgedReviews]:
+    """Save the linear stage in the folder if a threshold passes.
+
+    Return the choice, and the reviews with the probabilities of both stages together. Both are calibrated:
+    the linear stage on training reviews that it has not seen.
+    """
+    n_tokens = encoder.predictions[schema.N_TOKENS].to_numpy()
     choice = choose_threshold(
-        stage.positive_probabilities(texts),
-        positive_probabilities(predictions),
-        validation["label"].to_numpy(),
-        predictions[schema.N_TOKENS].to_numpy(),
-        config.seed,
+        stage.second_class_probabilities(texts),
+        encoder.probabilities[:, 1],
+        encoder.truth,
+        n_tokens,
+        seed,
     )
-    if choice.threshold is not None:
-        replace(stage, threshold=choice.threshold).save(folder / LINEAR_FILE)
-    return choice
+    if choice.threshold is None:
+        return choice, encoder
+    stage = replace(stage, threshold=choice.threshold)
+    stage.save(folder / LINEAR_FILE)
+    is_early, second = stage.decide(texts, n_tokens)
+    early = np.stack([1 - second, second], axis=1)
+    return choice, replace(encoder, probabilities=np.where(is_early[:, None], early, encoder.probabilities))
+
+
+def _choose_min_score(folder: Path, judged: JudgedReviews, config: FinetuneConfig) -> list[str]:
+    """Save the accuracy by score, and the score below which reviews are unsure; return notes on it."""
+    scored = judged.at(np.flatnonzero(~judged.is_rejected))
+    coverage = measure_coverage(scored.scores, scored.is_right)
+    notes, min_score = [], config.min_score or 0.0
+    if config.target_accuracy is not None:
+        try:
+            min_score = find_min_score(coverage, config.target_accuracy)
+        except ValueError as error:  # hours of training must not be lost
+            min_score = 1.0
+            notes.append(f"every review is unsure: {error}")
+    save_settings(replace(load_settings(folder), coverage=coverage, min_score=min_score), folder)
+    return notes

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,8 +24,9 @@ from ..inference.pyfunc import ENCODER_ARTIFACT, UNNAMED
 from ..inference.rejects import MAX_TEXT_CHARS
 from ..inference.settings import Settings, load_settings, save_settings
 from ..inference.tokenization import HEAD
+from ..inference.vocabulary import make_vocabulary
 from ..models.integrity import make_record
-from ..models.registry import PACKAGE_PREFIX, TEXT_COL_KEY, import_mlflow, record_model
+from ..models.registry import LABELS_KEY, PACKAGE_PREFIX, TEXT_COL_KEY, import_mlflow, record_model
 from .encoders import Encoder, save_tokenizer
 
 MODEL_NAME = "model"
@@ -46,7 +47,7 @@ class LoggedModel:
 
 
 def save_encoder(encoder: Encoder, folder: Path, max_length: int, truncation: str = HEAD) -> None:
-    """Write a model folder: config.json, model.safetensors, tokenizer.json and inference.json.
+    """Write a model folder: config.json, model.safetensors, tokenizer.json, vocabulary.json, inference.json.
 
     It runs the reference engine, until `quantization.quantize` adds a faster one.
     """
@@ -57,10 +58,12 @@ def save_encoder(encoder: Encoder, folder: Path, max_length: int, truncation: st
         cpu_engine_reason="no other engine was tried",
         pad_id=config.pad_token_id,
         hidden_size=config.hidden_size,
+        labels=encoder.labels,
         truncation=truncation,
     )
     save_settings(settings, folder)
     save_tokenizer(encoder, folder, max_length)
+    make_vocabulary(folder, encoder.tokenizer.unk_token_id)
     _apply_umask(folder)
 
 
@@ -89,15 +92,18 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
             artifacts={ENCODER_ARTIFACT: str(folder)},
             model_config={
                 "engine": AUTO,
-                "cascade": config.cascade,
+                "cascade": AUTO,
                 "device": AUTO,
                 "threads": 0,
                 "streams": 1,
                 "budget_tokens": 0,
                 "max_text_chars": MAX_TEXT_CHARS,
+                "min_score": None,
+                "target_accuracy": None,
+                "probabilities": False,
             },
             pip_requirements=list_requirements(settings.cpu_engine),
-            signature=make_signature(),
+            signature=make_signature(settings.labels),
             input_example=pd.DataFrame({schema.TEXT: _EXAMPLE}),
             registered_model_name=config.registered_model_name,
             metadata={
@@ -109,7 +115,7 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
                 "engine": settings.cpu_engine,
                 "engine_reason": settings.cpu_engine_reason,
                 "gated_on": settings.gated_on or "",
-                "labels": ",".join(schema.LABELS),
+                LABELS_KEY: list(settings.labels),
                 "sentiment_version": sentiment.__version__,
             },
             tags={"license": encoder.licence, "base_model": encoder.name},
@@ -120,7 +126,7 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
     return LoggedModel(version, logged.model_uri, f"models:/{config.registered_model_name}/{version}")
 
 
-def make_signature() -> Any:
+def make_signature(labels: Sequence[str]) -> Any:
     """Return the signature: input in a column `text` or the unnamed column of a list, output as `predict`.
 
     Both input columns are optional and of any type, so that the model itself rejects bad values: errors of
@@ -132,10 +138,10 @@ def make_signature() -> Any:
     from mlflow.types.schema import AnyType
 
     inputs = [ColSpec(AnyType(), name, required=False) for name in (UNNAMED, schema.TEXT)]
-    nullable = {schema.LABEL, schema.SCORE, schema.REJECT_REASON}
+    nullable = {schema.LABEL, schema.SCORE, schema.REJECT_REASON, schema.EXPECTED}
     outputs = [
         ColSpec(DataType[kind], name, required=name not in nullable)
-        for name, kind in schema.PREDICTION_TYPES.items()
+        for name, kind in schema.list_prediction_types(labels).items()
     ]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 

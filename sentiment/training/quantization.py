@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import schema
 from ..cli import Progress
 from ..errors import EncoderUnavailableError
 from ..inference.engines import (
@@ -43,8 +42,8 @@ class EngineComparison:
     """Hold the differences between an engine and the reference engine on the same labelled reviews.
 
     `accuracy_loss_points` are percentage points, `flip_share` is the share of reviews with another label,
-    `mean_shift` the mean absolute difference of the probability of positive, `deviation` that of the
-    self-check.
+    `mean_shift` is the mean of half the sum of the absolute differences of the probabilities (with two
+    classes, the difference of either), `deviation` that of the self-check.
     """
 
     engine: str
@@ -79,17 +78,17 @@ class EngineComparison:
 
 
 def compare_engines(
-    engine: str, reference: np.ndarray, probability: np.ndarray, truth: np.ndarray
+    engine: str, reference: np.ndarray, probabilities: np.ndarray, truth: np.ndarray
 ) -> EngineComparison:
-    """Compare two engines by their probabilities of positive; `truth` are the class ids of the reviews."""
-    expected, found = reference >= 0.5, probability >= 0.5
+    """Compare the (n, classes) probabilities of two engines; `truth` are the class ids of the reviews."""
+    expected, found = reference.argmax(axis=1), probabilities.argmax(axis=1)
     loss = np.mean(expected == truth) - np.mean(found == truth)
     return EngineComparison(
         engine=engine,
         rows=len(truth),
         accuracy_loss_points=float(100 * loss),
         flip_share=float(np.mean(expected != found)),
-        mean_shift=float(np.mean(np.abs(reference - probability))),
+        mean_shift=float(np.abs(reference - probabilities).sum(axis=1).mean() / 2),
     )
 
 
@@ -112,14 +111,14 @@ def quantize(
     rows = np.flatnonzero(tokens.lengths > tokens.n_special_tokens)
 
     def score(engine: Engine) -> np.ndarray:
-        positive = np.full(len(texts), 0.5)
+        probabilities = np.full((len(texts), len(settings.labels)), 1 / len(settings.labels))
         n_done = 0
         batches = run_minibatches(engine, [tokens.ids[i] for i in rows], [texts[i] for i in rows])
         for chosen, found in batches:
-            positive[rows[chosen]] = found[:, schema.LABELS.index(schema.POSITIVE)]
+            probabilities[rows[chosen]] = found
             n_done += len(chosen)
             progress(f"comparing {engine.name}", n_done, len(rows), "")
-        return positive
+        return probabilities
 
     candidates, problems = _export_graphs(
         folder, list_cpu_engines(CPU_ENGINES[0], processor)[:-1], tokenizer.encode(calibration).ids, progress

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..config import FinetuneConfig
 from ..errors import ConfigError, SentimentError
+from ..evaluation.metrics import Evaluation
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
 from ..models.tracking import as_registry_error
@@ -89,7 +90,8 @@ def register_kept(kept: Path) -> dict[str, Any]:
     encoder = Encoder(facts["base_model"], model=None, tokenizer=None, licence=facts["licence"])
     registry.open_experiment(config.experiment)
     with start_run(_find_run(facts["run_id"])) as log:
-        log.log_metrics({f"test_{k}": v for k, v in facts["summary"]["test"].items() if k != "confusion"})
+        test = Evaluation(**facts["summary"]["test"])
+        log.log_metrics({f"test_{name}": value for name, value in test.as_metrics().items()})
         model = register(kept / ENCODER_ARTIFACT, encoder, config, facts["text_col"])
     shutil.rmtree(kept)
     return {

@@ -72,7 +72,7 @@ def search(
             place, place.folder.name, nested=True, run_name=f"trial {trial.number + 1}"
         ) as trial_log:
             trial_log.log_params(trial.params)
-            fresh = load_encoder(config.distilbert_model, config.max_length, config.seed)
+            fresh = load_encoder(config.distilbert_model, config.max_length, config.seed, encoder.labels)
             history = run_trial(trial.number, tried, fresh, trial_log)
         study.tell(trial, max(row["eval_f1"] for row in history if "eval_f1" in row))
         _remove_worse(checkpoints, replace(config, **study.best_params))

@@ -1,12 +1,11 @@
 """What training offers to a person who looks: the tables and the picture of the guided tour."""
 
 import pandas as pd
-import pytest
 from matplotlib.patches import Rectangle
 
+from sentiment.schema import POLARITY_LABELS
 from sentiment.training.data.splits import describe_splits
 from sentiment.training.encoders import count_tokens, load_encoder
-from sentiment.training.evaluation import Evaluation, tabulate_labels
 from sentiment.training.figures import draw_text_lengths
 from tests.factories import make_splits
 
@@ -16,10 +15,6 @@ def make_frame(*texts: str, groups: list[str] | None = None) -> pd.DataFrame:
     return frame if groups is None else frame.assign(group=groups)
 
 
-def make_evaluation(confusion: list[list[int]]) -> Evaluation:
-    return Evaluation(0.0, 0.0, 0.0, 0.0, 0.0, confusion)
-
-
 def test_described_splits_count_labels_and_what_other_splits_share() -> None:
     splits = make_splits(
         make_frame("a", "b", "c", groups=["1", "2", "3"]),
@@ -27,7 +22,7 @@ def test_described_splits_count_labels_and_what_other_splits_share() -> None:
         make_frame("e", groups=["3"]),
     )
 
-    table = describe_splits(splits)
+    table = describe_splits(splits, POLARITY_LABELS)
 
     assert table.loc["train"].to_dict() == {
         "reviews": 3,
@@ -43,19 +38,7 @@ def test_described_splits_count_labels_and_what_other_splits_share() -> None:
 def test_splits_where_only_train_has_groups_share_none() -> None:
     splits = make_splits(make_frame("a", groups=["1"]), make_frame("b"), make_frame("c"))
 
-    assert describe_splits(splits)["shared_groups"].tolist() == [0, 0, 0]
-
-
-def test_labels_are_tabulated_from_the_confusion() -> None:
-    table = tabulate_labels(make_evaluation([[6, 2], [3, 9]]))
-
-    assert table.index.tolist() == ["negative", "positive"]
-    assert list(table.loc["negative"]) == pytest.approx([6 / 9, 6 / 8, 12 / 17, 8])
-    assert list(table.loc["positive"]) == pytest.approx([9 / 11, 9 / 12, 18 / 23, 12])
-
-
-def test_label_that_never_occurs_has_figures_of_zero() -> None:
-    assert list(tabulate_labels(make_evaluation([[5, 0], [0, 0]])).loc["positive"]) == [0, 0, 0, 0]
+    assert describe_splits(splits, POLARITY_LABELS)["shared_groups"].tolist() == [0, 0, 0]
 
 
 def test_tokens_are_counted_beyond_what_the_encoder_reads() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from ..minibatches import pad_rows
 from ..processor import AMX, SATURATING, find_processor
 from ..settings import load_settings
+from .probabilities import to_probabilities
 
 GRAPH_FILE = "graph.xml"
 STATIC_GRAPH_FILE = "static.xml"
@@ -90,8 +91,8 @@ class GraphEngine:
     def classify(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         ids, mask = pad_rows(rows, self._pad_id, self.step_tokens, self._adds_rows)
         with self._borrow() as request:
-            logits = request.infer([ids, mask], share_inputs=True)[0][: len(rows)].astype(np.float64)
-        return _softmax(logits)
+            logits = request.infer([ids, mask], share_inputs=True)[0][: len(rows)]
+        return to_probabilities(logits)
 
     @property
     def has_streams(self) -> bool:
@@ -153,9 +154,3 @@ def _choose_options(
     if threads > 0:
         options["INFERENCE_NUM_THREADS"] = threads
     return options
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities

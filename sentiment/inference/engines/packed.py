@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import EngineUnavailableError
+from .probabilities import to_probabilities
 from .reference import load_classifier
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class PackedEngine:
 
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         if len(rows) == 0:
-            return np.empty((0, self._model.config.num_labels))
+            return np.empty((0, max(2, self._model.config.num_labels)))
         # After an index out of range, a GPU fails every later call of the process.
         if lengths.min() == 0 or lengths.max() > self._max_length:
             raise ValueError(
@@ -86,8 +87,7 @@ class PackedEngine:
             if self._has_token_types:
                 inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
             logits = self._model(**inputs, packing=_Packing(packed_rows, packed_rows)).logits
-            probabilities: np.ndarray = torch.softmax(logits.double(), dim=-1).cpu().numpy()
-        return probabilities
+        return to_probabilities(logits.double().cpu().numpy())
 
     def _rehearse(self) -> None:
         """Run two rows, to detect a device without the necessary kernels before the first review."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..minibatches import pad_rows
+from .probabilities import to_probabilities
 
 
 class ReferenceEngine:
@@ -38,8 +39,7 @@ class ReferenceEngine:
                 input_ids=torch.from_numpy(ids).to(self._device),
                 attention_mask=torch.from_numpy(mask).to(self._device),
             ).logits
-            probabilities: np.ndarray = torch.softmax(logits.double(), dim=-1).cpu().numpy()
-        return probabilities
+        return to_probabilities(logits.double().cpu().numpy())
 
 
 def load_classifier(folder: Path, **options: Any) -> Any:

@@ -10,7 +10,17 @@ from pydantic import BaseModel, Field, RootModel
 from ..champion import ServedModel
 from ..service import Service
 from .documentation import describe_body
-from .requests import EXAMPLE, JSON, Body, Prediction, check_media_type, read_json, require_model, score
+from .requests import (
+    EXAMPLE,
+    JSON,
+    Body,
+    Prediction,
+    check_media_type,
+    hide_probabilities,
+    read_json,
+    require_model,
+    score,
+)
 
 # Domino's own answers have this version.
 HARNESS_VERSION = "0.1"
@@ -75,9 +85,10 @@ def add_routes(router: APIRouter, service: Service) -> None:
         argument = (await read_json(request, service, DominoBody)).argument
         values = argument if isinstance(argument, list) else [argument]
         answer = await score(request, service, served, values)
+        predictions = [hide_probabilities(prediction) for prediction in answer.predictions]
         return JSONResponse(
             {
-                "result": answer.predictions if isinstance(argument, list) else answer.predictions[0],
+                "result": predictions if isinstance(argument, list) else predictions[0],
                 "release": _describe_release(served),
                 "request_id": request.scope["state"]["request_id"],
                 "timing": (time.monotonic() - started) * 1000,

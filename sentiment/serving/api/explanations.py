@@ -39,10 +39,11 @@ async def explain(
     label, score = prediction[schema.LABEL], prediction[schema.SCORE]
     if label is None:
         return None
+    place = served.model.labels.index(label)
     parts = _cut_parts(text)
     variants = [text[:start] + text[end:] for start, end in parts]
     without = (await service.queue.score(served.model, variants, is_patient=True)).predictions
-    weights = [score - _find_probability(other, label) for other in without]
+    weights = [score - _find_probability(other, place, len(served.model.labels)) for other in without]
     words = [
         {"word": text[start:end], "start": start, "end": end, "weight": weight}
         for (start, end), weight in zip(parts, weights, strict=True)
@@ -58,8 +59,7 @@ def _cut_parts(text: str) -> list[tuple[int, int]]:
     return [(group[0][0], group[-1][1]) for group in groups]
 
 
-def _find_probability(prediction: Mapping[str, Any], label: str) -> float:
-    score: float | None = prediction[schema.SCORE]
-    if score is None:  # nothing is left of the text: undecided
-        return 0.5
-    return score if prediction[schema.LABEL] == label else 1 - score
+def _find_probability(prediction: Mapping[str, Any], place: int, n_labels: int) -> float:
+    """Return the probability of the label at this place; equal ones if nothing is left of the text."""
+    probabilities = prediction[schema.PROBABILITIES]
+    return 1 / n_labels if probabilities is None else float(probabilities[place])

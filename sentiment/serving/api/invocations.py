@@ -12,7 +12,17 @@ from ... import schema
 from ..problems import Problem
 from ..service import Service
 from .documentation import describe_body
-from .requests import EXAMPLE, JSON, Body, Prediction, check_media_type, read_json, require_model, score
+from .requests import (
+    EXAMPLE,
+    JSON,
+    Body,
+    Prediction,
+    check_media_type,
+    hide_probabilities,
+    read_json,
+    require_model,
+    score,
+)
 
 CSV = "text/csv"
 _SPLIT_EXAMPLE = {"dataframe_split": {"columns": ["text"], "data": [[EXAMPLE]]}}
@@ -108,7 +118,7 @@ def add_routes(router: APIRouter, service: Service) -> None:
         else:
             values = (await read_json(request, service, InvocationsBody)).list_values()
         answer = await score(request, service, served, values)
-        return JSONResponse({"predictions": answer.predictions})
+        return JSONResponse({"predictions": [hide_probabilities(p) for p in answer.predictions]})
 
 
 def read_csv(body: bytes) -> list[Any]:

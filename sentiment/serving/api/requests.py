@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ... import schema
 from ..champion import ServedModel
 from ..problems import Problem
 from ..queue import Call
@@ -32,12 +33,14 @@ class Body(BaseModel):
 class Prediction(BaseModel):
     """Hold the prediction of one text."""
 
-    label: Literal["negative", "positive"] | None = Field(description="null for a reject")
-    score: float | None = Field(ge=0, le=1, description="probability of the label")
+    label: str | None = Field(description="the likeliest class; null for a reject")
+    score: float | None = Field(ge=0, le=1, description="calibrated probability of the label")
+    unsure: bool = Field(description="the score is too low to act on")
     n_tokens: int = Field(ge=0, description="tokens that the model read")
     truncated: bool = Field(description="whether the text had more tokens than the model read")
     stage: Literal["linear", "encoder"] | None = Field(description="which part of the model decided")
     reject_reason: str | None = Field(description="why there is no label")
+    expected: float | None = Field(default=None, description="mean of ordinal labels, such as stars")
 
 
 def require_model(request: Request, service: Service) -> ServedModel:
@@ -88,6 +91,11 @@ async def score(request: Request, service: Service, served: ServedModel, values:
     state["model_seconds"] = answer.model_seconds
     service.metrics.note_predictions(answer.predictions)
     return answer
+
+
+def hide_probabilities(prediction: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a prediction as the APIs give it: without the probabilities of the other labels."""
+    return {name: value for name, value in prediction.items() if name != schema.PROBABILITIES}
 
 
 def _refuse_constant(name: str) -> Any:

@@ -18,7 +18,7 @@ from ..service import Service
 from . import requests
 from .documentation import ANSWER_HEADERS, describe_body
 from .explanations import Explanation, explain
-from .requests import EXAMPLE, JSON, Body, Prediction
+from .requests import EXAMPLE, JSON, Body, Prediction, hide_probabilities
 
 _TEXTS_EXAMPLE = {"texts": [EXAMPLE, "Broke after two days. I want my money back!"], "top_k": 2}
 _LINES_EXAMPLE = f'{{"id": 1, "text": "{EXAMPLE}"}}\n"Broke after two days. I want my money back!"\n'
@@ -30,7 +30,7 @@ _ID = "id"
 
 
 class LabelScore(BaseModel):
-    label: Literal["negative", "positive"]
+    label: str
     score: float = Field(ge=0, le=1)
 
 
@@ -58,7 +58,8 @@ def _read_whole(value: Any) -> Any:
 
 
 _SWITCH = BeforeValidator(_check_switch)
-_LabelCount = Annotated[int, Field(ge=1, le=len(schema.LABELS)), BeforeValidator(_read_whole)]
+# More than the model has labels means all of them.
+_LabelCount = Annotated[int, Field(ge=1), BeforeValidator(_read_whole)]
 
 
 def make_body_class(max_texts: int) -> type[RootModel[Any]]:
@@ -112,25 +113,23 @@ def add_routes(router: APIRouter, service: Service) -> None:
             return StreamingResponse(_answer_lines(request, service, served), media_type=NDJSON)
         body = (await requests.read_json(request, service, body_class)).root
         answer = await requests.score(request, service, served, body.texts)
-        details: list[dict[str, Any]] = [dict(prediction) for prediction in answer.predictions]
-        for detail in details:
+        details = [hide_probabilities(prediction) for prediction in answer.predictions]
+        for detail, prediction in zip(details, answer.predictions, strict=True):
             if body.top_k is not None:
-                detail["scores"] = _list_scores(detail, body.top_k)
+                detail["scores"] = _list_scores(served, prediction, body.top_k)
             if body.explain:
-                detail["explanation"] = await explain(service, served, body.texts[0], detail)
+                detail["explanation"] = await explain(service, served, body.texts[0], prediction)
         state = request.scope["state"]
         versions = {"model_version": served.reference.version, "request_id": state["request_id"]}
         return JSONResponse({"predictions": details, **versions})
 
 
-def _list_scores(prediction: Mapping[str, Any], top_k: int) -> list[dict[str, Any]]:
+def _list_scores(served: ServedModel, prediction: Mapping[str, Any], top_k: int) -> list[dict[str, Any]]:
     """Return the `top_k` likeliest labels, best first; none of a reject."""
-    label, probability = prediction[schema.LABEL], prediction[schema.SCORE]
-    if label is None:
-        return []
-    other = next(name for name in schema.LABELS if name != label)
-    both = [(label, probability), (other, 1 - probability)]
-    return [{schema.LABEL: name, schema.SCORE: value} for name, value in both[:top_k]]
+    probabilities = prediction[schema.PROBABILITIES] or ()
+    pairs = [(value, name) for value, name in zip(probabilities, served.model.labels, strict=False)]
+    pairs.sort(key=lambda pair: -pair[0])
+    return [{schema.LABEL: name, schema.SCORE: value} for value, name in pairs[:top_k]]
 
 
 async def _answer_lines(request: Request, service: Service, served: ServedModel) -> AsyncIterator[bytes]:
@@ -186,7 +185,7 @@ async def _answer_line(service: Service, served: ServedModel, line: bytes, state
         state["chars"] += len(value) if isinstance(value, str) else 0
         predictions = (await service.queue.score(served.model, [value], is_patient=True)).predictions
         service.metrics.note_predictions(predictions)
-        answer |= predictions[0]
+        answer |= hide_probabilities(predictions[0])
     except Problem as problem:
         answer |= {"error": problem.code}
     return json.dumps(answer).encode() + b"\n"

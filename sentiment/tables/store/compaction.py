@@ -12,6 +12,7 @@ from ...errors import StoreError
 from ..planning import name_compacted
 from .folder import MAX_FILE_ROWS, REJECTED, Batch, Store
 from .manifests import Manifest
+from .scores import open_files
 from .verification import find_damage
 
 
@@ -50,6 +51,7 @@ def merge_manifests(manifests: Sequence[Manifest]) -> Manifest:
         skipped_rows=_add(m.skipped_rows for m in manifests),
         rejected_by_reason=_add(m.rejected_by_reason for m in manifests),
         labels=_add(m.labels for m in manifests),
+        unsure_rows=sum(m.unsure_rows for m in manifests),
         stages=_add(m.stages for m in manifests),
         bad_files=(),
         files=(),
@@ -66,11 +68,11 @@ def _add(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 
 def _merge_rows(folders: Iterable[Path], target: Path, rows: int) -> None:
-    files = [str(file) for folder in folders for file in sorted(folder.glob("part-*"))]
+    files = [file for folder in folders for file in sorted(folder.glob("part-*"))]
     if not files:
         return
     ds.write_dataset(
-        ds.dataset(files, format="parquet"),
+        open_files(files),
         target,
         format="parquet",
         basename_template="part-{i}.parquet",

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import StoreError
+from ...schema import POLARITY_LABELS
 from ..input.files import FileIdentity
 
 MANIFEST = "_MANIFEST.json"
-MANIFEST_VERSION = 3
-# Version 2 did not name the engines that scored.
-_VERSION_WITHOUT_ENGINES = 2
+MANIFEST_VERSION = 4
+# What older versions did not state, and what it was then: no engines before version 3; always two classes
+# before version 4.
+_NOT_STATED: dict[int, dict[str, Any]] = {
+    2: {"engines": [], "label_names": POLARITY_LABELS, "unsure_rows": 0},
+    3: {"label_names": POLARITY_LABELS, "unsure_rows": 0},
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,10 @@ class Manifest:
     files: tuple[PublishedFile, ...] = ()
     # Engines that scored this batch, as `ENGINE on INSTRUCTION_SET`.
     engines: tuple[str, ...] = ()
+    # Class names in the order of the model, which is that of the column `probabilities`.
+    label_names: tuple[str, ...] = POLARITY_LABELS
+    # Scored rows whose score was below the `min_score` of the run.
+    unsure_rows: int = 0
     # Manifests of the batches that a compacted batch replaces; `consumption` is that of the newest.
     parts: tuple["Manifest", ...] = ()
 
@@ -106,8 +115,8 @@ def load_manifest(path: Path) -> Manifest:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = content.pop("manifest_version", None)
-        if found == _VERSION_WITHOUT_ENGINES:
-            content = _with_engines(content)
+        if found in _NOT_STATED:
+            content = _complete(content, _NOT_STATED[found])
         elif found != MANIFEST_VERSION:
             raise StoreError(
                 f"{path}: is of manifest version {found}, expected {MANIFEST_VERSION}; "
@@ -121,11 +130,11 @@ def load_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def _with_engines(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest of version 2 as one of version 3, its parts too."""
-    if "engines" in content:
-        raise ValueError("a manifest of version 2 names no engines")
-    return {**content, "engines": [], "parts": [_with_engines(part) for part in content["parts"]]}
+def _complete(content: dict[str, Any], not_stated: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest of an older version as one of the present version, its parts too."""
+    if not_stated.keys() & content.keys():
+        raise ValueError("the manifest states what its version does not have")
+    return {**content, **not_stated, "parts": [_complete(part, not_stated) for part in content["parts"]]}
 
 
 def _parse(content: dict[str, Any]) -> Manifest:
@@ -137,6 +146,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "files": tuple(PublishedFile(**file) for file in content["files"]),
             "bad_files": tuple(content["bad_files"]),
             "engines": tuple(content["engines"]),
+            "label_names": tuple(content["label_names"]),
         }
     )
 

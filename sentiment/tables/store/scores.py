@@ -1,11 +1,12 @@
 """Load published scores into memory, without Spark."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from ... import schema
 from ...errors import MissingInputError
@@ -42,11 +43,22 @@ def load_scores(path: str, model: str = LATEST) -> pd.DataFrame:
 
 def _load_rows(batches: Iterable[Batch], is_rejected: bool) -> pa.Table | None:
     files = [
-        str(file)
+        file
         for batch in batches
         for file in sorted(Path(batch.folder, REJECTED if is_rejected else "").glob("part-*"))
     ]
-    return ds.dataset(files, format="parquet").to_table() if files else None
+    return open_files(files).to_table() if files else None
+
+
+def open_files(files: Sequence[Path]) -> ds.Dataset:
+    """Open Parquet files as one table with the columns of all of them; a value is null where a file has none.
+
+    Batches differ: some have probabilities, and those of earlier versions have no column `unsure`.
+    """
+    # All files of a folder belong to one batch.
+    some = {file.parent: file for file in files}.values()
+    columns = pa.unify_schemas([pq.read_schema(file).remove_metadata() for file in some])
+    return ds.dataset([str(file) for file in files], schema=columns, format="parquet")
 
 
 def choose_batches(store: Store, model: str) -> list[Batch]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import AmbiguousInputError, ConfigError, UnusableLabelsError
-from ...schema import LABELS, NEGATIVE, POSITIVE
+from ...schema import NEGATIVE, NEUTRAL, POLARITY_LABELS, POSITIVE, STAR_LABELS, THREE_WAY_LABELS
 
 AUTO, POLARITY, THREE_WAY, STARS, NAMES = "auto", "polarity", "three_way", "stars", "names"
-NEUTRAL = "neutral"
 # A column with more distinct values has no labels.
 MAX_LABELS = 1_000
 
@@ -18,7 +17,6 @@ _NEGATIVE_NAMES = ("negative", "neg", "bad", "no", "false")
 _POSITIVE_NAMES = ("positive", "pos", "good", "yes", "true")
 _POLARITIES = dict.fromkeys(_NEGATIVE_NAMES, NEGATIVE) | dict.fromkeys(_POSITIVE_NAMES, POSITIVE)
 _NEUTRALS = dict.fromkeys(("neutral", "neu", "mixed"), NEUTRAL)
-_STARS = ("1", "2", "3", "4", "5")
 # Columns of this name have stars, also where only two kinds of stars occur.
 _STAR_COLUMN = re.compile(r"(?:^|_)(?:stars?|ratings?|overall|rated)(?:$|_)")
 _SHOWN_VALUES = 12
@@ -118,8 +116,8 @@ def _apply(column: str, values: Sequence[str], chosen: Mapping[str, str | None])
             "VALUE= to leave it out"
         )
     names = tuple(dict.fromkeys(name for name in chosen.values() if name is not None))
-    if set(names) == set(LABELS):
-        names = LABELS
+    if set(names) == set(POLARITY_LABELS):
+        names = POLARITY_LABELS
     return Numbering(
         names, {value: None if (name := chosen[value]) is None else names.index(name) for value in values}
     )
@@ -127,9 +125,9 @@ def _apply(column: str, values: Sequence[str], chosen: Mapping[str, str | None])
 
 def _read_auto(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
     polarity = _find_polarity(values)
-    if polarity is not None and not (set(values) <= set(_STARS) and _STAR_COLUMN.search(column.lower())):
+    if polarity is not None and not (set(values) <= set(STAR_LABELS) and _STAR_COLUMN.search(column.lower())):
         return _apply(column, values, polarity)
-    if set(values) <= set(_STARS) and values:
+    if set(values) <= set(STAR_LABELS) and values:
         raise AmbiguousInputError(
             f"label column {column!r}: has stars ({show_values(values)}); pass --label_scheme polarity (1 "
             "and 2 are negative, 3 is left out, 4 and 5 are positive) or --label_scheme stars (five classes)"
@@ -169,12 +167,12 @@ def _read_three_way(column: str, values: Sequence[str], class_names: Sequence[st
     else:
         stars = {"1": NEGATIVE, "2": NEGATIVE, "3": NEUTRAL, "4": POSITIVE, "5": POSITIVE}
         classes = {**stars, **_POLARITIES, **_NEUTRALS}
-    return _apply_scheme(THREE_WAY, column, values, classes, (NEGATIVE, NEUTRAL, POSITIVE))
+    return _apply_scheme(THREE_WAY, column, values, classes, THREE_WAY_LABELS)
 
 
 def _read_stars(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
-    spelled = {f"{star}{word}": star for star in _STARS for word in ("", " star", " stars")}
-    return _apply_scheme(STARS, column, values, spelled, _STARS)
+    spelled = {f"{star}{word}": star for star in STAR_LABELS for word in ("", " star", " stars")}
+    return _apply_scheme(STARS, column, values, spelled, STAR_LABELS)
 
 
 def _read_names(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
@@ -188,7 +186,7 @@ def _apply_scheme(
     column: str,
     values: Sequence[str],
     classes: Mapping[str, str | None],
-    names: tuple[str, ...] = LABELS,
+    names: tuple[str, ...] = POLARITY_LABELS,
 ) -> Numbering:
     unknown = [value for value in values if value not in classes]
     if unknown:

@@ -1,7 +1,7 @@
 """Choose the rows of each split: drop what cannot be used, remove duplicates across splits, and sample."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import datasets
@@ -70,22 +70,22 @@ def select(
     """
     table = _Rows(prepared)
     counts = Counts()
-    n_classes = len(numbering.names)
+    names = numbering.names
     found = {}
     for split in prepared.splits:
         chosen = _drop_unusable(table.load(split), split, prepared, numbering, counts)
         if chosen is not None:
             found[split] = chosen
-    splits = cut_splits(found, n_classes, seed)
+    splits = cut_splits(found, names, seed)
     splits, counts.leaked_rows = without_leaks(splits)
-    _check_all(splits, n_classes, 1)
-    splits = _remove_near(table, splits, n_classes, counts)
+    _check_all(splits, names, 1)
+    splits = _remove_near(table, splits, names, counts)
     sampled = {
         name: _sample(split, max_train if name == TRAIN else max_eval, seed) for name, split in splits.items()
     }
     counts.not_sampled_rows = sum(len(splits[name]) - len(sampled[name]) for name in SPLITS)
-    _check_all(sampled, n_classes, 1)
-    check_classes(sampled[TRAIN], TRAIN, n_classes, MIN_ROWS_PER_CLASS)
+    _check_all(sampled, names, 1)
+    check_classes(sampled[TRAIN], TRAIN, names, MIN_ROWS_PER_CLASS)
     for name in SPLITS:
         setattr(counts, f"{name}_rows", len(sampled[name]))
     counts.used_rows = sum(map(len, sampled.values()))
@@ -194,7 +194,7 @@ def _find_conflicts(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _remove_near(
-    table: _Rows, splits: Mapping[str, Candidates], n_classes: int, counts: Counts
+    table: _Rows, splits: Mapping[str, Candidates], names: Sequence[str], counts: Counts
 ) -> dict[str, Candidates]:
     """Remove training rows near to validation or test rows, and validation rows near to test rows."""
     pairs = {
@@ -216,7 +216,7 @@ def _remove_near(
         is_near = _find_near(table, rows, others)
         counts.near_rows += int(is_near.sum())
         kept[name] = splits[name].take(~is_near)
-    _check_all(kept, n_classes, 1)
+    _check_all(kept, names, 1)
     return kept
 
 
@@ -256,9 +256,9 @@ def _sample(split: Candidates, max_rows: int | None, seed: int) -> Candidates:
     return split.take(sample_rows(np.arange(len(split)), split.labels, max_rows, seed))
 
 
-def _check_all(splits: Mapping[str, Candidates], n_classes: int, at_least: int) -> None:
+def _check_all(splits: Mapping[str, Candidates], names: Sequence[str], at_least: int) -> None:
     for name in SPLITS:
-        check_classes(splits[name], name, n_classes, at_least)
+        check_classes(splits[name], name, names, at_least)
 
 
 def _compare_scripts(table: _Rows, splits: Mapping[str, Candidates], counts: Counts) -> None:

@@ -1,6 +1,6 @@
 """Make the splits train, validation and test: cut missing ones, remove leaks, and sample."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import datasets
@@ -9,13 +9,15 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from ...errors import UnusableLabelsError
-from ...schema import LABELS
+from ...schema import name_like
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 # A missing validation or test split is this share of the training rows.
 CUT_SHARE = 0.1
 MIN_ROWS_PER_CLASS = 10
+# A message lists so many classes, those with the fewest rows.
+_SHOWN_CLASSES = 5
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,13 @@ class Candidates:
         return len(self.rows)
 
 
-def cut_splits(found: Mapping[str, Candidates], n_classes: int, seed: int) -> dict[str, Candidates]:
+def cut_splits(found: Mapping[str, Candidates], names: Sequence[str], seed: int) -> dict[str, Candidates]:
     """Cut missing validation and test splits from train, stratified by label.
 
     Rows of a group, or with the same words, stay together. Raises UnusableLabelsError if a class has fewer
     than `MIN_ROWS_PER_CLASS` training rows.
     """
-    check_classes(found[TRAIN], TRAIN, n_classes, MIN_ROWS_PER_CLASS)
+    check_classes(found[TRAIN], TRAIN, names, MIN_ROWS_PER_CLASS)
     splits = dict(found)
     for name in (TEST, VALIDATION):
         if name not in splits:
@@ -100,24 +102,23 @@ def sample_rows(rows: np.ndarray, labels: np.ndarray, max_rows: int | None, seed
     return sample
 
 
-def check_classes(
-    split: Candidates, name: str, n_classes: int, at_least: int, names: tuple[str, ...] = LABELS
-) -> None:
+def check_classes(split: Candidates, name: str, names: Sequence[str], at_least: int) -> None:
     """Raise UnusableLabelsError if a class has fewer rows than `at_least`."""
-    counts = np.bincount(split.labels, minlength=n_classes)[:n_classes]
+    counts = np.bincount(split.labels, minlength=len(names))[: len(names)]
     if counts.min(initial=at_least) < at_least:
-        listed = " and ".join(
-            f"{count:,} {names[i] if n_classes == len(names) else f'of class {i}'}"
-            for i, count in enumerate(counts)
-        )
+        few = np.argsort(counts, kind="stable")[:_SHOWN_CLASSES]
+        shown = [
+            f"{counts[i]:,} {names[i] if name_like([names[i]]) else f'of class {i}'}" for i in sorted(few)
+        ]
+        listed = " and ".join(shown)
         raise UnusableLabelsError(
             f"split {name!r} has {listed} reviews that are in no other split, expected at least {at_least} "
             "of each; check --label_col, or use more data"
         )
 
 
-def describe_splits(splits: Splits) -> pd.DataFrame:
-    """Return a row per split: the numbers of `reviews`, of `negative` and of `positive` ones, and the leaks.
+def describe_splits(splits: Splits, labels: Sequence[str]) -> pd.DataFrame:
+    """Return a row per split: the numbers of `reviews`, of those with each label, and the leaks.
 
     `shared_texts` counts the rows whose text is also in another split, `shared_groups` the rows whose group
     is; 0 if there are no groups. All rows are loaded.
@@ -129,7 +130,7 @@ def describe_splits(splits: Splits) -> pd.DataFrame:
         has_groups = "group" in frame and "group" in others
         rows[name] = {
             "reviews": len(frame),
-            **{label: int((frame["label"] == i).sum()) for i, label in enumerate(LABELS)},
+            **{label: int((frame["label"] == i).sum()) for i, label in enumerate(labels)},
             "shared_texts": int(frame["text"].isin(others["text"]).sum()),
             "shared_groups": int(frame["group"].isin(others["group"]).sum()) if has_groups else 0,
         }

@@ -68,7 +68,7 @@ def stage():
 
 
 def test_it_learns_what_the_words_mean(stage):
-    low, high = stage.positive_probabilities(
+    low, high = stage.second_class_probabilities(
         ["the screen is awful and broken", "the screen is great, i love it"]
     )
     assert low < 0.2
@@ -80,28 +80,28 @@ def test_it_learns_what_the_words_mean(stage):
 def test_a_probability_does_not_depend_on_the_company_bit_for_bit(stage, texts, random):
     texts = [*texts, "a good phone", "the battery is bad"]
     order = random.sample(range(len(texts)), len(texts))
-    together = stage.positive_probabilities([texts[i] for i in order])
-    alone = np.concatenate([stage.positive_probabilities([texts[i]]) for i in order])
+    together = stage.second_class_probabilities([texts[i] for i in order])
+    alone = np.concatenate([stage.second_class_probabilities([texts[i]]) for i in order])
     assert np.array_equal(together, alone)
 
 
 def test_more_texts_than_are_scored_at_once_keep_their_order(stage, monkeypatch):
     texts = make_reviews(25)["text"].tolist()
-    expected = stage.positive_probabilities(texts)
+    expected = stage.second_class_probabilities(texts)
     monkeypatch.setattr("sentiment.inference.linear._PART_TEXTS", 7)
-    assert np.array_equal(stage.positive_probabilities(texts), expected)
+    assert np.array_equal(stage.second_class_probabilities(texts), expected)
 
 
 def test_a_text_or_word_without_end_is_cut(stage):
     start = "great " * (MAX_CHARS // 6 + 1)
-    known, longer = stage.positive_probabilities([start[:MAX_CHARS], start + "awful " * 100_000])
+    known, longer = stage.second_class_probabilities([start[:MAX_CHARS], start + "awful " * 100_000])
     assert known == longer
     extract_features(["a" * 50_000 + "'b" * 50_000])
     assert max(len(word) for word in _WORD.findall("a" * 500 + "'b" * 500)) <= 3 * 40 + 2
 
 
 def test_both_apostrophes_are_one(stage):
-    straight, curly = stage.positive_probabilities(["I don't love it", "I don\u2019t love it"])
+    straight, curly = stage.second_class_probabilities(["I don't love it", "I don\u2019t love it"])
     assert straight == curly
 
 
@@ -123,7 +123,7 @@ def test_a_negated_word_is_another_word(text, is_negated):
 def test_unknown_words_make_it_less_sure(stage):
     known = "the screen is great and i love it"
     unknown = " ".join(f"word{i}" for i in range(40))
-    sure, unsure = stage.positive_probabilities([known, f"{known} {unknown}"])
+    sure, unsure = stage.second_class_probabilities([known, f"{known} {unknown}"])
     assert 0.5 < unsure < sure
 
 
@@ -134,7 +134,7 @@ def decide(stage, texts, threshold, n_tokens=100):
 
 def test_it_decides_what_it_is_sure_of(stage):
     texts = ["the screen is great, i love it", "unheard of", "awful awful broken"]
-    probabilities = stage.positive_probabilities(texts)
+    probabilities = stage.second_class_probabilities(texts)
     is_early, found = decide(stage, texts, 0.8)
     assert is_early.tolist() == (np.maximum(probabilities, 1 - probabilities) >= 0.8).tolist()
     assert is_early.tolist() == [True, False, True]
@@ -166,7 +166,7 @@ def test_a_saved_stage_is_the_same(stage, tmp_path):
     stage.save(tmp_path / "linear.safetensors")
     loaded = LinearStage.load(tmp_path / "linear.safetensors")
     texts = make_reviews(20)["text"].tolist()
-    assert np.array_equal(loaded.positive_probabilities(texts), stage.positive_probabilities(texts))
+    assert np.array_equal(loaded.second_class_probabilities(texts), stage.second_class_probabilities(texts))
     assert (loaded.bias, loaded.threshold) == (stage.bias, stage.threshold)
     assert not [
         word for word in (b"great", b"battery") if word in (tmp_path / "linear.safetensors").read_bytes()

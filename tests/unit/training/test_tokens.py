@@ -7,13 +7,14 @@ import pytest
 from datasets import Dataset
 
 from sentiment.config import FinetuneConfig
+from sentiment.evaluation.judged import judge_reviews
+from sentiment.evaluation.metrics import measure
 from sentiment.inference.minibatches import pad_rows
 from sentiment.inference.predictor import Predictor
 from sentiment.inference.settings import load_settings
 from sentiment.inference.tokenization import HEAD, HEAD_TAIL, Tokenizer
 from sentiment.training import trainer
 from sentiment.training.encoders import load_encoder, make_tokenizer
-from sentiment.training.evaluation import evaluate_model
 from sentiment.training.packaging import save_encoder
 from sentiment.training.tokens import pad_batch, tokenize, tokenize_once
 from tests.factories import VOCABULARY, make_splits, make_tiny_encoder
@@ -120,5 +121,5 @@ def test_a_verdict_in_the_last_word_is_learnt_from_the_tail(tmp_path, truncation
     )
     trainer.finetune_encoder(encoder, splits, config, lambda *_: None, lambda *_: None)
     save_encoder(encoder, tmp_path / "packaged", MAX_LENGTH, truncation)
-    found = evaluate_model(Predictor(tmp_path / "packaged"), splits.test)
+    found = measure(judge_reviews(Predictor(tmp_path / "packaged", probabilities=True), splits.test))
     assert least <= found.accuracy <= most
