@@ -214,10 +214,13 @@ class PromoteConfig:
     """Judge a challenger next to the champion, and move the alias to it if no gate refuses it."""
 
     challenger: Annotated[
-        str | None, Field(pattern=r"^models:/[^/@]+(/|@).+$"), "registered model to judge: models:/NAME/VERSION"
+        str | None,
+        Field(pattern=r"^models:/[^/@]+(/|@).+$"),
+        "model to judge: models:/NAME/VERSION",
     ] = None
     test: Annotated[
-        str | None, "labelled reviews that neither model has seen: file, folder with a split `test`, hub data set"
+        str | None,
+        "labelled reviews that no model has seen: a file, or a data set with a split `test`",
     ] = None
     alias: Annotated[
         str,

@@ -36,13 +36,17 @@ class Contender:
 
 @dataclass(frozen=True)
 class NumberedReviews:
-    """Hold texts of any type, their class ids in the order of `labels`, details, and unused rows by reason."""
+    """Hold texts of any type, their class ids in the order of `labels`, and details.
+
+    `unused` has the numbers of rows that were left out by reason, `source` says where the reviews were read.
+    """
 
     labels: tuple[str, ...]
     texts: list[Any]
     truth: np.ndarray
     details: pd.DataFrame
     unused: Mapping[str, int] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ def load_contender(reference: registry.ModelReference, options: LoadOptions) -> 
         options.allow_unverified,
         options.verify_key,
     )
+    if schema.PROBABILITIES not in model.columns:
+        raise ModelLoadError(
+            f"{reference.uri}: expected a model with the option {schema.PROBABILITIES}, found one without; "
+            "fine-tune it again with this version"
+        )
     return Contender(
         reference,
         model,
@@ -82,29 +91,12 @@ def judge_contender(
         found.append(predict_each(contender.model, texts[start : start + _STEP_ROWS]))
         progress(min(start + _STEP_ROWS, len(texts)))
     predictions = pd.concat(found, ignore_index=True)
-    if schema.PROBABILITIES not in predictions:
-        predictions[schema.PROBABILITIES] = _restore_probabilities(contender, predictions)
     ids = np.array([contender.labels.index(label) for label in reviews.labels])
     return judge(contender.labels, ids[reviews.truth], predictions, reviews.details)
 
 
-def _restore_probabilities(contender: Contender, predictions: pd.DataFrame) -> list[list[float] | None]:
-    """Return the probabilities of a model that gives none: of two classes the score states both."""
-    if len(contender.labels) != 2:
-        raise ModelLoadError(
-            f"{contender.reference.uri}: expected the column {schema.PROBABILITIES} of a model with "
-            f"{len(contender.labels)} labels, found none; fine-tune it again with this version"
-        )
-    first = contender.labels[0]
-    pairs = zip(predictions[schema.LABEL], predictions[schema.SCORE], strict=True)
-    return [
-        None if pd.isna(score) else [score, 1 - score] if label == first else [1 - score, score]
-        for label, score in pairs
-    ]
-
-
 def _read_settings(folder: Path) -> dict[str, Any]:
-    """Return the content of the settings of the encoder; empty if a model has none, or not one file of them."""
+    """Return the content of the encoder's settings; empty if a model does not have one file of them."""
     files = sorted(folder.glob(f"artifacts/*/{SETTINGS_FILE}"))
     if len(files) != 1:
         return {}

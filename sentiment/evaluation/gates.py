@@ -165,7 +165,9 @@ def _judge_engine(engine: EngineFacts, is_required: bool) -> GateResult:
     if engine.name is None:
         return _not_judged(ENGINE, "the model does not state its engine")
     if engine.gated_on is None:
-        return GateResult(ENGINE, None, None, False, f"{engine.name}, no engine passed the gate of fine-tuning")
+        return GateResult(
+            ENGINE, None, None, False, f"{engine.name}, no engine passed the gate of fine-tuning"
+        )
     return GateResult(ENGINE, None, None, True, f"{engine.name}, gated on {engine.gated_on}")
 
 

@@ -37,36 +37,40 @@ class Contest:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Hold the results of all gates, and the metrics of both models; none if their labels differ."""
+    """Hold the results of all gates, the metrics of both models, and the reviews they were measured on.
+
+    Without reviews the models were not scored, because their labels differ.
+    """
 
     gates: list[GateResult]
     evaluations: Mapping[str, Evaluation]
     comparison: Comparison | None = None
+    reviews: NumberedReviews | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return gates, metrics by model, and the comparison, for a summary."""
+        """Return gates, metrics by model, the comparison, and facts about the reviews, for a summary."""
+        reviews = self.reviews
         return {
             "gates": [asdict(gate) for gate in self.gates],
             "metrics": {role: found.as_metrics() for role, found in self.evaluations.items()},
             "comparison": None if self.comparison is None else asdict(self.comparison),
+            "test": None
+            if reviews is None
+            else {**reviews.source, "rows": len(reviews.texts), "unused": dict(reviews.unused)},
         }
 
 
-def open_moves(uri: str, alias: str, is_written: bool) -> tuple[ledger.Ledger, str]:
-    """Return the alias as it is, and the challenger's URI with its version; a killed move is finished.
+def open_moves(name: str, alias: str, is_written: bool) -> ledger.Ledger:
+    """Return the alias as it is; finish the move of a killed run if the registry may be written.
 
-    Raises ModelNotFoundError if there is no such challenger, RegistryError.
+    Raises RegistryError.
     """
     registry.check_store(is_written)
-    name = registry.find_name(uri)
-    version = registry.find_version(uri)
     moves = ledger.read_ledger(name, alias)
-    return (ledger.settle(moves) if is_written else moves), f"models:/{name}/{version}"
+    return ledger.settle(moves) if is_written else moves
 
 
-def open_contest(
-    moves: ledger.Ledger, challenger: registry.ModelReference, options: LoadOptions
-) -> Contest:
+def open_contest(moves: ledger.Ledger, challenger: registry.ModelReference, options: LoadOptions) -> Contest:
     """Verify and load both models. Raises a ModelError."""
     loaded = load_contender(challenger, options)
     if moves.champion is None:
@@ -110,7 +114,8 @@ def judge_contest(
             slices=compare_slices(theirs, ours, bounds.min_slice_rows),
             latency_ratio=_measure_latency(champion, challenger, reviews, clock),
         )
-    return Judgement([labels, *apply_gates(figures, bounds)], evaluations, figures.comparison)
+    gates = [labels, *apply_gates(figures, bounds)]
+    return Judgement(gates, evaluations, figures.comparison, reviews)
 
 
 def conclude(contest: Contest, judgement: Judgement, experiment: str | None) -> dict[str, Any]:
@@ -150,10 +155,7 @@ def roll_back(name: str, alias: str, options: LoadOptions, is_dry_run: bool) -> 
 
     Raises ModelNotFoundError if there is none, AliasMovedError if the alias moves meanwhile, another ModelError.
     """
-    registry.check_store(is_written=not is_dry_run)
-    moves = ledger.read_ledger(name, alias)
-    if not is_dry_run:
-        moves = ledger.settle(moves)
+    moves = open_moves(name, alias, is_written=not is_dry_run)
     version = ledger.find_champion_before(moves)
     reference = registry.resolve_model(f"models:/{name}/{version}")
     try:

@@ -104,18 +104,30 @@ def number_rows(
             "label of the models; pass other reviews, or a --label_map"
         )
     unlabelled = counts[None]
-    unused = {"without label": unlabelled, "left out by the label scheme": len(found) - len(kept) - unlabelled}
-    details = rows.details.iloc[kept].reset_index(drop=True)
-    return NumberedReviews(tuple(labels), [rows.texts[i] for i in kept], truth, details, unused)
+    unused = {
+        "without label": unlabelled,
+        "left out by the label scheme": len(found) - len(kept) - unlabelled,
+    }
+    return NumberedReviews(
+        labels=tuple(labels),
+        texts=[rows.texts[i] for i in kept],
+        truth=truth,
+        details=rows.details.iloc[kept].reset_index(drop=True),
+        unused=unused,
+        source={"files": rows.files, "text_col": ",".join(rows.columns.texts), "label_col": column},
+    )
 
 
 def take_sample(rows: NumberedReviews, max_rows: int | None, seed: int) -> NumberedReviews:
     """Return a sample stratified by label, in order; all rows if there are no more."""
     chosen = sample_rows(np.arange(len(rows.texts)), rows.truth, max_rows, seed)
-    left = {"not in the sample": len(rows.texts) - len(chosen)}
-    details = rows.details.iloc[chosen].reset_index(drop=True)
-    texts = [rows.texts[i] for i in chosen]
-    return NumberedReviews(rows.labels, texts, rows.truth[chosen], details, {**rows.unused, **left})
+    return replace(
+        rows,
+        texts=[rows.texts[i] for i in chosen],
+        truth=rows.truth[chosen],
+        details=rows.details.iloc[chosen].reset_index(drop=True),
+        unused={**rows.unused, "not in the sample": len(rows.texts) - len(chosen)},
+    )
 
 
 def _find_test(name: str, options: ReadOptions) -> list[Location]:
