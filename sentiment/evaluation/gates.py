@@ -28,8 +28,8 @@ class EngineFacts:
 class Figures:
     """Hold what the gates judge.
 
-    `comparison`, `slices` and `latency_ratio` are relative to the champion: None without one. `slices` is empty
-    if no slice has enough reviews. `unsure_share` is None if the model cannot be unsure.
+    `comparison`, `slices` and `latency_ratio` are relative to the champion: None without one. `slices` is
+    empty if no slice has enough reviews. `unsure_share` is None if the model cannot be unsure.
     """
 
     evaluation: Evaluation
@@ -61,7 +61,7 @@ class GateResult:
 
 
 def apply_gates(figures: Figures, bounds: GatesConfig) -> list[GateResult]:
-    """Return the result of each gate, in a fixed order; a gate that cannot be judged is there with its reason."""
+    """Return the result of each gate, in a fixed order; one that cannot be judged has its reason."""
     found = figures.evaluation
     return [
         _judge_files(figures.is_verified),

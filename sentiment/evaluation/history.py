@@ -20,7 +20,7 @@ _TAG_CHARS = 4_900
 
 @dataclass(frozen=True)
 class Decision:
-    """Hold where a decision is kept: model, version and tag, the tag's content, and the run of the figures."""
+    """Hold where a decision is kept (a tag of a version), what the tag holds, and the run of its figures."""
 
     name: str
     version: str

@@ -121,8 +121,8 @@ def judge_contest(
 def conclude(contest: Contest, judgement: Judgement, experiment: str | None) -> dict[str, Any]:
     """Record the judgement and, if no gate refused, move the alias; return what happened.
 
-    Without `experiment` nothing is written. Raises RefusedChallengerError, whose message has each failed gate,
-    or AliasMovedError; the summary of both is what this would return. Raises RegistryError.
+    Without `experiment` nothing is written. Raises RefusedChallengerError, whose message has each failed
+    gate, or AliasMovedError; the summary of both is what this would return. Raises RegistryError.
     """
     failed = find_failed(judgement.gates)
     moves, uri = contest.moves, contest.challenger.reference.pinned_uri
@@ -135,8 +135,8 @@ def conclude(contest: Contest, judgement: Judgement, experiment: str | None) -> 
     if failed:
         listed = "; ".join(f"{gate.name}: {gate.sentence}" for gate in failed)
         raise RefusedChallengerError(
-            f"{uri}: refused by {len(failed)} of {len(judgement.gates)} gates, so alias {moves.alias!r} stays "
-            f"at {_show(moves.champion)}: {listed}",
+            f"{uri}: refused by {len(failed)} of {len(judgement.gates)} gates ({listed}); alias "
+            f"{moves.alias!r} stays at {_show(moves.champion)}",
             {**summary, "outcome": history.REFUSED},
         )
     if decision is None:
@@ -153,7 +153,7 @@ def conclude(contest: Contest, judgement: Judgement, experiment: str | None) -> 
 def roll_back(name: str, alias: str, options: LoadOptions, is_dry_run: bool) -> dict[str, Any]:
     """Move the alias back to the champion before, whose files are verified; return what happened.
 
-    Raises ModelNotFoundError if there is none, AliasMovedError if the alias moves meanwhile, another ModelError.
+    Raises ModelNotFoundError if there is none, AliasMovedError if the alias moves meanwhile.
     """
     moves = open_moves(name, alias, is_written=not is_dry_run)
     version = ledger.find_champion_before(moves)

@@ -5,9 +5,9 @@ one, on every store. So each move first appends an entry, a version of the model
 the entry it follows. The first entry that follows another one is valid; all later ones that follow the same
 entry have lost. Everyone who reads the ledger finds the same valid entries, without locks or clocks.
 
-A process that was killed after its entry leaves the alias behind; the next one moves it (`settle`). Moves by other tools (the
-UI, `jobs/finetune.py --alias`) are not in the ledger: one is found if it came before `move_alias` looks, and
-overwritten if it falls between that look and the move.
+A process that was killed after its entry leaves the alias behind; the next one moves it (`settle`). Moves by
+other tools (the UI, `jobs/finetune.py --alias`) are not in the ledger: `move_alias` notices one that came before
+it looks, and overwrites one that falls between this look and its own move.
 """
 
 import uuid
@@ -28,7 +28,8 @@ _DONE = f"{_PREFIX}done"
 class Move:
     """Describe a move of an alias from one version to another; `before` is None if there was no alias.
 
-    `follows` is the number of the valid entry before it, 0 if there was none; `token` tells two attempts apart.
+    `follows` is the number of the valid entry before it, 0 if there was none; `token` tells two attempts
+    apart.
     """
 
     alias: str
@@ -55,7 +56,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Hold what a decision about an alias is based on: the valid entries, in order, and the alias's version."""
+    """Hold what a decision about an alias is based on: the valid moves, in order, and its version."""
 
     name: str
     alias: str
@@ -81,7 +82,7 @@ def read_entry(number: int, tags: Mapping[str, str]) -> Entry | None:
 
 
 def find_valid(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """Return the entries that won, in order: each follows the one before it and came first of those that do."""
+    """Return the entries that won, in order: each is the first one that follows the one before it."""
     valid: list[Entry] = []
     for entry in sorted(entries, key=lambda entry: entry.number):
         if entry.move.follows == (valid[-1].number if valid else 0):
@@ -92,7 +93,7 @@ def find_valid(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 def find_champion_before(ledger: Ledger) -> str:
     """Return the version that a rollback restores: moves are undone one by one, the last one first.
 
-    Raises ModelNotFoundError if there is none, or if the ledger does not know how the alias came to its version.
+    Raises ModelNotFoundError if there is none, or if another tool moved the alias to its version.
     """
     champions: list[str | None] = []
     for entry in ledger.entries:
@@ -106,8 +107,8 @@ def find_champion_before(ledger: Ledger) -> str:
     if ledger.champion is None or not champions or champions[-1] != ledger.champion:
         found = "no alias" if ledger.champion is None else f"version {ledger.champion}, set by another tool"
         raise ModelNotFoundError(
-            f"{where}: expected a version to which jobs/promote.py moved it, found {found}; the champion before "
-            "is not known: set the alias yourself, or promote a challenger"
+            f"{where}: expected a version to which jobs/promote.py moved it, found {found}; the champion "
+            "before is not known: set the alias yourself, or promote a challenger"
         )
     if champions[-2] is None:
         raise ModelNotFoundError(
@@ -148,8 +149,8 @@ def settle(ledger: Ledger) -> Ledger:
 def move_alias(ledger: Ledger, after: str, kind: str = PROMOTE) -> Entry:
     """Move the alias to the version `after`, a decision that was based on `ledger`; return the entry.
 
-    Raises AliasMovedError if the alias has moved since, or another move came first: the alias is then where the
-    other one moved it. Raises RegistryError.
+    Raises AliasMovedError if the alias has moved since, or another move came first: the alias is then where
+    the other one moved it. Raises RegistryError.
     """
     found = _find_champion(ledger.name, ledger.alias)
     if found != ledger.champion:
@@ -226,6 +227,6 @@ def _name_of(name: str) -> str:
 def _lost(ledger: Ledger, reason: str) -> AliasMovedError:
     was = "no version" if ledger.champion is None else f"version {ledger.champion}"
     return AliasMovedError(
-        f"alias {ledger.alias!r} of {ledger.name!r}: meant {was} when this run began, and {reason}; nothing was "
-        "moved by this run; run it again to compare with the new champion"
+        f"alias {ledger.alias!r} of {ledger.name!r}: meant {was} when this run began, and {reason}; nothing "
+        "was moved by this run; run it again to compare with the new champion"
     )

@@ -83,15 +83,15 @@ def number_rows(
 ) -> NumberedReviews:
     """Give each row the class id that its label has in `labels`, the class names of a model in their order.
 
-    Values that are labels of the model mean these labels; others are understood as in fine-tuning, by `scheme`
-    or `label_map`. Rows without label, or left out by them, are counted. Raises UnusableLabelsError if a value
-    means a class that the model does not have, or a class has no review.
+    Values that are labels of the model mean these labels; others are understood as in fine-tuning, by
+    `scheme` or `label_map`. Rows without label, or left out by them, are counted. Raises UnusableLabelsError
+    if a value means a class that the model does not have, or a class has no review.
     """
     counts = Counter(rows.values)
     column = rows.columns.label
     if set(counts) <= {None}:
         raise UnusableLabelsError(
-            f"{rows.files[0]}: column {column!r} has no label in {len(rows.values):,} rows; pass labelled reviews"
+            f"{rows.files[0]}: column {column!r} has no label in any row; pass labelled reviews"
         )
     ids = _number_values(counts, rows, labels, scheme, label_map)
     found = [None if value is None else ids[value] for value in rows.values]
@@ -100,8 +100,8 @@ def number_rows(
     absent = [label for i, label in enumerate(labels) if i not in truth]
     if absent:
         raise UnusableLabelsError(
-            f"{rows.files[0]}: column {column!r} has no review of {', '.join(absent)}; expected reviews of each "
-            "label of the models; pass other reviews, or a --label_map"
+            f"{rows.files[0]}: column {column!r} has no review of {', '.join(absent)}; expected reviews "
+            "of each label of the models; pass other reviews, or a --label_map"
         )
     unlabelled = counts[None]
     unused = {
@@ -155,8 +155,8 @@ def _check_columns(source: Source, columns: Columns) -> None:
     missing = [name for name in (*columns.texts, columns.label) if name not in source.columns]
     if missing:
         raise SchemaMismatchError(
-            f"{source.name}: has no column {', '.join(missing)}; found {show_columns(source.columns)}; choose "
-            "with --text_col and --label_col"
+            f"{source.name}: has no column {', '.join(missing)}; found {show_columns(source.columns)}; "
+            "choose with --text_col and --label_col"
         )
 
 
@@ -180,7 +180,7 @@ def _number_values(
     unknown = sorted({name for name in named.values() if name is not None and clean_label(name) not in ours})
     if unknown:
         raise UnusableLabelsError(
-            f"{rows.files[0]}: column {rows.columns.label!r} has labels that the models do not know: expected "
-            f"{', '.join(labels)}, found {show_values(unknown)}; map them with --label_map"
+            f"{rows.files[0]}: column {rows.columns.label!r} has labels that the models do not know: "
+            f"expected {', '.join(labels)}, found {show_values(unknown)}; map them with --label_map"
         )
     return {value: None if name is None else ours[clean_label(name)] for value, name in named.items()}
