@@ -150,6 +150,8 @@ def _judge_slices(slices: Sequence[SliceComparison] | None, bounds: GatesConfig)
         return _not_judged(SLICES, f"no slice has {bounds.min_slice_rows} reviews", bound=bound)
     failed = [found for found in slices if found.drop > bound and found.is_sure]
     worst = max(failed or slices, key=lambda found: found.drop)
+    if worst.drop <= 0:
+        return GateResult(SLICES, worst.drop, bound, True, f"none of {len(slices)} slices lost accuracy")
     others = f", and {len(failed) - 1} more slices" if len(failed) > 1 else ""
     chance = "" if worst.is_sure or worst.drop <= bound else ", which may be chance"
     sentence = (
@@ -165,9 +167,8 @@ def _judge_engine(engine: EngineFacts, is_required: bool) -> GateResult:
     if engine.name is None:
         return _not_judged(ENGINE, "the model does not state its engine")
     if engine.gated_on is None:
-        return GateResult(
-            ENGINE, None, None, False, f"{engine.name}, no engine passed the gate of fine-tuning"
-        )
+        reason = f"{engine.name}, since no faster engine passed the gate of fine-tuning"
+        return GateResult(ENGINE, None, None, False, reason)
     return GateResult(ENGINE, None, None, True, f"{engine.name}, gated on {engine.gated_on}")
 
 

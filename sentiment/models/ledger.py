@@ -6,8 +6,8 @@ the entry it follows. The first entry that follows another one is valid; all lat
 entry have lost. Everyone who reads the ledger finds the same valid entries, without locks or clocks.
 
 A process that was killed after its entry leaves the alias behind; the next one moves it (`settle`). Moves by
-other tools (the UI, `jobs/finetune.py --alias`) are not in the ledger: `move_alias` notices one that came before
-it looks, and overwrites one that falls between this look and its own move.
+other tools (the UI, `jobs/finetune.py --alias`) are not in the ledger: `move_alias` notices one that came
+before it looks, and overwrites one that falls between this look and its own move.
 """
 
 import uuid

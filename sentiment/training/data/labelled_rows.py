@@ -12,6 +12,7 @@ import pandas as pd
 from ...config import SAMPLE, FinetuneConfig
 from ...errors import (
     AmbiguousInputError,
+    ConfigError,
     EmptyInputError,
     InputError,
     SchemaMismatchError,
@@ -119,8 +120,10 @@ def number_rows(
 
 
 def take_sample(rows: NumberedReviews, max_rows: int | None, seed: int) -> NumberedReviews:
-    """Return a sample stratified by label, in order; all rows if there are no more."""
+    """Return a sample stratified by label, in order; all rows if there are no more. Raises ConfigError."""
     chosen = sample_rows(np.arange(len(rows.texts)), rows.truth, max_rows, seed)
+    if len(np.unique(rows.truth[chosen])) < len(rows.labels):
+        raise ConfigError(f"max_test_samples: {max_rows} leaves a label without review; pass a larger number")
     return replace(
         rows,
         texts=[rows.texts[i] for i in chosen],
