@@ -35,7 +35,8 @@ class JudgedReviews:
     @property
     def is_rejected(self) -> np.ndarray:
         """Return True for each review without a label, bool (n,)."""
-        return np.asarray(self.predictions[schema.REJECT_REASON].notna())
+        found: np.ndarray = self.predictions[schema.REJECT_REASON].notna().to_numpy(dtype=bool)
+        return found
 
     @property
     def is_right(self) -> np.ndarray:
