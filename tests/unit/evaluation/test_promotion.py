@@ -67,18 +67,17 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """One registry for all tests: MLflow needs seconds to make one."""
-    folder = tmp_path_factory.mktemp("promotion")
-    make_test_reviews().to_parquet(folder / "test.parquet")
-    return folder
+def reviews(tmp_path_factory):
+    """A file of test reviews for all tests."""
+    path = tmp_path_factory.mktemp("promotion") / "test.parquet"
+    make_test_reviews().to_parquet(path)
+    return str(path)
 
 
 @pytest.fixture
-def place(store, tmp_path, request, capsys):
-    with using_store(f"sqlite:///{store / 'mlflow.db'}"):
-        registry.open_experiment("sentiment")
-        yield Place(tmp_path, request.node.name.replace("[", "-").strip("]"), str(store / "test.parquet"))
+def place(shared_store, reviews, tmp_path, request):
+    with using_store(shared_store):
+        yield Place(tmp_path, request.node.name.replace("[", "-").strip("]"), reviews)
 
 
 @pytest.fixture
@@ -90,11 +89,10 @@ def defended(place):
 
 
 @pytest.fixture(scope="module")
-def fortress(store, tmp_path_factory):
+def fortress(shared_store, reviews, tmp_path_factory):
     """One place with a champion, version 1, for all tests that must not move it."""
-    with using_store(f"sqlite:///{store / 'mlflow.db'}"):
-        registry.open_experiment("sentiment")
-        place = Place(tmp_path_factory.mktemp("fortress"), "fortress", str(store / "test.parquet"))
+    with using_store(shared_store):
+        place = Place(tmp_path_factory.mktemp("fortress"), "fortress", reviews)
         registry.set_alias(place.name, "champion", registry.find_version(place.register()))
         yield place
 

@@ -35,16 +35,10 @@ def test_an_entry_is_read_as_it_was_written():
     assert ledger.read_entry(1, {"other": "tag"}) is None
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'mlflow.db'}"
-
-
 @pytest.fixture
-def name(store, request):
+def name(shared_store, request):
     """A registered model with five versions, which have no files."""
-    with using_store(store):
-        registry.open_experiment("tests")
+    with using_store(shared_store):
         client = registry.import_mlflow().MlflowClient()
         client.create_registered_model(request.node.name)
         for i in range(5):
@@ -115,10 +109,11 @@ def test_a_process_that_slept_before_its_move_does_not_undo_a_newer_one(name):
     assert read(name).champion == "2"
 
 
-def test_of_two_processes_one_wins(name, store):
+@pytest.mark.reliability
+def test_of_two_processes_one_wins(name, shared_store):
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=_race, args=(store, name, v, barrier, results)) for v in "23"]
+    processes = [context.Process(target=_race, args=(shared_store, name, v, barrier, results)) for v in "23"]
     for process in processes:
         process.start()
     found = dict(results.get(timeout=60) for _ in processes)
