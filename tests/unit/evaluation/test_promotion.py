@@ -15,7 +15,7 @@ from sentiment.evaluation.contenders import LoadOptions
 from sentiment.models import ledger, registry
 from tests import hostile
 from tests.contenders import Traits, make_test_reviews, register_contender
-from tests.factories import ROOT, using_store
+from tests.factories import ROOT, make_reviews, using_store
 
 JOB = runpy.run_path(str(ROOT / "jobs" / "promote.py"))
 # As accurate as the champion on all reviews together.
@@ -257,3 +257,24 @@ def test_wrong_arguments_are_exit_code_2(place, arguments, says):
 
 def test_a_model_that_is_not_there_is_exit_code_4(place):
     assert place.judge("models:/none/1") == 4
+
+
+def test_models_as_they_are_fine_tuned_are_judged(use_tiny_model, tmp_path):
+    make_reviews(300).to_parquet(tmp_path / "test.parquet")
+    (tmp_path / "gates.yaml").write_text("min_accuracy: 0.9\nmax_slice_drop: 0.05\nhas_gated_engine: true\n")
+    place = Place(tmp_path, "tuned", str(tmp_path / "test.parquet"))
+    first = hostile.register_copy(use_tiny_model.uri, tmp_path / "first", place.name, "champion")
+    second = hostile.register_copy(use_tiny_model.uri, tmp_path / "second", place.name, change=_turn_labels)
+    assert place.judge(first) == 0
+    assert place.judge(second, "--gates", tmp_path / "gates.yaml", "--dry_run") == 6
+    gates = {gate["name"]: gate for gate in place.summary["gates"]}
+    assert gates["accuracy"]["is_passed"] is gates["slices"]["is_passed"] is False
+    assert gates["engine"]["is_passed"] is not None
+    assert place.summary["metrics"]["champion"]["accuracy"] > 0.95
+
+
+def _turn_labels(folder):
+    """Exchange the names of the two classes: every label is then wrong."""
+    path = folder / "artifacts" / "encoder" / "inference.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "labels": settings["labels"][::-1]}))
