@@ -110,7 +110,7 @@ def find_champion_before(ledger: Ledger) -> str:
             f"{where}: expected a version to which jobs/promote.py moved it, found {found}; the champion "
             "before is not known: set the alias yourself, or promote a challenger"
         )
-    if champions[-2] is None:
+    if len(champions) < 2 or champions[-2] is None:
         raise ModelNotFoundError(
             f"{where}: version {ledger.champion} was the first champion, so there is none before it; promote "
             "another challenger"
