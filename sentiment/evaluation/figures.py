@@ -138,6 +138,7 @@ def draw_length_curve(points: Sequence[LengthPoint], max_length: int | None = No
     tuned = "" if max_length is None else f"; tuned with {max_length}"
     axes.set(xlim=(0, 1.15), xlabel="time (slowest = 1)", ylabel="accuracy on validation reviews")
     axes.set_title(f"max_length in tokens{tuned}", fontsize=10)
+    axes.margins(y=0.15)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 

@@ -71,8 +71,11 @@ def compare_models(first: JudgedReviews, second: JudgedReviews) -> Comparison:
     """Compare two models by McNemar's test (1947) on the same reviews in the same order.
 
     Below `MIN_APPROXIMATE` reviews that only one model gets right, the test is the exact binomial one; above,
-    chi-squared with the continuity correction of Edwards (1948). Raises ValueError for other reviews.
+    chi-squared with the continuity correction of Edwards (1948). Raises ValueError for other
+    reviews or labels.
     """
+    if first.labels != second.labels:
+        raise ValueError("expected models with the same labels in the same order, found others")
     if not np.array_equal(first.truth, second.truth):
         raise ValueError("expected the same reviews in the same order, found other true classes")
     return compare_hits(first.is_right, second.is_right)

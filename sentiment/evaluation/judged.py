@@ -41,7 +41,8 @@ class JudgedReviews:
     @property
     def is_right(self) -> np.ndarray:
         """Return True for each review whose predicted class is the true one, bool (n,)."""
-        return np.equal(self.predicted, self.truth)
+        found: np.ndarray = self.predicted == self.truth
+        return found
 
     @property
     def scores(self) -> np.ndarray:

@@ -14,10 +14,9 @@ from .judged import JudgedReviews
 from .linear import extract_ngrams, predict_encodings, predict_ngrams, stack
 
 CLEANLAB = "cleanlab"
-# A label is suspected if its calibrated probability is smaller. Of 3 % wrong labels that were planted among
-# 7,170 reviews, 0.09 finds half at a precision of 0.7; cleanlab's own limits have a precision of 0.5.
+# A label is suspected if its calibrated probability is smaller (docs/decisions/0029-label-errors.md).
 MAX_PROBABILITY = 0.09
-# Cross-validation of more training reviews would take minutes.
+# Cross-validation of more training reviews would take a minute or more.
 MAX_ROWS = 20_000
 # Each class needs a review in each fold.
 MIN_CLASS_ROWS = 10

@@ -249,7 +249,9 @@ def register_or_keep(
 def log_data(config: FinetuneConfig, reviews: LabelledReviews, log: RunLog) -> None:
     """Log the configuration, and name, digest, counts and report of the data."""
     values = asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest}
-    log.log_params({name: value for name, value in values.items() if name != "register"})
+    # MLflow logs the model's own options, of which some have the same names, as parameters too.
+    asked = {name: f"asked_{name}" for name in ("cascade", "min_score", "target_accuracy")}
+    log.log_params({asked.get(name, name): value for name, value in values.items() if name != "register"})
     log.log_params(reviews.report.count_rows())
     log.log_dict(reviews.report.as_dict(), "data.json")
     log.log_dataset(config.dataset_name, reviews.digest)

@@ -100,6 +100,8 @@ def test_equal_models_do_not_differ():
 def test_models_are_compared_on_the_same_reviews_only():
     with pytest.raises(ValueError, match="same reviews"):
         compare_models(make_random(100), make_random(100, seed=1))
+    with pytest.raises(ValueError, match="same labels"):
+        compare_models(make_random(100, ("no", "yes")), make_random(100, ("yes", "no")))
 
 
 @given(st.tuples(*[st.integers(0, 60)] * 4).filter(any))

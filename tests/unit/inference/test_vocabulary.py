@@ -59,7 +59,7 @@ def test_what_an_english_encoder_cannot_read_is_unknown(minilm, text):
         "The manual is in 中文 only, but it works",
         "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch",
         "see http://example.org/" + "a" * 40,
-        "It’s “fine” — for €5",
+        "It\u2019s \u201cfine\u201d \u2014 for €5",
     ],
 )
 def test_what_it_can_read_is_known(minilm, text):
