@@ -42,6 +42,12 @@ def _check_encoding(name: str | None) -> str | None:
         raise ValueError("Python knows no encoding of this name") from None
 
 
+def _check_report(path: str | None) -> str | None:
+    if path is not None and (Path(path).is_dir() or not Path(path).parent.is_dir()):
+        raise ValueError("expected a file in a folder that exists")
+    return path
+
+
 def _read_off(value: object) -> object:
     """Return "off" for False: YAML reads a plain `off` as false."""
     return "off" if value is False else value
@@ -165,7 +171,9 @@ class FinetuneConfig:
     ] = None
     experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
     signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
-    report: Annotated[str | None, "HTML file to write the evaluation report to"] = None
+    report: Annotated[
+        str | None, pydantic.AfterValidator(_check_report), "HTML file to write the evaluation report to"
+    ] = None
     show_text: Annotated[bool, "quote reviews with a doubtful label in the report"] = False
     register: Annotated[
         str | None, "only register the model in this folder, which an earlier run could not register"
@@ -248,6 +256,11 @@ class PromoteConfig:
     ] = None
     column_names: Annotated[str | None, "column names of CSV files without header: label,title,text"] = None
     max_test_samples: Annotated[int | None, _Positive, "size of a random sample of the test reviews"] = None
+    report: Annotated[
+        str | None,
+        pydantic.AfterValidator(_check_report),
+        "HTML file for the evaluation report, with slices and the comparison",
+    ] = None
     seed: Annotated[int, Field(ge=0), "seed of the samples"] = 42
     engine: _Engine = "auto"
     dry_run: Annotated[bool, "judge, but write nothing: no alias, no tags, no run"] = False

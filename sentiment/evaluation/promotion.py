@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..cli import Progress
@@ -13,9 +14,13 @@ from ..models.predictions import predict_columns
 from . import history
 from .comparison import compare_slices, measure_latency_ratio
 from .contenders import Contender, LoadOptions, NumberedReviews, judge_contender, load_contender
+from .facts import Champion, ReportFacts, examine
 from .gates import Figures, GateResult, apply_gates, find_failed, judge_labels
 from .intervals import Comparison, compare_hits
+from .judged import JudgedReviews
+from .label_errors import check_test_labels, has_cleanlab
 from .metrics import Evaluation, measure
+from .report import write_report
 
 # Enough to be longer than the pauses of a busy machine, short enough to be run ten times.
 LATENCY_ROWS = 200
@@ -43,6 +48,7 @@ class Judgement:
     """
 
     gates: list[GateResult]
+    judged: Mapping[str, JudgedReviews]
     evaluations: Mapping[str, Evaluation]
     comparison: Comparison | None = None
     reviews: NumberedReviews | None = None
@@ -93,10 +99,10 @@ def judge_contest(
     challenger, champion = contest.challenger, contest.champion
     labels = judge_labels(challenger.labels, champion.labels if champion else None)
     if labels.is_failed:
-        return Judgement([labels], {})
+        return Judgement([labels], {}, {})
     reviews = read(challenger.labels)
     ours = _judge(challenger, "challenger", reviews, report)
-    evaluations = {"challenger": measure(ours)}
+    judged, evaluations = {"challenger": ours}, {"challenger": measure(ours)}
     found = evaluations["challenger"]
     figures = Figures(
         evaluation=found,
@@ -107,7 +113,7 @@ def judge_contest(
     )
     if champion is not None:
         theirs = _judge(champion, "champion", reviews, report)
-        evaluations["champion"] = measure(theirs)
+        judged["champion"], evaluations["champion"] = theirs, measure(theirs)
         figures = replace(
             figures,
             comparison=compare_hits(theirs.is_right, ours.is_right),
@@ -115,7 +121,25 @@ def judge_contest(
             latency_ratio=_measure_latency(champion, challenger, reviews, clock),
         )
     gates = [labels, *apply_gates(figures, bounds)]
-    return Judgement(gates, evaluations, figures.comparison, reviews)
+    return Judgement(gates, judged, evaluations, figures.comparison, reviews)
+
+
+def write_comparison(contest: Contest, judgement: Judgement, path: Path) -> None:
+    """Write the evaluation report of a judgement with reviews, compared with the champion, without text."""
+    assert judgement.reviews is not None
+    champion = judgement.judged.get("champion")
+    uri = contest.champion.reference.pinned_uri if contest.champion else ""
+    challenger = contest.challenger
+    facts = ReportFacts(
+        model=challenger.reference.pinned_uri,
+        judged=judgement.judged["challenger"],
+        created=time.strftime("%d %B %Y"),
+        champion=Champion(uri, champion) if champion is not None else None,
+        engine=challenger.engine.name,
+        data={**judgement.reviews.source, "files": ", ".join(judgement.reviews.source["files"])},
+        test_labels=check_test_labels(judgement.judged["challenger"]) if has_cleanlab() else None,
+    )
+    write_report(examine(facts), path)
 
 
 def conclude(contest: Contest, judgement: Judgement, experiment: str | None) -> dict[str, Any]:
@@ -176,7 +200,7 @@ def describe(moves: ledger.Ledger, challenger: str) -> dict[str, Any]:
     return {"alias": f"models:/{moves.name}@{moves.alias}", "champion": champion, "challenger": challenger}
 
 
-def _judge(contender: Contender, role: str, reviews: NumberedReviews, report: Progress) -> Any:
+def _judge(contender: Contender, role: str, reviews: NumberedReviews, report: Progress) -> JudgedReviews:
     uri, total = contender.reference.uri, len(reviews.texts)
     report(f"scoring with the {role}", 0, total, uri)
     return judge_contender(

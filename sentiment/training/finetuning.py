@@ -30,7 +30,7 @@ from .packaging import save_encoder
 from .processes import Termination
 from .registration import explain_kept, keep, register
 from .rehearsal import rehearse
-from .reporting import check_report, examine_model, log_evaluation, log_report
+from .reporting import examine_model, log_evaluation, log_report
 from .run_log import RunLog
 from .runs import open_run
 from .search import SearchResult, search
@@ -95,8 +95,6 @@ def finetune(
     with processes.sharing_errors():
         if config.signing_key is not None:
             check_signing_key(Path(config.signing_key))
-        if config.report is not None:
-            check_report(Path(config.report))
         if is_main:
             registry.open_experiment(config.experiment)
         encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)

@@ -9,7 +9,6 @@ import numpy as np
 
 from .. import schema
 from ..config import FinetuneConfig
-from ..errors import ConfigError
 from ..evaluation.baselines import measure_baselines
 from ..evaluation.card import write_card
 from ..evaluation.facts import Findings, ReportFacts, examine
@@ -26,12 +25,6 @@ from .run_log import RunLog
 REPORT_FILE = "evaluation.html"
 # Probable label errors of training reviews are searched in so many of them.
 _CHECKED_ROWS = 20_000
-
-
-def check_report(path: Path) -> None:
-    """Raise ConfigError, before hours of training, if there is no folder for the report."""
-    if not path.parent.is_dir() or path.is_dir():
-        raise ConfigError(f"report: expected a file in a folder that exists, found {path}")
 
 
 def examine_model(

@@ -22,8 +22,8 @@ from ...evaluation import slices
 from ...evaluation.contenders import NumberedReviews
 from ...schema import show_columns, split_columns
 from .labels import AUTO, clean_label, number_labels, show_values
-from .preparation import Columns, _clean, join_texts
-from .reading import _make_options, choose_columns
+from .preparation import Columns, clean_value, join_texts
+from .reading import choose_columns, make_options
 from .source import Location, ReadOptions, Source
 from .sources import find_all, find_locations, place_file
 from .splits import TEST, TRAIN, sample_rows
@@ -59,7 +59,7 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
     nothing, a column is missing, or a label cannot be understood.
     """
     try:
-        opened = [location.open() for location in _find_test(config.dataset_name, _make_options(config))]
+        opened = [location.open() for location in _find_test(config.dataset_name, make_options(config))]
     except InputError as error:
         raise type(error)(str(error).replace("--dataset_name", "--test")) from error
     columns = _choose_columns(config, opened[0], usual_text_col)
@@ -72,7 +72,9 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
         for batch in source.read(list(dict.fromkeys([*columns.texts, columns.label, *known]))):
             values = batch[columns.label]
             rows.texts.extend(join_texts(batch, columns.texts))
-            rows.values.extend(_clean(v, source.class_names.get(columns.label), source.name) for v in values)
+            rows.values.extend(
+                clean_value(v, source.class_names.get(columns.label), source.name) for v in values
+            )
             details.append(pd.DataFrame({name: batch[name] for name in known}, index=range(len(values))))
     if not rows.texts:
         raise EmptyInputError(f"{config.dataset_name}: has no rows; pass other reviews as --test")
