@@ -101,6 +101,7 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
                 "min_score": None,
                 "target_accuracy": None,
                 "probabilities": False,
+                "output": None,
             },
             pip_requirements=list_requirements(settings.cpu_engine),
             signature=make_signature(settings.labels),

@@ -70,11 +70,9 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
         _check_columns(source, columns)
         known = [name for name in source.columns if name.lower() in _DETAIL_COLUMNS]
         for batch in source.read(list(dict.fromkeys([*columns.texts, columns.label, *known]))):
-            values = batch[columns.label]
+            values, names = batch[columns.label], source.class_names.get(columns.label)
             rows.texts.extend(join_texts(batch, columns.texts))
-            rows.values.extend(
-                clean_value(v, source.class_names.get(columns.label), source.name) for v in values
-            )
+            rows.values.extend(clean_value(value, names, source.name) for value in values)
             details.append(pd.DataFrame({name: batch[name] for name in known}, index=range(len(values))))
     if not rows.texts:
         raise EmptyInputError(f"{config.dataset_name}: has no rows; pass other reviews as --test")

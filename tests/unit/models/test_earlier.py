@@ -26,7 +26,7 @@ def earlier(use_tiny_model, tmp_path):
     folder = tmp_path / "earlier"
     shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, folder)
     content = yaml.safe_load((folder / "MLmodel").read_text())
-    for option in ("max_text_chars", "min_score", "target_accuracy", "probabilities"):
+    for option in ("max_text_chars", "min_score", "target_accuracy", "probabilities", "output"):
         del content["flavors"]["python_function"]["config"][option]
     (folder / "MLmodel").write_text(yaml.safe_dump(content))
     [package] = (folder / "code").glob("sentiment_model_*")
