@@ -62,9 +62,9 @@ def find_lowest_score(labels: Sequence[str]) -> float:
     return 1 / len(labels) - 1e-6
 
 
-def count_rows(predictions: DataFrame, lowest_score: float) -> Counts:
+def count_rows(predictions: DataFrame, label_names: Sequence[str]) -> Counts:
     """Count rows of `scoring.score_reviews` in one pass; a score is bad if null, NaN or out of its range."""
-    is_bad = F.col(schema.SCORE).isNull() | ~F.col(schema.SCORE).between(lowest_score, 1.0)
+    is_bad = F.col(schema.SCORE).isNull() | ~F.col(schema.SCORE).between(find_lowest_score(label_names), 1.0)
     groups = (
         predictions.groupBy(SKIP_REASON, schema.REJECT_REASON, schema.LABEL, schema.STAGE)
         .agg(

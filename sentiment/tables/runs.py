@@ -32,7 +32,6 @@ from .audit import (
     audit_files,
     check_rejects,
     count_rows,
-    find_lowest_score,
     list_scored_columns,
 )
 from .chunks import Chunk, make_chunks
@@ -129,7 +128,7 @@ def _publish_chunks(
             started = time.monotonic()
             with report_progress(spark, "scoring", progress, done_rows, chunk.n_rows, all_rows):
                 settled = settle_duplicates(spread_rows(chunk.rows, chunk.n_rows, plan.config.rows_per_task))
-                counts = _write_batch(plan, score_reviews(settled, model, stamp, census), staged)
+                counts = _write_batch(score_reviews(settled, model, stamp, census), plan, staged)
             seconds = time.monotonic() - started
             progress("publishing", done_rows, all_rows, "rows")
             batch = _publish(plan, store, chunk, staged, stamp, counts, census)
@@ -137,18 +136,18 @@ def _publish_chunks(
             done_rows += count_slice_rows(chunk.slices)
 
 
-def _write_batch(plan: Plan, rows: DataFrame, staged: Path) -> Counts:
+def _write_batch(rows: DataFrame, plan: Plan, staged: Path) -> Counts:
     """Run the model once over all rows, then write scores and rejects to the staging folder."""
     raw = staged / _RAW
     rows.write.parquet(str(raw))
     predictions = rows.sparkSession.read.parquet(str(raw))
-    counts = count_rows(predictions, find_lowest_score(plan.model.labels))
-    _write_parts(plan, predictions, counts, staged)
+    counts = count_rows(predictions, plan.model.labels)
+    _write_parts(predictions, counts, plan, staged)
     shutil.rmtree(raw)
     return counts
 
 
-def _write_parts(plan: Plan, rows: DataFrame, counts: Counts, staged: Path) -> None:
+def _write_parts(rows: DataFrame, counts: Counts, plan: Plan, staged: Path) -> None:
     scored_columns = list_scored_columns(plan.prediction_types)
     is_active = F.col(SKIP_REASON).isNull()
     is_scored = is_active & F.col(schema.REJECT_REASON).isNull()

@@ -268,7 +268,7 @@ def test_a_text_that_breaks_the_model_is_a_reject_and_the_rest_of_the_upload_is_
     put_model(monkeypatch, FailingModel("broken"))
     score_file(page, "r.csv", b"text\na good phone\nit is broken\nnever again\n")
     assert not page.error
-    assert metrics(page) == {"Rows": "3", "Scored": "2", "Rejected": "1", "Truncated": "0"}
+    assert metrics(page) == {"Rows": "3", "Scored": "2", "Rejected": "1", "Unsure": "0", "Truncated": "0"}
     assert REJECT_FAILED in str(page.table[0].value.index[0])
 
 
