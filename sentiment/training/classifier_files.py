@@ -20,7 +20,7 @@ from .data.hub import is_hub_reachable
 _SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _ADAPTER_FILE = "adapter_config.json"
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 UNKNOWN = "unknown"
 
 
