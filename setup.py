@@ -23,11 +23,14 @@ TRAIN = [
     "accelerate>=1.10,<2",
     "datasets>=4,<6",
     "datasketch>=2,<3",
+    "cleanlab>=2.7,<3",
+    "jinja2>=3.1,<4",
     "joblib>=1.4,<2",
     "matplotlib>=3.9,<4",
     "nncf>=3.2,<4",
     "scikit-learn>=1.5,<2",
     "scipy>=1.13,<2",
+    "threadpoolctl>=3,<4",
     "vaderSentiment==3.3.2",
     "xxhash>=3.4,<4",
 ]
@@ -81,7 +84,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["sentiment", "sentiment.*"]),
-    package_data={"sentiment": ["py.typed"]},
+    package_data={"sentiment": ["py.typed", "evaluation/*.j2"]},
     python_requires=">=3.10",
     install_requires=[
         MLFLOW,

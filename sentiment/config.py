@@ -26,6 +26,7 @@ _MODEL_NAME = r"^[^/:@.?#\s]([^/:@.?#]*[^/:@.?#\s])?$"
 
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
 _Positive = Field(gt=0)
+_Share = Field(ge=0, le=1)
 
 
 def _check_alias(alias: str | None) -> str | None:
@@ -39,6 +40,12 @@ def _check_encoding(name: str | None) -> str | None:
         return None if name is None else codecs.lookup(name).name
     except LookupError:
         raise ValueError("Python knows no encoding of this name") from None
+
+
+def _check_report(path: str | None) -> str | None:
+    if path is not None and (Path(path).is_dir() or not Path(path).parent.is_dir()):
+        raise ValueError("expected a file in a folder that exists")
+    return path
 
 
 def _read_off(value: object) -> object:
@@ -165,6 +172,10 @@ class FinetuneConfig:
     alias: _Alias = None
     experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
     signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
+    report: Annotated[
+        str | None, pydantic.AfterValidator(_check_report), "HTML file to write the evaluation report to"
+    ] = None
+    show_text: Annotated[bool, "quote reviews with a doubtful label in the report"] = False
     register: Annotated[
         str | None, "only register the model in this folder, which an earlier run could not register"
     ] = None
@@ -264,6 +275,87 @@ class AdoptConfig:
             raise ValueError("target_accuracy needs labelled reviews; pass --reviews and --label_col")
         _check_min_score(self)
         return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
+class PromoteConfig:
+    """Judge a challenger next to the champion, and move the alias to it if no gate refuses it."""
+
+    challenger: Annotated[
+        str | None,
+        Field(pattern=r"^models:/[^/@]+(/|@).+$"),
+        "model to judge: models:/NAME/VERSION",
+    ] = None
+    test: Annotated[
+        str | None,
+        "labelled reviews that no model has seen: a file, or a data set with a split `test`",
+    ] = None
+    alias: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z][\w-]*$"),
+        "alias of the champion, which moves",
+        pydantic.AfterValidator(_check_alias),
+    ] = "champion"
+    gates: Annotated[str | None, "YAML file of the bounds (default: conf/gates.yaml)"] = None
+    text_col: Annotated[
+        str | None, "text column, or several joined: title,content (default: that of the challenger)"
+    ] = None
+    label_col: Annotated[str | None, "label column (default: label)"] = None
+    label_scheme: Annotated[
+        Literal["auto", "polarity", "three_way", "stars", "names"],
+        "meaning of the labels; auto: the labels of the models, else two classes",
+    ] = "auto"
+    label_map: Annotated[
+        str | None, "class of each label value, such as 1,2=negative;3=;4,5=positive (default: label_scheme)"
+    ] = None
+    delimiter: Annotated[str | None, "delimiter of CSV files (default: found out)"] = None
+    encoding: Annotated[
+        str | None, pydantic.AfterValidator(_check_encoding), "encoding of text files (default: found out)"
+    ] = None
+    column_names: Annotated[str | None, "column names of CSV files without header: label,title,text"] = None
+    max_test_samples: Annotated[int | None, _Positive, "size of a random sample of the test reviews"] = None
+    report: Annotated[
+        str | None,
+        pydantic.AfterValidator(_check_report),
+        "HTML file for the evaluation report, with slices and the comparison",
+    ] = None
+    seed: Annotated[int, Field(ge=0), "seed of the samples"] = 42
+    engine: _Engine = "auto"
+    dry_run: Annotated[bool, "judge, but write nothing: no alias, no tags, no run"] = False
+    rollback: Annotated[bool, "move the alias back to the champion before; needs no challenger"] = False
+    registered_model_name: Annotated[
+        str, Field(pattern=_MODEL_NAME), "name in the MLflow registry, for rollback"
+    ] = "sentiment"
+    experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
+    allow_unverified: Annotated[bool, "load a model even if the registry has no record of its files"] = False
+    verify_key: Annotated[str | None, "PEM file of the public key that must have signed the models"] = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_task(self) -> "PromoteConfig":
+        if self.rollback and (self.challenger or self.test):
+            raise ValueError("rollback takes neither challenger nor test")
+        if not self.rollback and not (self.challenger and self.test):
+            raise ValueError("pass --challenger models:/NAME/VERSION and --test FILE, or --rollback")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
+class GatesConfig:
+    """Hold the bounds that a challenger must keep; without its bound a gate is not judged."""
+
+    min_rows: Annotated[int | None, _Positive, "test reviews"] = None
+    min_accuracy: Annotated[float | None, _Share, "accuracy"] = None
+    min_f1_macro: Annotated[float | None, _Share, "mean F1 of the classes"] = None
+    max_ece: Annotated[float | None, _Share, "expected calibration error"] = None
+    max_unsure_share: Annotated[float | None, _Share, "share of predictions that are unsure"] = None
+    min_p_value: Annotated[
+        float | None, Field(gt=0, lt=1), "p of McNemar's test below which a less accurate challenger is worse"
+    ] = None
+    max_slice_drop: Annotated[float | None, _Share, "accuracy lost in any slice"] = None
+    min_slice_rows: Annotated[int, _Positive, "a slice of fewer reviews is not judged"] = 30
+    has_gated_engine: Annotated[bool, "the engine of the model has passed its gate in fine-tuning"] = False
+    max_size_bytes: Annotated[int | None, _Positive, "size of the files of the model"] = None
+    max_latency_ratio: Annotated[float | None, _Positive, "time per review, relative to the champion"] = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)

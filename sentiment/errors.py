@@ -82,6 +82,12 @@ class ModelIntegrityError(ModelError):
     """The files of the model differ from those registered, or are unsafe to load."""
 
 
+class AliasMovedError(ModelError):
+    """Another promotion, or another tool, moved the alias while this one was judged."""
+
+    exit_code = 5
+
+
 class EncoderUnavailableError(ModelError):
     """The pre-trained encoder could not be fetched or read."""
 
@@ -128,6 +134,10 @@ class GateError(SentimentError):
 
 class HeldBatchError(GateError):
     """Too many rows of a batch were rejected; the batch stays staged for inspection until the next run."""
+
+
+class RefusedChallengerError(GateError):
+    """A gate refused the challenger; the alias stays where it is."""
 
 
 class ScoringError(SentimentError):

@@ -113,6 +113,15 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Make a tracking store for tests that use models of their own; making one takes MLflow seconds."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('shared-store') / 'mlflow.db'}"
+    with using_store(uri):
+        registry.open_experiment("sentiment")
+    return uri
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     """Fine-tune and register `models:/sentiment/1`, alias champion, from the tiny encoder."""
     return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))

@@ -185,6 +185,8 @@ import pandas as pd
 
 
 class Stub(mlflow.pyfunc.PythonModel):
+    labels = ("negative", "positive")
+    columns = ("label", "score", "unsure", "n_tokens", "truncated", "stage", "reject_reason")
     engine = "none"
     instruction_set = "none"
     engine_warning = None
@@ -205,6 +207,7 @@ class Stub(mlflow.pyfunc.PythonModel):
             "n_tokens": [2 + len(str(text)) // 4 for text in texts],
             "truncated": [False for found in is_text],
             "stage": ["encoder" if found else None for found in is_text],
+            "unsure": [False for found in is_text],
             "reject_reason": [None if found else "not_text" for found in is_text],
         }}
 

@@ -12,7 +12,7 @@ class StandIn:
     """A model that pads rows to a multiple of 32 tokens; a subclass changes `predict_one`."""
 
     labels = schema.POLARITY_LABELS
-    columns = (*schema.PREDICTION_COLUMNS, schema.PROBABILITIES)
+    columns: tuple[str, ...] = schema.PREDICTION_COLUMNS
     engine = "int8"
     budget_tokens = 512
     instruction_set = "avx512_vnni"
@@ -23,8 +23,11 @@ class StandIn:
 
     def predict_columns(self, values: Sequence[Any]) -> Mapping[str, list[Any]]:
         rows = [self.predict_one(value) for value in values]
-        found = {name: [row[i] for row in rows] for i, name in enumerate(schema.PREDICTION_COLUMNS)}
-        return {**found, schema.PROBABILITIES: [self._list_probabilities(row) for row in rows]}
+        found: dict[str, list[Any]] = {
+            name: [row[i] for row in rows] for i, name in enumerate(schema.PREDICTION_COLUMNS)
+        }
+        found[schema.PROBABILITIES] = [self._list_probabilities(row) for row in rows]
+        return {name: found[name] for name in self.columns}
 
     def _list_probabilities(self, row: tuple[Any, ...]) -> list[float] | None:
         label, score = row[:2]

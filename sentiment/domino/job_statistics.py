@@ -32,7 +32,8 @@ def flatten_summary(summary: Mapping[str, Any]) -> dict[str, Stat]:
     stats |= {f"rejected: {reason}": rows for reason, rows in sorted(reasons.items())}
     scored, rejected = counts["scored_rows"], counts["rejected_rows"]
     if scored:
-        stats |= {f"share {label}": round(rows / scored, 4) for label, rows in sorted(labels.items())}
+        names = _figure(summary, "label_names", list, tuple)
+        stats |= {f"share {label}": round(labels.get(label, 0) / scored, 4) for label in names}
     if scored + rejected:
         stats["share rejected"] = round(rejected / (scored + rejected), 4)
     stats["reviews per second"] = round(_figure(summary, "rows_per_second", int, float), 1)

@@ -35,12 +35,14 @@ class JudgedReviews:
     @property
     def is_rejected(self) -> np.ndarray:
         """Return True for each review without a label, bool (n,)."""
-        return np.asarray(self.predictions[schema.REJECT_REASON].notna())
+        found: np.ndarray = self.predictions[schema.REJECT_REASON].notna().to_numpy(dtype=bool)
+        return found
 
     @property
     def is_right(self) -> np.ndarray:
         """Return True for each review whose predicted class is the true one, bool (n,)."""
-        return np.equal(self.predicted, self.truth)
+        found: np.ndarray = self.predicted == self.truth
+        return found
 
     @property
     def scores(self) -> np.ndarray:

@@ -23,9 +23,15 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
     """
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the model folder; `model_config` holds further arguments of `Predictor`."""
-        options = context.model_config or {}
+        """Load the model folder; `model_config` holds further arguments of `Predictor`, and `output`.
+
+        `output` is a column: `predict` returns only its values. `mlflow.models.evaluate` wants them so.
+        """
+        options = dict(context.model_config or {})
+        self._output: str | None = options.pop("output", None)
         self._predictor = Predictor(Path(context.artifacts[ENCODER_ARTIFACT]), **options)
+        if self._output not in (None, *self._predictor.columns):
+            raise ValueError(f"output {self._output!r}: expected one of {', '.join(self._predictor.columns)}")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -66,7 +72,7 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
         context: PythonModelContext,
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
-    ) -> pd.DataFrame:
+    ) -> Any:  # MLflow evaluates this, and cannot read the type of a Series
         """Return one row per input row, in order, with the columns of `Predictor.predict`.
 
         If there are rejects, `score` and `expected` have type object and are None for them, because MLflow's
@@ -78,7 +84,7 @@ class SentimentModel(PythonModel):  # type: ignore[misc]  # mlflow ships no type
                 column = predictions[name]
                 nullable = [None if pd.isna(value) else value for value in column]
                 predictions[name] = pd.Series(nullable, index=column.index, dtype=object)
-        return predictions
+        return predictions if self._output is None else predictions[self._output]
 
 
 def find_texts(model_input: object) -> Sequence[object]:

@@ -12,7 +12,8 @@ from urllib.request import url2pathname
 from .. import schema
 from ..errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
 from . import copies, integrity, signatures
-from .tracking import as_registry_error, check_store, find_problem, is_absent, show_store
+from .tracking import as_registry_error, find_problem, is_absent, show_store
+from .tracking import check_store as check_store
 from .tracking import import_mlflow as import_mlflow
 from .tracking import open_experiment as open_experiment
 from .tracking import use_tracking as use_tracking
@@ -129,6 +130,11 @@ def find_version(uri: str) -> str | None:
         raise _translate(uri, error) from error
 
 
+def find_name(uri: str) -> str:
+    """Return the name of the registered model in `models:/name/3` or `models:/name@alias`."""
+    return uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
+
+
 def record_model(
     name: str,
     version: str,
@@ -191,8 +197,7 @@ def _pin(uri: str, version: str | None) -> str:
     """Return the URI with its alias, or `latest`, replaced by the version."""
     if version is None:
         return uri
-    name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
-    return f"models:/{name}/{version}"
+    return f"models:/{find_name(uri)}/{version}"
 
 
 def _locate(uri: str, version: str | None) -> str:
@@ -302,12 +307,12 @@ def _find_registered_version(uri: str) -> str | None:
             f"{f'the stage {version!r}, which MLflow 3 no longer has' if version else 'no version'}; set an "
             f"alias, such as models:/{name}@champion"
         )
-    versions = client.search_model_versions(f"name={_quote(name)}", order_by=["version_number DESC"])
+    versions = client.search_model_versions(f"name={quote(name)}", order_by=["version_number DESC"])
     if not versions:
         raise _no_model(uri)
     return str(max(int(found.version) for found in versions))
 
 
-def _quote(name: str) -> str:
+def quote(name: str) -> str:
     """Quote a name for a filter of MLflow, which knows no escapes."""
     return f'"{name}"' if "'" in name else f"'{name}'"

@@ -22,7 +22,8 @@ class RunSummary:
     another row with the same id and text) or `waiting` (put off by dates, `max_rows` or a dry run).
     `pending_rows` is the number of rows that the run planned to score. `rows_per_second` covers only the
     scoring, `seconds` the whole run; `worker_start_seconds` is the time from the start of the slowest Python
-    worker until it could score. `labels`, `unsure_rows` and `stages` count scored rows.
+    worker until it could score. `labels`, `unsure_rows` and `stages` count scored rows; `label_names` are all
+    labels of the model, in its order.
     """
 
     input_rows: int
@@ -37,6 +38,7 @@ class RunSummary:
     bad_files: list[dict[str, str]]
     rejected_by_reason: dict[str, int]
     labels: dict[str, int]
+    label_names: tuple[str, ...]
     unsure_rows: int
     stages: dict[str, int]
     rows_per_second: float
@@ -123,6 +125,7 @@ def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
         bad_files=[bad.as_dict() for bad in plan.table.bad_files],
         rejected_by_reason=counts.rejected_by_reason,
         labels=counts.labels,
+        label_names=plan.model.labels,
         unsure_rows=counts.unsure,
         stages=counts.stages,
         rows_per_second=done_rows / outcome.score_seconds if done_rows else 0.0,

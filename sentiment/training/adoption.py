@@ -10,6 +10,7 @@ import numpy as np
 
 from ..cli import Progress
 from ..config import AdoptConfig
+from ..evaluation.figures import draw_confusion_matrix
 from ..evaluation.judged import judge_reviews
 from ..evaluation.metrics import Evaluation, measure
 from ..inference.predictor import Predictor
@@ -21,7 +22,6 @@ from ..models.signatures import check_signing_key
 from .classifier_files import ClassifierFiles, find_classifier
 from .classifiers import choose_max_length, load_classifier, naming_options
 from .encoders import Encoder
-from .figures import draw_confusion_matrix
 from .gate_texts import GateTexts, load_gate_texts
 from .optimization import calibrate, choose_min_score
 from .packaging import LoggedModel, save_encoder

@@ -48,8 +48,9 @@ def _train(model: Any, tokenizer: Any, texts: list[str], labels: list[int]) -> N
     n_steps = -(-len(texts) // _BATCH_ROWS)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, n_steps)
     model.train()
-    for rows in torch.randperm(len(texts)).split(_BATCH_ROWS):
-        chosen = rows.tolist()
+    order = torch.randperm(len(texts)).tolist()
+    for start in range(0, len(texts), _BATCH_ROWS):
+        chosen = order[start : start + _BATCH_ROWS]
         batch = tokenizer(
             [texts[i] for i in chosen],
             truncation=True,

@@ -74,8 +74,12 @@ def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
     import nncf
     import nncf.quantization.range_estimator
     import torch
+    import transformers
 
     nncf.set_log_level(logging.ERROR)
+    verbosity = transformers.logging.get_verbosity()
+    # Tracing reads every property of the encoder, of which one warns that it has no loss.
+    transformers.logging.set_verbosity_error()
     model = load_classifier(folder)
     example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
     try:
@@ -94,6 +98,8 @@ def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
             f"OpenVINO cannot convert an encoder of type {model.config.model_type} "
             f"({type(error).__name__}); one of the BERT family would be faster"
         ) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
 
 
 def _scale_after_lookup(graph: Any) -> None:

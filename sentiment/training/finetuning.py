@@ -10,9 +10,9 @@ from typing import Any
 from ..cli import Progress
 from ..config import FinetuneConfig
 from ..errors import SentimentError
-from ..evaluation.baselines import Baseline, measure_baselines
+from ..evaluation.baselines import Baseline
 from ..evaluation.judged import judge_reviews
-from ..evaluation.metrics import Evaluation, measure
+from ..evaluation.metrics import Evaluation
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
@@ -24,12 +24,13 @@ from .checkpoints import Checkpoints, digest_run, open_checkpoints
 from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
 from .data.splits import Splits
 from .encoders import Encoder, find_max_length, load_encoder
-from .figures import draw_confusion_matrix, draw_learning_curve
+from .figures import draw_learning_curve
 from .optimization import optimize
 from .packaging import save_encoder
 from .processes import Termination
 from .registration import explain_kept, keep, register
 from .rehearsal import rehearse
+from .reporting import examine_model, log_evaluation, log_report
 from .run_log import RunLog
 from .runs import open_run
 from .search import SearchResult, search
@@ -194,12 +195,11 @@ def _finish(
             reviews.splits.test,
             lambda done, total: progress("testing", done, total, ""),
         )
-        evaluation = measure(judged)
-        progress("measuring baselines", 0, 1, "")
-        baselines = measure_baselines(
-            reviews.splits.train["label"][:], reviews.splits.test, reviews.label_names
-        )
-        log_results(evaluation, baselines, history, log)
+        progress("writing the report", 0, 1, "")
+        findings = examine_model(judged, reviews, optimized, encoder, config)
+        log_evaluation(findings, folder, log)
+        log_report(findings, reviews.splits.test["text"].tolist(), config, log)
+        log.log_figure(draw_learning_curve(history), "learning_curve.png")
         summary = FinetuneSummary(
             model_uri="",
             model_version="",
@@ -210,8 +210,8 @@ def _finish(
             data=reviews.report,
             data_digest=reviews.digest,
             train_rows=reviews.report.counts.train_rows,
-            test=evaluation,
-            baselines=baselines,
+            test=findings.evaluation,
+            baselines=dict(findings.facts.baselines),
             engine=optimized.settings.cpu_engine,
             engine_reason=optimized.settings.cpu_engine_reason,
             cascade=optimized.cascade,
@@ -249,21 +249,9 @@ def register_or_keep(
 def log_data(config: FinetuneConfig, reviews: LabelledReviews, log: RunLog) -> None:
     """Log the configuration, and name, digest, counts and report of the data."""
     values = asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest}
-    log.log_params({name: value for name, value in values.items() if name != "register"})
+    # MLflow logs the model's own options, of which some have the same names, as parameters too.
+    asked = {name: f"asked_{name}" for name in ("cascade", "min_score", "target_accuracy")}
+    log.log_params({asked.get(name, name): value for name, value in values.items() if name != "register"})
     log.log_params(reviews.report.count_rows())
     log.log_dict(reviews.report.as_dict(), "data.json")
     log.log_dataset(config.dataset_name, reviews.digest)
-
-
-def log_results(
-    evaluation: Evaluation,
-    baselines: dict[str, Baseline],
-    history: list[dict[str, float]],
-    log: RunLog,
-) -> None:
-    """Log the results of the model and of the baselines, and the pictures."""
-    log.log_metrics({f"test_{name}": value for name, value in evaluation.as_metrics().items()})
-    for name, baseline in baselines.items():
-        log.log_metrics({f"baseline_{name}_{k}": v for k, v in asdict(baseline).items()})
-    log.log_figure(draw_confusion_matrix(evaluation), "confusion_matrix.png")
-    log.log_figure(draw_learning_curve(history), "learning_curve.png")

@@ -17,9 +17,8 @@ from ..inference.predictor import OFF, Predictor
 from ..inference.settings import Settings, load_settings, save_settings
 from .cascade import MAX_TRAIN_ROWS, CascadeChoice, choose_threshold, train_linear
 from .data.splits import Splits
-from .figures import draw_cascade_curve, draw_length_curve
-from .lengths import measure_lengths
-from .quantization import pick_calibration, pick_gate_reviews, quantize
+from .lengths import LengthPoint, measure_lengths
+from .quantization import EngineComparison, pick_calibration, pick_gate_reviews, quantize
 from .run_log import RunLog
 
 
@@ -27,13 +26,13 @@ from .run_log import RunLog
 class Optimization:
     """Hold the settings of the optimised model, and its cascade; None if that is off.
 
-    `uncalibrated` has the validation reviews with the probabilities of the encoder at temperature 1. `notes`
-    are sentences for the summary.
+    `engines` were compared with the reference, `lengths` tried. `notes` are sentences for the summary.
     """
 
     settings: Settings
     cascade: CascadeChoice | None
-    uncalibrated: JudgedReviews
+    engines: tuple[EngineComparison, ...]
+    lengths: tuple[LengthPoint, ...]
     notes: tuple[str, ...]
 
 
@@ -49,7 +48,8 @@ def optimize(
     train = splits.load_train(MAX_TRAIN_ROWS, config.seed)
     validation = splits.validation
     reviews = pick_gate_reviews(train, validation, config.seed)
-    for comparison in quantize(folder, pick_calibration(train, config.seed), reviews, progress):
+    engines = quantize(folder, pick_calibration(train, config.seed), reviews, progress)
+    for comparison in engines:
         log.log_metrics(comparison.as_metrics())
     log.set_tag("engine", load_settings(folder).cpu_engine)
     uncalibrated = judge_reviews(
@@ -60,19 +60,17 @@ def optimize(
     judged = calibrate(folder, uncalibrated)
 
     longest = max_positions or config.max_length
-    points = measure_lengths(folder, validation, longest, config.seed, progress)
-    log.log_figure(draw_length_curve(points, config.max_length), "length_accuracy_cost.png")
+    lengths = measure_lengths(folder, validation, longest, config.seed, progress)
     cascade, notes = None, []
     if config.cascade == AUTO and len(judged.labels) == 2:
         progress("training the linear stage", 0, 1, "")
         stage = train_linear(train, config.seed)
         cascade, judged = _fit_cascade(folder, stage, judged, validation["text"].tolist(), config.seed)
         log.log_metrics(cascade.as_metrics())
-        log.log_figure(draw_cascade_curve(cascade), "cascade.png")
     elif config.cascade == AUTO:
         notes.append("the cascade is off: its linear stage decides between two classes only")
     notes += choose_min_score(folder, judged, config)
-    return Optimization(load_settings(folder), cascade, uncalibrated, tuple(notes))
+    return Optimization(load_settings(folder), cascade, tuple(engines), tuple(lengths), tuple(notes))
 
 
 def calibrate(folder: Path, uncalibrated: JudgedReviews) -> JudgedReviews:

@@ -113,6 +113,7 @@ def log_model(folder: Path, encoder: Encoder, config: ModelConfig, text_col: str
                 "min_score": None,
                 "target_accuracy": None,
                 "probabilities": False,
+                "output": None,
             },
             pip_requirements=list_requirements(settings.cpu_engine),
             signature=make_signature(settings.labels),

@@ -47,6 +47,9 @@ class RunLog:
     def log_dict(self, facts: Mapping[str, Any], name: str) -> None:
         self._log(lambda: import_mlflow().log_dict(dict(facts), name))
 
+    def log_text(self, text: str, name: str) -> None:
+        self._log(lambda: import_mlflow().log_text(text, name))
+
     def log_figure(self, figure: Any, name: str) -> None:
         self._log(lambda: import_mlflow().log_figure(figure, name))
 

@@ -115,7 +115,7 @@ def test_the_published_table_has_the_contract_columns_and_no_text(score, write_p
     batch = Path(summary.batch)
     scored = pd.read_parquet(next(batch.glob("part-*.parquet")))
     assert list(scored.columns) == [
-        *("review_id", "label", "score", "n_tokens", "truncated", "stage"),
+        *("review_id", "label", "score", "unsure", "n_tokens", "truncated", "stage"),
         *("text_digest", "model_version", "scored_at", "sequence"),
     ]
     assert set(scored["model_version"]) == {"1"}

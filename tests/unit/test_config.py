@@ -4,6 +4,8 @@ import yaml
 from sentiment.config import (
     AdaptConfig,
     FinetuneConfig,
+    GatesConfig,
+    PromoteConfig,
     ScoreConfig,
     ServeConfig,
     config_fields,
@@ -16,8 +18,15 @@ CONF = {
     "adapt.yaml": AdaptConfig,
     "demo.yaml": FinetuneConfig,
     "finetune.yaml": FinetuneConfig,
+    "gates.yaml": GatesConfig,
+    "promote.yaml": PromoteConfig,
     "score.yaml": ScoreConfig,
     "serve.yaml": ServeConfig,
+}
+NEEDED = {
+    AdaptConfig: {"input": "in", "output": "out"},
+    PromoteConfig: {"rollback": True},
+    ScoreConfig: {"input": "in", "output": "out"},
 }
 
 
@@ -90,7 +99,7 @@ def test_each_file_in_conf_is_of_a_known_job():
 def test_a_file_in_conf_repeats_no_default(name):
     """A default that changes in code would be masked by one that is written there too."""
     given = yaml.safe_load((ROOT / "conf" / name).read_text()) or {}
-    needed = {"input": "in", "output": "out"} if CONF[name] in (AdaptConfig, ScoreConfig) else {}
+    needed = NEEDED.get(CONF[name], {})
     config = load_config(CONF[name], ROOT / "conf" / name, needed)
     defaults = {field.name: field.default for field in config_fields(CONF[name])}
     assert [key for key in given if getattr(config, key) == defaults[key]] == []

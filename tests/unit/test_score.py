@@ -29,7 +29,7 @@ def test_a_string_gives_one_prediction():
     prediction = score.predict_sentiment("great phone")
     assert prediction["label"] == "positive"
     assert 0.5 <= prediction["score"] <= 1
-    assert list(prediction) == ["label", "score", "n_tokens", "truncated", "stage", "reject_reason"]
+    assert tuple(prediction) == schema.PREDICTION_COLUMNS
     json.dumps(prediction)
 
 

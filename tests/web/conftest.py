@@ -16,6 +16,8 @@ from tests.standins import StandIn
 class WordModel(StandIn):
     """Finds a text positive if it has `good` in it; fails on `breaks`; waits at `gate`, if it has one."""
 
+    columns = (*schema.PREDICTION_COLUMNS, schema.PROBABILITIES)
+
     def __init__(self, gate=None):
         self.gate = gate
         self.seen = []
@@ -30,11 +32,11 @@ class WordModel(StandIn):
 
     def predict_one(self, text):
         if text is None:
-            return (None, None, 0, False, None, schema.NULL_TEXT)
+            return (None, None, False, 0, False, None, schema.NULL_TEXT)
         if not isinstance(text, str):
-            return (None, None, 0, False, None, schema.NOT_TEXT)
+            return (None, None, False, 0, False, None, schema.NOT_TEXT)
         label = schema.POSITIVE if "good" in text else schema.NEGATIVE
-        return (label, 0.75, 2 + len(text.split()), False, schema.ENCODER, None)
+        return (label, 0.75, False, 2 + len(text.split()), False, schema.ENCODER, None)
 
 
 def make_served_model(version="7", model=None):

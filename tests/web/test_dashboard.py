@@ -34,10 +34,10 @@ class StandInModel(StandIn):
     def predict_one(self, text):
         if text is None or not text.strip():
             reason = schema.NULL_TEXT if text is None else schema.BLANK_TEXT
-            return (None, float("nan"), 0, False, None, reason)
+            return (None, float("nan"), False, 0, False, None, reason)
         words = text.split()
         label = schema.POSITIVE if "good" in words else schema.NEGATIVE
-        return (label, 0.875, min(len(words), 4), len(words) > 4, "encoder", None)
+        return (label, 0.875, False, min(len(words), 4), len(words) > 4, "encoder", None)
 
 
 class FailingModel(StandInModel):
@@ -149,7 +149,7 @@ def test_a_blank_review_is_rejected_in_words(page):
 def test_a_file_is_summed_up_and_every_row_comes_back_in_order(page):
     data = b'id,text\n03,a good one\n01,""\n02,it broke\n04,good and long and more\n'
     score_file(page, "reviews.csv", data)
-    assert metrics(page) == {"Rows": "4", "Scored": "3", "Rejected": "1", "Truncated": "1"}
+    assert metrics(page) == {"Rows": "4", "Scored": "3", "Rejected": "1", "Unsure": "0", "Truncated": "1"}
     assert page.table[0].value.to_dict() == {"rows": {escape_markdown(BLANK): 1}}
     assert list(page.dataframe[0].value["id"]) == ["03", "01", "02", "04"]
     assert page.get("vega_lite_chart")
@@ -157,11 +157,11 @@ def test_a_file_is_summed_up_and_every_row_comes_back_in_order(page):
     scored = page.session_state["scored"]
     assert [button.label for button in page.download_button] == ["Download CSV", "Download Parquet"]
     assert scored.csv.decode().splitlines() == [
-        '"id","text","label","score","n_tokens","truncated","stage","reject_reason"',
-        '"03","a good one","positive",0.875,3,false,"encoder",',
-        '"01","",,,0,false,,"blank_text"',
-        '"02","it broke","negative",0.875,2,false,"encoder",',
-        '"04","good and long and more","positive",0.875,4,true,"encoder",',
+        '"id","text","label","score","unsure","n_tokens","truncated","stage","reject_reason"',
+        '"03","a good one","positive",0.875,false,3,false,"encoder",',
+        '"01","",,,false,0,false,,"blank_text"',
+        '"02","it broke","negative",0.875,false,2,false,"encoder",',
+        '"04","good and long and more","positive",0.875,false,4,true,"encoder",',
     ]
     assert pq.read_table(pa.BufferReader(scored.parquet)).column("id").to_pylist() == ["03", "01", "02", "04"]
 

@@ -23,6 +23,7 @@ from .conftest import WordModel, make_served_model
 GOOD = {
     "label": "positive",
     "score": 0.75,
+    "unsure": False,
     "n_tokens": 4,
     "truncated": False,
     "stage": "encoder",
@@ -238,7 +239,7 @@ def refuse(answer, status, code):
         ([CANARY], ""),
         ({"texts": CANARY}, "texts"),
         ({"texts": [CANARY], CANARY: 1}, ""),
-        ({"texts": [CANARY], "top_k": 3}, "top_k"),
+        ({"texts": [CANARY], "top_k": 0}, "top_k"),
         ({"texts": [CANARY], "top_k": True}, "top_k"),
         ({"texts": [CANARY], "explain": 1}, "explain"),
         ({"texts": [CANARY, CANARY], "explain": True}, "texts"),

@@ -147,6 +147,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "bad_files": tuple(content["bad_files"]),
             "engines": tuple(content["engines"]),
             "label_names": tuple(content["label_names"]),
+            "unsure_rows": content["unsure_rows"],
         }
     )
 

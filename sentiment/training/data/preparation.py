@@ -178,7 +178,7 @@ def _read_batches(
     for batch in source.read(list(dict.fromkeys(wanted))):
         texts = join_texts(batch, columns.texts)
         values = batch[columns.label] if has_label else [None] * len(texts)
-        cleaned = [_clean(value, class_names, source.name) for value in values]
+        cleaned = [clean_value(value, class_names, source.name) for value in values]
         counts.update(value or "" for value in cleaned)
         ids = [_NO_LABEL if value is None else labels.setdefault(value, len(labels)) for value in cleaned]
         if len(labels) > MAX_LABELS:
@@ -210,7 +210,8 @@ def _check_columns(source: Source, split: str, columns: Columns) -> bool:
     return has_label
 
 
-def _clean(value: Any, class_names: tuple[str, ...] | None, name: str) -> str | None:
+def clean_value(value: Any, class_names: tuple[str, ...] | None, name: str) -> str | None:
+    """Return a label value in one spelling (`labels.clean_label`), and a class id as the class's name."""
     if class_names is not None and isinstance(value, int):
         # -1 means no label: `datasets` stores it where a split's labels are kept secret.
         value = class_names[value] if 0 <= value < len(class_names) else None

@@ -74,7 +74,7 @@ def load_labelled_reviews(
     too few rows.
     """
     datasets.disable_progress_bars()
-    options = _make_options(config)
+    options = make_options(config)
     found = find_locations(config.dataset_name, options)
     facts = [str(options), str(config.text_col), str(config.label_col)]
     prepared = prepare(found.by_split, lambda source: choose_columns(config, source), facts, progress)
@@ -125,7 +125,8 @@ def choose_columns(config: FinetuneConfig, source: Source) -> Columns:
     return Columns(texts, label)
 
 
-def _make_options(config: FinetuneConfig) -> ReadOptions:
+def make_options(config: FinetuneConfig) -> ReadOptions:
+    """Return how the files of the configuration are read, and which columns a CSV file should have."""
     usual = (*_TEXT_COLUMNS, _LABEL_COLUMN, *(name for known in _RELEASES for name in (*known[0], known[1])))
     given = (*split_columns(config.text_col or ""), *filter(None, [config.label_col]))
     return ReadOptions(

@@ -26,6 +26,7 @@ def make_predictions(labels):
         {
             schema.LABEL: pd.Series(labels, dtype=object),
             schema.SCORE: [0.75 if label else float("nan") for label in labels],
+            schema.UNSURE: [False for _ in labels],
             schema.N_TOKENS: [5 if label else 0 for label in labels],
             schema.TRUNCATED: [False for _ in labels],
             schema.STAGE: pd.Series(["encoder" if label else None for label in labels], dtype=object),
@@ -148,6 +149,7 @@ def test_columns_of_the_file_keep_their_names_and_the_predictions_move():
     assert scored.column_names[4:] == [
         "label_predicted",
         "score_predicted_2",
+        "unsure",
         "n_tokens",
         "truncated",
         "stage",

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from sentiment import schema
+from sentiment.evaluation.figures import draw_cascade_curve
 from sentiment.inference.linear import LINEAR_FILE, MIN_TOKENS
 from sentiment.inference.predictor import Predictor
 from sentiment.training.cascade import MIN_VALIDATION_ROWS, THRESHOLDS, choose_threshold, train_linear
-from sentiment.training.figures import draw_cascade_curve
 from tests.factories import make_reviews, make_tiny_encoder
 
 

@@ -32,6 +32,7 @@ from sentiment.inference.selfcheck import SelfCheck, load_self_check, make_self_
 from sentiment.inference.settings import Settings, load_settings, save_settings
 from sentiment.inference.tokenization import Tokenizer
 from sentiment.models import loading
+from sentiment.schema import POLARITY_LABELS
 from sentiment.training.export import export_graph, export_static_graph, remove_graph
 from tests.factories import make_reviews, make_tiny_encoder
 from tests.hostile import damage_graph
@@ -168,7 +169,7 @@ def make_encoder_of_width(folder, width):
     )
     torch.manual_seed(0)
     BertForSequenceClassification(config).save_pretrained(folder)
-    save_settings(Settings("int8", "made by a test", pad_id=0, hidden_size=width), folder)
+    save_settings(Settings("int8", "made by a test", 0, width, POLARITY_LABELS), folder)
     export_graph(folder)
     return folder
 

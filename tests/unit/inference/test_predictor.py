@@ -22,7 +22,7 @@ def test_one_row_per_value_with_the_contract_columns_and_types(predictor):
     assert tuple(predictions.columns) == schema.PREDICTION_COLUMNS
     assert predictions[schema.N_TOKENS].tolist() == [4, 0, 3]
     kinds = [str(kind) for kind in predictions.dtypes]
-    assert kinds == ["object", "float64", "int64", "bool", "object", "object"]
+    assert kinds == ["object", "float64", "bool", "int64", "bool", "object", "object"]
     assert predictions[schema.STAGE].tolist() == [schema.ENCODER, None, schema.ENCODER]
     assert predictions.loc[1, schema.LABEL] is None
     assert np.isnan(predictions.loc[1, schema.SCORE])
@@ -63,7 +63,7 @@ def test_a_score_is_the_probability_of_its_label(predictor, tiny_encoder):
     for i, ids in enumerate(tokens.ids):
         with torch.no_grad():
             probabilities = model(torch.tensor(ids[None].astype("int64"))).logits.softmax(-1)[0]
-        assert predictions.loc[i, schema.LABEL] == schema.LABELS[int(probabilities.argmax())]
+        assert predictions.loc[i, schema.LABEL] == schema.POLARITY_LABELS[int(probabilities.argmax())]
         assert predictions.loc[i, schema.SCORE] == pytest.approx(float(probabilities.max()), abs=1e-5)
     assert predictions[schema.LABEL].nunique() == 2  # else this test could not tell labels apart
 

@@ -41,5 +41,5 @@ def test_length_in_code_points_is_looked_at_first(text):
 
 def test_every_reason_is_explained():
     of_texts = {find_reject_reason(value) for value in (None, "", 1, "\ud800", "x" * 1_000_001)}
-    of_tables = {schema.NULL_ID, schema.DUPLICATE_ID, schema.MODEL_FAILED}
-    assert of_texts | of_tables == set(schema.REJECT_REASONS)
+    others = {schema.NULL_ID, schema.DUPLICATE_ID, schema.MODEL_FAILED, schema.UNKNOWN_TEXT}
+    assert of_texts | others == set(schema.REJECT_REASONS)

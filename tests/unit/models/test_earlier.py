@@ -26,7 +26,8 @@ def earlier(use_tiny_model, tmp_path):
     folder = tmp_path / "earlier"
     shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, folder)
     content = yaml.safe_load((folder / "MLmodel").read_text())
-    del content["flavors"]["python_function"]["config"]["max_text_chars"]
+    for option in ("max_text_chars", "min_score", "target_accuracy", "probabilities", "output"):
+        del content["flavors"]["python_function"]["config"][option]
     (folder / "MLmodel").write_text(yaml.safe_dump(content))
     [package] = (folder / "code").glob("sentiment_model_*")
     code = package / "inference" / "pyfunc.py"
@@ -46,7 +47,7 @@ def test_an_earlier_model_gives_the_predictions_that_it_always_gave(earlier, use
     known = loading.load_model(use_tiny_model.uri)
     assert not is_earlier(registry.resolve_model(use_tiny_model.uri).folder)
     assert list_predictions(model, TEXTS) == list_predictions(known, TEXTS)
-    assert model.engine == known.engine
+    assert (model.engine, model.labels, model.columns) == (known.engine, known.labels, known.columns)
     assert (model.budget_tokens, model.row_cost(33), model.row_cost(400)) == (512, 64, 448)
 
 
@@ -60,6 +61,27 @@ def test_the_limit_of_a_text_holds_for_an_earlier_model_too(earlier, caplog):
     assert predict_each(default, ["good " * 200_001])[schema.REJECT_REASON].tolist() == ["too_long_text"]
 
 
+def test_the_scores_of_an_earlier_model_can_be_unsure_too(earlier):
+    options = {"min_score": 0.9, "probabilities": True}
+    found = predict_each(loading.load_model(earlier, options, allow_unverified=True), ["good the", "bad bad"])
+    assert found[schema.UNSURE].tolist() == (found[schema.SCORE] < 0.9).tolist()
+    for label, score, both in found[["label", "score", "probabilities"]].itertuples(index=False):
+        assert both[schema.POLARITY_LABELS.index(label)] == score
+        assert sum(both) == pytest.approx(1)
+    with pytest.raises(ModelLoadError, match="fine-tune again"):
+        loading.load_model(earlier, {"target_accuracy": 0.9}, allow_unverified=True)
+
+
+def test_a_model_that_chooses_by_processor_keeps_its_choice(earlier, monkeypatch):
+    """Such a model states where it passed the gate."""
+    settings = Path(earlier) / "artifacts" / "encoder" / "inference.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "cpu_engine": "int8_static"}))
+    monkeypatch.setattr(
+        "sentiment.inference.processor.find_processor", lambda: Processor("avx2", ("avx2",), False)
+    )
+    assert find_safe_engine(Path(earlier)) is None
+
+
 def test_an_earlier_model_can_be_served(earlier):
     served = load_served_model(earlier, {"streams": 1}, True, None)
     assert served.model.instruction_set == find_processor().instruction_set
@@ -69,6 +91,7 @@ def test_an_earlier_model_can_be_served(earlier):
 def test_an_earlier_model_runs_no_int8_that_saturates(earlier, monkeypatch, caplog):
     settings = Path(earlier) / "artifacts" / "encoder" / "inference.json"
     content = json.loads(settings.read_text())
+    del content["gated_on"]
     monkeypatch.setattr(
         "sentiment.inference.processor.find_processor", lambda: Processor("avx2", ("avx2",), False)
     )

@@ -32,7 +32,7 @@ def test_a_text_that_breaks_the_model_is_rejected_alone(n):
     found = predict_each(model, texts)
     assert found[schema.REJECT_REASON].tolist() == [schema.MODEL_FAILED] + [None] * (n - 1)
     assert found[schema.LABEL].tolist() == [None] + ["positive"] * (n - 1)
-    assert list(found.columns) == list(schema.PREDICTION_COLUMNS)
+    assert tuple(found.columns) == model.columns
     assert model.calls <= 16
 
 
@@ -53,7 +53,7 @@ def test_a_model_that_fails_on_most_of_a_few_texts_is_a_model_error():
 def test_predictions_are_json_with_none_where_there_is_nothing():
     class Model(StandIn):
         def predict_one(self, value):
-            return GOOD if value else (None, math.nan, 0, False, None, schema.NULL_TEXT)
+            return GOOD if value else (None, math.nan, False, 0, False, None, schema.NULL_TEXT)
 
     found = list_predictions(Model(), ["a", None])
     assert json.loads(json.dumps(found)) == found
@@ -61,6 +61,7 @@ def test_predictions_are_json_with_none_where_there_is_nothing():
     empty = dict.fromkeys((schema.LABEL, schema.SCORE, schema.STAGE))
     assert found[1] == {
         **empty,
+        schema.UNSURE: False,
         schema.N_TOKENS: 0,
         schema.TRUNCATED: False,
         schema.REJECT_REASON: schema.NULL_TEXT,

@@ -56,10 +56,10 @@ def test_a_new_model_is_warmed_and_answers_its_own_example(load):
 @pytest.mark.parametrize(
     "row",
     [
-        ("maybe", 0.9, 3, False, "encoder", None),
-        ("positive", float("nan"), 3, False, "encoder", None),
-        ("positive", 1.5, 3, False, "encoder", None),
-        ("positive", None, 3, False, "encoder", None),
+        ("maybe", 0.9, False, 3, False, "encoder", None),
+        ("positive", float("nan"), False, 3, False, "encoder", None),
+        ("positive", 1.5, False, 3, False, "encoder", None),
+        ("positive", None, False, 3, False, "encoder", None),
         (None, None, 0, False, None, "some_reason"),
     ],
 )

@@ -19,6 +19,7 @@ SUMMARY = {
     "skipped_rows": 0,
     "rejected_by_reason": {"null_text": 1},
     "labels": {"positive": 1, "negative": 1},
+    "label_names": ["negative", "positive"],
     "rows_per_second": 10.0,
     "seconds": 1.0,
     "model_version": "1",

@@ -5,12 +5,14 @@ import subprocess
 import sys
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from sentiment.tables.__main__ import main
 from sentiment.tables.store import folder as store_module
 from sentiment.tables.store.folder import BatchId, open_store
 from sentiment.tables.store.manifests import MANIFEST
+from sentiment.tables.store.scores import load_scores
 from tests.factories import make_manifest, write_part, write_rejects
 
 
@@ -96,6 +98,27 @@ def test_compact_makes_one_batch_a_model_and_keeps_every_row_and_what_was_consum
     unchanged = snapshot(scores)
     assert main(["compact", str(scores)]) == 0
     assert snapshot(scores) == unchanged
+
+
+def test_compact_keeps_columns_that_only_some_batches_have(tmp_path):
+    root = tmp_path / "scores"
+    with open_store(str(root)) as store:
+        for number, further in ((1, {}), (2, {"unsure": [True, False], "probabilities": [[0.1, 0.9]] * 2})):
+            staged = store.stage()
+            write_part(staged / "part-0.parquet", 2, number, first_id=10 * number)
+            table = pq.read_table(staged / "part-0.parquet")
+            for name, values in further.items():
+                table = table.append_column(name, [values])
+            pq.write_table(table, staged / "part-0.parquet")
+            manifest = make_manifest(number, scored_rows=2, rejected_rows=0, unsure_rows=number - 1)
+            store.publish(staged, BatchId("3", "2026-01-31", f"b{number}"), manifest)
+    assert main(["compact", str(root)]) == 0
+    found = load_scores(str(root)).set_index("review_id")
+    assert found["unsure"].to_dict() == {"r10": None, "r11": None, "r20": True, "r21": False}
+    assert found["probabilities"].notna().sum() == 2
+    with open_store(str(root)) as store:
+        [batch] = store.list_batches()
+    assert batch.manifest.unsure_rows == 1
 
 
 def test_compact_refuses_a_damaged_batch_and_changes_nothing(scores, capsys):

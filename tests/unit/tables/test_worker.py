@@ -11,6 +11,7 @@ import pytest
 
 from sentiment import schema
 from sentiment.models import registry
+from sentiment.schema import PREDICTION_TYPES
 from sentiment.tables import session, worker
 
 
@@ -47,7 +48,7 @@ def test_a_model_is_loaded_once_per_process_for_the_same_options(use_tiny_model)
 
 
 def share(found, options):
-    return worker.share_model(Session("local[*]"), found, options)
+    return worker.share_model(Session("local[*]"), found, options, PREDICTION_TYPES)
 
 
 class Session:
@@ -64,7 +65,7 @@ def make_reference(folder):
 
 def test_workers_of_this_machine_read_the_folder_that_the_driver_verified(tmp_path):
     session = Session("local[*,4]")
-    shared = worker.share_model(session, make_reference(tmp_path), {})
+    shared = worker.share_model(session, make_reference(tmp_path), {}, PREDICTION_TYPES)
     assert (worker._find_folder(shared.place), session.archives) == (tmp_path, [])
 
 
@@ -73,7 +74,7 @@ def test_spark_ships_the_verified_folder_to_the_executors_of_a_cluster(tmp_path,
     folder.mkdir()
     (folder / "MLmodel").write_text("flavors")
     session = Session("spark://host:7077")
-    shared = worker.share_model(session, make_reference(folder), {"engine": "int8"})
+    shared = worker.share_model(session, make_reference(folder), {"engine": "int8"}, PREDICTION_TYPES)
     [archive] = session.archives
     path, _, name = archive.partition("#")
     monkeypatch.setattr(worker.SparkFiles, "getRootDirectory", lambda: str(tmp_path / "executor"))

@@ -17,6 +17,7 @@ from sentiment.models import registry
 from sentiment.models.integrity import make_record
 from sentiment.training import packaging
 from sentiment.training.packaging import list_requirements
+from tests.factories import make_reviews
 
 TEXTS = ["great phone", None, " ", 7, "awful battery"]
 
@@ -47,6 +48,22 @@ def test_every_form_of_input_gives_the_same_predictions(model):
         pd.DataFrame({"text": TEXTS}, index=[9, 3, 9, 1, 0], dtype=object),
     ):
         pd.testing.assert_frame_equal(model.predict(form), expected)
+
+
+def test_mlflow_evaluates_the_model_as_it_is(use_tiny_model):
+    reviews = make_reviews(40)
+    reviews["truth"] = [schema.POLARITY_LABELS[i] for i in reviews["label"]]
+    found = mlflow.models.evaluate(
+        use_tiny_model.uri,
+        reviews[["text", "truth"]],
+        targets="truth",
+        model_type="classifier",
+        model_config={"output": "label"},
+    )
+    ours = mlflow.pyfunc.load_model(use_tiny_model.uri).predict(reviews[["text"]])["label"]
+    assert found.metrics["accuracy_score"] == (ours == reviews["truth"]).mean()
+    with pytest.raises(ValueError, match="expected one of label, score"):
+        mlflow.pyfunc.load_model(use_tiny_model.uri, model_config={"output": "stars"})
 
 
 def test_a_column_of_numbers_is_rejected_row_by_row(model):
@@ -108,7 +125,8 @@ def test_the_model_carries_weights_as_safetensors_and_nothing_pickled(folder):
     files = {p.name for p in (folder / "artifacts" / "encoder").iterdir()}
     graphs = {"graph.xml", "graph.bin", "static.xml", "static.bin"}
     assert files - graphs == {
-        *("config.json", "model.safetensors", "tokenizer.json", "inference.json", "selfcheck.json")
+        *("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json"),
+        *("inference.json", "selfcheck.json", "README.md"),
     }
     assert {"graph.xml", "graph.bin"} <= files
     pickles = [p for p in folder.rglob("*") if p.suffix in {".pkl", ".bin", ".pt"} and p.name not in graphs]

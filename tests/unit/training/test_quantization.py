@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sentiment.evaluation.figures import draw_length_curve
 from sentiment.inference.engines import load_engine
 from sentiment.inference.predictor import Predictor
 from sentiment.inference.processor import Processor
 from sentiment.inference.selfcheck import Deviation, load_self_check
 from sentiment.inference.settings import load_settings
 from sentiment.training import lengths, quantization
-from sentiment.training.figures import draw_length_curve
 from sentiment.training.quantization import EngineComparison, compare_engines, pick_gate_reviews, quantize
 from tests.factories import make_reviews, make_tiny_encoder
 
@@ -32,8 +32,10 @@ def folder(tmp_path):
 
 def test_a_comparison_counts_losses_flips_and_shift():
     truth = np.array([1, 1, 0, 0, 1])
-    reference = np.array([0.9, 0.8, 0.2, 0.6, 0.7])
-    other = np.array([0.9, 0.4, 0.2, 0.4, 0.3])
+    reference, other = (
+        np.array([[1 - p, p] for p in second])
+        for second in ([0.9, 0.8, 0.2, 0.6, 0.7], [0.9, 0.4, 0.2, 0.4, 0.3])
+    )
     comparison = compare_engines("int8", reference, other, truth)
     assert comparison.rows == 5
     assert comparison.accuracy_loss_points == pytest.approx(20)  # four right, then three
@@ -151,7 +153,7 @@ def test_the_length_curve_ends_where_nothing_is_cut(folder, monkeypatch):
     assert [p.truncated_share > 0 for p in points] == [True] * 4 + [False]
     assert all(p.seconds > 0 and 0 <= p.accuracy <= 1 for p in points)
     figure = draw_length_curve(points, 64)
-    assert [len(line.get_xdata()) for line in figure.axes[0].get_lines()] == [3, 2]
+    assert [len(line.get_xdata()) for line in figure.axes[0].get_lines()][:2] == [3, 2]
 
 
 def test_the_length_curve_stops_at_what_the_encoder_can_read(folder):

@@ -74,11 +74,16 @@ def test_a_missing_or_unknown_key_is_refused_unless_it_may_be_left_out(path, key
             load_manifest(path)
 
 
-def test_a_manifest_of_version_2_names_no_engines(path):
+@pytest.mark.parametrize(
+    ("version", "missing"),
+    [(2, ("engines", "label_names", "unsure_rows")), (3, ("label_names", "unsure_rows"))],
+)
+def test_an_older_manifest_states_less(path, version, missing):
     content = json.loads(COMPACTED.to_json())
     for manifest in (content, *content["parts"]):
-        del manifest["engines"]
-    path.write_text(json.dumps({**content, "manifest_version": 2}))
+        for name in missing:
+            del manifest[name]
+    path.write_text(json.dumps({**content, "manifest_version": version}))
     assert load_manifest(path) == COMPACTED
 
 

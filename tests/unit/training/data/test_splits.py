@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from sentiment.errors import UnusableLabelsError
+from sentiment.schema import POLARITY_LABELS
 from sentiment.training.data.splits import (
     TEST,
     TRAIN,
@@ -29,7 +30,7 @@ FOUND = {
 
 @pytest.mark.parametrize("given", [(TRAIN,), (TRAIN, TEST), (TRAIN, VALIDATION), tuple(FOUND)])
 def test_missing_splits_are_cut_from_train_in_every_combination(given):
-    splits = cut_splits({name: FOUND[name] for name in given}, 2, seed=1)
+    splits = cut_splits({name: FOUND[name] for name in given}, POLARITY_LABELS, seed=1)
     for name in (VALIDATION, TEST):
         if name in given:
             assert splits[name] is FOUND[name]
@@ -41,13 +42,15 @@ def test_missing_splits_are_cut_from_train_in_every_combination(given):
 
 
 def test_the_same_seed_cuts_the_same_rows():
-    first, second, other = (cut_splits({TRAIN: FOUND[TRAIN]}, 2, seed)[TEST].rows for seed in (1, 1, 2))
+    first, second, other = (
+        cut_splits({TRAIN: FOUND[TRAIN]}, POLARITY_LABELS, seed)[TEST].rows for seed in (1, 1, 2)
+    )
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
 
 
 def test_sentences_of_one_review_stay_on_one_side():
-    splits = cut_splits({TRAIN: make_candidates(400, groups=np.arange(400) // 8)}, 2, seed=3)
+    splits = cut_splits({TRAIN: make_candidates(400, groups=np.arange(400) // 8)}, POLARITY_LABELS, seed=3)
     groups = [set(split.groups) for split in splits.values()]
     assert sum(len(group) for group in groups) == len(set.union(*groups)) == 50
     assert len(splits[TEST]) >= 20
@@ -55,19 +58,19 @@ def test_sentences_of_one_review_stay_on_one_side():
 
 def test_a_text_that_occurs_often_stays_on_one_side():
     words = np.arange(400) % 40
-    splits = cut_splits({TRAIN: make_candidates(400, words=words)}, 2, seed=3)
+    splits = cut_splits({TRAIN: make_candidates(400, words=words)}, POLARITY_LABELS, seed=3)
     assert [len(split) for split in splits.values()] == [320, 40, 40]
     assert without_leaks(splits)[1] == 0
 
 
 def test_one_class_is_an_error_that_counts():
     with pytest.raises(UnusableLabelsError, match="0 negative and 50 positive"):
-        cut_splits({TRAIN: make_candidates(50, label=1)}, 2, seed=1)
+        cut_splits({TRAIN: make_candidates(50, label=1)}, POLARITY_LABELS, seed=1)
 
 
-def test_a_missing_class_of_several_is_counted_by_number():
-    with pytest.raises(UnusableLabelsError, match="25 of class 0 and 25 of class 1 and 0 of class 2"):
-        check_classes(make_candidates(50), TRAIN, 3, 1)
+def test_a_class_that_may_be_review_text_is_counted_by_number():
+    with pytest.raises(UnusableLabelsError, match="25 a and 25 b and 0 of class 2"):
+        check_classes(make_candidates(50), TRAIN, ("a", "b", "I hate it"), 1)
 
 
 def test_a_leak_is_removed_from_train_and_validation_and_counted():

@@ -1,0 +1,120 @@
+"""Keep each decision about a challenger: its gates as a tag of the version, its figures as an MLflow run."""
+
+import datetime
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..models import ledger, registry
+from ..models.tracking import as_registry_error, import_mlflow
+from .gates import GateResult
+
+# `passed` stays where the process was killed before the alias moved.
+PROMOTED, REFUSED, PASSED, LOST, ROLLED_BACK = "promoted", "refused", "passed", "lost", "rolled_back"
+_PREFIX = "sentiment.promotion"
+# As `integrity`: older servers and databases accept no longer value.
+_TAG_CHARS = 4_900
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Hold where a decision is kept (a tag of a version), what the tag holds, and the run of its figures."""
+
+    name: str
+    version: str
+    tag: str
+    content: Mapping[str, Any]
+    run_id: str
+
+
+def record(
+    moves: ledger.Ledger,
+    version: str,
+    gates: Sequence[GateResult],
+    figures: Mapping[str, float],
+    experiment: str,
+) -> Decision:
+    """Log the figures to a run, and the gates to a tag of the version. Raises RegistryError, ConfigError."""
+    registry.open_experiment(experiment)
+    mlflow = import_mlflow()
+    is_refused = any(gate.is_failed for gate in gates)
+    content = {
+        "at": _now().isoformat(timespec="seconds"),
+        "outcome": REFUSED if is_refused else PASSED,
+        "champion": moves.champion,
+        "gates": [_describe(gate) for gate in gates],
+    }
+    try:
+        with mlflow.start_run(run_name=f"promote {moves.name} {version}") as run:
+            mlflow.log_params({"alias": moves.alias, "challenger": version, "champion": moves.champion or ""})
+            mlflow.log_metrics(dict(figures))
+            mlflow.log_dict(content, "gates.json")
+    except Exception as error:  # as in `registry.resolve_model`
+        raise as_registry_error("the run of this decision", error) from error
+    content["run_id"] = run.info.run_id
+    decision = Decision(moves.name, version, _make_tag(moves.alias), content, run.info.run_id)
+    _write(decision)
+    return decision
+
+
+def close(decision: Decision, outcome: str, entry: int | None = None) -> None:
+    """Write what became of a decision. Raises RegistryError."""
+    content = {**decision.content, "outcome": outcome} | ({} if entry is None else {"entry": entry})
+    _write(replace(decision, content=content))
+    try:
+        import_mlflow().MlflowClient().set_tag(decision.run_id, f"{_PREFIX}.outcome", outcome)
+    except Exception as error:  # as in `registry.resolve_model`
+        raise as_registry_error(f"run {decision.run_id}", error) from error
+
+
+def note_rollback(moves: ledger.Ledger, restored: str, entry: int) -> None:
+    """Write a rollback to a tag of both versions. Raises RegistryError."""
+    content = {
+        "at": _now().isoformat(timespec="seconds"),
+        "outcome": ROLLED_BACK,
+        "champion": moves.champion,
+        "restored": restored,
+        "entry": entry,
+    }
+    tag = _make_tag(moves.alias)
+    for version in (moves.champion, restored):
+        if version is not None:
+            _write(Decision(moves.name, version, tag, content, ""))
+
+
+def read_decisions(name: str, version: str, alias: str) -> list[dict[str, Any]]:
+    """Return the decisions about a version, oldest first. Raises RegistryError."""
+    try:
+        tags = import_mlflow().MlflowClient().get_model_version(name, version).tags
+    except Exception as error:  # as in `registry.resolve_model`
+        raise as_registry_error(f"version {version} of {name!r}", error) from error
+    return [json.loads(tags[tag]) for tag in sorted(tags) if tag.startswith(f"{_PREFIX}.{alias}.")]
+
+
+def _write(decision: Decision) -> None:
+    text = json.dumps(decision.content)
+    if len(text) > _TAG_CHARS:  # only sentences can be long; they are in the run too
+        gates = [{k: v for k, v in gate.items() if k != "sentence"} for gate in decision.content["gates"]]
+        text = json.dumps({**decision.content, "gates": gates})
+    try:
+        client = import_mlflow().MlflowClient()
+        client.set_model_version_tag(decision.name, decision.version, decision.tag, text)
+    except Exception as error:  # as in `registry.resolve_model`
+        raise as_registry_error(f"a tag of version {decision.version} of {decision.name!r}", error) from error
+
+
+def _describe(gate: GateResult) -> dict[str, Any]:
+    """Return a gate for the tag; what passed needs no words."""
+    found = {"name": gate.name, "figure": gate.figure, "bound": gate.bound, "is_passed": gate.is_passed}
+    return found if gate.is_passed else {**found, "sentence": gate.sentence}
+
+
+def _make_tag(alias: str) -> str:
+    """Return a name of its own for a tag; names sort by time."""
+    return f"{_PREFIX}.{alias}.{_now():%Y%m%dT%H%M%S.%fZ}.{uuid.uuid4().hex[:6]}"
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)

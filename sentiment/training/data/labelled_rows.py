@@ -1,0 +1,189 @@
+"""Read labelled reviews that models are judged on, and give them the class ids of those models."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...config import SAMPLE, FinetuneConfig
+from ...errors import (
+    AmbiguousInputError,
+    ConfigError,
+    EmptyInputError,
+    InputError,
+    SchemaMismatchError,
+    UnusableLabelsError,
+)
+from ...evaluation import slices
+from ...evaluation.contenders import NumberedReviews
+from ...schema import show_columns, split_columns
+from .labels import AUTO, clean_label, number_labels, show_values
+from .preparation import Columns, clean_value, join_texts
+from .reading import choose_columns, make_options
+from .source import Location, ReadOptions, Source
+from .sources import find_all, find_locations, place_file
+from .splits import TEST, TRAIN, sample_rows
+
+# Columns that `slices` knows; all others stay unread.
+_DETAIL_COLUMNS = {
+    *slices.CATEGORY_COLUMNS,
+    *slices.STAR_COLUMNS,
+    *slices.DATE_COLUMNS,
+    *slices.TITLE_COLUMNS,
+}
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Hold texts of any type, their label values as `clean_label` returns them, and details; one order.
+
+    `class_names` is the order of the classes that the data set states, `files` are those that were read.
+    """
+
+    texts: list[Any]
+    values: list[str | None]
+    details: pd.DataFrame
+    columns: Columns
+    class_names: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None) -> LabelledRows:
+    """Read `config.dataset_name`: a file, or the split `test` of a folder or hub data set.
+
+    `usual_text_col` is taken for `config.text_col` if the data set has it. Raises an InputError if there is
+    nothing, a column is missing, or a label cannot be understood.
+    """
+    try:
+        opened = [location.open() for location in _find_test(config.dataset_name, make_options(config))]
+    except InputError as error:
+        raise type(error)(str(error).replace("--dataset_name", "--test")) from error
+    columns = _choose_columns(config, opened[0], usual_text_col)
+    class_names = opened[0].class_names.get(columns.label, ())
+    rows = LabelledRows([], [], pd.DataFrame(), columns, tuple(class_names), tuple(s.name for s in opened))
+    details = []
+    for source in opened:
+        _check_columns(source, columns)
+        known = [name for name in source.columns if name.lower() in _DETAIL_COLUMNS]
+        for batch in source.read(list(dict.fromkeys([*columns.texts, columns.label, *known]))):
+            values, names = batch[columns.label], source.class_names.get(columns.label)
+            rows.texts.extend(join_texts(batch, columns.texts))
+            rows.values.extend(clean_value(value, names, source.name) for value in values)
+            details.append(pd.DataFrame({name: batch[name] for name in known}, index=range(len(values))))
+    if not rows.texts:
+        raise EmptyInputError(f"{config.dataset_name}: has no rows; pass other reviews as --test")
+    return replace(rows, details=pd.concat(details, ignore_index=True))
+
+
+def number_rows(
+    rows: LabelledRows, labels: Sequence[str], scheme: str = AUTO, label_map: str | None = None
+) -> NumberedReviews:
+    """Give each row the class id that its label has in `labels`, the class names of a model in their order.
+
+    Values that are labels of the model mean these labels; others are understood as in fine-tuning, by
+    `scheme` or `label_map`. Rows without label, or left out by them, are counted. Raises UnusableLabelsError
+    if a value means a class that the model does not have, or a class has no review.
+    """
+    counts = Counter(rows.values)
+    column = rows.columns.label
+    if set(counts) <= {None}:
+        raise UnusableLabelsError(
+            f"{rows.files[0]}: column {column!r} has no label in any row; pass labelled reviews"
+        )
+    ids = _number_values(counts, rows, labels, scheme, label_map)
+    found = [None if value is None else ids[value] for value in rows.values]
+    kept = [i for i, number in enumerate(found) if number is not None]
+    truth = np.array([found[i] for i in kept], dtype=np.int64)
+    absent = [label for i, label in enumerate(labels) if i not in truth]
+    if absent:
+        raise UnusableLabelsError(
+            f"{rows.files[0]}: column {column!r} has no review of {', '.join(absent)}; expected reviews "
+            "of each label of the models; pass other reviews, or a --label_map"
+        )
+    unlabelled = counts[None]
+    unused = {
+        "without label": unlabelled,
+        "left out by the label scheme": len(found) - len(kept) - unlabelled,
+    }
+    return NumberedReviews(
+        labels=tuple(labels),
+        texts=[rows.texts[i] for i in kept],
+        truth=truth,
+        details=rows.details.iloc[kept].reset_index(drop=True),
+        unused=unused,
+        source={"files": rows.files, "text_col": ",".join(rows.columns.texts), "label_col": column},
+    )
+
+
+def take_sample(rows: NumberedReviews, max_rows: int | None, seed: int) -> NumberedReviews:
+    """Return a sample stratified by label, in order; all rows if there are no more. Raises ConfigError."""
+    chosen = sample_rows(np.arange(len(rows.texts)), rows.truth, max_rows, seed)
+    if len(np.unique(rows.truth[chosen])) < len(rows.labels):
+        raise ConfigError(f"max_test_samples: {max_rows} leaves a label without review; pass a larger number")
+    return replace(
+        rows,
+        texts=[rows.texts[i] for i in chosen],
+        truth=rows.truth[chosen],
+        details=rows.details.iloc[chosen].reset_index(drop=True),
+        unused={**rows.unused, "not in the sample": len(rows.texts) - len(chosen)},
+    )
+
+
+def _find_test(name: str, options: ReadOptions) -> list[Location]:
+    if name != SAMPLE and Path(name).is_file():
+        return find_all(name, options)[0]
+    found = find_locations(name, options)
+    if TEST in found.by_split:
+        return found.by_split[TEST]
+    is_unplaced = all(place_file(Path(place.name)) is None for place in found.by_split[TRAIN])
+    if set(found.by_split) != {TRAIN} or not is_unplaced:
+        raise AmbiguousInputError(
+            f"{name}: expected a split 'test', found {', '.join(found.by_split)}; pass the file to judge on"
+        )
+    return found.by_split[TRAIN]
+
+
+def _choose_columns(config: FinetuneConfig, source: Source, usual_text_col: str | None) -> Columns:
+    usual = split_columns(usual_text_col or "")
+    if config.text_col is None and usual and set(usual) <= set(source.columns):
+        config = replace(config, text_col=usual_text_col)
+    return choose_columns(config, source)
+
+
+def _check_columns(source: Source, columns: Columns) -> None:
+    missing = [name for name in (*columns.texts, columns.label) if name not in source.columns]
+    if missing:
+        raise SchemaMismatchError(
+            f"{source.name}: has no column {', '.join(missing)}; found {show_columns(source.columns)}; "
+            "choose with --text_col and --label_col"
+        )
+
+
+def _number_values(
+    counts: "Counter[str | None]",
+    rows: LabelledRows,
+    labels: Sequence[str],
+    scheme: str,
+    label_map: str | None,
+) -> Mapping[str, int | None]:
+    """Return the class id of each label value; None for a value that is left out."""
+    ours = {clean_label(label): i for i, label in enumerate(labels)}
+    values = [value for value in counts if value is not None]
+    if label_map is None and scheme == AUTO and set(values) <= set(ours):
+        return {value: ours[value] for value in values}
+    try:
+        numbering = number_labels({TEST: counts}, rows.columns.label, scheme, label_map, rows.class_names)
+    except InputError as error:
+        raise type(error)(f"{error}; the models know {', '.join(labels)}") from error
+    named = {value: None if i is None else numbering.names[i] for value, i in numbering.ids.items()}
+    unknown = sorted({name for name in named.values() if name is not None and clean_label(name) not in ours})
+    if unknown:
+        raise UnusableLabelsError(
+            f"{rows.files[0]}: column {rows.columns.label!r} has labels that the models do not know: "
+            f"expected {', '.join(labels)}, found {show_values(unknown)}; map them with --label_map"
+        )
+    return {value: None if name is None else ours[clean_label(name)] for value, name in named.items()}

@@ -1,0 +1,122 @@
+"""Write the evaluation report and the model card of a fine-tuning run, and log its figures."""
+
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from .. import schema
+from ..config import FinetuneConfig
+from ..evaluation.baselines import measure_baselines
+from ..evaluation.card import write_card
+from ..evaluation.facts import Findings, ReportFacts, examine
+from ..evaluation.figures import draw_figures
+from ..evaluation.judged import JudgedReviews
+from ..evaluation.label_errors import check_test_labels, check_training_labels, has_cleanlab
+from ..evaluation.report import write_report
+from ..inference.calibration import apply_temperature
+from .data.reading import LabelledReviews
+from .encoders import Encoder
+from .optimization import Optimization
+from .run_log import RunLog
+
+REPORT_FILE = "evaluation.html"
+# Probable label errors of training reviews are searched in so many of them.
+_CHECKED_ROWS = 20_000
+
+
+def examine_model(
+    judged: JudgedReviews,
+    reviews: LabelledReviews,
+    optimized: Optimization,
+    encoder: Encoder,
+    config: FinetuneConfig,
+) -> Findings:
+    """Derive all that report and card state from the predictions on the test reviews."""
+    train = reviews.splits.load_train(_CHECKED_ROWS, config.seed)
+    settings, splits = optimized.settings, reviews.splits
+    facts = ReportFacts(
+        model=config.registered_model_name,
+        judged=judged,
+        created=time.strftime("%d %B %Y"),
+        base_model=_show_name(encoder.name),
+        licence=encoder.licence,
+        uncalibrated=_undo_calibration(judged, settings.temperature),
+        temperature=settings.temperature,
+        baselines=measure_baselines(splits.train["label"][:], splits.test, judged.labels),
+        lengths=optimized.lengths,
+        max_length=config.max_length,
+        engine=settings.cpu_engine,
+        engine_reason=settings.cpu_engine_reason,
+        # With labelled reviews the loss of accuracy is known.
+        engines=optimized.engines,  # type: ignore[arg-type]
+        cascade=optimized.cascade,
+        test_labels=check_test_labels(judged) if has_cleanlab() else None,
+        train_labels=check_training_labels(judged.labels, train, config.seed) if has_cleanlab() else None,
+        data=_describe_data(reviews, config),
+        recipe=_describe_recipe(config),
+        missing={
+            "champion": "The test reviews may be known to the champion: compare both by jobs/promote.py, on "
+            "reviews that neither was trained on."
+        },
+    )
+    return examine(facts, config.seed)
+
+
+def log_evaluation(findings: Findings, folder: Path, log: RunLog) -> None:
+    """Write the card into the model folder, and log metrics with their intervals, figures and report."""
+    write_card(findings, folder)
+    log.log_metrics({f"test_{name}": value for name, value in findings.evaluation.as_metrics().items()})
+    for name, found in findings.intervals.items():
+        log.log_metrics({f"test_{name}_low": found.low, f"test_{name}_high": found.high})
+    for name, baseline in findings.facts.baselines.items():
+        log.log_metrics({f"baseline_{name}_{k}": v for k, v in asdict(baseline).items()})
+    for name, figure in draw_figures(findings).items():
+        log.log_figure(figure, f"{name}.png")
+    if findings.worst is not None:
+        log.set_tag("worst_slice", f"{findings.worst.name}: {findings.worst.value}")
+
+
+def log_report(findings: Findings, texts: list[str], config: FinetuneConfig, log: RunLog) -> None:
+    """Log the report, and write it to the file that the configuration names, if it names one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / REPORT_FILE
+        write_report(findings, path, texts if config.show_text else None)
+        content = path.read_text(encoding="utf-8")
+    log.log_text(content, REPORT_FILE)
+    if config.report is not None:
+        Path(config.report).write_text(content, encoding="utf-8")
+
+
+def _undo_calibration(judged: JudgedReviews, temperature: float) -> np.ndarray:
+    """Return the probabilities before calibration; those of the linear stage have no temperature."""
+    is_encoder = (judged.predictions[schema.STAGE] == schema.ENCODER).to_numpy()
+    raw = apply_temperature(judged.probabilities, 1 / temperature)
+    return np.where(is_encoder[:, None], raw, judged.probabilities)
+
+
+def _describe_data(reviews: LabelledReviews, config: FinetuneConfig) -> dict[str, object]:
+    counts = reviews.report.counts
+    return {
+        "data set": _show_name(config.dataset_name),
+        "text column": reviews.text_col,
+        "label column": reviews.report.label_col,
+        "training reviews": counts.train_rows,
+        "validation reviews": counts.validation_rows,
+        "test reviews": counts.test_rows,
+        "digest of texts and labels": reviews.digest,
+    }
+
+
+def _describe_recipe(config: FinetuneConfig) -> dict[str, object]:
+    names = ("lr", "lr_decay", "schedule", "epochs", "train_batch_size", "train_tokens", "label_smoothing")
+    further = ("max_length", "truncation", "augment", "trained_layers", "seed")
+    values = {name: getattr(config, name) for name in (*names, *further)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _show_name(name: str) -> str:
+    """Return a hub id as it is, and only the last part of a path, which may name a person or a machine."""
+    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name

@@ -1,0 +1,291 @@
+"""The job's `main` on a registry of its own, with models whose mistakes are chosen."""
+
+import itertools
+import json
+import runpy
+from dataclasses import dataclass, field
+
+import pytest
+
+from sentiment.cli import run_job
+from sentiment.config import PromoteConfig
+from sentiment.errors import AliasMovedError
+from sentiment.evaluation import history, promotion
+from sentiment.evaluation.contenders import LoadOptions
+from sentiment.models import ledger, registry
+from tests import hostile
+from tests.contenders import LABELS, Traits, make_test_reviews, register_contender
+from tests.factories import ROOT, make_reviews, using_store
+
+JOB = runpy.run_path(str(ROOT / "jobs" / "promote.py"))
+# As accurate as the champion on all reviews together.
+BAD_SLICE = Traits(wrong="noise < 0.2 if category == 'toys' else noise < 0.06")
+SHUFFLED = Traits(wrong="int(noise * 3)")
+USUAL = Traits()
+BETTER = Traits(wrong="noise < 0.05", score=0.95)
+
+
+@dataclass
+class Place:
+    """A registered model of its own for one test, and what the job printed."""
+
+    folder: object
+    name: str
+    test: str
+    numbers: object = field(default_factory=itertools.count)
+    told: list = field(default_factory=list)
+    summary: dict = field(default_factory=dict)
+
+    def register(self, traits=USUAL):
+        return register_contender(self.folder / f"model-{next(self.numbers)}", self.name, traits)
+
+    def move(self, traits=USUAL):
+        """Register a model and move the alias to it without a judgement."""
+        version = registry.find_version(self.register(traits))
+        ledger.move_alias(ledger.read_ledger(self.name, "champion"), version)
+
+    def promote(self, *arguments):
+        """Run the job; return its exit code."""
+        path = self.folder / "summary.json"
+        code = run_job(
+            *(PromoteConfig, ROOT / "conf" / "promote.yaml", JOB["run"], JOB["show"]),
+            argv=[*map(str, arguments), "--summary", str(path)],
+            tell=self.told.append,
+        )
+        self.summary = json.loads(path.read_text()) if path.exists() else {}
+        return code
+
+    def judge(self, challenger, *arguments):
+        # The bounds of conf/, but for the time, which on a busy machine is not sure for models this quick.
+        bounds = (ROOT / "conf" / "gates.yaml").read_text()
+        path = self.folder / "patient.yaml"
+        path.write_text(bounds.replace("max_latency_ratio: 1.5", "max_latency_ratio: 4"))
+        given = ("--challenger", challenger, "--test", self.test, "--gates", path)
+        return self.promote(*given, *arguments)
+
+    @property
+    def champion(self):
+        return ledger.read_ledger(self.name, "champion").champion
+
+    def list_outcomes(self, version):
+        return [found["outcome"] for found in history.read_decisions(self.name, version, "champion")]
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """A file of test reviews for all tests."""
+    path = tmp_path_factory.mktemp("promotion") / "test.parquet"
+    make_test_reviews().to_parquet(path)
+    return str(path)
+
+
+@pytest.fixture
+def place(shared_store, reviews, tmp_path, request):
+    with using_store(shared_store):
+        yield Place(tmp_path, request.node.name.replace("[", "-").strip("]"), reviews)
+
+
+@pytest.fixture
+def defended(place):
+    """A place with a champion, version 1."""
+    place.move()
+    assert place.champion == "1"
+    return place
+
+
+@pytest.fixture(scope="module")
+def fortress(shared_store, reviews, tmp_path_factory):
+    """One place with a champion, version 1, for all tests that must not move it."""
+    with using_store(shared_store):
+        place = Place(tmp_path_factory.mktemp("fortress"), "fortress", reviews)
+        registry.set_alias(place.name, "champion", registry.find_version(place.register()))
+        yield place
+
+
+def test_a_better_challenger_becomes_champion_and_its_gates_are_kept(defended):
+    assert defended.judge(defended.register(BETTER)) == 0, defended.told
+    assert defended.champion == "2"
+    assert defended.summary["outcome"] == "promoted"
+    assert defended.summary["comparison"]["difference"]["value"] < 0
+    [kept] = history.read_decisions(defended.name, "2", "champion")
+    assert kept["outcome"] == "promoted"
+    assert kept["champion"] == "1"
+    gates = {gate["name"]: gate for gate in kept["gates"]}
+    assert gates["accuracy"]["figure"] > gates["accuracy"]["bound"] == 0.85
+    run = registry.import_mlflow().get_run(kept["run_id"])
+    assert run.data.metrics["challenger_accuracy"] == gates["accuracy"]["figure"]
+    assert run.data.tags["sentiment.promotion.outcome"] == "promoted"
+
+
+@pytest.mark.parametrize(
+    ("traits", "gates"),
+    [
+        (SHUFFLED, {"accuracy", "f1_macro", "ece", "mcnemar", "slices"}),
+        (BAD_SLICE, {"slices"}),
+        (Traits(score=0.45), {"ece", "unsure_share"}),
+        (Traits(seconds=0.08, gated_on=None), {"engine", "latency_ratio"}),
+        (Traits(labels=("bad", "good", "great")), {"labels"}),
+    ],
+    ids=["shuffled", "bad_slice", "unsure", "slow", "labels"],
+)
+def test_a_bad_challenger_is_refused_and_each_gate_is_named(fortress, traits, gates, capsys):
+    uri = fortress.register(traits)
+    assert fortress.judge(uri) == 6
+    assert {gate["name"] for gate in fortress.summary["gates"] if gate["is_passed"] is False} == gates
+    assert all(f"{name}: " in fortress.told[-1] for name in gates)
+    assert fortress.champion == "1"
+    version = registry.find_version(uri)
+    assert fortress.list_outcomes(version) == ["refused"]
+    # No text reaches messages, tags or runs.
+    mlflow = registry.import_mlflow()
+    tags = mlflow.MlflowClient().get_model_version(fortress.name, version).tags
+    run = mlflow.get_run(fortress.summary["run_id"]).data.to_dictionary()
+    shown = [*fortress.told, json.dumps(fortress.summary), *tags.values(), *capsys.readouterr(), str(run)]
+    assert not [text for text in shown if "review 1" in text]
+
+
+def test_the_same_labels_in_another_order_are_the_same_classes(fortress):
+    assert fortress.judge(fortress.register(Traits(labels=LABELS[::-1])), "--dry_run") == 0
+    metrics = fortress.summary["metrics"]
+    assert metrics["challenger"]["accuracy"] == metrics["champion"]["accuracy"] > 0.9
+
+
+def test_a_bad_slice_is_named(fortress):
+    assert fortress.judge(fortress.register(BAD_SLICE), "--dry_run") == 6
+    assert "category toys (300 reviews)" in fortress.told[-1]
+
+
+def test_a_changed_file_is_refused_and_nothing_moves(fortress):
+    uri = fortress.register(BETTER)
+    stored = hostile.find_stored(uri) / "contender.py"
+    stored.write_text(stored.read_text() + "\n")
+    assert fortress.judge(uri) == 4
+    assert "not the files that were registered" in fortress.told[-1]
+    assert fortress.champion == "1"
+
+
+def test_a_challenger_without_a_record_is_refused_and_if_allowed_its_gate_is_open(fortress):
+    uri = fortress.register(BETTER)
+    client = registry.import_mlflow().MlflowClient()
+    client.delete_model_version_tag(fortress.name, registry.find_version(uri), registry.FILES_TAG)
+    assert fortress.judge(uri) == 4
+    assert fortress.judge(uri, "--allow_unverified", "--dry_run") == 0
+    assert {"name": "files", "is_passed": None}.items() <= fortress.summary["gates"][1].items()
+
+
+def test_a_dry_run_judges_and_writes_nothing(fortress):
+    mlflow = registry.import_mlflow()
+    runs = len(mlflow.search_runs(search_all_experiments=True))
+    uri = fortress.register(BETTER)
+    assert fortress.judge(uri, "--dry_run") == 0
+    assert fortress.summary["outcome"] == "passed"
+    assert fortress.champion == "1"
+    assert fortress.list_outcomes(registry.find_version(uri)) == []
+    assert len(mlflow.search_runs(search_all_experiments=True)) == runs
+
+
+def test_the_champion_itself_moves_nothing(fortress):
+    assert fortress.judge(f"models:/{fortress.name}@champion") == 0
+    assert fortress.summary["outcome"] == "unchanged"
+    assert ledger.read_ledger(fortress.name, "champion").entries == ()
+
+
+def test_a_rollback_does_not_guess_what_another_tool_replaced(fortress):
+    assert fortress.promote("--rollback", "--registered_model_name", fortress.name) == 4
+    assert "set by another tool" in fortress.told[-1]
+    assert fortress.champion == "1"
+
+
+def test_a_test_file_without_labels_is_exit_code_3(fortress):
+    path = fortress.folder / "unlabelled.parquet"
+    make_test_reviews().drop(columns="label").to_parquet(path)
+    assert fortress.promote("--challenger", fortress.register(), "--test", path) == 3
+    assert "has no column label" in fortress.told[-1]
+
+
+def test_without_a_champion_the_absolute_gates_decide(place):
+    assert place.judge(place.register(SHUFFLED)) == 6
+    assert place.champion is None
+    assert "stays at no version" in place.told[-1]
+    assert place.judge(place.register()) == 0
+    assert place.champion == "2"
+
+
+def test_rollbacks_undo_promotions_one_by_one(defended):
+    defended.move()
+    defended.move()
+    back = ("--rollback", "--registered_model_name", defended.name)
+    assert defended.promote(*back, "--dry_run") == 0
+    assert defended.champion == "3"
+    assert defended.promote(*back) == 0
+    assert defended.champion == "2"
+    assert defended.promote(*back) == 0
+    assert defended.champion == "1"
+    assert defended.list_outcomes("2") == ["rolled_back", "rolled_back"]
+    assert defended.promote(*back) == 4
+    assert "was the first champion" in defended.told[-1]
+    assert defended.champion == "1"
+
+
+def test_a_rollback_verifies_the_files_of_the_champion_before(defended):
+    defended.move()
+    (hostile.find_stored(f"models:/{defended.name}/1") / "contender.py").write_text("")
+    assert defended.promote("--rollback", "--registered_model_name", defended.name) == 4
+    assert defended.champion == "2"
+
+
+def test_of_two_promotions_at_once_the_first_wins_and_the_other_says_so(defended):
+    first, second = (defended.register(BETTER) for _ in range(2))
+    moves = ledger.read_ledger(defended.name, "champion")
+    contests = [
+        promotion.open_contest(moves, registry.resolve_model(uri), LoadOptions()) for uri in (first, second)
+    ]
+    judgement = promotion.Judgement([], {})
+    assert promotion.conclude(contests[0], judgement, "sentiment")["outcome"] == "promoted"
+    with pytest.raises(AliasMovedError, match="it means version 2 now") as lost:
+        promotion.conclude(contests[1], judgement, "sentiment")
+    assert lost.value.exit_code == 5
+    assert lost.value.summary["outcome"] == "lost"
+    assert defended.champion == "2"
+    assert defended.list_outcomes("2") == ["promoted"]
+    assert defended.list_outcomes("3") == ["lost"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--challenger", "models:/m/1"], "pass --challenger models:/NAME/VERSION and --test FILE"),
+        (["--rollback", "--test", "x.csv"], "rollback takes neither"),
+        (["--challenger", "/a/folder", "--test", "x.csv"], "challenger: "),
+        (["--challenger", "models:/m/1", "--test", "x.csv", "--alias", "latest"], "alias: "),
+        (["--challenger", "models:/m/1", "--test", "x.csv", "--gates", "none.yaml"], "none.yaml"),
+    ],
+)
+def test_wrong_arguments_are_exit_code_2(place, arguments, says):
+    assert place.promote(*arguments) == 2
+    assert says in place.told[-1]
+
+
+def test_a_model_that_is_not_there_is_exit_code_4(place):
+    assert place.judge("models:/none/1") == 4
+
+
+def test_models_as_they_are_fine_tuned_are_judged(use_tiny_model, tmp_path):
+    make_reviews(300).to_parquet(tmp_path / "test.parquet")
+    (tmp_path / "gates.yaml").write_text("min_accuracy: 0.9\nmax_slice_drop: 0.05\nhas_gated_engine: true\n")
+    place = Place(tmp_path, "tuned", str(tmp_path / "test.parquet"))
+    first = hostile.register_copy(use_tiny_model.uri, tmp_path / "first", place.name, "champion")
+    second = hostile.register_copy(use_tiny_model.uri, tmp_path / "second", place.name, change=_turn_labels)
+    assert place.judge(first) == 0
+    assert place.judge(second, "--gates", tmp_path / "gates.yaml", "--dry_run") == 6
+    gates = {gate["name"]: gate for gate in place.summary["gates"]}
+    assert gates["accuracy"]["is_passed"] is gates["slices"]["is_passed"] is False
+    assert gates["engine"]["is_passed"] is not None
+    assert place.summary["metrics"]["champion"]["accuracy"] > 0.95
+
+
+def _turn_labels(folder):
+    """Exchange the names of the two classes: every label is then wrong."""
+    path = folder / "artifacts" / "encoder" / "inference.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "labels": settings["labels"][::-1]}))

@@ -1,0 +1,110 @@
+import pandas as pd
+import pytest
+
+from sentiment.config import FinetuneConfig
+from sentiment.errors import (
+    AmbiguousInputError,
+    ConfigError,
+    InputError,
+    MissingInputError,
+    UnusableLabelsError,
+)
+from sentiment.training.data.labelled_rows import number_rows, read_labelled_rows, take_sample
+
+THREE = ("bad", "fair", "good")
+
+
+@pytest.fixture
+def read(write_parquet):
+    """Write rows to a file and read them as a test set is read."""
+
+    def read_rows(label, usual_text_col=None, **columns):
+        rows = {"text": [f"t{i}" for i in range(len(label))], "label": label, **columns}
+        return read_labelled_rows(FinetuneConfig(dataset_name=write_parquet(rows)), usual_text_col)
+
+    return read_rows
+
+
+def test_labels_of_the_model_are_taken_by_name_in_its_order(read):
+    found = number_rows(read(["good", "Bad ", "fair", None]), THREE)
+    assert found.truth.tolist() == [2, 0, 1]
+    assert found.texts == ["t0", "t1", "t2"]
+    assert found.unused == {"without label": 1, "left out by the label scheme": 0}
+
+
+@pytest.mark.parametrize(
+    "labels", [("1", "2", "3", "4", "5"), ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")]
+)
+def test_stars_are_understood_as_in_fine_tuning(read, labels):
+    rows = (
+        read([5, 1, 2, 3, 4])
+        if labels[0] == "1"
+        else read(["5 stars", "1 star", "2 stars", "3 stars", "4 stars"])
+    )
+    assert number_rows(rows, labels).truth.tolist() == [4, 0, 1, 2, 3]
+
+
+def test_two_classes_are_understood_as_in_fine_tuning(read):
+    assert number_rows(read([0, 1, 1]), ("negative", "positive")).truth.tolist() == [0, 1, 1]
+    assert number_rows(read([1, 3, 5]), ("negative", "positive"), "polarity").unused == {
+        "without label": 0,
+        "left out by the label scheme": 1,
+    }
+
+
+def test_a_map_names_the_labels_of_the_model(read):
+    found = number_rows(read([0, 1, 2]), THREE, label_map="0=bad;1=fair;2=good")
+    assert found.truth.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        ([None, None], "has no label"),
+        (["great", "awful"], "the models know bad, fair, good"),
+        ([0, 1], "labels that the models do not know: expected bad, fair, good, found the values negative"),
+        (["good", "bad"], "no review of fair"),
+    ],
+)
+def test_labels_that_the_model_does_not_know_are_an_error(read, label, says):
+    with pytest.raises(UnusableLabelsError, match=says):
+        number_rows(read(label), THREE)
+
+
+def test_details_are_the_columns_that_slices_know(read):
+    rows = read(["bad", "fair", "good"], Category=["a", "b", "c"], secret=[1, 2, 3], stars=[1.0, 2.0, None])
+    assert list(rows.details) == ["Category", "stars"]
+
+
+def test_a_sample_is_stratified_and_counts_what_it_leaves_out(read):
+    rows = number_rows(read([*THREE] * 4), THREE)
+    kept = take_sample(rows, 6, 0)
+    assert len(kept.texts) == len(kept.details) == 6
+    assert sorted(kept.truth.tolist()) == [0, 0, 1, 1, 2, 2]
+    assert kept.unused["not in the sample"] == 6
+    with pytest.raises(ConfigError, match="max_test_samples: "):
+        take_sample(rows, 1, 0)
+
+
+def test_the_text_columns_of_the_model_are_taken_if_the_file_has_them(read):
+    assert read(["bad"], "title,text", title=["A"]).texts == ["A t0"]
+    assert read(["bad"], "headline,text").texts == ["t0"]
+
+
+def test_a_folder_gives_its_test_split(tmp_path):
+    for name in ("train", "test"):
+        pd.DataFrame({"text": [name], "label": ["bad"]}).to_parquet(tmp_path / f"{name}.parquet")
+    assert read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path))).texts == ["test"]
+    (tmp_path / "test.parquet").unlink()
+    with pytest.raises(AmbiguousInputError, match="expected a split 'test', found train"):
+        read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path)))
+
+
+def test_what_is_not_there_names_the_argument(tmp_path):
+    with pytest.raises(MissingInputError, match="check --test"):
+        read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path / "none.csv")))
+
+
+def test_a_file_without_rows_is_an_error(read):
+    with pytest.raises(InputError, match="has no rows"):
+        read([])
