@@ -190,8 +190,12 @@ def _register(
 ) -> AdoptSummary:
     """Log the run with its figures, and register the model."""
     named = replace(encoder, name=files.base_model or files.name, adopted_from=files.name)
+    values = asdict(config)
     with start_run() as log:
-        log.log_params(asdict(config) | {"base_model": summary.base_model, "licence": summary.licence})
+        facts = {"base_model": summary.base_model, "licence": summary.licence}
+        # MLflow logs the defaults of the packaged model under the names of these two.
+        rules = {f"given_{name}": values.pop(name) for name in ("min_score", "target_accuracy")}
+        log.log_params(values | rules | facts)
         log.set_tag("engine", summary.engine)
         for comparison in summary.gate:
             log.log_metrics(comparison.as_metrics())

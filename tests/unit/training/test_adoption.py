@@ -1,6 +1,7 @@
 """A classifier from elsewhere becomes a model that gives what transformers gives."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from sentiment.inference.engines.probabilities import to_probabilities
 from sentiment.inference.predictor import Predictor
 from sentiment.inference.settings import load_settings
 from sentiment.models import loading, registry
-from sentiment.models.predictions import predict_each
+from sentiment.models.predictions import list_predictions
 from sentiment.training import adoption, gate_texts
 from sentiment.training.classifier_files import find_classifier
 from sentiment.training.classifiers import load_classifier
@@ -78,17 +79,21 @@ def test_an_adopted_classifier_gives_what_transformers_gives(tmp_path, kind, n):
     assert (one_by_one[schema.LABEL] == found[schema.LABEL][:20]).all()
     assert np.abs(one_by_one[schema.SCORE] - found[schema.SCORE][:20]).max() < 1e-6
     assert found[schema.LABEL].nunique() > 1
-    settings = load_settings(folder)
-    assert settings.cpu_engine == predictor.engine
-    assert (settings.cpu_engine_reason == "") == (settings.cpu_engine == "never")
+    assert load_settings(folder).cpu_engine == predictor.engine
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, one_thread):
+    """Make a classifier whose first class is the positive one."""
+    folder = make_classifier(tmp_path_factory.mktemp("classifier"), "bert", ("POSITIVE", "NEGATIVE"))
+    (folder / "README.md").write_text("---\nlicense: mit\nbase_model: owner/base\n---\n")
+    return folder
 
 
 @pytest.fixture
-def shop(tmp_path):
-    """Return a folder with a classifier, whose first class is the positive one, and labelled reviews."""
-    make_classifier(tmp_path / "original", "bert", ("POSITIVE", "NEGATIVE"))
-    card = "---\nlicense: mit\nbase_model: owner/base\n---\n"
-    (tmp_path / "original" / "README.md").write_text(card)
+def shop(tmp_path, classifier):
+    """Return a folder with a classifier and labelled reviews."""
+    shutil.copytree(classifier, tmp_path / "original")
     make_reviews(400).to_parquet(tmp_path / "reviews.parquet")
     return tmp_path
 
@@ -127,16 +132,17 @@ def test_the_job_registers_a_model_that_every_door_scores_with(shop, tracking, c
     reference = registry.resolve_model("models:/sentiment@champion")
     assert reference.labels == ("POSITIVE", "NEGATIVE")
     model = loading.load_model(reference)
-    found = predict_each(model, TEXTS)
+    found = pd.DataFrame(list_predictions(model, TEXTS))
     plain = mlflow.pyfunc.load_model("models:/sentiment@champion").predict(pd.DataFrame({"text": TEXTS}))
     monkeypatch.setenv("SENTIMENT_MODEL_URI", "models:/sentiment@champion")
     score._load_champion.cache_clear()
     ours = pd.DataFrame(score.predict_sentiment(TEXTS))
     assert plain[schema.LABEL].tolist() == ours[schema.LABEL].tolist()
-    assert [prediction["label"] for prediction in found] == ours[schema.LABEL].tolist()
+    assert found[schema.LABEL].tolist() == ours[schema.LABEL].tolist()
     assert np.abs(plain[schema.SCORE] - ours[schema.SCORE]).max() < 1e-6
     run = mlflow.get_run(summary["run_id"])
     assert run.data.params["licence"] == "mit"
+    assert run.data.params["given_target_accuracy"] == "0.6"
     assert run.data.metrics["test_accuracy"] == summary["test"]["accuracy"]
     version = mlflow.models.Model.load("models:/sentiment@champion")
     assert version.metadata["base_model"] == "owner/base"
@@ -188,7 +194,8 @@ def make_config(folder, **values):
 def test_labels_of_reviews_get_the_classes_of_the_model(tmp_path):
     make_reviews(200).to_parquet(tmp_path / "reviews.parquet")
     ours = gate_texts.load_gate_texts(make_config(tmp_path), ("negative", "positive"), quiet)
-    theirs = gate_texts.load_gate_texts(make_config(tmp_path), ("positive", "neutral", "negative"), quiet)
+    config = make_config(tmp_path, label_map="0=negative;1=positive")
+    theirs = gate_texts.load_gate_texts(config, ("positive", "neutral", "negative"), quiet)
     assert theirs.reviews["text"].tolist() == ours.reviews["text"].tolist()
     assert theirs.reviews["label"].tolist() == [{0: 2, 1: 0}[i] for i in ours.reviews["label"]]
     assert not set(ours.test["text"]) & set(ours.reviews["text"])
