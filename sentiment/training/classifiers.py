@@ -61,12 +61,7 @@ def load_classifier(files: ClassifierFiles, labels_from: str) -> Encoder:
         raise
     # transformers runs the code of a model type, which may raise anything.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise UnusableClassifierError(
-            f"model {files.name!r}: transformers cannot load it ({type(error).__name__}: {reason}); expected "
-            "config.json, model.safetensors and tokenizer.json of a type that transformers knows (code of a "
-            "model's own is never run); pass another --model"
-        ) from error
+        raise UnusableClassifierError(_explain_failure(files.name, error)) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
     _check_weights(files.name, model, config, found)
@@ -111,6 +106,15 @@ def check_kind(name: str, config: Any) -> None:
         problem = "has quantised weights, expected float weights; pass the model that it was made from"
     if problem is not None:
         raise UnusableClassifierError(f"model {name!r}: {problem}")
+
+
+def _explain_failure(name: str, error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or [""])[0][:200]
+    return (
+        f"model {name!r}: transformers cannot load it ({type(error).__name__}: {reason}); expected "
+        "config.json, model.safetensors and tokenizer.json of a type that transformers knows (code of a "
+        "model's own is never run); pass another --model"
+    )
 
 
 def _load_model(files: ClassifierFiles) -> tuple[Any, Mapping[str, Any]]:
