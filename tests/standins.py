@@ -31,7 +31,7 @@ class StandIn:
 
     def _list_probabilities(self, row: tuple[Any, ...]) -> list[float] | None:
         label, score = row[:2]
-        if label is None:
+        if label is None or score is None:
             return None
         return [score if name == label else 1 - score for name in self.labels]
 

@@ -38,7 +38,7 @@ def augment_rows(train: datasets.Dataset, labels: Sequence[str], seed: int) -> d
         return {"text": text}
 
     # With its own fingerprint: `datasets` would hash `change` together with the state of `random`.
-    return train.map(change, new_fingerprint=f"augmented-{train._fingerprint[:16]}-{seed}")
+    return train.map(change, new_fingerprint=f"augmented-{train._fingerprint[:16]}-{seed}-{has_stars}")
 
 
 def misspell(text: str, random: np.random.Generator) -> str:

@@ -240,7 +240,7 @@ def test_of_two_promotions_at_once_the_first_wins_and_the_other_says_so(defended
     contests = [
         promotion.open_contest(moves, registry.resolve_model(uri), LoadOptions()) for uri in (first, second)
     ]
-    judgement = promotion.Judgement([], {})
+    judgement = promotion.Judgement([], {}, {})
     assert promotion.conclude(contests[0], judgement, "sentiment")["outcome"] == "promoted"
     with pytest.raises(AliasMovedError, match="it means version 2 now") as lost:
         promotion.conclude(contests[1], judgement, "sentiment")

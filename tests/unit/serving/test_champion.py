@@ -60,7 +60,7 @@ def test_a_new_model_is_warmed_and_answers_its_own_example(load):
         ("positive", float("nan"), False, 3, False, "encoder", None),
         ("positive", 1.5, False, 3, False, "encoder", None),
         ("positive", None, False, 3, False, "encoder", None),
-        (None, None, 0, False, None, "some_reason"),
+        (None, None, False, 0, False, None, "some_reason"),
     ],
 )
 def test_a_model_that_gives_neither_score_nor_reject_is_refused(load, row):

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
+from sentiment.schema import POLARITY_LABELS, STAR_LABELS
 from sentiment.training import augmentation
 from sentiment.training.augmentation import add_stars, augment_rows, misspell
 from tests.factories import make_reviews
@@ -13,8 +14,8 @@ def random():
     return np.random.default_rng(0)
 
 
-def augment(train: pd.DataFrame, seed: int) -> pd.DataFrame:
-    return augment_rows(Dataset.from_pandas(train, preserve_index=False), seed).to_pandas()
+def augment(train: pd.DataFrame, seed: int, labels: tuple[str, ...] = POLARITY_LABELS) -> pd.DataFrame:
+    return augment_rows(Dataset.from_pandas(train, preserve_index=False), labels, seed).to_pandas()
 
 
 def test_rows_and_labels_stay_and_only_some_texts_change():
@@ -37,6 +38,13 @@ def test_stars_agree_with_the_label(monkeypatch):
     stars = varied["text"].str.extract(r"(\d) stars?\.$")[0].astype(int)
     assert set(stars[varied["label"] == 0]) == {1, 2}
     assert set(stars[varied["label"] == 1]) == {4, 5}
+
+
+def test_labels_that_do_not_say_how_many_stars_get_none(monkeypatch):
+    monkeypatch.setattr(augmentation, "STARS_SHARE", 1)
+    varied = augment(make_reviews(400), seed=1, labels=STAR_LABELS)
+    assert not varied["text"].str.contains("star").any()
+    assert (varied["text"] != make_reviews(400)["text"]).mean() > 0.1
 
 
 def test_stars_come_after_the_text(random):
@@ -67,5 +75,5 @@ def test_the_sample_and_its_slips_never_hold_the_demos_example():
     from tests.factories import ROOT
 
     config = load_config(FinetuneConfig, ROOT / "conf" / "demo.yaml", {})
-    train = augment_rows(load_labelled_reviews(config).splits.train, config.seed).to_pandas()
+    train = augment_rows(load_labelled_reviews(config).splits.train, POLARITY_LABELS, config.seed).to_pandas()
     assert not train["text"].str.contains("damanged", case=False).any()

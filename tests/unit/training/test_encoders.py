@@ -69,7 +69,7 @@ def save_head(folder, **stated):
         {"num_labels": 5},
         {"num_labels": 3, "id2label": {0: "negative", 1: "neutral", 2: "positive"}},
         {"num_labels": 1},
-        {"num_labels": 2},
+        {"id2label": {0: "LABEL_0", 1: "LABEL_1"}},
         {"id2label": {0: "positive", 1: "negative"}},
         {"id2label": {0: "spam", 1: "ham"}},
         {"num_labels": 4, "problem_type": "multi_label_classification"},
