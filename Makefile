@@ -21,10 +21,11 @@ registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_tex
 endef
 export CHECK_DEMO_MODEL
 
-.PHONY: help demo demo-model test unit lint bench bench-quick bench-scale bench-online bench-gpu bench-train faults abuse java clean cluster-demo
+.PHONY: help demo demo-model demo-adopt test unit lint bench bench-quick bench-scale bench-online bench-gpu bench-train faults abuse java clean cluster-demo
 
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
+	@echo "             demo-adopt: adopt a classifier that was trained elsewhere (under 3 minutes)"
 	@echo "make test    lint, types, layers and all tests (under 10 minutes)"
 	@echo "make lint    lint, types and layers only"
 	@echo "make unit    the unit tests, which need neither Spark nor servers"
@@ -56,6 +57,16 @@ $(DEMO)/finetune.json: conf/demo.yaml | .venv/demo.installed
 	@echo "== Fine-tuning minilm on the sample"
 	@$(BIN)/python jobs/finetune.py --conf conf/demo.yaml --registered_model_name $(DEMO_MODEL) \
 	  --alias champion --summary $@
+
+# The classifier stands for one that someone already has; it is made once.
+demo-adopt: .venv/demo.installed
+	@test -f $(DEMO)/classifier/README.md || { echo "== Making a classifier from minilm, with plain transformers"; \
+	  $(BIN)/python -m sentiment.training.demo_classifier $(DEMO)/classifier; }
+	@echo "== Adopting it: export, comparison with float32, registration"
+	@$(BIN)/python jobs/adopt.py --model $(DEMO)/classifier --registered_model_name $(DEMO_MODEL)_adopted \
+	  --labels_from "NEGATIVE=negative,POSITIVE=positive" --max_length 128 --alias champion --summary $(DEMO)/adopt.json
+	@echo "== The adopted model for one review: python score.py"
+	@SENTIMENT_MODEL_URI="models:/$(DEMO_MODEL)_adopted@champion" $(BIN)/python score.py
 
 unit: .venv/test.installed
 	@$(BIN)/python -m pytest tests/unit

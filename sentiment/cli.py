@@ -188,6 +188,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # transformers sets the level of its logger when it is imported.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     for name in ("transformers", "datasets", "huggingface_hub", "py4j"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

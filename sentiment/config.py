@@ -83,6 +83,12 @@ _TargetAccuracy = Annotated[
     Field(gt=0, lt=1),
     "instead of min_score: the score from which on validation reviews had this accuracy",
 ]
+_Alias = Annotated[
+    str | None,
+    Field(pattern=r"^[A-Za-z][\w-]*$"),
+    "registry alias for the new version, e.g. champion",
+    pydantic.AfterValidator(_check_alias),
+]
 _Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.BeforeValidator(_read_day)]
 
 
@@ -163,12 +169,7 @@ class FinetuneConfig:
     registered_model_name: Annotated[str, Field(pattern=_MODEL_NAME), "name in the MLflow registry"] = (
         "sentiment"
     )
-    alias: Annotated[
-        str | None,
-        Field(pattern=r"^[A-Za-z][\w-]*$"),
-        "registry alias for the new version, e.g. champion",
-        pydantic.AfterValidator(_check_alias),
-    ] = None
+    alias: _Alias = None
     experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
     signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
     report: Annotated[
@@ -217,6 +218,63 @@ class AdaptConfig:
     max_train_samples: Annotated[int | None, _Positive, "size of a random sample of the reviews"] = None
     seed: Annotated[int, Field(ge=0), "seed of the sample, the held-out reviews, masks and training"] = 42
     experiment: Annotated[str, "MLflow experiment"] = "sentiment"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
+class AdoptConfig:
+    """Make a classifier that was trained elsewhere fast, check it, package it and register it."""
+
+    model: Annotated[str, "hub id, folder, or MLflow URI of a transformers text classifier"]
+    labels_from: Annotated[
+        str, Field(pattern=r"\S"), "class names: config, or LABEL_0=negative,LABEL_1=positive"
+    ] = "config"
+    reviews: Annotated[
+        str | None, "file or folder of reviews to compare the engines on (default: texts of the project)"
+    ] = None
+    text_col: Annotated[str | None, "text column, or several joined: title,content (default: text)"] = None
+    label_col: Annotated[
+        str | None, "label column of the reviews, to measure accuracy and calibrate scores (default: none)"
+    ] = None
+    label_scheme: Annotated[
+        Literal["auto", "polarity", "three_way", "stars", "names"],
+        "meaning of the label column, as in finetune; auto: the one that suits the labels of the model",
+    ] = "auto"
+    label_map: Annotated[
+        str | None, "label of each value, such as 1,2=negative;3=;4,5=positive (default: label_scheme)"
+    ] = None
+    max_eval_samples: Annotated[int | None, _Positive, "largest test set of labelled reviews"] = 20_000
+    max_length: Annotated[
+        int | None,
+        Field(ge=8),
+        "tokens read per review, special tokens included (default: as the model can, at most 512)",
+    ] = None
+    truncation: Annotated[
+        Literal["head", "head_tail"],
+        "part of a longer review to read: its first tokens, or a quarter of them and its last tokens",
+    ] = "head"
+    min_score: _MinScore = None
+    target_accuracy: _TargetAccuracy = None
+    dry_run: Annotated[bool, "report, and register nothing"] = False
+    seed: Annotated[int, Field(ge=0), "seed of splits and samples"] = 42
+    registered_model_name: Annotated[str, Field(pattern=_MODEL_NAME), "name in the MLflow registry"] = (
+        "sentiment"
+    )
+    alias: _Alias = None
+    experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
+    signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_labels(self) -> "AdoptConfig":
+        if self.label_map is not None and self.label_scheme != "auto":
+            raise ValueError("label_map says the same as label_scheme; pass one of them")
+        if self.label_col is not None and self.reviews is None:
+            raise ValueError("label_col is a column of the reviews; pass --reviews too")
+        if self.label_col is None and (self.label_map is not None or self.label_scheme != "auto"):
+            raise ValueError("label_map and label_scheme need labels; pass --label_col too")
+        if self.label_col is None and self.target_accuracy is not None:
+            raise ValueError("target_accuracy needs labelled reviews; pass --reviews and --label_col")
+        _check_min_score(self)
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
@@ -393,7 +451,7 @@ class ServeConfig:
         return self
 
 
-def _check_min_score(config: "FinetuneConfig | ScoreConfig | ServeConfig") -> None:
+def _check_min_score(config: "FinetuneConfig | AdoptConfig | ScoreConfig | ServeConfig") -> None:
     if config.min_score is not None and config.target_accuracy is not None:
         raise ValueError("min_score and target_accuracy say the same; pass one of them")
 

@@ -92,6 +92,10 @@ class EncoderUnavailableError(ModelError):
     """The pre-trained encoder could not be fetched or read."""
 
 
+class UnusableClassifierError(ModelError):
+    """The classifier to adopt has no label per text, has no head, or is unsafe to load."""
+
+
 class TrainingError(SentimentError):
     """Training failed, and not because of the data or the encoder."""
 

@@ -23,6 +23,7 @@ class Encoder:
 
     `notes` are sentences for the summary: what of the encoder was not used. `has_new_head` is False if the
     head came with the encoder. `labels` are the class names in order, empty for a language model.
+    `adopted_from` names the classifier that was trained elsewhere, if this is one.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Encoder:
     notes: tuple[str, ...] = ()
     has_new_head: bool = True
     labels: tuple[str, ...] = ()
+    adopted_from: str | None = None
 
 
 # A model, notes on what was not used, and True if its head is new.
@@ -99,7 +101,7 @@ def _load(
     import transformers
 
     source, options = _find_source(name)
-    _check_readable(Path(source))
+    check_readable(Path(source))
     transformers.set_seed(seed)
     verbosity = transformers.logging.get_verbosity()
     # Else transformers warns that the checkpoint has no head, as intended for fine-tuning.
@@ -116,10 +118,10 @@ def _load(
         raise EncoderUnavailableError(problem) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
-    _check_tokenizer(name, model, tokenizer)
-    _set_pad_id(model, tokenizer)
+    check_tokenizer(name, model, tokenizer)
+    set_pad_id(model, tokenizer)
     encoder = Encoder(name, model, tokenizer, _find_licence(name), notes, has_new_head)
-    _check_length(encoder, max_length)
+    check_length(encoder, max_length)
     return encoder
 
 
@@ -183,7 +185,7 @@ def _load_classifier(name: str, source: str, options: dict[str, Any], labels: tu
     return model, (f"the head of {name} has other labels ({shown}) and was replaced by a new one",), True
 
 
-def _check_readable(folder: Path) -> None:
+def check_readable(folder: Path) -> None:
     """Raise EncoderUnavailableError if a file of a local encoder cannot be opened."""
     try:
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -196,7 +198,7 @@ def _check_readable(folder: Path) -> None:
         ) from error
 
 
-def _check_tokenizer(name: str, model: Any, tokenizer: Any) -> None:
+def check_tokenizer(name: str, model: Any, tokenizer: Any) -> None:
     """Raise EncoderUnavailableError if the tokenizer is not fast, knows no word, or has too many tokens."""
     if not tokenizer.is_fast:
         raise EncoderUnavailableError(
@@ -217,7 +219,7 @@ def _check_tokenizer(name: str, model: Any, tokenizer: Any) -> None:
         )
 
 
-def _set_pad_id(model: Any, tokenizer: Any) -> None:
+def set_pad_id(model: Any, tokenizer: Any) -> None:
     """Set `pad_token_id` of the model's config, which some encoders lack; padding is masked in any case."""
     n_rows = model.get_input_embeddings().weight.shape[0]
     stated = (model.config.pad_token_id, tokenizer.pad_token_id, model.config.eos_token_id)
@@ -287,7 +289,8 @@ def find_max_length(encoder: Encoder) -> int | None:
     return min(limits, default=None)
 
 
-def _check_length(encoder: Encoder, max_length: int) -> None:
+def check_length(encoder: Encoder, max_length: int) -> None:
+    """Raise ConfigError if the encoder cannot read so many tokens."""
     limit = find_max_length(encoder)
     if limit is not None and max_length > limit:
         raise ConfigError(

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import schema
 from ..cli import Progress
-from ..config import FinetuneConfig
+from ..config import AdoptConfig, FinetuneConfig
 from ..evaluation.calibration import fit_temperature, measure_coverage
 from ..evaluation.judged import JudgedReviews, judge_reviews
 from ..inference.calibration import apply_temperature, find_min_score
@@ -57,7 +57,7 @@ def optimize(
         validation,
         lambda done, total: progress("calibrating", done, total, ""),
     )
-    judged = _calibrate(folder, uncalibrated)
+    judged = calibrate(folder, uncalibrated)
 
     longest = max_positions or config.max_length
     lengths = measure_lengths(folder, validation, longest, config.seed, progress)
@@ -69,11 +69,11 @@ def optimize(
         log.log_metrics(cascade.as_metrics())
     elif config.cascade == AUTO:
         notes.append("the cascade is off: its linear stage decides between two classes only")
-    notes += _choose_min_score(folder, judged, config)
+    notes += choose_min_score(folder, judged, config)
     return Optimization(load_settings(folder), cascade, tuple(engines), tuple(lengths), tuple(notes))
 
 
-def _calibrate(folder: Path, uncalibrated: JudgedReviews) -> JudgedReviews:
+def calibrate(folder: Path, uncalibrated: JudgedReviews) -> JudgedReviews:
     """Fit the temperature, save it in the folder, and return the reviews with calibrated probabilities."""
     scored = uncalibrated.at(np.flatnonzero(~uncalibrated.is_rejected))
     temperature = fit_temperature(scored.probabilities, scored.truth)
@@ -106,7 +106,7 @@ def _fit_cascade(
     return choice, replace(encoder, probabilities=np.where(is_early[:, None], early, encoder.probabilities))
 
 
-def _choose_min_score(folder: Path, judged: JudgedReviews, config: FinetuneConfig) -> list[str]:
+def choose_min_score(folder: Path, judged: JudgedReviews, config: FinetuneConfig | AdoptConfig) -> list[str]:
     """Save the accuracy by score, and the score below which reviews are unsure; return notes on it."""
     scored = judged.at(np.flatnonzero(~judged.is_rejected))
     coverage = measure_coverage(scored.scores, scored.is_right)

@@ -1,4 +1,4 @@
-"""Package a fine-tuned encoder as an MLflow pyfunc together with its inference code."""
+"""Package an encoder with a head as an MLflow pyfunc together with its inference code."""
 
 import contextlib
 import hashlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 from packaging.requirements import Requirement
@@ -18,7 +18,6 @@ from packaging.requirements import Requirement
 import sentiment
 
 from .. import schema
-from ..config import FinetuneConfig
 from ..inference.engines import AUTO, REFERENCE
 from ..inference.pyfunc import ENCODER_ARTIFACT, UNNAMED
 from ..inference.rejects import MAX_TEXT_CHARS
@@ -35,6 +34,19 @@ _EXAMPLE = [
     "Broke after two days. I want my money back!",
     None,
 ]
+
+
+class ModelConfig(Protocol):
+    """Offer what a packaged model takes from the configuration of its job; `max_length` must be known."""
+
+    @property
+    def registered_model_name(self) -> str: ...
+    @property
+    def alias(self) -> str | None: ...
+    @property
+    def max_length(self) -> int | None: ...
+    @property
+    def signing_key(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ def _apply_umask(folder: Path) -> None:
         file.chmod(0o666 & ~umask)
 
 
-def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: str) -> LoggedModel:
+def log_model(folder: Path, encoder: Encoder, config: ModelConfig, text_col: str) -> LoggedModel:
     """Log the encoder in `folder` to the active run as a pyfunc, register it, and record its files.
 
     The model contains the folder as its only artifact, the inference code, exact requirements, a signature,
@@ -110,6 +122,7 @@ def log_model(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: 
             metadata={
                 TEXT_COL_KEY: text_col,
                 "base_model": encoder.name,
+                "adopted_from": encoder.adopted_from or "",
                 "license": encoder.licence,
                 "max_length": config.max_length,
                 "truncation": settings.truncation,

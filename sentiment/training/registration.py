@@ -1,4 +1,4 @@
-"""Register a fine-tuned model; if the registry fails, keep the model in a folder and register it later."""
+"""Register a model; if the registry fails, keep the model in a folder and register it later."""
 
 import json
 import shutil
@@ -16,13 +16,13 @@ from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
 from ..models.tracking import as_registry_error
 from .encoders import Encoder
-from .packaging import LoggedModel, log_model
+from .packaging import LoggedModel, ModelConfig, log_model
 from .run_log import start_run
 
 _FACTS_FILE = "unregistered.json"
 
 
-def register(folder: Path, encoder: Encoder, config: FinetuneConfig, text_col: str) -> LoggedModel:
+def register(folder: Path, encoder: Encoder, config: ModelConfig, text_col: str) -> LoggedModel:
     """Log the model to the active run, register it, and set its alias. Raises a ModelError."""
     try:
         model = log_model(folder, encoder, config, text_col)

@@ -18,30 +18,45 @@ _TOLERANCE = 1e-3
 
 
 def rehearse(encoder: Encoder, max_length: int, truncation: str) -> str | None:
-    """Score a short and a long text, and export the graph; return why it cannot be exported, None if it can.
+    """Check the scores, and export the graph; return why it cannot be exported, None if it can.
 
-    Raises EncoderUnavailableError if the encoder fails, or its results depend on the padding.
+    Raises the errors of `check_scores`.
     """
     with TemporaryDirectory(prefix="sentiment-") as scratch:
         folder = Path(scratch) / "encoder"
         save_encoder(encoder, folder, max_length, truncation)
-        tokens = Tokenizer(folder, truncation).encode([_SHORT, _LONG * max_length])
-        engine = load_engine(folder, REFERENCE)
-        # The code of the encoder may raise anything.
-        try:
-            together, alone = engine.classify(tokens.ids), engine.classify(tokens.ids[:1])
-        except Exception as error:
-            raise EncoderUnavailableError(
-                f"encoder {encoder.name!r} fails on a text of {tokens.lengths[1]} tokens "
-                f"({type(error).__name__}); pass a smaller --max_length or another --distilbert_model"
-            ) from error
-        if not np.allclose(together[0], alone[0], atol=_TOLERANCE):
-            raise EncoderUnavailableError(
-                f"encoder {encoder.name!r} (type {encoder.model.config.model_type}): its scores depend on "
-                "the padding to the right of a text, which it should ignore; pass another --distilbert_model"
-            )
+        check_scores(encoder, folder, truncation)
         try:
             export_graph(folder)
         except EncoderUnavailableError as error:
             return str(error)
     return None
+
+
+def check_scores(encoder: Encoder, folder: Path, truncation: str) -> None:
+    """Score a short and a long text with the encoder, which has been saved in `folder`.
+
+    Raises EncoderUnavailableError if the encoder fails, its scores are not finite, or they depend on the
+    padding.
+    """
+    tokenizer = Tokenizer(folder, truncation)
+    tokens = tokenizer.encode([_SHORT, _LONG * tokenizer.max_length])
+    engine = load_engine(folder, REFERENCE)
+    # The code of the encoder may raise anything.
+    try:
+        together, alone = engine.classify(tokens.ids), engine.classify(tokens.ids[:1])
+    except Exception as error:
+        raise EncoderUnavailableError(
+            f"encoder {encoder.name!r} fails on a text of {tokens.lengths[1]} tokens "
+            f"({type(error).__name__}); pass a smaller --max_length or another --distilbert_model"
+        ) from error
+    if not np.isfinite(together).all():
+        raise EncoderUnavailableError(
+            f"encoder {encoder.name!r}: its scores are not finite numbers; its weights may be damaged; pass "
+            "another --distilbert_model"
+        )
+    if not np.allclose(together[0], alone[0], atol=_TOLERANCE):
+        raise EncoderUnavailableError(
+            f"encoder {encoder.name!r} (type {encoder.model.config.model_type}): its scores depend on "
+            "the padding to the right of a text, which it should ignore; pass another --distilbert_model"
+        )

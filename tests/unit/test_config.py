@@ -3,6 +3,7 @@ import yaml
 
 from sentiment.config import (
     AdaptConfig,
+    AdoptConfig,
     FinetuneConfig,
     GatesConfig,
     PromoteConfig,
@@ -16,6 +17,7 @@ from tests.factories import ROOT
 
 CONF = {
     "adapt.yaml": AdaptConfig,
+    "adopt.yaml": AdoptConfig,
     "demo.yaml": FinetuneConfig,
     "finetune.yaml": FinetuneConfig,
     "gates.yaml": GatesConfig,
@@ -25,6 +27,7 @@ CONF = {
 }
 NEEDED = {
     AdaptConfig: {"input": "in", "output": "out"},
+    AdoptConfig: {"model": "any"},
     PromoteConfig: {"rollback": True},
     ScoreConfig: {"input": "in", "output": "out"},
 }

@@ -65,6 +65,7 @@ def test_each_exit_code_is_in_the_guide_of_batch_scoring():
 @pytest.mark.parametrize(
     ("guide", "config_class"),
     [
+        ("adopting", config.AdoptConfig),
         ("batch", config.ScoreConfig),
         ("training", config.AdaptConfig),
         ("training", config.FinetuneConfig),

@@ -1,0 +1,203 @@
+"""Load a classifier that was trained elsewhere, and refuse one that does not give one label per text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .. import schema
+from ..errors import SentimentError, UnusableClassifierError
+from .class_names import choose_labels
+from .classifier_files import UNKNOWN, ClassifierFiles
+from .encoders import Encoder, check_length, check_readable, check_tokenizer, find_max_length, set_pad_id
+
+# Longer reviews are rare, and cost more than they are worth.
+DEFAULT_MAX_LENGTH = 512
+# Labels of models that compare two texts (natural language inference).
+_PAIR_LABELS = {"entailment", "contradiction"}
+# Keys of config.json with which sentence-transformers marks a model that compares two texts.
+_PAIR_KEYS = ("sbert_ce_default_activation_function", "sentence_transformers")
+# Steps of the modules that a job of another name also uses, and the options of `jobs/adopt.py` for them.
+_OPTIONS = {"--distilbert_model": "--model", "--dataset_name": "--reviews", "--model_uri": "--model"}
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Name the options of `jobs/adopt.py` in the errors of modules that other jobs use too."""
+    try:
+        yield
+    except SentimentError as error:
+        message = str(error)
+        # A command that the message recommends keeps the options of its own job.
+        if "jobs/" not in message:
+            for option, own in _OPTIONS.items():
+                message = message.replace(option, own)
+        if message == str(error):
+            raise
+        raise type(error)(message, error.summary) from error
+
+
+def load_classifier(files: ClassifierFiles, labels_from: str) -> Encoder:
+    """Load a classifier in float32 with its tokenizer; `labels_from` as for `class_names.choose_labels`.
+
+    Raises UnusableClassifierError if it gives several labels or a number, lacks a head, or cannot be loaded;
+    EncoderUnavailableError if its tokenizer does not fit; ConfigError if its labels have no names.
+    """
+    import transformers
+
+    check_readable(files.weights)
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            files.weights, local_files_only=True, trust_remote_code=False
+        )
+        check_kind(files.name, config)
+        model, found = _load_model(files)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            files.tokenizer, use_fast=True, local_files_only=True, trust_remote_code=False
+        )
+    except SentimentError:
+        raise
+    # transformers runs the code of a model type, which may raise anything.
+    except Exception as error:
+        raise UnusableClassifierError(_explain_failure(files.name, error)) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    _check_weights(files.name, model, config, found)
+    labels = choose_labels(_list_names(config), labels_from)
+    check_tokenizer(files.name, model, tokenizer)
+    set_pad_id(model, tokenizer)
+    _name_outputs(model, labels)
+    notes = _list_notes(files, config, labels)
+    return Encoder(files.name, model, tokenizer, files.licence, notes, False, labels)
+
+
+def choose_max_length(encoder: Encoder, given: int | None) -> int:
+    """Return the tokens to read: `given`, else what tokenizer and encoder can read, at most 512.
+
+    Raises ConfigError if the encoder cannot read `given` tokens.
+    """
+    if given is not None:
+        check_length(encoder, given)
+        return given
+    stated = [encoder.tokenizer.model_max_length, find_max_length(encoder)]
+    return min(DEFAULT_MAX_LENGTH, *(int(limit) for limit in stated if limit is not None and limit > 0))
+
+
+def check_kind(name: str, config: Any) -> None:
+    """Raise UnusableClassifierError if the config is not that of a classifier with one label per text."""
+    kinds = config.architectures or ()
+    n_outputs = len(config.id2label)
+    stated = {str(label).lower() for label in config.id2label.values()}
+    problem = None
+    if kinds and not any("SequenceClassification" in kind for kind in kinds):
+        problem = f"is a {kinds[0]}, expected a sequence classifier; fine-tune it with jobs/finetune.py"
+    elif config.problem_type == "regression":
+        problem = "gives a number (problem_type regression), expected classes; pass another --model"
+    elif config.problem_type == "multi_label_classification" and n_outputs > 1:
+        problem = (
+            f"gives each of {n_outputs} labels its own yes or no (multi_label_classification), expected one "
+            "label per text; pass a model with single_label_classification"
+        )
+    elif stated & _PAIR_LABELS or any(hasattr(config, key) for key in _PAIR_KEYS):
+        problem = "compares two texts (a cross-encoder), expected one that labels a single text"
+    elif getattr(config, "quantization_config", None) is not None:
+        problem = "has quantised weights, expected float weights; pass the model that it was made from"
+    if problem is not None:
+        raise UnusableClassifierError(f"model {name!r}: {problem}")
+
+
+def _explain_failure(name: str, error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or [""])[0][:200]
+    return (
+        f"model {name!r}: transformers cannot load it ({type(error).__name__}: {reason}); expected "
+        "config.json, model.safetensors and tokenizer.json of a type that transformers knows (code of a "
+        "model's own is never run); pass another --model"
+    )
+
+
+def _load_model(files: ClassifierFiles) -> tuple[Any, Mapping[str, Any]]:
+    import torch
+    import transformers
+
+    model, found = transformers.AutoModelForSequenceClassification.from_pretrained(
+        files.weights,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # `_check_weights` names them
+        output_loading_info=True,
+    )
+    if getattr(model.config, "use_cache", False):
+        model.config.use_cache = False  # as in `encoders`
+    return model, found
+
+
+def _check_weights(name: str, model: Any, config: Any, found: Mapping[str, Any]) -> None:
+    """Raise UnusableClassifierError if a tensor would be random, or the weights belong to other code."""
+    body = f"{model.base_model_prefix}."
+    missing = sorted(found["missing_keys"])
+    sizes = sorted(str(key[0]) for key in found["mismatched_keys"])
+    head = [key for key in missing if not key.startswith(body)]
+    if head and len(head) == len(missing):
+        raise UnusableClassifierError(
+            f"model {name!r}: has no classification head ({', '.join(head)} missing), so its labels would be "
+            "random; expected a fine-tuned classifier; fine-tune it with jobs/finetune.py --distilbert_model"
+        )
+    if missing or sizes:
+        raise UnusableClassifierError(
+            f"model {name!r}: its weights do not fit its config.json: {len(missing)} tensors are missing and "
+            f"{len(sizes)} have another size, such as {[*missing, *sizes][0]}; expected the weights of a "
+            f"classifier of type {config.model_type}; pass another --model"
+        )
+    has_code = "AutoModelForSequenceClassification" in (getattr(config, "auto_map", None) or {})
+    if has_code and found["unexpected_keys"]:
+        raise UnusableClassifierError(
+            f"model {name!r}: needs code of its own, which is never run; expected a type of transformers; "
+            "pass another --model"
+        )
+
+
+def _list_names(config: Any) -> tuple[str, ...]:
+    """Return the names of the outputs in order. Raises UnusableClassifierError if two facts differ."""
+    names = {int(i): str(name) for i, name in config.id2label.items()}
+    stated = {str(name): int(i) for name, i in (config.label2id or {}).items()}
+    if sorted(names) != list(range(len(names))) or any(stated.get(names[i], i) != i for i in names):
+        raise UnusableClassifierError(
+            "model: config.json contradicts itself: id2label and label2id give a class different numbers; "
+            "correct its config.json, or look the classes up in the model card"
+        )
+    return tuple(names[i] for i in sorted(names))
+
+
+def _name_outputs(model: Any, labels: Sequence[str]) -> None:
+    """Give the packaged config.json the same labels; a head of one output has only one."""
+    if model.config.num_labels == len(labels):
+        model.config.id2label = dict(enumerate(labels))
+        model.config.label2id = {label: i for i, label in enumerate(labels)}
+
+
+def _list_notes(files: ClassifierFiles, config: Any, labels: Sequence[str]) -> tuple[str, ...]:
+    notes = []
+    usual = next(
+        (
+            known
+            for known in (schema.POLARITY_LABELS, schema.THREE_WAY_LABELS)
+            if {label.lower() for label in labels} == set(known) and set(labels) != set(known)
+        ),
+        None,
+    )
+    if usual:
+        renamed = ",".join(f"{label}={label.lower()}" for label in labels)
+        notes.append(
+            f"its labels are spelled unlike those of other models here ({', '.join(usual)}); to spell them "
+            f'alike, pass --labels_from "{renamed}"'
+        )
+    dtype = str(getattr(config, "dtype", None)).rpartition(".")[2]
+    if dtype in ("float16", "bfloat16"):
+        notes.append(f"its {dtype} weights were cast to float32")
+    if files.licence == UNKNOWN:
+        notes.append("no model card states a licence; find out that you may use the model")
+    return tuple(notes)

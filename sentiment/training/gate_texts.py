@@ -1,0 +1,143 @@
+"""Choose the texts on which the engines of an adopted classifier are compared, and its scores calibrated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from ..cli import Progress
+from ..config import AdoptConfig, FinetuneConfig
+from ..errors import EmptyInputError, InputError
+from ..inference.rejects import find_reject_reason
+from ..inference.selfcheck import SENTENCES
+from ..schema import TEXT
+from .adaptation import read_texts
+from .class_names import match_labels, pick_scheme
+from .data.reading import DataReport, load_labelled_reviews
+from .data.sample import GROUP, load_sample
+from .quantization import MAX_GATE_ROWS, MIN_GATE_ROWS, pick_gate_reviews
+
+# Texts of the project itself.
+BUILT_IN = "built-in texts"
+
+
+@dataclass(frozen=True)
+class GateTexts:
+    """Hold the reviews of the gate (`text` and, if they are labelled, `label`: class ids of the model).
+
+    `test` are other labelled reviews, None without labels; `report` states how they were read. `notes` are
+    sentences for the summary.
+    """
+
+    source: str
+    text_col: str
+    reviews: pd.DataFrame
+    test: pd.DataFrame | None = None
+    report: DataReport | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_built_in(self) -> bool:
+        return self.source == BUILT_IN
+
+    @property
+    def is_labelled(self) -> bool:
+        return self.test is not None
+
+
+def load_gate_texts(config: AdoptConfig, labels: Sequence[str], progress: Progress) -> GateTexts:
+    """Read the reviews of the configuration, or the texts of the project; `labels` are those of the model.
+
+    Raises an InputError if the reviews cannot be read, or have labels that the model lacks.
+    """
+    progress("reading reviews", 0, 1, config.reviews or BUILT_IN)
+    if config.reviews is None:
+        return make_built_in_texts(config)
+    found = (
+        _read_unlabelled(config)
+        if config.label_col is None
+        else _read_labelled(config, labels, lambda rows, file: progress("reading reviews", 0, 0, file))
+    )
+    n = len(found.reviews)
+    if n < MIN_GATE_ROWS:
+        note = f"the engines were compared on only {n:,} reviews; {MIN_GATE_ROWS:,} or more are a better test"
+        return replace(found, notes=(*found.notes, note))
+    return found
+
+
+def make_built_in_texts(config: AdoptConfig) -> GateTexts:
+    """Return English texts: the sentences of the self-check, and the sample, as reviews and as sentences."""
+    texts = list(SENTENCES)
+    notes: tuple[str, ...] = ()
+    try:
+        sample = load_sample()
+    except InputError:
+        notes = (
+            f"the sample could not be fetched, so the engines were compared on only {len(texts)} texts; "
+            "pass --reviews with texts of yours",
+        )
+    else:
+        whole = sample.groupby(GROUP, sort=False)[TEXT].agg(" ".join)
+        sentences = sample[TEXT].sample(frac=1, random_state=config.seed)
+        texts = list(dict.fromkeys([*texts, *whole, *sentences]))[:MIN_GATE_ROWS]
+    return GateTexts(BUILT_IN, config.text_col or TEXT, pd.DataFrame({TEXT: texts}), notes=notes)
+
+
+def _read_unlabelled(config: AdoptConfig) -> GateTexts:
+    """Read texts without labels, and take a sample of those that are distinct and can be scored."""
+    path, text_col = str(config.reviews), config.text_col or TEXT
+    with TemporaryDirectory(prefix="sentiment-") as scratch:
+        read = read_texts(path, text_col, Path(scratch))
+        rows = [text for text in read[TEXT] if find_reject_reason(text) is None]
+        n_read = len(read)
+    texts = pd.Series(list(dict.fromkeys(rows)), name=TEXT, dtype=object)
+    if not len(texts):
+        raise EmptyInputError(
+            f"{path}: none of {n_read:,} rows has a text that a model would score; check --reviews and "
+            "--text_col"
+        )
+    kept = texts.sample(min(len(texts), MAX_GATE_ROWS), random_state=config.seed)
+    note = (
+        f"of {n_read:,} rows, {n_read - len(texts):,} have no text of their own, {len(kept):,} are compared"
+    )
+    return GateTexts(path, text_col, kept.to_frame().reset_index(drop=True), notes=(note,))
+
+
+def _read_labelled(config: AdoptConfig, labels: Sequence[str], progress: Any) -> GateTexts:
+    """Read labelled reviews as fine-tuning does: the test split measures, the others calibrate."""
+    scheme = config.label_scheme
+    if scheme == "auto" and config.label_map is None:
+        scheme = pick_scheme(labels)  # type: ignore[assignment]
+    reviews = load_labelled_reviews(
+        FinetuneConfig(
+            dataset_name=str(config.reviews),
+            text_col=config.text_col,
+            label_col=config.label_col,
+            label_scheme=scheme,
+            label_map=config.label_map,
+            max_train_samples=MAX_GATE_ROWS,
+            max_eval_samples=config.max_eval_samples,
+            seed=config.seed,
+        ),
+        progress,
+    )
+    ids = match_labels(reviews.label_names, labels)
+    splits = reviews.splits
+
+    def renumber(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(label=[ids[i] for i in frame["label"]])[[TEXT, "label"]]
+
+    gate = pick_gate_reviews(splits.load_train(), splits.validation, config.seed)
+    unused = [labels[i] for i in range(len(labels)) if i not in ids]
+    notes = (f"no review has the label {', '.join(unused)}",) if unused else ()
+    return GateTexts(
+        str(config.reviews),
+        reviews.text_col,
+        renumber(gate),
+        renumber(splits.test),
+        reviews.report,
+        (*notes, *reviews.report.counts.warnings),
+    )
