@@ -83,7 +83,7 @@ def describe_engines(findings: Findings) -> Section | None:
         (
             result.engine,
             "passed" if result.is_passed else "failed",
-            f"{result.accuracy_loss_points:.2f}",
+            "-" if result.accuracy_loss_points is None else f"{result.accuracy_loss_points:.2f}",
             f"{result.flip_share:.2%}",
             f"{result.mean_shift:.4f}",
         )

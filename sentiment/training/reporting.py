@@ -51,7 +51,7 @@ def examine_model(
         engine=settings.cpu_engine,
         engine_reason=settings.cpu_engine_reason,
         # With labelled reviews the loss of accuracy is known.
-        engines=optimized.engines,  # type: ignore[arg-type]
+        engines=optimized.engines,
         cascade=optimized.cascade,
         test_labels=check_test_labels(judged) if has_cleanlab() else None,
         train_labels=check_training_labels(judged.labels, train, config.seed) if has_cleanlab() else None,
