@@ -137,6 +137,12 @@ def _read_lines(path: str) -> list[str]:
     return content.removesuffix("\n").split("\n") if content else []
 
 
+def _show_label(prediction: Prediction) -> str:
+    if prediction[schema.LABEL] is None:
+        return f"rejected: {prediction[schema.REJECT_REASON]}"
+    return f"{prediction[schema.LABEL]}{' (unsure)' if prediction[schema.UNSURE] else ''}"
+
+
 def _print_table(sentences: list[str], predictions: list[Prediction]) -> None:
     from rich.console import Console
 
@@ -145,7 +151,7 @@ def _print_table(sentences: list[str], predictions: list[Prediction]) -> None:
     rows = [
         (
             sentence,
-            prediction[schema.LABEL] or f"rejected: {prediction[schema.REJECT_REASON]}",
+            _show_label(prediction),
             "" if prediction[schema.SCORE] is None else f"{prediction[schema.SCORE]:.3f}",
         )
         for sentence, prediction in zip(sentences, predictions, strict=True)

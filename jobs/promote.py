@@ -54,10 +54,12 @@ def run(config: PromoteConfig, report: Reporter) -> dict[str, Any]:
         bounds,
         report,
     )
-    if config.report is not None and judgement.reviews is not None:
-        report("writing the report", 0, 1)
-        promotion.write_comparison(contest, judgement, Path(config.report))
-    return promotion.conclude(contest, judgement, None if config.dry_run else config.experiment)
+    try:
+        return promotion.conclude(contest, judgement, None if config.dry_run else config.experiment)
+    finally:  # also of a challenger that is refused
+        if config.report is not None and judgement.reviews is not None:
+            report("writing the report", 0, 1)
+            promotion.write_comparison(contest, judgement, Path(config.report))
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:

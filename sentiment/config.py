@@ -182,8 +182,7 @@ class FinetuneConfig:
 
     @pydantic.model_validator(mode="after")
     def _check_labels(self) -> "FinetuneConfig":
-        if self.label_map is not None and self.label_scheme != "auto":
-            raise ValueError("label_map says the same as label_scheme; pass one of them")
+        _check_labels(self)
         _check_min_score(self)
         return self
 
@@ -334,6 +333,7 @@ class PromoteConfig:
     def _check_task(self) -> "PromoteConfig":
         if self.rollback and (self.challenger or self.test):
             raise ValueError("rollback takes neither challenger nor test")
+        _check_labels(self)
         if not self.rollback and not (self.challenger and self.test):
             raise ValueError("pass --challenger models:/NAME/VERSION and --test FILE, or --rollback")
         return self
@@ -449,6 +449,11 @@ class ServeConfig:
     def _check_scores(self) -> "ServeConfig":
         _check_min_score(self)
         return self
+
+
+def _check_labels(config: "FinetuneConfig | PromoteConfig") -> None:
+    if config.label_map is not None and config.label_scheme != "auto":
+        raise ValueError("label_map says the same as label_scheme; pass one of them")
 
 
 def _check_min_score(config: "FinetuneConfig | AdoptConfig | ScoreConfig | ServeConfig") -> None:

@@ -33,7 +33,9 @@ def flatten_summary(summary: Mapping[str, Any]) -> dict[str, Stat]:
     scored, rejected = counts["scored_rows"], counts["rejected_rows"]
     if scored:
         names = _figure(summary, "label_names", list, tuple)
-        stats |= {f"share {label}": round(labels.get(label, 0) / scored, 4) for label in names}
+        for label in names:
+            name = "share of label rejected" if label == "rejected" else f"share {label}"
+            stats[name] = round(labels.get(label, 0) / scored, 4)
     if scored + rejected:
         stats["share rejected"] = round(rejected / (scored + rejected), 4)
     stats["reviews per second"] = round(_figure(summary, "rows_per_second", int, float), 1)

@@ -84,7 +84,8 @@ def list_limits(findings: Findings) -> list[str]:
     """Return sentences on what the model was not shown to do."""
     evaluation, facts = findings.evaluation, findings.facts
     limits = [
-        f"It knows only the labels {', '.join(evaluation.labels)}, and gives one of them to any text.",
+        f"It knows only the labels {', '.join(evaluation.labels)}, and gives one of them to any text that "
+        "it can read.",
         "It was measured on reviews like those of its test set. Other products, languages and times may "
         "give other results.",
         f"It is wrong on about {1 - evaluation.accuracy:.1%} of the reviews. Do not decide about single "

@@ -85,14 +85,19 @@ def load_contender(reference: registry.ModelReference, options: LoadOptions) -> 
 def judge_contender(
     contender: Contender, reviews: NumberedReviews, progress: Callable[[int], None] = lambda n: None
 ) -> JudgedReviews:
-    """Score the reviews and join them with their true class ids, in the order of the contender's labels."""
+    """Score the reviews and join them with their true class ids, in the order of the reviews' labels."""
     texts, found = reviews.texts, []
     for start in range(0, len(texts), _STEP_ROWS):
         found.append(predict_each(contender.model, texts[start : start + _STEP_ROWS]))
         progress(min(start + _STEP_ROWS, len(texts)))
     predictions = pd.concat(found, ignore_index=True)
-    ids = np.array([contender.labels.index(label) for label in reviews.labels])
-    return judge(contender.labels, ids[reviews.truth], predictions, reviews.details)
+    # The labels of the contender may have another order.
+    places = [contender.labels.index(label) for label in reviews.labels]
+    rows = [
+        None if row is None else [row[place] for place in places] for row in predictions[schema.PROBABILITIES]
+    ]
+    predictions[schema.PROBABILITIES] = pd.Series(rows, dtype=object)
+    return judge(reviews.labels, reviews.truth, predictions, reviews.details)
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

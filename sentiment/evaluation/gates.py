@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..config import GatesConfig
+from ..inference.engines import REFERENCE
 from ..models.registry import import_mlflow
 from .comparison import SliceComparison
 from .intervals import Comparison
@@ -166,7 +167,7 @@ def _judge_engine(engine: EngineFacts, is_required: bool) -> GateResult:
         return _not_judged(ENGINE, _NO_BOUND)
     if engine.name is None:
         return _not_judged(ENGINE, "the model does not state its engine")
-    if engine.gated_on is None:
+    if engine.name == REFERENCE or engine.gated_on is None:
         reason = f"{engine.name}, since no faster engine passed the gate of fine-tuning"
         return GateResult(ENGINE, None, None, False, reason)
     return GateResult(ENGINE, None, None, True, f"{engine.name}, gated on {engine.gated_on}")

@@ -126,6 +126,9 @@ def _resample_classes(judged: JudgedReviews, seed: int) -> dict[str, Interval]:
 
 def _resample_scores(judged: JudgedReviews, seed: int) -> dict[str, Interval]:
     """Return intervals of what follows from the probabilities: `ece` and `mean_absolute_error`."""
+    judged = judged.at(np.flatnonzero(~judged.is_rejected))
+    if not len(judged.truth):
+        return {"ece": Interval(0.0, 0.0, 0.0)}
     scores = judged.scores
     is_right = judged.probabilities.argmax(axis=1) == judged.truth
     bins = np.minimum((scores * N_BINS).astype(int), N_BINS - 1)

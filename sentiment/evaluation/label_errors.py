@@ -104,8 +104,8 @@ def check_test_labels(judged: JudgedReviews) -> LabelErrors:
 
 def check_training_labels(
     labels: Sequence[str], train: pd.DataFrame, seed: int, encodings: np.ndarray | None = None
-) -> LabelErrors:
-    """Return the probable errors among the class ids `label` of at least one `text`, by linear models.
+) -> LabelErrors | None:
+    """Return the probable errors among the class ids `label` of `text`, by linear models; None for one class.
 
     The models know n-grams and, if they are given, `encodings`: vectors (n, width) of the texts by an encoder
     that was not fine-tuned on these labels. At most `MAX_ROWS` random rows are checked, and only classes of
@@ -115,6 +115,8 @@ def check_training_labels(
     train = train[train.groupby("label")["label"].transform("size") >= MIN_CLASS_ROWS]
     sample = train.sample(MAX_ROWS, random_state=seed).sort_index() if len(train) > MAX_ROWS else train
     given = sample["label"].to_numpy(dtype=np.int64)
+    if len(np.unique(given)) < 2:
+        return None
     features = extract_ngrams(sample["text"].tolist())
     parts = [predict_ngrams(features, given, len(labels), seed)]
     if encodings is not None:

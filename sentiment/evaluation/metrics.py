@@ -1,5 +1,6 @@
 """Measure predictions on labelled reviews, whatever the classes."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from .. import schema
 from .calibration import measure_brier, measure_calibration_error
 from .judged import JudgedReviews
 
+# Characters that MLflow does not take in the name of a metric.
+_REFUSED = re.compile(r"[^\w.\- ]")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -18,7 +22,8 @@ class Evaluation:
     All are in [0, 1], except `mean_absolute_error`, in units of the labels (stars), which only ordinal labels
     have. `roc_auc` is None if a class has no review; with more than two classes it is the mean over the
     classes, each against the others. `ece` is the expected calibration error. `confusion` has numbers of
-    reviews, a row per true class; rejects are in no column.
+    reviews, a row per true class; rejects are in no column, and add nothing to `ece` and
+    `mean_absolute_error`.
     """
 
     labels: tuple[str, ...]
@@ -31,14 +36,18 @@ class Evaluation:
     ece: float
     brier: float
     unsure_share: float
+    rejected_share: float
     mean_absolute_error: float | None
     confusion: list[list[int]]
 
     def as_metrics(self) -> dict[str, float]:
-        """Return the numbers by name, for MLflow."""
-        names = ("accuracy", "f1_weighted", "f1_macro", "roc_auc", "ece", "brier", "unsure_share")
-        found = {name: getattr(self, name) for name in (*names, "mean_absolute_error")}
-        found |= {f"f1_{label}": value for label, value in self.f1_by_label.items()}
+        """Return the numbers by name, for MLflow, which refuses some characters that labels may have."""
+        names = ("accuracy", "f1_weighted", "f1_macro", "roc_auc", "ece", "brier")
+        others = ("unsure_share", "rejected_share", "mean_absolute_error")
+        found = {name: getattr(self, name) for name in (*names, *others)}
+        for i, (label, value) in enumerate(self.f1_by_label.items()):
+            name = f"f1_label_{_REFUSED.sub('_', label)}"
+            found[f"{name}_{i}" if name in found else name] = value
         return {name: float(value) for name, value in found.items() if value is not None}
 
 
@@ -47,6 +56,7 @@ def measure(judged: JudgedReviews) -> Evaluation:
     classes = list(range(len(judged.labels)))
     truth, predicted = judged.truth, judged.predicted
     by_label = metrics.f1_score(truth, predicted, labels=classes, average=None, zero_division=0)
+    scored = judged.at(np.flatnonzero(~judged.is_rejected))
     support = np.bincount(truth, minlength=len(classes))
     return Evaluation(
         labels=judged.labels,
@@ -56,14 +66,19 @@ def measure(judged: JudgedReviews) -> Evaluation:
         f1_macro=float(by_label.mean()),
         f1_by_label=dict(zip(judged.labels, map(float, by_label), strict=True)),
         roc_auc=_measure_roc_auc(truth, judged.probabilities),
-        ece=measure_calibration_error(judged.probabilities, truth),
+        ece=measure_calibration_error(scored.probabilities, scored.truth),
         brier=measure_brier(judged.probabilities, truth),
         unsure_share=float(judged.predictions[schema.UNSURE].mean()),
-        mean_absolute_error=_measure_absolute_error(judged),
-        confusion=metrics.confusion_matrix(
-            truth[predicted >= 0], predicted[predicted >= 0], labels=classes
-        ).tolist(),
+        rejected_share=float(judged.is_rejected.mean()),
+        mean_absolute_error=_measure_absolute_error(scored),
+        confusion=_count_pairs(scored).tolist(),
     )
+
+
+def _count_pairs(scored: JudgedReviews) -> np.ndarray:
+    """Return the numbers of reviews by true class (rows) and predicted class (columns)."""
+    k = len(scored.labels)
+    return np.bincount(scored.truth * k + scored.predicted, minlength=k * k).reshape(k, k)
 
 
 def _measure_roc_auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
@@ -77,7 +92,7 @@ def _measure_roc_auc(truth: np.ndarray, probabilities: np.ndarray) -> float | No
 def _measure_absolute_error(judged: JudgedReviews) -> float | None:
     """Return the mean distance of the expected value from the true one; None if labels have no values."""
     values = schema.find_label_values(judged.labels)
-    if values is None:
+    if values is None or not len(judged.truth):
         return None
     return float(np.abs(judged.probabilities @ np.array(values) - np.array(values)[judged.truth]).mean())
 

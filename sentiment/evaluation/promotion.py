@@ -1,7 +1,7 @@
 """Judge a challenger next to the champion, and move the alias to it, or back."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,15 @@ def write_comparison(contest: Contest, judgement: Judgement, path: Path) -> None
         created=time.strftime("%d %B %Y"),
         champion=Champion(uri, champion) if champion is not None else None,
         engine=challenger.engine.name,
-        data={**judgement.reviews.source, "files": ", ".join(judgement.reviews.source["files"])},
+        data={**judgement.reviews.source, "files": _show_names(judgement.reviews.source["files"])},
         test_labels=check_test_labels(judgement.judged["challenger"]) if has_cleanlab() else None,
     )
     write_report(examine(facts), path)
+
+
+def _show_names(files: Sequence[str]) -> str:
+    """Return the names of files without their folders, which may name a person or a machine."""
+    return ", ".join(Path(file).name for file in files)
 
 
 def conclude(contest: Contest, judgement: Judgement, experiment: str | None) -> dict[str, Any]:

@@ -45,9 +45,14 @@ def find_min_score(coverage: Sequence[CoveragePoint], target_accuracy: float) ->
 
     Raises ValueError if no score has it.
     """
+    if not coverage:
+        raise ValueError(
+            f"target_accuracy {target_accuracy:g}: no accuracy of this model was measured; pass "
+            "min_score, or adopt or fine-tune it with labelled reviews"
+        )
     reached = [point.min_score for point in coverage if point.accuracy_low >= target_accuracy]
     if not reached:
-        best = max((point.accuracy_low for point in coverage), default=0.0)
+        best = max(point.accuracy_low for point in coverage)
         raise ValueError(
             f"target_accuracy {target_accuracy:g}: the model proved at most {best:.3f} on its validation "
             "reviews (lower bound, 95 % confidence); pass a smaller one, or fine-tune with more reviews"

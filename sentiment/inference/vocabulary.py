@@ -23,6 +23,9 @@ VOCABULARY_FILE = "vocabulary.json"
 # vocabulary, this share. BERT's English one has 27,533 such Latin tokens, and at most 8 of any other script.
 MIN_SCRIPT_TOKENS = 100
 _MIN_SCRIPT_SHARE = 0.01
+# A script of words of one letter is known if the vocabulary has so many of its letters: Chinese BERT has
+# 7,000, the English one a tenth of the bound.
+MIN_SCRIPT_LETTERS = 2_000
 # A text is unknown if more than this share of its letters is.
 MAX_UNKNOWN_SHARE = 0.5
 # Only so many characters of a text are looked at.
@@ -78,6 +81,7 @@ def make_vocabulary(folder: Path, unknown_id: int | None) -> Vocabulary:
     """Find the scripts of the tokenizer.json in a model folder, and write them next to it."""
     tokenizer = _Tokenizer.from_file(str(folder / TOKENIZER_FILE))
     counts: Counter[str] = Counter()
+    single: dict[str, set[str]] = {}
     vocabulary = tokenizer.get_vocab()
     for token in vocabulary:
         text = tokenizer.decoder.decode([token]) if tokenizer.decoder is not None else token
@@ -85,9 +89,12 @@ def make_vocabulary(folder: Path, unknown_id: int | None) -> Vocabulary:
         scripts = set(map(find_script, letters))
         if len(letters) > 1 and len(scripts) == 1:
             counts.update(scripts)
+        elif len(letters) == 1:
+            single.setdefault(scripts.pop(), set()).update(letters)
     enough = min(MIN_SCRIPT_TOKENS, _MIN_SCRIPT_SHARE * len(vocabulary))
-    known = sorted(script for script, n in counts.items() if n >= enough)
-    found = Vocabulary(tuple(known), unknown_id)
+    known = {script for script, n in counts.items() if n >= enough}
+    known |= {script for script, letters in single.items() if len(letters) >= MIN_SCRIPT_LETTERS}
+    found = Vocabulary(tuple(sorted(known)), unknown_id)
     (folder / VOCABULARY_FILE).write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
     return found
 

@@ -19,9 +19,14 @@ _STEP_TOKENS = 32
 
 def is_earlier(folder: Path) -> bool:
     """Return whether this project logged the model in `folder` before models took `min_score`."""
-    flavor = import_mlflow().models.Model.load(str(folder)).flavors["python_function"]
     is_ours = any((folder / "code").glob(f"{PACKAGE_PREFIX}*"))
-    return is_ours and "min_score" not in (flavor.get("config") or {})
+    return is_ours and "min_score" not in find_options(folder)
+
+
+def find_options(folder: Path) -> set[str]:
+    """Return the names of the options that a model states."""
+    flavor = import_mlflow().models.Model.load(str(folder)).flavors["python_function"]
+    return set(flavor.get("config") or {})
 
 
 def find_safe_engine(folder: Path) -> tuple[str, str] | None:
@@ -56,15 +61,20 @@ class Rules:
     probabilities: bool = False
 
 
-def take_rules(options: dict[str, Any]) -> Rules:
-    """Remove the options that an earlier model does not know, and return them. Raises ModelLoadError."""
+def take_rules(options: dict[str, Any], folder: Path) -> Rules:
+    """Return the options that are applied here, and remove those that the model does not know.
+
+    Raises ModelLoadError for `target_accuracy`.
+    """
     if options.pop("target_accuracy", None) is not None:
         raise ModelLoadError(
             "target_accuracy: the model was logged by an earlier version of this project, which measured no "
             "coverage; pass --min_score, or fine-tune again"
         )
-    known = {field.name for field in fields(Rules)} & options.keys()
-    return Rules(**{name: options.pop(name) for name in known})
+    rules = Rules(**{field.name: options[field.name] for field in fields(Rules) if field.name in options})
+    for name in {field.name for field in fields(Rules)} - find_options(folder):
+        options.pop(name, None)
+    return rules
 
 
 class EarlierModel:

@@ -132,7 +132,7 @@ def load_checked(folder: Path, options: Mapping[str, Any] | None = None) -> Load
     # True if an older version of this package logged the model.
     is_earlier = earlier.is_earlier(folder)
     # An older model does not know these options; MLflow would drop them and warn.
-    rules = earlier.take_rules(chosen) if is_earlier else earlier.Rules()
+    rules = earlier.take_rules(chosen, folder) if is_earlier else earlier.Rules()
     safe = earlier.find_safe_engine(folder) if is_earlier and chosen.get("engine", "auto") == "auto" else None
     if safe is not None:
         chosen["engine"] = safe[0]

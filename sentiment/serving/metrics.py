@@ -24,6 +24,7 @@ class Metrics:
         self._requests = counter("requests_total", "Requests answered", ("route", "code"))
         self._refused = counter("refused_total", "Requests refused, by problem", ("code",))
         self._predictions = counter("predictions_total", "Predictions", ("label", "stage"))
+        self._unsure = counter("unsure_total", "Predictions with a score that is too low to act on")
         self._rejects = counter("rejects_total", "Texts without a label, by reason", ("reason",))
         self._reloads = counter("reloads_total", "New model versions found, by outcome", ("outcome",))
         self._seconds = histogram("request_seconds", "Time to answer", ("route",), buckets=_SECONDS)
@@ -47,6 +48,7 @@ class Metrics:
         for prediction in predictions:
             if prediction[schema.REJECT_REASON] is None:
                 self._predictions.labels(prediction[schema.LABEL], prediction[schema.STAGE]).inc()
+                self._unsure.inc(bool(prediction[schema.UNSURE]))
             else:
                 self._rejects.labels(prediction[schema.REJECT_REASON]).inc()
 

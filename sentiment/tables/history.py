@@ -26,8 +26,14 @@ def make_key(ids: Sequence[str]) -> Column:
     return F.when(is_whole, F.array(*(column(name).cast("string") for name in ids)))
 
 
-def read_rows(spark: SparkSession, batches: Iterable[Batch], is_rejected: bool) -> DataFrame | None:
-    """Read the scored or the rejected rows of these batches; None if there are none."""
+def read_rows(
+    spark: SparkSession, batches: Iterable[Batch], is_rejected: bool, has_all_columns: bool = False
+) -> DataFrame | None:
+    """Read the scored or the rejected rows of these batches; None if there are none.
+
+    Batches differ in their columns (`probabilities`). With `has_all_columns` all of them are there, which
+    reads the footer of each file; else those that all batches have.
+    """
     folders = [
         str(batch.folder / REJECTED if is_rejected else batch.folder)
         for batch in batches
@@ -35,8 +41,7 @@ def read_rows(spark: SparkSession, batches: Iterable[Batch], is_rejected: bool) 
     ]
     if not folders:
         return None
-    # Batches differ in their columns: some have probabilities.
-    options = {"__globPaths__": "false", "mergeSchema": "true"}
+    options = {"__globPaths__": "false", "mergeSchema": str(has_all_columns).lower()}
     rows = spark.read.options(**options).parquet(*folders)
     return rows.drop("model", "batch")
 
@@ -105,7 +110,7 @@ def read_scores(spark: SparkSession, path: str, model: str = LATEST) -> DataFram
     """Read the same rows as `scores.load_scores`, as a lazy Spark DataFrame with the ids' own types."""
     store = Store(find_folder(path))
     batches = choose_batches(store, model)
-    scored, rejected = (read_rows(spark, batches, is_rejected) for is_rejected in (False, True))
+    scored, rejected = (read_rows(spark, batches, kind, has_all_columns=True) for kind in (False, True))
     if scored is None:
         raise make_no_scores_error(store, model)
     if model == ALL:

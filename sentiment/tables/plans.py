@@ -7,6 +7,7 @@ from datetime import datetime
 from .. import schema
 from ..config import ScoreConfig
 from ..models import loading, registry
+from ..models.coverage import check_target_accuracy
 from .input.files import BadFile
 from .input.inspection import ReviewTable, check_columns, find_damaged, inspect_reviews
 from .planning import Request, Slice, check_id_types, find_pending, limit_rows
@@ -70,6 +71,7 @@ def make_plan(config: ScoreConfig, store: Store, now: datetime, progress: Progre
     table = inspect_reviews(config.input, columns)
     model = registry.resolve_model(config.model_uri)
     loading.check_model(model, config.allow_unverified, config.verify_key)
+    check_target_accuracy(model.folder, config.target_accuracy)
     batches = store.list_batches()
     manifests = [batch.manifest for batch in batches]
     check_id_types(table, manifests)

@@ -23,7 +23,7 @@ from .classifier_files import ClassifierFiles, find_classifier
 from .classifiers import choose_max_length, load_classifier, naming_options
 from .encoders import Encoder
 from .gate_texts import GateTexts, load_gate_texts
-from .optimization import calibrate, choose_min_score
+from .optimization import calibrate, choose_min_score, note_calibration, note_rejects
 from .packaging import LoggedModel, save_encoder
 from .quantization import CALIBRATION_TEXTS, EngineComparison, quantize
 from .registration import register
@@ -144,7 +144,7 @@ def score_labelled(
         texts.test,
         lambda done, total: progress("testing", done, total, ""),
     )
-    return measure(judged), [*notes, off]
+    return measure(judged), [*note_calibration(uncalibrated), *note_rejects(judged), *notes, off]
 
 
 def _summarise(

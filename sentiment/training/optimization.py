@@ -1,5 +1,6 @@
 """Make a fine-tuned encoder fast and its scores true: quantise it, calibrate it, fit the cascade."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from .. import schema
 from ..cli import Progress
 from ..config import AdoptConfig, FinetuneConfig
-from ..evaluation.calibration import fit_temperature, measure_coverage
+from ..evaluation.calibration import MIN_ROWS, fit_temperature, measure_coverage
 from ..evaluation.judged import JudgedReviews, judge_reviews
 from ..inference.calibration import apply_temperature, find_min_score
 from ..inference.engines import AUTO
@@ -61,7 +62,7 @@ def optimize(
 
     longest = max_positions or config.max_length
     lengths = measure_lengths(folder, validation, longest, config.seed, progress)
-    cascade, notes = None, []
+    cascade, notes = None, note_calibration(uncalibrated)
     if config.cascade == AUTO and len(judged.labels) == 2:
         progress("training the linear stage", 0, 1, "")
         stage = train_linear(train, config.seed)
@@ -69,6 +70,7 @@ def optimize(
         log.log_metrics(cascade.as_metrics())
     elif config.cascade == AUTO:
         notes.append("the cascade is off: its linear stage decides between two classes only")
+    notes += note_rejects(judged)
     notes += choose_min_score(folder, judged, config)
     return Optimization(load_settings(folder), cascade, tuple(engines), tuple(lengths), tuple(notes))
 
@@ -106,6 +108,23 @@ def _fit_cascade(
     return choice, replace(encoder, probabilities=np.where(is_early[:, None], early, encoder.probabilities))
 
 
+def note_calibration(judged: JudgedReviews) -> list[str]:
+    """Return a note if there are too few reviews to calibrate scores."""
+    rows = int((~judged.is_rejected).sum())
+    if rows >= MIN_ROWS:
+        return []
+    return [f"the scores are not calibrated: {rows:,} reviews to do it, expected at least {MIN_ROWS}"]
+
+
+def note_rejects(judged: JudgedReviews) -> list[str]:
+    """Return a note on the reviews that the model cannot label; on other languages it may be all of them."""
+    reasons = judged.predictions[schema.REJECT_REASON].value_counts()
+    if reasons.empty:
+        return []
+    listed = ", ".join(f"{reason} {rows:,}" for reason, rows in reasons.items())
+    return [f"the model rejects {reasons.sum():,} of {len(judged.truth):,} reviews: {listed}"]
+
+
 def choose_min_score(folder: Path, judged: JudgedReviews, config: FinetuneConfig | AdoptConfig) -> list[str]:
     """Save the accuracy by score, and the score below which reviews are unsure; return notes on it."""
     scored = judged.at(np.flatnonzero(~judged.is_rejected))
@@ -115,7 +134,7 @@ def choose_min_score(folder: Path, judged: JudgedReviews, config: FinetuneConfig
         try:
             min_score = find_min_score(coverage, config.target_accuracy)
         except ValueError as error:  # hours of training must not be lost
-            min_score = 1.0
+            min_score = math.nextafter(1.0, 2.0)  # above every score
             notes.append(f"every review is unsure: {error}")
     save_settings(replace(load_settings(folder), coverage=coverage, min_score=min_score), folder)
     return notes

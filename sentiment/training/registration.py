@@ -82,15 +82,15 @@ def register_kept(kept: Path) -> dict[str, Any]:
     try:
         facts = json.loads((kept / _FACTS_FILE).read_text(encoding="utf-8"))
         config = FinetuneConfig(**facts["config"])
+        test = Evaluation(**facts["summary"]["test"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"register: cannot read {kept / _FACTS_FILE} ({type(error).__name__}); expected a folder that a "
-            "failed registration named"
+            "failed registration of this version named"
         ) from error
     encoder = Encoder(facts["base_model"], model=None, tokenizer=None, licence=facts["licence"])
     registry.open_experiment(config.experiment)
     with start_run(_find_run(facts["run_id"])) as log:
-        test = Evaluation(**facts["summary"]["test"])
         log.log_metrics({f"test_{name}": value for name, value in test.as_metrics().items()})
         model = register(kept / ENCODER_ARTIFACT, encoder, config, facts["text_col"])
     shutil.rmtree(kept)

@@ -70,7 +70,12 @@ def test_the_run_is_logged_whatever_the_originals_switches_say(main_job):
     assert len(run.data.params["data_digest"]) == 16
     assert run.data.params["train_rows"] == str(main_job.finetune["train_rows"])
     assert run.data.metrics["test_accuracy"] == main_job.finetune["test"]["accuracy"]
-    assert {"loss", "eval_f1", "test_f1_negative", "baseline_lexicon_accuracy"} <= run.data.metrics.keys()
+    assert {
+        "loss",
+        "eval_f1",
+        "test_f1_label_negative",
+        "baseline_lexicon_accuracy",
+    } <= run.data.metrics.keys()
     assert len(client.get_metric_history(version.run_id, "eval_f1")) >= 4
     pictures = {artifact.path for artifact in client.list_artifacts(version.run_id)}
     assert {"confusion_matrix.png", "learning_curve.png"} <= pictures

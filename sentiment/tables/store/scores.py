@@ -29,8 +29,7 @@ def load_scores(path: str, model: str = LATEST) -> pd.DataFrame:
     if scored is None:
         raise make_no_scores_error(store, model)
     if model == ALL:
-        everything: pd.DataFrame = scored.to_pandas()
-        return everything
+        return _with_truth_values(scored.to_pandas(), scored.schema)
     ids = list(batches[0].manifest.id_types)
     rows = scored.append_column(schema.REJECT_REASON, pa.nulls(len(scored), pa.string()))
     if rejected is not None:
@@ -38,7 +37,17 @@ def load_scores(path: str, model: str = LATEST) -> pd.DataFrame:
     frame = rows.to_pandas().dropna(subset=ids)
     newest = frame.sort_values(schema.SEQUENCE, kind="stable").drop_duplicates(ids, keep="last")
     kept: pd.DataFrame = newest.loc[newest[schema.REJECT_REASON].isna(), scored.column_names]
-    return kept.reset_index(drop=True)
+    return _with_truth_values(kept.reset_index(drop=True), scored.schema)
+
+
+def _with_truth_values(frame: pd.DataFrame, columns: pa.Schema) -> pd.DataFrame:
+    """Return the frame with truth values of type bool, or boolean with nulls, of which batches may have some.
+
+    With nulls pandas reads them as objects, and ~ of an object is no negation.
+    """
+    names = [field.name for field in columns if pa.types.is_boolean(field.type)]
+    kinds = {name: "boolean" if frame[name].isna().any() else "bool" for name in names}
+    return frame.astype(kinds)
 
 
 def _load_rows(batches: Iterable[Batch], is_rejected: bool) -> pa.Table | None:

@@ -62,7 +62,7 @@ def test_a_good_challenger_passes_every_gate():
         ("unsure_share", {"unsure_share": 0.11}, "0.11, at most 0.1"),
         ("mcnemar", {"comparison": compare_hits(CHAMPION, np.arange(1_200) % 8 > 0)}, "at least 0.05"),
         ("slices", {"slices": (replace(SLICE, drop=0.2, is_sure=True),)}, "0.200 lost in category books"),
-        ("engine", {"engine": EngineFacts("reference", None)}, "reference, since no faster engine"),
+        ("engine", {"engine": EngineFacts("reference", "avx2")}, "reference, since no faster engine"),
         ("size_bytes", {"size_bytes": 2_000_000_000}, "2,000,000,000, at most 1,500,000,000"),
         ("latency_ratio", {"latency_ratio": 2.0}, "2, at most 1.5"),
     ],

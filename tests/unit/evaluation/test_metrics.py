@@ -24,8 +24,24 @@ def test_figures_of_two_classes():
     assert found.f1_macro == pytest.approx((0.8 + 2 / 3) / 2)
     assert found.roc_auc == 1.0  # 0.9 and 0.4 against 0.2 and 0.3
     assert found.mean_absolute_error is None
-    assert found.as_metrics()["f1_negative"] == pytest.approx(0.8)
+    assert found.as_metrics()["f1_label_negative"] == pytest.approx(0.8)
     assert "mean_absolute_error" not in found.as_metrics()
+
+
+def test_labels_with_characters_that_mlflow_refuses_have_metrics_of_their_own():
+    judged = make_judged([0, 1, 2], [[1, 0, 0], [0, 1, 0], [0, 1, 0]], ("don't", "don,t", "macro"))
+    found = measure(judged).as_metrics()
+    assert {k: v for k, v in found.items() if "label" in k} == pytest.approx(
+        {"f1_label_don_t": 1.0, "f1_label_don_t_1": 2 / 3, "f1_label_macro": 0.0}
+    )
+    assert found["f1_macro"] == pytest.approx(5 / 9)
+
+
+def test_rejects_add_nothing_to_the_calibration_error():
+    rows = [[0.1, 0.9], None, [0.9, 0.1], None]
+    found = measure(make_judged([1, 0, 0, 1], rows))
+    assert (found.rejected_share, found.ece) == (0.5, pytest.approx(0.1))
+    assert measure(make_judged([0, 1], [None, None])).ece == 0
 
 
 def test_a_rejected_text_counts_as_wrong():
@@ -112,5 +128,5 @@ def test_the_lowest_score_that_proves_an_accuracy_is_taken():
     assert find_min_score(points, 0.95) == 0.8
     with pytest.raises(ValueError, match=r"proved at most 0\.960"):
         find_min_score(points, 0.97)
-    with pytest.raises(ValueError, match="at most 0.000"):
+    with pytest.raises(ValueError, match="no accuracy of this model was measured"):
         find_min_score([], 0.5)

@@ -77,6 +77,17 @@ def test_a_multilingual_vocabulary_reads_its_scripts(minilm, tmp_path):
     assert find_unknown(tmp_path, ["Отличный товар", "منتج"]) == [False, True]
 
 
+def test_a_script_of_one_letter_words_is_known_by_the_number_of_its_letters(minilm, tmp_path):
+    """As in a Chinese BERT, whose tokenizer makes a token of each character."""
+    content = json.loads((minilm / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    for point in range(0x4E00, 0x4E00 + 7_000):
+        vocabulary.setdefault(chr(point), len(vocabulary))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert make_vocabulary(tmp_path, 100).scripts == ("CJK", "LATIN")
+    assert find_unknown(tmp_path, ["丙丁专且"]) == [False]
+
+
 def test_an_unknown_text_is_a_reject_with_a_reason_of_its_own(minilm):
     found = Predictor(minilm).predict(["good phone", "😀", "", "😀"])
     unknown = schema.UNKNOWN_TEXT

@@ -72,6 +72,15 @@ def test_the_scores_of_an_earlier_model_can_be_unsure_too(earlier):
         loading.load_model(earlier, {"target_accuracy": 0.9}, allow_unverified=True)
 
 
+def test_an_option_that_the_model_states_reaches_it(earlier):
+    path = Path(earlier) / "MLmodel"
+    content = yaml.safe_load(path.read_text())
+    content["flavors"]["python_function"]["config"]["max_text_chars"] = 12
+    path.write_text(yaml.safe_dump(content))
+    model = loading.load_model(earlier, {"max_text_chars": 2_000_000}, allow_unverified=True)
+    assert predict_each(model, ["good " * 220_000])[schema.LABEL].notna().all()
+
+
 def test_a_model_that_chooses_by_processor_keeps_its_choice(earlier, monkeypatch):
     """Such a model states where it passed the gate."""
     settings = Path(earlier) / "artifacts" / "encoder" / "inference.json"

@@ -32,7 +32,7 @@ def overconfident():
 
 def test_the_temperature_is_stored_and_applied(folder, overconfident):
     before = Predictor(folder, probabilities=True).predict(make_reviews(30)["text"].tolist())
-    calibrated = optimization._calibrate(folder, overconfident)
+    calibrated = optimization.calibrate(folder, overconfident)
     temperature = load_settings(folder).temperature
     assert temperature > 1.2
     assert calibrated.probabilities[-1].tolist() == [0.5, 0.5]
@@ -47,7 +47,7 @@ def test_the_temperature_is_stored_and_applied(folder, overconfident):
 
 def test_the_score_of_an_accuracy_is_proved_on_validation(folder, overconfident):
     config = FinetuneConfig(target_accuracy=0.75)
-    assert optimization._choose_min_score(folder, overconfident, config) == []
+    assert optimization.choose_min_score(folder, overconfident, config) == []
     settings = load_settings(folder)
     kept = overconfident.scores >= settings.min_score
     kept[-1] = False
@@ -61,14 +61,25 @@ def test_the_score_of_an_accuracy_is_proved_on_validation(folder, overconfident)
 
 
 def test_an_accuracy_that_no_score_proves_makes_every_review_unsure(folder, overconfident):
-    [note] = optimization._choose_min_score(folder, overconfident, FinetuneConfig(target_accuracy=0.999))
+    [note] = optimization.choose_min_score(folder, overconfident, FinetuneConfig(target_accuracy=0.999))
     assert "every review is unsure" in note
+    assert load_settings(folder).min_score > 1, "a score of 1 is unsure too"
     found = Predictor(folder).predict(["good", None])
     assert found[schema.UNSURE].tolist() == [True, False]
     with pytest.raises(ValueError, match="proved at most"):
         Predictor(folder, target_accuracy=0.999)
 
 
+def test_notes_say_what_was_not_calibrated_and_what_is_rejected(overconfident):
+    assert optimization.note_calibration(overconfident) == []
+    few = overconfident.at(np.arange(99))
+    assert optimization.note_calibration(few) == [
+        "the scores are not calibrated: 99 reviews to do it, expected at least 100"
+    ]
+    assert optimization.note_rejects(few) == []
+    assert optimization.note_rejects(overconfident) == ["the model rejects 1 of 2,000 reviews: blank_text 1"]
+
+
 def test_min_score_is_stored(folder, overconfident):
-    assert optimization._choose_min_score(folder, overconfident, FinetuneConfig(min_score=0.8)) == []
+    assert optimization.choose_min_score(folder, overconfident, FinetuneConfig(min_score=0.8)) == []
     assert load_settings(folder).min_score == 0.8
