@@ -302,7 +302,7 @@ class PromoteConfig:
     label_col: Annotated[str | None, "label column (default: label)"] = None
     label_scheme: Annotated[
         Literal["auto", "polarity", "three_way", "stars", "names"],
-        "meaning of the labels; auto: the labels of the models, else two classes",
+        "meaning of the labels, as in finetune; auto: the one that suits the labels of the models",
     ] = "auto"
     label_map: Annotated[
         str | None, "class of each label value, such as 1,2=negative;3=;4,5=positive (default: label_scheme)"

@@ -30,7 +30,6 @@ from .sections import (
     tabulate_facts,
 )
 
-REPORT_FILE = "report.html"
 _TEMPLATE = "report.html.j2"
 # Title of each section, and why it is missing unless `ReportFacts.missing` knows better.
 SECTIONS = {

@@ -1,11 +1,11 @@
-"""Decide the labels of a classifier that was trained elsewhere, and match those of reviews with them."""
+"""Decide the labels of a classifier that was trained elsewhere."""
 
 import re
 from collections.abc import Mapping, Sequence
 
 from .. import schema
-from ..errors import ConfigError, UnusableLabelsError
-from .data.labels import AUTO, NAMES, STARS, THREE_WAY, clean_label, show_values
+from ..errors import ConfigError
+from .data.model_labels import find_equal_labels
 
 CONFIG = "config"
 # What transformers calls a class that nobody has named.
@@ -36,33 +36,6 @@ def choose_labels(stated: Sequence[str], labels_from: str) -> tuple[str, ...]:
             f'model card and pass --labels_from "{example}"'
         )
     return _check_names(labels, "config.json (id2label)")
-
-
-def pick_scheme(labels: Sequence[str]) -> str:
-    """Return the label scheme of reviews that suits a model with these labels."""
-    names = {label.lower() for label in labels}
-    if names == set(schema.POLARITY_LABELS):
-        return AUTO
-    if names == set(schema.THREE_WAY_LABELS):
-        return THREE_WAY
-    return STARS if schema.find_label_values(labels) == (1, 2, 3, 4, 5) else NAMES
-
-
-def match_labels(names: Sequence[str], labels: Sequence[str]) -> list[int]:
-    """Return the class id, in a model with these labels, of each class name of labelled reviews.
-
-    Case does not matter, and `4` means `4 stars`. Raises UnusableLabelsError for a name that the model lacks.
-    """
-    ids = {clean_label(label): i for i, label in enumerate(labels)}
-    values = schema.find_label_values(labels) or ()
-    ids |= {clean_label(value): i for i, value in enumerate(values)}
-    absent = [name for name in names if clean_label(name) not in ids]
-    if absent:
-        raise UnusableLabelsError(
-            f"label_col: the reviews have {show_values(absent)}, which are no labels of the model "
-            f"({_show(labels)}); map each value with --label_map 'VALUE=LABEL;VALUE=' (no label: left out)"
-        )
-    return [ids[clean_label(name)] for name in names]
 
 
 def _parse(labels_from: str) -> dict[str, str]:
@@ -100,12 +73,12 @@ def _check_names(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
             f"{where}: a class has a blank or unprintable name; a label must mean something in a table; pass "
             'a name for each class, such as --labels_from "0=negative,1=positive"'
         )
-    if len({label.lower() for label in labels}) < len(labels):
-        twice = next(a for i, a in enumerate(labels) if a.lower() in [b.lower() for b in labels[:i]])
-        shown = ", ".join(schema.name_like([twice]))
+    equal = find_equal_labels(labels)
+    if equal is not None:
         raise ConfigError(
-            f"{where}: two classes have the name {shown} (case does not count); pass another name for each "
-            'class, such as --labels_from "0=negative,1=positive"'
+            f"{where}: expected names that differ in more than case, spaces and final dots, found "
+            f"{equal[0]!r} and {equal[1]!r}; pass another name for each class, such as "
+            '--labels_from "0=negative,1=positive"'
         )
     return labels
 

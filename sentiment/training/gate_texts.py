@@ -15,8 +15,7 @@ from ..inference.rejects import find_reject_reason
 from ..inference.selfcheck import SENTENCES
 from ..schema import TEXT
 from .adaptation import read_texts
-from .class_names import match_labels, pick_scheme
-from .data.reading import DataReport, load_labelled_reviews
+from .data.reading import load_labelled_reviews
 from .data.sample import GROUP, load_sample
 from .quantization import MAX_GATE_ROWS, MIN_GATE_ROWS, pick_gate_reviews
 
@@ -28,24 +27,18 @@ BUILT_IN = "built-in texts"
 class GateTexts:
     """Hold the reviews of the gate (`text` and, if they are labelled, `label`: class ids of the model).
 
-    `test` are other labelled reviews, None without labels; `report` states how they were read. `notes` are
-    sentences for the summary.
+    `test` are other labelled reviews, None without labels. `notes` are sentences for the summary.
     """
 
     source: str
     text_col: str
     reviews: pd.DataFrame
     test: pd.DataFrame | None = None
-    report: DataReport | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def is_built_in(self) -> bool:
         return self.source == BUILT_IN
-
-    @property
-    def is_labelled(self) -> bool:
-        return self.test is not None
 
 
 def load_gate_texts(config: AdoptConfig, labels: Sequence[str], progress: Progress) -> GateTexts:
@@ -108,23 +101,21 @@ def _read_unlabelled(config: AdoptConfig) -> GateTexts:
 
 def _read_labelled(config: AdoptConfig, labels: Sequence[str], progress: Any) -> GateTexts:
     """Read labelled reviews as fine-tuning does: the test split measures, the others calibrate."""
-    scheme = config.label_scheme
-    if scheme == "auto" and config.label_map is None:
-        scheme = pick_scheme(labels)  # type: ignore[assignment]
     reviews = load_labelled_reviews(
         FinetuneConfig(
             dataset_name=str(config.reviews),
             text_col=config.text_col,
             label_col=config.label_col,
-            label_scheme=scheme,
+            label_scheme=config.label_scheme,
             label_map=config.label_map,
             max_train_samples=MAX_GATE_ROWS,
             max_eval_samples=config.max_eval_samples,
             seed=config.seed,
         ),
         progress,
+        labels,
     )
-    ids = match_labels(reviews.label_names, labels)
+    ids = [labels.index(name) for name in reviews.label_names]
     splits = reviews.splits
 
     def renumber(frame: pd.DataFrame) -> pd.DataFrame:
@@ -138,6 +129,5 @@ def _read_labelled(config: AdoptConfig, labels: Sequence[str], progress: Any) ->
         reviews.text_col,
         renumber(gate),
         renumber(splits.test),
-        reviews.report,
         (*notes, *reviews.report.counts.warnings),
     )

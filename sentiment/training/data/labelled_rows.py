@@ -1,7 +1,7 @@
 """Read labelled reviews that models are judged on, and give them the class ids of those models."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from ...errors import (
 from ...evaluation import slices
 from ...evaluation.contenders import NumberedReviews
 from ...schema import show_columns, split_columns
-from .labels import AUTO, clean_label, number_labels, show_values
+from .labels import AUTO
+from .model_labels import number_for_model
 from .preparation import Columns, clean_value, join_texts
 from .reading import choose_columns, make_options
 from .source import Location, ReadOptions, Source
@@ -84,9 +85,9 @@ def number_rows(
 ) -> NumberedReviews:
     """Give each row the class id that its label has in `labels`, the class names of a model in their order.
 
-    Values that are labels of the model mean these labels; others are understood as in fine-tuning, by
-    `scheme` or `label_map`. Rows without label, or left out by them, are counted. Raises UnusableLabelsError
-    if a value means a class that the model does not have, or a class has no review.
+    See `number_for_model` for the meaning of values, `scheme` and `label_map`. Rows without label, or left
+    out by them, are counted. Raises an InputError if values cannot be understood or mean a class that the
+    model does not have, or a class has no review.
     """
     counts = Counter(rows.values)
     column = rows.columns.label
@@ -94,7 +95,7 @@ def number_rows(
         raise UnusableLabelsError(
             f"{rows.files[0]}: column {column!r} has no label in any row; pass labelled reviews"
         )
-    ids = _number_values(counts, rows, labels, scheme, label_map)
+    ids = _find_classes(counts, rows, labels, scheme, label_map)
     found = [None if value is None else ids[value] for value in rows.values]
     kept = [i for i, number in enumerate(found) if number is not None]
     truth = np.array([found[i] for i in kept], dtype=np.int64)
@@ -163,27 +164,19 @@ def _check_columns(source: Source, columns: Columns) -> None:
         )
 
 
-def _number_values(
+def _find_classes(
     counts: "Counter[str | None]",
     rows: LabelledRows,
     labels: Sequence[str],
     scheme: str,
     label_map: str | None,
-) -> Mapping[str, int | None]:
+) -> dict[str, int | None]:
     """Return the class id of each label value; None for a value that is left out."""
-    ours = {clean_label(label): i for i, label in enumerate(labels)}
-    values = [value for value in counts if value is not None]
-    if label_map is None and scheme == AUTO and set(values) <= set(ours):
-        return {value: ours[value] for value in values}
     try:
-        numbering = number_labels({TEST: counts}, rows.columns.label, scheme, label_map, rows.class_names)
-    except InputError as error:
-        raise type(error)(f"{error}; the models know {', '.join(labels)}") from error
-    named = {value: None if i is None else numbering.names[i] for value, i in numbering.ids.items()}
-    unknown = sorted({name for name in named.values() if name is not None and clean_label(name) not in ours})
-    if unknown:
-        raise UnusableLabelsError(
-            f"{rows.files[0]}: column {rows.columns.label!r} has labels that the models do not know: "
-            f"expected {', '.join(labels)}, found {show_values(unknown)}; map them with --label_map"
+        found = number_for_model(
+            {TEST: counts}, rows.columns.label, labels, scheme, label_map, rows.class_names
         )
-    return {value: None if name is None else ours[clean_label(name)] for value, name in named.items()}
+    except InputError as error:
+        raise type(error)(f"{rows.files[0]}: {error}") from error
+    ids = [labels.index(name) for name in found.names]
+    return {value: None if i is None else ids[i] for value, i in found.ids.items()}

@@ -1,6 +1,6 @@
 """Read labelled reviews from the hub, files, a folder or the sample, and make clean splits of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ from ...config import FinetuneConfig
 from ...errors import ConfigError, SchemaMismatchError
 from ...schema import show_columns, split_columns
 from .csv_files import check_delimiter
-from .labels import number_labels
-from .preparation import Columns, FileReport, prepare
+from .labels import Numbering, number_labels
+from .model_labels import number_for_model
+from .preparation import Columns, FileReport, Prepared, prepare
 from .selection import Counts, select
 from .source import ReadOptions, Source
 from .sources import find_locations
@@ -65,10 +66,13 @@ class LabelledReviews:
 
 
 def load_labelled_reviews(
-    config: FinetuneConfig, progress: Callable[[int, str], None] = lambda rows, file: None
+    config: FinetuneConfig,
+    progress: Callable[[int, str], None] = lambda rows, file: None,
+    model_labels: Sequence[str] | None = None,
 ) -> LabelledReviews:
     """Read, clean, split and sample the data set `config.dataset_name`.
 
+    With `model_labels`, the labels of a model that exists already, the class names are some or all of these.
     Every row that was read is used or counted (see `Counts`). A second call finds the prepared rows in the
     cache. Raises an InputError if there is no data, a file or a label cannot be understood, or a class has
     too few rows.
@@ -78,13 +82,7 @@ def load_labelled_reviews(
     found = find_locations(config.dataset_name, options)
     facts = [str(options), str(config.text_col), str(config.label_col)]
     prepared = prepare(found.by_split, lambda source: choose_columns(config, source), facts, progress)
-    numbering = number_labels(
-        prepared.count_labels(),
-        prepared.columns.label,
-        config.label_scheme,
-        config.label_map,
-        prepared.class_names,
-    )
+    numbering = _number(prepared, config, model_labels)
     splits, counts, digest = select(
         prepared, numbering, config.max_train_samples, config.max_eval_samples, config.seed
     )
@@ -99,6 +97,14 @@ def load_labelled_reviews(
         counts=counts,
     )
     return LabelledReviews(splits, text_col, numbering.names, digest, report)
+
+
+def _number(prepared: Prepared, config: FinetuneConfig, model_labels: Sequence[str] | None) -> Numbering:
+    counts, column = prepared.count_labels(), prepared.columns.label
+    meaning = (config.label_scheme, config.label_map, prepared.class_names)
+    if model_labels is None:
+        return number_labels(counts, column, *meaning)
+    return number_for_model(counts, column, model_labels, *meaning)
 
 
 def choose_columns(config: FinetuneConfig, source: Source) -> Columns:

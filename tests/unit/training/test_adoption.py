@@ -217,7 +217,7 @@ def test_unlabelled_reviews_are_counted(tmp_path):
     config = AdoptConfig(model="any", reviews=str(tmp_path / "reviews.parquet"), text_col="body")
     found = gate_texts.load_gate_texts(config, ("bad", "good"), quiet)
     assert sorted(found.reviews["text"]) == ["bad", "good"]
-    assert (found.text_col, found.is_labelled) == ("body", False)
+    assert (found.text_col, found.test) == ("body", None)
     assert "of 5 rows, 3 have no text of their own, 2 are compared" in found.notes
 
 
