@@ -10,9 +10,11 @@ import numpy as np
 
 from ..cli import Progress
 from ..config import AdoptConfig
+from ..evaluation.card import write_card
+from ..evaluation.facts import ReportFacts, examine
 from ..evaluation.figures import draw_confusion_matrix
-from ..evaluation.judged import judge_reviews
-from ..evaluation.metrics import Evaluation, measure
+from ..evaluation.judged import JudgedReviews, judge_reviews
+from ..evaluation.metrics import Evaluation
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..inference.settings import load_settings, save_settings
@@ -30,6 +32,7 @@ from .registration import register
 from .rehearsal import check_scores
 from .run_log import start_run
 
+NOT_STATED = "not stated"
 _LATIN = "LATIN"
 _SHOWN_SCRIPTS = 4
 
@@ -92,9 +95,13 @@ def adopt(config: AdoptConfig, progress: Progress) -> AdoptSummary:
         check_scores(encoder, folder, config.truncation)
         texts = load_gate_texts(config, encoder.labels, progress)
         gate = compare(folder, texts, config.seed, progress)
-        test, notes = score_labelled(folder, texts, config, progress)
+        judged, notes = score_labelled(folder, texts, config, progress)
         summary = _summarise(config, files, encoder, folder, texts, gate)
-        summary = replace(summary, test=test, notes=(*summary.notes, *notes))
+        summary = replace(summary, notes=(*summary.notes, *notes))
+        if judged is not None:
+            findings = examine(_make_facts(judged, summary), config.seed)
+            write_card(findings, folder)
+            summary = replace(summary, test=findings.evaluation)
         if not config.dry_run:
             progress("packaging", 0, 1, "")
             summary = _register(folder, files, encoder, texts.text_col, config, summary)
@@ -119,10 +126,10 @@ def compare(folder: Path, texts: GateTexts, seed: int, progress: Progress) -> li
 
 def score_labelled(
     folder: Path, texts: GateTexts, config: AdoptConfig, progress: Progress
-) -> tuple[Evaluation | None, list[str]]:
-    """Calibrate the scores on the reviews of the gate and measure on the test set; nothing without labels.
+) -> tuple[JudgedReviews | None, list[str]]:
+    """Calibrate the scores on the reviews of the gate, and score the test set; nothing without labels.
 
-    Return the measurement and notes.
+    Return the test reviews with their predictions, and notes.
     """
     off = "the cascade is off: its linear stage is only fitted by fine-tuning"
     if texts.test is None:
@@ -144,7 +151,25 @@ def score_labelled(
         texts.test,
         lambda done, total: progress("testing", done, total, ""),
     )
-    return measure(judged), [*note_calibration(uncalibrated), *note_rejects(judged), *notes, off]
+    return judged, [*note_calibration(uncalibrated), *note_rejects(judged), *notes, off]
+
+
+def _make_facts(judged: JudgedReviews, summary: AdoptSummary) -> ReportFacts:
+    """Return what the model card states."""
+    return ReportFacts(
+        model=summary.model_name,
+        judged=judged,
+        created=time.strftime("%d %B %Y"),
+        base_model=summary.base_model if summary.base_model != NOT_STATED else None,
+        licence=summary.licence,
+        temperature=summary.temperature,
+        max_length=summary.max_length,
+        engine=summary.engine,
+        engine_reason=summary.engine_reason,
+        engines=summary.gate,
+        data={"test reviews": len(judged.truth)},
+        missing={"recipe": "The classifier was trained elsewhere."},
+    )
 
 
 def _summarise(
@@ -158,7 +183,7 @@ def _summarise(
     settings = load_settings(folder)
     return AdoptSummary(
         model=files.name,
-        base_model=files.base_model or "not stated",
+        base_model=files.base_model or NOT_STATED,
         licence=files.licence,
         encoder_type=encoder.model.config.model_type,
         parameters=int(np.sum([weights.numel() for weights in encoder.model.parameters()])),

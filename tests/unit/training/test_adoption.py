@@ -131,6 +131,8 @@ def test_the_job_registers_a_model_that_every_door_scores_with(shop, tracking, c
 
     reference = registry.resolve_model("models:/sentiment@champion")
     assert reference.labels == ("POSITIVE", "NEGATIVE")
+    [card] = reference.folder.glob("artifacts/*/README.md")
+    assert "owner/base" in card.read_text()
     model = loading.load_model(reference)
     found = pd.DataFrame(list_predictions(model, TEXTS))
     plain = mlflow.pyfunc.load_model("models:/sentiment@champion").predict(pd.DataFrame({"text": TEXTS}))
