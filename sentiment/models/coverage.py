@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..inference.calibration import find_min_score
-from ..inference.settings import SETTINGS_FILE, load_settings
 
 
 def check_target_accuracy(folder: Path, target_accuracy: float | None) -> None:
     """Raise ConfigError if fine-tuning did not prove this accuracy for the model in `folder` (its root)."""
     if target_accuracy is None:
         return
+    # Imported here, because the driver of a Spark job without this argument needs none of it.
+    from ..inference.calibration import find_min_score
+    from ..inference.settings import SETTINGS_FILE, load_settings
+
     found = next(folder.glob(f"artifacts/*/{SETTINGS_FILE}"), None)
     try:
         if found is None:

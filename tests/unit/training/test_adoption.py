@@ -58,7 +58,15 @@ def score_in_transformers(folder, texts):
     return to_probabilities(np.array(rows))
 
 
-@pytest.mark.parametrize(("kind", "n"), zip(TYPES, [2, 3, 1, 5, 28, 1, 3, 2, 5], strict=True))
+# Two families run with all tests; the others take minutes.
+QUICK = ("bert", "roberta")
+KINDS = [
+    pytest.param(kind, n, marks=[] if kind in QUICK else pytest.mark.reliability)
+    for kind, n in zip(TYPES, [2, 3, 1, 5, 28, 1, 3, 2, 5], strict=True)
+]
+
+
+@pytest.mark.parametrize(("kind", "n"), KINDS)
 def test_an_adopted_classifier_gives_what_transformers_gives(tmp_path, kind, n):
     original = make_classifier(tmp_path / "original", kind, LABELS[n])
     names = "0=negative,1=positive" if n == 1 else "config"
