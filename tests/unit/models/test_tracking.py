@@ -196,6 +196,7 @@ def test_an_experiment_may_have_any_name(copied, use_store, name):
     assert registry.import_mlflow().get_experiment_by_name(name).name == name
 
 
+@pytest.mark.reliability
 def test_first_runs_that_start_at_once_all_succeed(tmp_path):
     """Together they make the tables of a new database, and the experiment."""
     script = (

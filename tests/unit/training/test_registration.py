@@ -53,6 +53,7 @@ def make_config(folder, **values):
     )
 
 
+@pytest.mark.reliability
 def test_a_server_that_dies_in_training_costs_no_model(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     (tmp_path / "scratch").mkdir()
