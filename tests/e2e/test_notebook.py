@@ -16,7 +16,9 @@ print(json.dumps({
     "tuned": evaluation.accuracy,
     "majority": baselines["majority"].accuracy,
     "untuned_roc_auc": before.roc_auc,
-    "shared": int(describe_splits(reviews.splits, reviews.label_names)[["shared_texts", "shared_groups"]].sum().sum()),
+    "shared": int(
+        describe_splits(reviews.splits, reviews.label_names)[["shared_texts", "shared_groups"]].sum().sum()
+    ),
     "same": model.predict(pd.DataFrame({"text": SENTENCES})).equals(
         tuned.predict(SENTENCES).drop(columns="probabilities")
     ),
