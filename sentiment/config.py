@@ -89,6 +89,15 @@ _Alias = Annotated[
     "registry alias for the new version, e.g. champion",
     pydantic.AfterValidator(_check_alias),
 ]
+_LabelScheme = Literal["auto", "polarity", "three_way", "stars", "names"]
+_LabelMap = Annotated[
+    str | None, "class of each label value, such as 1,2=negative;3=;4,5=positive (default: label_scheme)"
+]
+_Delimiter = Annotated[str | None, "delimiter of CSV files (default: found out)"]
+_Encoding = Annotated[
+    str | None, pydantic.AfterValidator(_check_encoding), "encoding of text files (default: found out)"
+]
+_ColumnNames = Annotated[str | None, "column names of CSV files without header: label,title,text"]
 _Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.BeforeValidator(_read_day)]
 
 
@@ -121,17 +130,13 @@ class FinetuneConfig:
     ] = None
     label_col: Annotated[str | None, "label column (default: label)"] = None
     label_scheme: Annotated[
-        Literal["auto", "polarity", "three_way", "stars", "names"],
+        _LabelScheme,
         "meaning of the labels; auto: two classes; polarity: also stars, of which 3 are left out",
     ] = "auto"
-    label_map: Annotated[
-        str | None, "class of each label value, such as 1,2=negative;3=;4,5=positive (default: label_scheme)"
-    ] = None
-    delimiter: Annotated[str | None, "delimiter of CSV files (default: found out)"] = None
-    encoding: Annotated[
-        str | None, pydantic.AfterValidator(_check_encoding), "encoding of text files (default: found out)"
-    ] = None
-    column_names: Annotated[str | None, "column names of CSV files without header: label,title,text"] = None
+    label_map: _LabelMap = None
+    delimiter: _Delimiter = None
+    encoding: _Encoding = None
+    column_names: _ColumnNames = None
     distilbert_model: Annotated[
         str, "encoder to start from: hub id, local folder, or `minilm` (needs no hub)"
     ] = "distilbert-base-uncased"
@@ -235,12 +240,10 @@ class AdoptConfig:
         str | None, "label column of the reviews, to measure accuracy and calibrate scores (default: none)"
     ] = None
     label_scheme: Annotated[
-        Literal["auto", "polarity", "three_way", "stars", "names"],
+        _LabelScheme,
         "meaning of the label column, as in finetune; auto: the one that suits the labels of the model",
     ] = "auto"
-    label_map: Annotated[
-        str | None, "label of each value, such as 1,2=negative;3=;4,5=positive (default: label_scheme)"
-    ] = None
+    label_map: _LabelMap = None
     max_eval_samples: Annotated[int | None, _Positive, "largest test set of labelled reviews"] = 20_000
     max_length: Annotated[
         int | None,
@@ -264,8 +267,7 @@ class AdoptConfig:
 
     @pydantic.model_validator(mode="after")
     def _check_labels(self) -> "AdoptConfig":
-        if self.label_map is not None and self.label_scheme != "auto":
-            raise ValueError("label_map says the same as label_scheme; pass one of them")
+        _check_labels(self)
         if self.label_col is not None and self.reviews is None:
             raise ValueError("label_col is a column of the reviews; pass --reviews too")
         if self.label_col is None and (self.label_map is not None or self.label_scheme != "auto"):
@@ -301,17 +303,13 @@ class PromoteConfig:
     ] = None
     label_col: Annotated[str | None, "label column (default: label)"] = None
     label_scheme: Annotated[
-        Literal["auto", "polarity", "three_way", "stars", "names"],
+        _LabelScheme,
         "meaning of the labels, as in finetune; auto: the one that suits the labels of the models",
     ] = "auto"
-    label_map: Annotated[
-        str | None, "class of each label value, such as 1,2=negative;3=;4,5=positive (default: label_scheme)"
-    ] = None
-    delimiter: Annotated[str | None, "delimiter of CSV files (default: found out)"] = None
-    encoding: Annotated[
-        str | None, pydantic.AfterValidator(_check_encoding), "encoding of text files (default: found out)"
-    ] = None
-    column_names: Annotated[str | None, "column names of CSV files without header: label,title,text"] = None
+    label_map: _LabelMap = None
+    delimiter: _Delimiter = None
+    encoding: _Encoding = None
+    column_names: _ColumnNames = None
     max_test_samples: Annotated[int | None, _Positive, "size of a random sample of the test reviews"] = None
     report: Annotated[
         str | None,
@@ -451,7 +449,7 @@ class ServeConfig:
         return self
 
 
-def _check_labels(config: "FinetuneConfig | PromoteConfig") -> None:
+def _check_labels(config: "FinetuneConfig | PromoteConfig | AdoptConfig") -> None:
     if config.label_map is not None and config.label_scheme != "auto":
         raise ValueError("label_map says the same as label_scheme; pass one of them")
 

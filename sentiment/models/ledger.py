@@ -28,8 +28,8 @@ _DONE = f"{_PREFIX}done"
 class Move:
     """Describe a move of an alias from one version to another; `before` is None if there was no alias.
 
-    `follows` is the number of the valid entry before it, 0 if there was none; `token` tells two attempts
-    apart.
+    `follows` is the number of the valid entry before it, 0 if there was none; each attempt has another
+    `token`.
     """
 
     alias: str

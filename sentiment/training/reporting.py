@@ -14,7 +14,7 @@ from ..evaluation.card import write_card
 from ..evaluation.facts import Findings, ReportFacts, examine
 from ..evaluation.figures import draw_figures
 from ..evaluation.judged import JudgedReviews
-from ..evaluation.label_errors import check_test_labels, check_training_labels, has_cleanlab
+from ..evaluation.label_errors import MAX_ROWS, check_test_labels, check_training_labels, has_cleanlab
 from ..evaluation.report import write_report
 from ..inference.calibration import apply_temperature
 from .data.reading import LabelledReviews
@@ -23,8 +23,6 @@ from .optimization import Optimization
 from .run_log import RunLog
 
 REPORT_FILE = "evaluation.html"
-# Probable label errors of training reviews are searched in so many of them.
-_CHECKED_ROWS = 20_000
 
 
 def examine_model(
@@ -35,7 +33,7 @@ def examine_model(
     config: FinetuneConfig,
 ) -> Findings:
     """Derive all that report and card state from the predictions on the test reviews."""
-    train = reviews.splits.load_train(_CHECKED_ROWS, config.seed)
+    train = reviews.splits.load_train(MAX_ROWS, config.seed)
     settings, splits = optimized.settings, reviews.splits
     facts = ReportFacts(
         model=config.registered_model_name,
