@@ -1,4 +1,4 @@
-"""Score a Parquet table of reviews: `spark-submit jobs/score_reviews.py --input … --output …`."""
+"""Score a table of reviews: `spark-submit jobs/score_reviews.py --input … --output …`."""
 
 import dataclasses
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HOME = Path(__file__).resolve().parents[1]
 _OTHER_ROWS = {
-    "repeated_rows": "repeated: same id and text as another row of this run",
+    "superseded_rows": "superseded: the chunk has a later row with the same id",
     "skipped_rows": "skipped: scored or rejected by an earlier run",
     "waiting_rows": "waiting for a later run",
 }
@@ -26,11 +26,12 @@ _OTHER_ROWS = {
 
 def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
     """Lock the store, score the pending rows, and return the summary."""
-    from sentiment.tables.input.paths import check_apart
-    from sentiment.tables.store.folder import open_store, peek_store
+    from sentiment.tables.storage import check_apart, load_options
+    from sentiment.tables.store.opening import open_store, peek_store
 
     check_apart(config.input, config.output)
-    with (peek_store if config.dry_run else open_store)(config.output) as store:
+    options = load_options(config.storage_options)
+    with (peek_store if config.dry_run else open_store)(config.output, options) as store:
         # Imported after the lock is taken: a run that finds the store in use then ends at once.
         from sentiment.models import registry
         from sentiment.tables.runs import run_scoring
@@ -56,6 +57,9 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
     rows += [(f"  {label}", f"{count:,}") for label, count in sorted(summary["labels"].items())]
     if summary["unsure_rows"]:
         rows += [("  unsure: the score is below min_score", f"{summary['unsure_rows']:,}")]
+    if summary["repeated_texts"]:
+        share = summary["repeated_texts"] / summary["scored_rows"]
+        rows += [(f"  text scored once for several rows ({share:.1%})", f"{summary['repeated_texts']:,}")]
     if summary["stages"].get(LINEAR):
         rows += [("  decided by the linear stage", f"{summary['stages'][LINEAR]:,}")]
     rows += [("rejected", f"{summary['rejected_rows']:,}")]
@@ -66,6 +70,8 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
     rows += [(text, f"{summary[key]:,}") for key, text in _OTHER_ROWS.items() if summary[key]]
     rows += [
         ("reviews/s while scoring", f"{summary['rows_per_second']:,.1f}"),
+        ("reviews per core-hour", _show_number(summary["rows_per_core_hour"])),
+        ("core-seconds per 1,000 reviews", _show_number(summary["core_seconds_per_1000_rows"])),
         ("seconds in total", f"{summary['seconds']:,.1f}"),
         ("engine", ", ".join(summary["engines"]) or "-"),
         ("instruction set", ", ".join(summary["instruction_sets"]) or "-"),
@@ -74,6 +80,10 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         ("batch", "\n".join(summary["batches"]) or "none: nothing was pending"),
     ]
     return [make_table("Scored reviews", ("", summary["output"]), rows), *_show_bad_files(summary)]
+
+
+def _show_number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
 
 
 def _show_pending(summary: Mapping[str, Any]) -> Table:

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .models.loading import load_model
     from .tables.history import read_scores
+    from .tables.scoring import score, sentiment_udf
     from .tables.store.scores import load_scores
 
     __version__: str
 
-__all__ = ["__version__", "load_model", "load_scores", "read_scores"]
+__all__ = ["__version__", "load_model", "load_scores", "read_scores", "score", "sentiment_udf"]
 
 _HOMES = {
     "load_model": ".models.loading",
     "load_scores": ".tables.store.scores",
     "read_scores": ".tables.history",
+    "score": ".tables.scoring",
+    "sentiment_udf": ".tables.scoring",
 }
 
 

@@ -20,6 +20,8 @@ Config = TypeVar("Config")
 DEFAULT_MODEL_URI = "models:/sentiment@champion"
 # Passed instead of a path, this name means the reviews that come with the project.
 SAMPLE = "sample"
+# Values of `on_duplicate`.
+LATEST, REJECT = "latest", "reject"
 
 # Other characters have a meaning in the URI of a model.
 _MODEL_NAME = r"^[^/:@.?#\s]([^/:@.?#]*[^/:@.?#\s])?$"
@@ -358,10 +360,10 @@ class GatesConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
 class ScoreConfig:
-    """Score one Parquet table of reviews into a store of scores."""
+    """Score one table of reviews into a store of scores."""
 
-    input: Annotated[str, "Parquet file or folder of reviews, or `sample`"]
-    output: Annotated[str, "folder of the scored table"]
+    input: Annotated[str, "Parquet file or folder, Delta table, s3://bucket/prefix, or `sample`"]
+    output: Annotated[str, "scored table: a folder, delta:/folder, or s3://bucket/prefix (always Delta)"]
     model_uri: Annotated[str, "MLflow model"] = DEFAULT_MODEL_URI
     id_col: Annotated[str, "id column, or several: shop,review"] = "review_id"
     text_col: Annotated[str, "text column, or several joined: title,content"] = "text"
@@ -370,7 +372,22 @@ class ScoreConfig:
     since: Annotated[_Day, "score only rows of this day or later, YYYY-MM-DD"] = None
     until: Annotated[_Day, "score only rows before this day, YYYY-MM-DD"] = None
     max_rows: Annotated[int | None, _Positive, "take at most this many rows; the rest stays pending"] = None
+    order_col: Annotated[
+        str | None, "the latest row of a repeated id has the highest value (default: position)"
+    ] = None
+    on_duplicate: Annotated[
+        Literal["latest", "reject"],
+        "rows of one chunk with the same id and other texts: keep the latest, or none",
+    ] = "latest"
     rescore: Annotated[bool, "also score rows that other models have scored (default: new rows only)"] = False
+    retry_failed: Annotated[bool, "try rows again that were rejected because this model failed on them"] = (
+        False
+    )
+    version: Annotated[int | None, Field(ge=0), "version of the input's Delta table (default: newest)"] = None
+    timestamp: Annotated[str | None, "time of the input's Delta table, such as 2026-01-31T02:00:00Z"] = None
+    storage_options: Annotated[
+        str | None, "JSON file with options of an object store (default: environment)"
+    ] = None
     dry_run: Annotated[bool, "show what is pending without scoring"] = False
     chunk_rows: Annotated[int, _Positive, "rows published together; a killed run loses no more"] = 200_000
     max_bad_files: Annotated[
@@ -399,6 +416,8 @@ class ScoreConfig:
     def _check_dates(self) -> "ScoreConfig":
         if (self.since or self.until) and not self.date_col:
             raise ValueError("since and until need a date column; pass --date_col")
+        if self.version is not None and self.timestamp is not None:
+            raise ValueError("version and timestamp say the same; pass one of them")
         _check_min_score(self)
         return self
 

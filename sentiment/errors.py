@@ -116,6 +116,12 @@ class LostProcessError(TrainingError):
     is_reported = True
 
 
+class StorageError(SentimentError):
+    """An object store does not answer, refuses the credentials, or has no such bucket."""
+
+    exit_code = 3
+
+
 class StoreError(SentimentError):
     """The store could not be read or written."""
 

@@ -54,6 +54,8 @@ TEXT_DIGEST = "text_digest"
 # Number of the batch in its store: of two rows with one id, the row with the higher number is newer.
 SEQUENCE = "sequence"
 TABLE_COLUMNS = (TEXT_DIGEST, MODEL_VERSION, SCORED_AT, SEQUENCE)
+# Keys in the `key=value` folder names of a store; readers add them as columns.
+STORE_KEYS = ("model", "batch")
 
 NULL_ID = "null_id"
 NULL_TEXT = "null_text"
@@ -72,7 +74,7 @@ REJECT_REASONS = {
     UNDECODABLE_TEXT: "the string is not valid Unicode (a lone surrogate)",
     TOO_LONG_TEXT: "the text is longer than max_text_chars",
     UNKNOWN_TEXT: "the model knows little of the text: another script, unknown symbols, or one endless word",
-    DUPLICATE_ID: "other rows of the run have this id and another text",
+    DUPLICATE_ID: "other rows of the same chunk have this id and another text",
     MODEL_FAILED: "the model fails on this text, or gives no score",
 }
 

@@ -54,7 +54,7 @@ def open_spark(trial: Trial, cascade: str = "off") -> Iterator[Pass]:
     from sentiment.models import registry
     from sentiment.tables.runs import run_scoring
     from sentiment.tables.session import build_session
-    from sentiment.tables.store.folder import open_store
+    from sentiment.tables.store.opening import open_store
 
     registry.use_tracking(trial.cache)
     limit_cores(CORES)

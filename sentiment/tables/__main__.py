@@ -1,6 +1,7 @@
-"""Inspect and maintain a store: `python -m sentiment.tables list|verify|show|drop|compact STORE`."""
+"""Inspect and maintain a store: `python -m sentiment.tables list|verify|show|drop|compact|forget STORE`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -8,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import MissingInputError, SentimentError
-from .store.compaction import compact
-from .store.folder import Store, find_folder, open_store
-from .store.verification import find_damage
+from .storage import load_options
+from .store.erasure import load_ids
+from .store.opening import find_store, open_store
+from .store.protocol import Store, find_batch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _list(parsed: argparse.Namespace, console: Console) -> int:
     batches = _open(parsed).list_batches()
-    table = Table(title=str(find_folder(parsed.store)), title_justify="left")
+    table = Table(title=_open(parsed).root, title_justify="left")
     for name in ("number", "batch", "scored at", "scored", "rejected", "skipped"):
         table.add_column(name, justify="left" if name == "batch" else "right", overflow="fold")
     for batch in batches:
@@ -39,10 +41,11 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
 
 
 def _verify(parsed: argparse.Namespace, console: Console) -> int:
-    batches = _open(parsed).list_batches()
+    store = _open(parsed)
+    batches = store.list_batches()
     damaged = 0
     for done, batch in enumerate(batches, start=1):
-        found = find_damage(batch)
+        found = store.find_damage(batch)
         damaged += bool(found)
         result = (
             "; ".join(found)
@@ -53,7 +56,7 @@ def _verify(parsed: argparse.Namespace, console: Console) -> int:
 
 
 def _show(parsed: argparse.Namespace, console: Console) -> int:
-    batch = _open(parsed).find_batch(parsed.batch)
+    batch = find_batch(_open(parsed), parsed.batch)
     for part in batch.manifest.origins:
         taken = part.consumption
         table = Table(title=f"{batch.name}: input of batch number {part.sequence}", title_justify="left")
@@ -76,21 +79,18 @@ def _show(parsed: argparse.Namespace, console: Console) -> int:
 
 
 def _drop(parsed: argparse.Namespace, console: Console) -> int:
-    with open_store(parsed.store) as store:
-        batch = store.find_batch(parsed.batch)
+    with open_store(parsed.store, load_options(parsed.storage_options)) as store:
+        batch = find_batch(store, parsed.batch)
         store.drop(batch)
     console.print(f"dropped {batch.name}: its rows are pending again", markup=False)
     return 0
 
 
 def _compact(parsed: argparse.Namespace, console: Console) -> int:
-    def show(done: int, total: int) -> None:
-        print(f"checking batch {done + 1}/{total}", file=sys.stderr)
-
-    with open_store(parsed.store) as store:
+    with open_store(parsed.store, load_options(parsed.storage_options)) as store:
         versions = sorted({batch.manifest.model_version for batch in store.list_batches()})
         for version in versions:
-            made = compact(store, version, show)
+            made = store.compact(version, _report)
             result = (
                 f"{len(made.manifest.parts)} batches are now {made.name}" if made else "nothing to compact"
             )
@@ -98,13 +98,37 @@ def _compact(parsed: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-_COMMANDS = {"list": _list, "verify": _verify, "show": _show, "drop": _drop, "compact": _compact}
+def _forget(parsed: argparse.Namespace, console: Console) -> int:
+    with open_store(parsed.store, load_options(parsed.storage_options)) as store:
+        batches = store.list_batches()
+        if not batches:
+            raise MissingInputError(f"{store.root}: holds no batches")
+        ids = load_ids(parsed.ids, tuple(batches[-1].manifest.id_types))
+        erased = store.forget(ids, _report)
+        console.print(f"erased {erased:,} rows of {len(ids.values):,} ids", markup=False)
+        console.print(store.after_forget, markup=False)
+    return 0
+
+
+def _report(done: int, total: int) -> None:
+    print(f"checking batch {done + 1}/{total}", file=sys.stderr)
+
+
+_COMMANDS = {
+    "list": _list,
+    "verify": _verify,
+    "show": _show,
+    "drop": _drop,
+    "compact": _compact,
+    "forget": _forget,
+}
 _HELP = {
     "list": "list the published batches",
     "verify": "compare the files and counts of every batch with its manifest; exit 1 if one differs",
     "show": "show the input that a batch consumed",
     "drop": "remove a batch; its rows are pending again",
     "compact": "merge the batches of each model version into one",
+    "forget": "erase all rows of given ids from the files, for good",
 }
 
 
@@ -115,17 +139,26 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, help_text in _HELP.items():
         command = commands.add_parser(name, help=help_text, description=help_text)
-        command.add_argument("store", metavar="STORE", help="folder of the store")
+        command.add_argument("store", metavar="STORE", help="folder, delta:/folder or URI of the store")
+        command.add_argument(
+            "--storage_options", metavar="FILE", help="JSON file with options of an object store"
+        )
         if name in ("show", "drop"):
             command.add_argument("batch", metavar="BATCH", help="name of the batch, as `list` shows it")
+        if name == "forget":
+            command.add_argument(
+                "--ids", metavar="FILE", required=True, help="ids: one per line, or .csv, .parquet"
+            )
     return parser.parse_args(arguments)
 
 
 def _open(parsed: argparse.Namespace) -> Store:
-    root = find_folder(parsed.store)
-    if not root.is_dir():
-        raise MissingInputError(f"{root}: no such store; pass the folder that a run wrote with --output")
-    return Store(root)
+    store = find_store(parsed.store, load_options(parsed.storage_options))
+    if store.storage.is_local and not os.path.isdir(store.root):
+        raise MissingInputError(
+            f"{store.root}: no such store; pass the folder that a run wrote with --output"
+        )
+    return store
 
 
 if __name__ == "__main__":

@@ -1,28 +1,19 @@
-"""Count the staged rows of a batch and check that it may be published."""
+"""Check, by its counts, that a batch may be published. No Spark."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import pyarrow.parquet as pq
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from .. import schema
 from ..errors import HeldBatchError, StoreError
-from .selection import SKIP_REASON
-from .store.folder import REJECTED
-
-# Columns of the published rejects, after the id columns.
-REJECTED_COLUMNS = (schema.REJECT_REASON, *schema.TABLE_COLUMNS)
+from .store.files import WrittenFile
 
 
 @dataclass(frozen=True)
 class Counts:
     """Hold row counts of a batch: scored rows by label and stage, other rows by reason, invalid scores.
 
-    `unsure` counts scored rows too.
+    `unsure` and `repeated_texts` count scored rows too.
     """
 
     labels: dict[str, int] = field(default_factory=dict)
@@ -31,6 +22,14 @@ class Counts:
     skipped_by_reason: dict[str, int] = field(default_factory=dict)
     unsure: int = 0
     bad_scores: int = 0
+    # Ids with several texts in one chunk.
+    conflicting_ids: int = 0
+    # Scored rows whose text the model had just scored for another row.
+    repeated_texts: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.scored + self.rejected + self.skipped
 
     @property
     def scored(self) -> int:
@@ -49,12 +48,8 @@ class Counts:
             return dict(Counter(getattr(self, name)) + Counter(getattr(other, name)))
 
         parts = (add("labels"), add("stages"), add("rejected_by_reason"), add("skipped_by_reason"))
-        return Counts(*parts, self.unsure + other.unsure, self.bad_scores + other.bad_scores)
-
-
-def list_scored_columns(prediction_types: Iterable[str]) -> tuple[str, ...]:
-    """Return the columns of the published scores, after the id columns, of a model with these columns."""
-    return (*(name for name in prediction_types if name != schema.REJECT_REASON), *schema.TABLE_COLUMNS)
+        names = ("unsure", "bad_scores", "conflicting_ids", "repeated_texts")
+        return Counts(*parts, *(getattr(self, name) + getattr(other, name) for name in names))
 
 
 def find_lowest_score(labels: Sequence[str]) -> float:
@@ -62,37 +57,9 @@ def find_lowest_score(labels: Sequence[str]) -> float:
     return 1 / len(labels) - 1e-6
 
 
-def count_rows(predictions: DataFrame, label_names: Sequence[str]) -> Counts:
-    """Count rows of `scoring.score_reviews` in one pass; a score is bad if null, NaN or out of its range."""
-    is_bad = F.col(schema.SCORE).isNull() | ~F.col(schema.SCORE).between(find_lowest_score(label_names), 1.0)
-    groups = (
-        predictions.groupBy(SKIP_REASON, schema.REJECT_REASON, schema.LABEL, schema.STAGE)
-        .agg(
-            F.count(F.lit(1)).alias("rows"),
-            F.count_if(is_bad).alias("bad"),
-            F.count_if(F.col(schema.UNSURE)).alias("unsure"),
-        )
-        .collect()
-    )
-    labels, stages, reasons, skipped = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
-    unsure = bad_scores = 0
-    for group in groups:
-        if group[SKIP_REASON] is not None:
-            skipped[group[SKIP_REASON]] += group["rows"]
-            continue
-        if group[schema.REJECT_REASON] is not None:
-            reasons[group[schema.REJECT_REASON]] += group["rows"]
-            continue
-        labels[str(group[schema.LABEL])] += group["rows"]
-        stages[str(group[schema.STAGE])] += group["rows"]
-        unsure += group["unsure"]
-        bad_scores += group["bad"]
-    return Counts(dict(labels), dict(stages), dict(reasons), dict(skipped), unsure, bad_scores)
-
-
 def audit(counts: Counts, input_rows: int, labels: Sequence[str]) -> None:
     """Raise StoreError unless every input row is counted and all scores, labels and stages are valid."""
-    if counts.scored + counts.rejected + counts.skipped != input_rows:
+    if counts.rows != input_rows:
         raise StoreError(
             f"audit: {input_rows:,} rows were read, {counts.scored:,} scored, {counts.rejected:,} rejected "
             f"and {counts.skipped:,} skipped, which does not add up; the batch was not published; the input "
@@ -107,7 +74,7 @@ def audit(counts: Counts, input_rows: int, labels: Sequence[str]) -> None:
         )
 
 
-def check_rejects(counts: Counts, max_share: float, staged: Path) -> None:
+def check_rejects(counts: Counts, max_share: float, staged: str) -> None:
     """Raise HeldBatchError if more than `max_share` of the rows that were not skipped are rejected."""
     done = counts.scored + counts.rejected
     if done and counts.rejected / done > max_share:
@@ -122,21 +89,23 @@ def check_rejects(counts: Counts, max_share: float, staged: Path) -> None:
 
 
 def audit_files(
-    staged: Path, counts: Counts, id_columns: tuple[str, ...], scored_columns: tuple[str, ...]
+    files: Sequence[WrittenFile],
+    counts: Counts,
+    scored_columns: Sequence[str],
+    rejected_columns: Sequence[str],
 ) -> None:
-    """Raise StoreError unless the staged files hold the counted rows and exactly the expected columns."""
-    for folder, rows, columns in (
-        (staged, counts.scored, scored_columns),
-        (staged / REJECTED, counts.rejected, REJECTED_COLUMNS),
+    """Raise StoreError unless the written files hold the counted rows and exactly the expected columns."""
+    for is_rejected, rows, columns in (
+        (False, counts.scored, scored_columns),
+        (True, counts.rejected, rejected_columns),
     ):
-        found_rows = 0
-        for path in folder.glob("part-*"):
-            metadata = pq.read_metadata(path)
-            found_rows += metadata.num_rows
-            if metadata.schema.to_arrow_schema().names != [*id_columns, *columns]:
+        some = [file for file in files if file.is_rejected == is_rejected]
+        for file in some:
+            if file.columns != tuple(columns):
                 raise StoreError(
-                    f"audit: {path.name} has other columns than {columns}; the batch was not published"
+                    f"audit: {file.path} has other columns than {', '.join(columns)}; the batch was not published"
                 )
+        found_rows = sum(file.rows for file in some)
         if found_rows != rows:
             raise StoreError(
                 f"audit: the files hold {found_rows:,} of {rows:,} counted rows; the batch was not published"

@@ -1,67 +1,125 @@
-"""Read the pending rows of a run in chunks; each chunk becomes one batch."""
+"""Score one chunk: read, select, score and write it in the executors, then audit and publish it."""
 
-from collections.abc import Iterator, Sequence
+import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
 from .. import schema
-from .history import KEY, find_outcomes
+from ..errors import StoreError
+from . import session
+from .audit import Counts, audit, audit_files, check_rejects
 from .input.reviews import read_reviews
-from .planning import Slice, count_slice_rows, cut_chunks, find_left_repeats, make_consumption
+from .pending import Slice, count_slice_rows, make_consumption, name_batch
 from .plans import Plan
-from .selection import Past, find_repeated, identify, select_repeated, skip_repeated
-from .store.manifests import Consumption
+from .scoring import Stamp, score_rows
+from .selection import select_rows
+from .store.manifests import Consumption, Manifest
+from .store.protocol import MAX_FILE_ROWS, Batch, Store
+from .worker import SharedModel, WorkerCensus
+from .writing import Written, list_scored_columns, write_rows
+
+# More tasks than cores: cores finish at about the same time, and the progress is updated more often.
+_TASKS_PER_CORE = 4
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Hold the rows that become one batch, already passed through `selection.identify`."""
+    """Hold the pending rows that become one batch."""
 
-    rows: DataFrame
-    n_rows: int
+    plan: Plan
     slices: tuple[Slice, ...]
-    consumption: Consumption
+    stamp: Stamp
+
+    @property
+    def n_rows(self) -> int:
+        return count_slice_rows(self.slices)
+
+    @property
+    def consumption(self) -> Consumption:
+        return make_consumption(self.plan.request, self.slices)
 
 
-def make_chunks(plan: Plan, spark: SparkSession, work: Path) -> Iterator[Chunk]:
-    """Yield the pending rows in chunks; all rows of an id that occurs more than once go into the first one.
+@dataclass(frozen=True)
+class Published:
+    """Hold a published batch, its counts, and the seconds that reading, scoring and writing took."""
 
-    `work` is a folder for temporary files that must stay until the last chunk is done.
-    """
+    batch: Batch
+    counts: Counts
+    seconds: float
+
+
+def score_chunk(
+    chunk: Chunk,
+    spark: SparkSession,
+    model: SharedModel,
+    known: DataFrame | None,
+    store: Store,
+    census: WorkerCensus,
+) -> Published:
+    """Score a chunk and publish it as a batch. Raises StoreError, and publishes nothing, if its rows do not add up."""
+    staging = store.stage()
+    started = time.monotonic()
+    rows = _make_query(chunk, spark, model, known, census)
+    plan = chunk.plan
+    ids, n_files = plan.table.columns.ids, -(-chunk.n_rows // MAX_FILE_ROWS)
+    written = write_rows(
+        rows, staging, ids, tuple(plan.prediction_types), plan.model.labels, chunk.stamp, n_files
+    )
+    seconds = time.monotonic() - started
+    _check(chunk, written, staging.folder)
+    name = name_batch(chunk.consumption, plan.model.version, plan.now)
+    manifest = _make_manifest(chunk, written.counts, census)
+    return Published(store.publish(staging, name, manifest, written.files), written.counts, seconds)
+
+
+def _make_query(
+    chunk: Chunk, spark: SparkSession, model: SharedModel, known: DataFrame | None, census: WorkerCensus
+) -> DataFrame:
+    plan, cores = chunk.plan, session.count_cores(spark)
+    n_tasks = min(chunk.n_rows, max(cores * _TASKS_PER_CORE, -(-chunk.n_rows // plan.config.rows_per_task)))
+    reviews = read_reviews(spark, plan.table, chunk.slices, cores, plan.request.window)
+    selected = select_rows(reviews, plan.table.columns.ids, known, plan.config.on_duplicate, n_tasks)
+    return score_rows(selected, model, census, n_tasks)
+
+
+def _check(chunk: Chunk, written: Written, staged: str) -> None:
+    """Raise StoreError, or HeldBatchError for too many rejects, if the batch must not be published."""
+    plan, counts = chunk.plan, written.counts
+    audit(counts, chunk.n_rows, plan.model.labels)
     ids = plan.table.columns.ids
-    left = find_left_repeats([batch.manifest for batch in plan.batches], plan.pending)
-    model_id = plan.model.model_id if plan.request.is_rescore else None
-    outcomes = find_outcomes(spark, plan.batches, ids, model_id, left)
-    superseded = None
-    if outcomes.older is not None and outcomes.newest is not None and not outcomes.older.isEmpty():
-        # Skip an older text only if this run also reads the id's newest text. Otherwise the input has
-        # returned to the older text.
-        pending = identify(read_reviews(spark, plan.table, plan.pending, plan.request.window), Past())
-        present = pending.join(outcomes.newest, [KEY, schema.TEXT_DIGEST], "left_semi").select(KEY)
-        outcomes.older.join(present, KEY, "left_semi").write.parquet(str(work / "superseded"))
-        superseded = spark.read.parquet(str(work / "superseded"))
-    past = Past(outcomes.known, superseded)
+    scored = (*ids, *list_scored_columns(tuple(plan.prediction_types)))
+    audit_files(written.files, counts, scored, (*ids, schema.REJECT_REASON, *schema.TABLE_COLUMNS))
+    storage = plan.table.storage
+    changed = next((p.file.path for p in chunk.slices if not p.file.is_unchanged(storage)), None)
+    if changed is not None:
+        raise StoreError(f"{changed}: changed while it was scored; the batch was not published; run again")
+    check_rejects(counts, plan.config.max_reject_share, staged)
 
-    def read(slices: Sequence[Slice]) -> DataFrame:
-        return identify(read_reviews(spark, plan.table, slices, plan.request.window), past)
 
-    parts = cut_chunks(plan.pending, plan.config.chunk_rows)
-    later = [piece for part in parts[1:] for piece in part]
-    repeated = None
-    n_foreign = 0
-    if later:
-        n_pending = count_slice_rows(plan.pending)
-        find_repeated(read(plan.pending), n_pending).write.parquet(str(work / "repeated"))
-        repeated = spark.read.parquet(str(work / "repeated"))
-        n_foreign = select_repeated(read(later), repeated).count()
-    for number, part in enumerate(parts):
-        rows, n_rows = read(part), count_slice_rows(part)
-        takes_foreign = number == 0 and n_foreign
-        if takes_foreign and repeated is not None:
-            rows, n_rows = rows.unionByName(select_repeated(read(later), repeated)), n_rows + n_foreign
-        elif number and repeated is not None:
-            rows = skip_repeated(rows, repeated)
-        taken = make_consumption(plan.request, part, later if takes_foreign else ())
-        yield Chunk(rows, n_rows, tuple(part), taken)
+def _make_manifest(chunk: Chunk, counts: Counts, census: WorkerCensus) -> Manifest:
+    plan = chunk.plan
+    return Manifest(
+        sequence=chunk.stamp.sequence,
+        consumption=chunk.consumption,
+        model_uri=plan.model.uri,
+        model_version=plan.model.version,
+        scored_at=plan.now.isoformat(),
+        input_rows=chunk.n_rows,
+        scored_rows=counts.scored,
+        rejected_rows=counts.rejected,
+        skipped_rows=counts.skipped_by_reason,
+        rejected_by_reason=counts.rejected_by_reason,
+        labels=counts.labels,
+        label_names=plan.model.labels,
+        unsure_rows=counts.unsure,
+        min_score=plan.config.min_score,
+        target_accuracy=plan.config.target_accuracy,
+        conflicting_ids=counts.conflicting_ids,
+        repeated_texts=counts.repeated_texts,
+        stages=counts.stages,
+        id_types=plan.table.id_types,
+        bad_files=tuple(bad.as_dict() for bad in plan.table.bad_files),
+        engines=tuple(sorted({f"{w.engine} on {w.instruction_set}" for w in census.workers})),
+        input_version=plan.table.version,
+    )

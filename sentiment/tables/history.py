@@ -1,21 +1,28 @@
 """Read the rows of past batches with Spark, for the next run and for readers."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from .. import schema
 from .input.reviews import column
-from .store.folder import REJECTED, Batch, Store, find_folder
-from .store.manifests import Manifest
+from .input.types import cast_column, find_carried_type, name_spark_type
+from .store.files import StoredFile
+from .store.protocol import Store
 from .store.scores import ALL, LATEST, choose_batches, make_no_scores_error
+from .store.opening import find_store
 
 KEY = "_key"
-_PAIR = (KEY, schema.TEXT_DIGEST)
-_RANK = "_rank"
+# The text digest that an id's row needs no score for, because its newest outcome in the store is that score.
+KNOWN_DIGEST = "_known_digest"
 _IS_REJECTED = "_is_rejected"
+_RANK = "_rank"
+_BATCH_ROWS = 10_000
+# Files are read by at most this many tasks.
+_MAX_TASKS = 200
 
 
 def make_key(ids: Sequence[str]) -> Column:
@@ -26,91 +33,116 @@ def make_key(ids: Sequence[str]) -> Column:
     return F.when(is_whole, F.array(*(column(name).cast("string") for name in ids)))
 
 
-def read_rows(
-    spark: SparkSession, batches: Iterable[Batch], is_rejected: bool, has_all_columns: bool = False
+def find_known(
+    spark: SparkSession, store: Store, ids: Sequence[str], model_id: str | None
 ) -> DataFrame | None:
-    """Read the scored or the rejected rows of these batches; None if there are none.
+    """Return `_key` and `_known_digest` of ids whose newest outcome in the store is a score; None without one.
 
-    Batches differ in their columns (`probabilities`). With `has_all_columns` all of them are there, which
-    reads the footer of each file; else those that all batches have.
+    With `model_id` only texts count that this model has scored.
     """
-    folders = [
-        str(batch.folder / REJECTED if is_rejected else batch.folder)
-        for batch in batches
-        if (batch.manifest.rejected_rows if is_rejected else batch.manifest.scored_rows)
-    ]
-    if not folders:
+    batches = [batch for batch in store.list_batches() if set(batch.manifest.id_types) == set(ids)]
+    scored, rejected = (_read_keys(spark, store, ids, is_rejected) for is_rejected in (False, True))
+    if scored is None or not batches:
         return None
-    options = {"__globPaths__": "false", "mergeSchema": str(has_all_columns).lower()}
-    rows = spark.read.options(**options).parquet(*folders)
-    return rows.drop("model", "batch")
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """Hold distinct (key, text digest) pairs of a store; None if there are none.
-
-    `known` pairs need no score. `newest` has each id's newest outcome, a score or a reject. `older` has
-    scored pairs with an earlier text.
-    """
-
-    known: DataFrame | None = None
-    newest: DataFrame | None = None
-    older: DataFrame | None = None
-
-
-def find_outcomes(
-    spark: SparkSession,
-    batches: Sequence[Batch],
-    ids: Sequence[str],
-    model_id: str | None,
-    left_repeats: Sequence[Manifest],
-) -> Outcomes:
-    """Return the store's outcomes for rows with these id columns.
-
-    An id's newest text is known if it was scored, by `model_id` or, if that is None, by any model. The
-    rejects of `left_repeats` are known too: there a stopped run has handled the ids that occur twice.
-    """
-    relevant = [batch for batch in batches if set(batch.manifest.id_types) == set(ids)]
-    scored, rejected = (_read_pairs(spark, relevant, ids, is_rejected) for is_rejected in (False, True))
-    left = [batch for batch in relevant if any(batch.manifest.sequence == m.sequence for m in left_repeats)]
-    left_pairs = _read_pairs(spark, left, ids, is_rejected=True)
-    known = left_pairs.select(*_PAIR) if left_pairs is not None else None
-    if scored is None:
-        return Outcomes(known.distinct() if known is not None else None)
-    everything = scored if rejected is None else scored.unionByName(rejected)
-    newest = everything.groupBy(KEY).agg(
-        F.max_by(schema.TEXT_DIGEST, schema.SEQUENCE).alias(schema.TEXT_DIGEST),
-        F.max_by(_IS_REJECTED, schema.SEQUENCE).alias(_IS_REJECTED),
-    )
-    mine = scored
+    rows = scored if rejected is None else scored.unionByName(rejected)
+    outcome = F.struct(F.col(schema.TEXT_DIGEST).alias("digest"), F.col(_IS_REJECTED).alias("is_rejected"))
+    is_counted = ~F.col(_IS_REJECTED)
     if model_id is not None:
-        own = [batch for batch in relevant if batch.manifest.consumption.model_id == model_id]
-        mine = _read_pairs(spark, own, ids, is_rejected=False) or scored.limit(0)
-    last_scored = newest.where(~F.col(_IS_REJECTED))
-    done = mine.select(*_PAIR).distinct().join(last_scored, list(_PAIR), "left_semi")
-    older = None
-    if len(relevant) > 1:  # within one batch each id is unique
-        older = scored.select(*_PAIR).distinct().join(newest, list(_PAIR), "left_anti")
-    return Outcomes(done if known is None else done.unionByName(known).distinct(), newest, older)
+        origins = [origin for batch in batches for origin in batch.manifest.origins]
+        own = [origin.sequence for origin in origins if origin.consumption.model_id == model_id]
+        is_counted &= F.col(schema.SEQUENCE).isin(own)
+    newest = rows.groupBy(KEY).agg(
+        F.max_by(outcome, schema.SEQUENCE).alias("newest"),
+        F.collect_set(F.when(is_counted, F.col(schema.TEXT_DIGEST))).alias("scored"),
+    )
+    is_known = ~F.col("newest.is_rejected") & F.array_contains("scored", F.col("newest.digest"))
+    return newest.where(is_known).select(KEY, F.col("newest.digest").alias(KNOWN_DIGEST))
 
 
-def _read_pairs(
-    spark: SparkSession, batches: Iterable[Batch], ids: Sequence[str], is_rejected: bool
-) -> DataFrame | None:
-    rows = read_rows(spark, batches, is_rejected)
+def _read_keys(spark: SparkSession, store: Store, ids: Sequence[str], is_rejected: bool) -> DataFrame | None:
+    files = store.list_files(store.list_batches(), is_rejected)
+    rows = read_files(spark, files, (*ids, schema.TEXT_DIGEST, schema.SEQUENCE))
     if rows is None:
         return None
-    columns = (schema.TEXT_DIGEST, schema.SEQUENCE, F.lit(is_rejected).alias(_IS_REJECTED))
-    pairs = rows.select(make_key(ids).alias(KEY), *columns)
-    return pairs.where(F.col(KEY).isNotNull())
+    keys = rows.select(
+        make_key(ids).alias(KEY), schema.TEXT_DIGEST, schema.SEQUENCE, F.lit(is_rejected).alias(_IS_REJECTED)
+    )
+    return keys.where(F.col(KEY).isNotNull())
+
+
+def read_files(
+    spark: SparkSession, files: Sequence[StoredFile], names: Sequence[str] | None = None
+) -> DataFrame | None:
+    """Read these columns of published files, None for all; files without one of them are left out.
+
+    Returns None if no file is left. Batches differ in their columns (`probabilities`): with all columns, a value
+    is null where a file has none.
+    """
+    held = [(file, file.read_schema()) for file in _one_per_batch(files)]
+    unlike = {file.batch for file, found in held if names and not set(names) <= set(found.names)}
+    files = [file for file in files if file.batch not in unlike]
+    if not files:
+        return None
+    whole = pa.unify_schemas([found for file, found in held if file.batch not in unlike])
+    output = _make_output(whole if names is None else pa.schema([whole.field(name) for name in names]))
+    tasks = [files[n::_MAX_TASKS] for n in range(min(_MAX_TASKS, len(files)))]
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                for file in tasks[number]:
+                    yield from _read_file(file, output)
+
+    ddl = ", ".join(f"`{f.name.replace('`', '``')}` {_name_type(f.type)}" for f in output)
+    return spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(read, ddl)
+
+
+def _one_per_batch(files: Sequence[StoredFile]) -> list[StoredFile]:
+    """Return one file of each batch: the others have the same columns."""
+    return list({file.batch: file for file in files}.values())
+
+
+def _read_file(file: StoredFile, output: pa.Schema) -> Iterator[pa.RecordBatch]:
+    with file.open() as opened, pq.ParquetFile(opened) as found:
+        held = set(found.schema_arrow.names)
+        wanted = [name for name in output.names if name in held]
+        at = 0
+        for batch in found.iter_batches(_BATCH_ROWS, columns=wanted):
+            kept = file.keep(batch, at)
+            at += len(batch)
+            arrays = [
+                _cast(kept.column(field.name), field.type)
+                if field.name in held
+                else pa.nulls(len(kept), field.type)
+                for field in output
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, schema=output)
+
+
+def _make_output(columns: pa.Schema) -> pa.Schema:
+    def carry(kind: pa.DataType) -> pa.DataType:
+        return kind if pa.types.is_list(kind) else find_carried_type(kind)
+
+    return pa.schema([pa.field(field.name, carry(field.type)) for field in columns])
+
+
+def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    return (
+        values.cast(kind)
+        if pa.types.is_list(kind) or pa.types.is_floating(kind)
+        else cast_column(values, kind)
+    )
+
+
+def _name_type(kind: pa.DataType) -> str:
+    return f"array<{name_spark_type(kind.value_type)}>" if pa.types.is_list(kind) else name_spark_type(kind)
 
 
 def read_scores(spark: SparkSession, path: str, model: str = LATEST) -> DataFrame:
     """Read the same rows as `scores.load_scores`, as a lazy Spark DataFrame with the ids' own types."""
-    store = Store(find_folder(path))
+    store = find_store(path)
     batches = choose_batches(store, model)
-    scored, rejected = (read_rows(spark, batches, kind, has_all_columns=True) for kind in (False, True))
+    scored, rejected = (read_files(spark, store.list_files(batches, kind)) for kind in (False, True))
     if scored is None:
         raise make_no_scores_error(store, model)
     if model == ALL:

@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .. import schema
+from ..cli import Progress
 from ..config import ScoreConfig
 from ..models import loading, registry
 from ..models.coverage import check_target_accuracy
 from .input.files import BadFile
-from .input.inspection import ReviewTable, check_columns, find_damaged, inspect_reviews
-from .planning import Request, Slice, check_id_types, find_pending, limit_rows
-from .scoring import Progress
-from .store.folder import Batch, Store
+from .input.inspection import ReviewTable, check_columns
+from .input.tables import inspect_table
+from .pending import Request, Slice, check_id_types, find_pending, limit_rows
+from .storage import load_options
 from .store.manifests import Window
+from .store.protocol import Batch, Store
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Plan:
 
     @property
     def request(self) -> Request:
-        return _make_request(self.config, self.table, self.model)
+        return _make_request(self.config, self.table, self.model, self.batches)
 
     @property
     def model_options(self) -> dict[str, str | float]:
@@ -62,38 +64,37 @@ class Plan:
 
 
 def make_plan(config: ScoreConfig, store: Store, now: datetime, progress: Progress) -> Plan:
-    """Plan the run; decode pending files once to quarantine damaged ones, except in a dry run.
+    """Plan the run from the footers of the input, the model and the manifests.
 
     Raises an InputError, ModelError, StoreError or ConfigError if the run is impossible.
     """
     progress("checking input", 0, 1, "")
-    columns = check_columns(config.id_col, config.text_col, config.date_col)
-    table = inspect_reviews(config.input, columns)
+    columns = check_columns(config.id_col, config.text_col, config.date_col, config.order_col)
+    options = load_options(config.storage_options)
+    table = inspect_table(config.input, columns, options, config.version, config.timestamp)
     model = registry.resolve_model(config.model_uri)
     loading.check_model(model, config.allow_unverified, config.verify_key)
     check_target_accuracy(model.folder, config.target_accuracy)
-    batches = store.list_batches()
+    batches = tuple(store.list_batches())
     manifests = [batch.manifest for batch in batches]
     check_id_types(table, manifests)
-    pending = find_pending(table, manifests, _make_request(config, table, model))
-    plan = Plan(config, table, model, tuple(batches), tuple(pending), now)
-    if not config.dry_run:
-        plan = _quarantine_damaged(plan)
-    return replace(plan, pending=tuple(limit_rows(plan.pending, config.max_rows)))
+    pending = find_pending(table, manifests, _make_request(config, table, model, batches))
+    return Plan(config, table, model, batches, tuple(limit_rows(pending, config.max_rows)), now)
 
 
-def _quarantine_damaged(plan: Plan) -> Plan:
-    """Quarantine pending files that cannot be decoded; raise the first error if no file is left."""
-    files = {piece.file.path: piece.file for piece in plan.pending}
-    damaged = find_damaged(files.values(), plan.table.columns)
-    if damaged and len(damaged) == len(plan.table.files):
-        raise damaged[0].error
-    return plan.without(damaged)
-
-
-def _make_request(config: ScoreConfig, table: ReviewTable, model: registry.ModelReference) -> Request:
+def _make_request(
+    config: ScoreConfig, table: ReviewTable, model: registry.ModelReference, batches: Sequence[Batch]
+) -> Request:
     window = None
     if config.date_col and (config.since or config.until):
         window = Window(config.date_col, config.since, config.until)
     columns = table.columns
-    return Request(",".join(columns.ids), ",".join(columns.texts), model.model_id, window, config.rescore)
+    newest = max((batch.manifest.sequence for batch in batches), default=0)
+    return Request(
+        ",".join(columns.ids),
+        ",".join(columns.texts),
+        model.model_id,
+        window,
+        config.rescore,
+        newest if config.retry_failed else 0,
+    )

@@ -1,24 +1,27 @@
-"""Score reviews in one Spark query: skip and reject rules are SQL expressions, the model is a UDF."""
+"""Score a column of texts with a model: for the job, for any DataFrame, and in SQL."""
 
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 
 from .. import schema
+from ..cli import Progress
+from ..config import DEFAULT_MODEL_URI
+from ..errors import ConfigError
+from ..models import loading, registry
 from .input.reviews import column
-from .selection import EARLY_REASON, SKIP_REASON
-from .worker import SharedModel, WorkerCensus, make_scorer
+from .selection import EARLY_REASON, IS_CONFLICT, SKIP_REASON
+from .worker import IS_REPEATED, SharedModel, WorkerCensus, make_scorer, share_model
 
 _POLL_SECONDS = 0.5
-
-Progress = Callable[[str, int, int, str], None]
+_PREDICTION = "_prediction"
 
 
 @dataclass(frozen=True)
@@ -30,59 +33,117 @@ class Stamp:
     sequence: int
 
 
-def score_reviews(rows: DataFrame, model: SharedModel, stamp: Stamp, census: WorkerCensus) -> DataFrame:
-    """Add prediction and stamp to rows of `selection.settle_duplicates`, and remove their text.
+def score(
+    df: DataFrame,
+    text_col: str = schema.TEXT,
+    model_uri: str = DEFAULT_MODEL_URI,
+    *,
+    probabilities: bool = False,
+    allow_unverified: bool = False,
+    **options: Any,
+) -> DataFrame:
+    """Add the model's columns to a DataFrame: `label`, `score`, `unsure` … `reject_reason`.
 
-    The model uses as many threads as a task has CPUs, and does not get the texts of skipped or
-    rejected rows. Lazy: an action runs the model.
+    One row per row of `df`, in any number of partitions; a text that cannot be scored has a `reject_reason` and
+    nulls. Lazy: an action runs the model, once per action. Works on classic Spark and over Spark Connect.
+    `options` are those of `load_model` (`min_score`, `engine` …). Raises ConfigError if the text column is missing
+    or a column of `df` has a name of a new column, ModelError if the model cannot be used.
     """
-    spark = rows.sparkSession
-    extra = (schema.TEXT, schema.TEXT_DIGEST, SKIP_REASON, EARLY_REASON)
-    ids = [name for name in rows.columns if name not in extra]
-    threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
-    # Local mode with one task for all cores: let it find the GPU. Else the worker uses what Spark assigns.
-    is_alone = str(spark.sparkContext.master).startswith("local") and threads >= (os.cpu_count() or 1) > 1
-    alone = {"device": "auto"} if is_alone else {}
-    score = make_scorer(replace(model, options={**model.options, **alone, "threads": threads}), census)
-    scorer = pandas_udf(score, model.prediction_struct)  # type: ignore[call-overload]  # stubs lack structs
+    model = _share(df.sparkSession, model_uri, probabilities, allow_unverified, options)
+    if text_col not in df.columns:
+        raise ConfigError(f"text_col: {text_col} is not a column; found {schema.show_columns(df.columns)}")
+    taken = [name for name in model.prediction_types if name in df.columns]
+    if taken:
+        raise ConfigError(
+            f"the model adds the columns {', '.join(taken)}, which are there; rename or drop them"
+        )
+    return _add_predictions(df, column(text_col), model)
 
-    needs_no_model = F.col(SKIP_REASON).isNotNull() | F.col(EARLY_REASON).isNotNull()
-    scored = rows.select(
-        *map(column, ids),
-        *(F.col(name) for name in extra[1:]),
-        scorer(F.when(~needs_no_model, column(schema.TEXT))).alias("_prediction"),
+
+def sentiment_udf(
+    model_uri: str = DEFAULT_MODEL_URI,
+    *,
+    spark: SparkSession | None = None,
+    probabilities: bool = False,
+    allow_unverified: bool = False,
+    **options: Any,
+) -> Callable[..., Column]:
+    """Return a function of a text column for `spark.udf.register`; its value is a struct of the model's columns.
+
+    `SELECT sentiment(text).label FROM reviews`. `spark` is the session to use, by default the active one. For the
+    other arguments and the errors see `score`.
+    """
+    active = spark or SparkSession.getActiveSession()
+    if active is None:
+        raise ConfigError("there is no active Spark session; pass one as `spark`")
+    model = _share(active, model_uri, probabilities, allow_unverified, options)
+    return _make_udf(model)
+
+
+def _share(
+    spark: SparkSession,
+    model_uri: str,
+    has_probabilities: bool,
+    allow_unverified: bool,
+    options: Mapping[str, Any],
+) -> SharedModel:
+    model = registry.resolve_model(model_uri)
+    loading.check_model(model, allow_unverified, None)
+    if has_probabilities:
+        options = {**options, "probabilities": True}
+    types = schema.list_prediction_types(model.labels, has_probabilities)
+    return share_model(spark, model, options, types)
+
+
+def _make_udf(model: SharedModel, census: WorkerCensus | None = None) -> Callable[..., Column]:
+    made: Callable[..., Column] = pandas_udf(make_scorer(model, census), model.prediction_struct)  # type: ignore[call-overload]  # stubs lack structs
+    return made
+
+
+def _add_predictions(
+    rows: DataFrame, text: Column, model: SharedModel, census: WorkerCensus | None = None
+) -> DataFrame:
+    names = (*model.prediction_types, *([IS_REPEATED] if census is not None else []))
+    predicted = rows.withColumn(_PREDICTION, _make_udf(model, census)(text))
+    return predicted.select(
+        *map(column, rows.columns), *(F.col(f"{_PREDICTION}.{name}").alias(name) for name in names)
     )
-    reason = F.coalesce(F.col(EARLY_REASON), F.col(f"_prediction.{schema.REJECT_REASON}"))
+
+
+def score_rows(selected: DataFrame, model: SharedModel, census: WorkerCensus, n_tasks: int) -> DataFrame:
+    """Add predictions to rows of `selection.select_rows`, and remove their text.
+
+    Skipped rows and rows with an early reject reason do not reach the model. Equal texts are in one task,
+    one after the other, so that each is scored once. Lazy: an action runs the model.
+    """
+    needs_model = F.col(SKIP_REASON).isNull() & F.col(EARLY_REASON).isNull()
+    ordered = (
+        selected.withColumn(schema.TEXT, F.when(needs_model, F.col(schema.TEXT)))
+        .repartition(n_tasks, schema.TEXT_DIGEST)
+        .sortWithinPartitions(schema.TEXT_DIGEST)
+    )
+    scored = _add_predictions(ordered, F.col(schema.TEXT), model, census)
+    reason = F.coalesce(F.col(EARLY_REASON), F.col(schema.REJECT_REASON))
+    extra = (schema.TEXT, EARLY_REASON, schema.REJECT_REASON)
     return scored.select(
-        *map(column, ids),
-        *(F.col(f"_prediction.{name}") for name in model.prediction_types if name != schema.REJECT_REASON),
+        *(column(name) for name in scored.columns if name not in extra),
         F.when(F.col(SKIP_REASON).isNull(), reason).alias(schema.REJECT_REASON),
-        schema.TEXT_DIGEST,
-        F.lit(stamp.model_version).alias(schema.MODEL_VERSION),
-        F.lit(stamp.scored_at).alias(schema.SCORED_AT),
-        F.lit(stamp.sequence).cast("long").alias(schema.SEQUENCE),
-        SKIP_REASON,
     )
 
 
 @contextmanager
 def report_progress(
-    spark: SparkSession, phase: str, progress: Progress, done_rows: int, rows: int, all_rows: int
+    census: WorkerCensus, phase: str, progress: Progress, done_rows: int, rows: int, all_rows: int
 ) -> Iterator[None]:
-    """Report Spark's progress inside the block: on `rows` rows, after `done_rows` of `all_rows`.
+    """Report inside the block how many of a chunk's `rows` are scored, after `done_rows` of `all_rows`.
 
-    Progress is the share of finished tasks in Spark's running stages.
+    The number never falls: a task that is repeated counts twice, up to the rows of the chunk.
     """
     stop = threading.Event()
-    tracker = spark.sparkContext.statusTracker()
 
     def poll() -> None:
         while not stop.wait(_POLL_SECONDS):
-            infos = [tracker.getStageInfo(i) for i in tracker.getActiveStageIds()]
-            tasks = [(info.numCompletedTasks, info.numTasks) for info in infos if info is not None]
-            if tasks:
-                done, total = (sum(column) for column in zip(*tasks, strict=True))
-                progress(phase, done_rows + rows * done // total, all_rows, "rows")
+            progress(phase, done_rows + min(rows, census.rows), all_rows, "rows")
 
     poller = threading.Thread(target=poll, name="spark-progress", daemon=True)
     poller.start()

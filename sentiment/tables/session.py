@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib import metadata
+from typing import Any
 from pathlib import Path
 
 from py4j.protocol import Py4JError
@@ -11,6 +12,7 @@ from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
+from ..errors import ConfigError
 from . import jvm
 
 _SPARK_SUBMIT_DEFAULT = "local[*]"
@@ -25,22 +27,9 @@ _SETTINGS = {
     "spark.sql.caseSensitive": "true",
     # The window in which reviews are sorted by length.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
-    # The default, 4,096 texts, makes arrays of megabytes, for which the collector G1 grows the heap.
-    "spark.sql.parquet.columnarReaderBatchSize": "512",
-    # Spark reads a slice of a large file in whole splits; the default, 128 MB, may be 500,000 rows.
-    "spark.sql.files.maxPartitionBytes": "32m",
     "spark.python.worker.reuse": "true",
-    # `day=01` is the text 01, not the number 1.
-    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-    # Other readers take Spark's default, INT96, for a time without a zone.
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Spark refuses a file that has a nanosecond column, even if it is not read. As an id it is a number.
-    "spark.sql.legacy.parquet.nanosAsLong": "true",
     # A second attempt of a slow task would only take cores from the first.
     "spark.speculation": "false",
-    # A damaged file must be an error, never fewer rows.
-    "spark.sql.files.ignoreCorruptFiles": "false",
-    "spark.sql.files.ignoreMissingFiles": "false",
 }
 # Java options; those of spark-defaults.conf and of the command line come later and win.
 _JVM_OPTIONS_VARIABLE = "SPARK_SUBMIT_OPTS"
@@ -97,6 +86,49 @@ def build_session(app_name: str, debug: bool = False, worker_timeout_seconds: in
     for key, value in settings.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def find_context(spark: SparkSession) -> SparkContext:
+    """Return the context of a classic session; raise ConfigError over Spark Connect, which has none."""
+    if is_remote(spark):
+        raise ConfigError(
+            "the scoring job needs classic Spark; over Spark Connect use sentiment.score(df), or start the job with "
+            "spark-submit and without SPARK_REMOTE"
+        )
+    return spark.sparkContext
+
+
+def is_remote(spark: SparkSession) -> bool:
+    """Return True for a session of Spark Connect."""
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def is_on_this_machine(spark: SparkSession) -> bool:
+    """Return True if all workers of the session run on this machine and see its files."""
+    return not is_remote(spark) and str(find_context(spark).master).startswith("local")
+
+
+def count_cores(spark: SparkSession) -> int:
+    """Return the number of tasks that run at the same time."""
+    return find_context(spark).defaultParallelism
+
+
+def find_resources(spark: SparkSession) -> dict[str, Any]:
+    """Return the model options that say what a task may use: as many threads as it has CPUs.
+
+    In local mode with one task for all cores the model looks for the GPU; else it uses what Spark assigns.
+    """
+    threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
+    is_alone = is_on_this_machine(spark) and threads >= (os.cpu_count() or 1) > 1
+    return {"threads": threads, **({"device": "auto"} if is_alone else {})}
+
+
+def ship_archive(spark: SparkSession, archive: Path, name: str) -> None:
+    """Bring an archive to every executor, unpacked in a folder of this name among Spark's files."""
+    if is_remote(spark):
+        spark.addArtifacts(f"{archive}#{name}", archive=True)
+    else:
+        find_context(spark).addArchive(f"{archive}#{name}")
 
 
 def _start_jvm() -> None:

@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .. import schema
+from ..config import REJECT
 from ..errors import BadFilesError
 from .audit import Counts
 from .input.files import BadFile
-from .planning import KNOWN, REPEATED, SUPERSEDED, WAITING, count_slice_rows, find_pending
+from .pending import KNOWN, SUPERSEDED, WAITING, count_slice_rows, find_pending
 from .plans import Plan
-from .store.folder import Batch, find_folder
+from .store.protocol import Batch
 from .worker import ModelLoad, WorkerEngine
 
 
@@ -18,12 +19,15 @@ from .worker import ModelLoad, WorkerEngine
 class RunSummary:
     """Count what a run did with the rows of the usable files.
 
-    Each row is scored, rejected, `skipped` (scored or rejected by an earlier run), `repeated` (the run scores
-    another row with the same id and text) or `waiting` (put off by dates, `max_rows` or a dry run).
-    `pending_rows` is the number of rows that the run planned to score. `rows_per_second` covers only the
-    scoring, `seconds` the whole run; `worker_start_seconds` is the time from the start of the slowest Python
-    worker until it could score. `labels`, `unsure_rows` and `stages` count scored rows; `label_names` are all
-    labels of the model, in its order.
+    Each row is scored, rejected, `skipped` (an earlier run handled it, or the store's newest text of its id is
+    the same), `superseded` (its chunk has a later row with its id) or `waiting` (put off by dates, `max_rows` or a
+    dry run). `pending_rows` is the number of rows that the run planned to score. `conflicting_ids` are those of
+    which a chunk held several texts. `repeated_texts` counts scored rows whose text was scored for another row.
+
+    `rows_per_second` covers only the scoring, `seconds` the whole run; `core_seconds_per_1000_rows` and
+    `rows_per_core_hour` are its cost on all cores of the run. `worker_start_seconds` is the time from the start
+    of the slowest Python worker until it could score. `labels`, `unsure_rows` and `stages` count scored rows;
+    `label_names` are all labels of the model, in its order.
     """
 
     input_rows: int
@@ -31,7 +35,8 @@ class RunSummary:
     scored_rows: int
     rejected_rows: int
     skipped_rows: int
-    repeated_rows: int
+    superseded_rows: int
+    conflicting_ids: int
     waiting_rows: int
     input_files: int
     pending_files: int
@@ -40,8 +45,11 @@ class RunSummary:
     labels: dict[str, int]
     label_names: tuple[str, ...]
     unsure_rows: int
+    repeated_texts: int
     stages: dict[str, int]
     rows_per_second: float
+    core_seconds_per_1000_rows: float | None
+    rows_per_core_hour: float | None
     seconds: float
     engines: list[str]
     instruction_sets: list[str]
@@ -73,6 +81,7 @@ class Outcome:
     loads: frozenset[ModelLoad] = frozenset()
     workers: frozenset[WorkerEngine] = frozenset()
     bad_files: tuple[BadFile, ...] = ()
+    cores: int = 0
 
     @property
     def n_workers(self) -> int:
@@ -86,6 +95,7 @@ class Outcome:
             self.loads | other.loads,
             self.workers | other.workers,
             self.bad_files + other.bad_files,
+            max(self.cores, other.cores),
         )
 
 
@@ -102,13 +112,12 @@ def check_bad_files(summary: RunSummary, max_bad_files: int) -> None:
         )
 
 
-def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
+def summarise(plan: Plan, outcome: Outcome, output: str, seconds: float) -> RunSummary:
     counts = outcome.counts
     done_rows = counts.scored + counts.rejected
     skips = counts.skipped_by_reason
     pending_rows = count_slice_rows(plan.pending)
-    repeated = skips.get(REPEATED, 0)
-    found_known = skips.get(KNOWN, 0) + skips.get(SUPERSEDED, 0)
+    core_seconds = outcome.score_seconds * outcome.cores
     waiting = skips.get(WAITING, 0) + (pending_rows if plan.config.dry_run else 0)
     # Earlier runs took every row that is neither pending nor put off by dates or max_rows.
     put_off = _count_put_off(plan)
@@ -117,8 +126,9 @@ def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
         pending_rows=pending_rows,
         scored_rows=counts.scored,
         rejected_rows=counts.rejected,
-        skipped_rows=plan.table.rows - pending_rows - put_off + found_known,
-        repeated_rows=repeated,
+        skipped_rows=plan.table.rows - pending_rows - put_off + skips.get(KNOWN, 0),
+        superseded_rows=skips.get(SUPERSEDED, 0),
+        conflicting_ids=counts.conflicting_ids,
         waiting_rows=waiting + put_off,
         input_files=len(plan.table.files),
         pending_files=len({piece.file.path for piece in plan.pending}),
@@ -127,8 +137,11 @@ def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
         labels=counts.labels,
         label_names=plan.model.labels,
         unsure_rows=counts.unsure,
+        repeated_texts=counts.repeated_texts,
         stages=counts.stages,
         rows_per_second=done_rows / outcome.score_seconds if done_rows else 0.0,
+        core_seconds_per_1000_rows=core_seconds / done_rows * 1000 if done_rows else None,
+        rows_per_core_hour=done_rows / core_seconds * 3600 if done_rows and core_seconds else None,
         seconds=seconds,
         engines=sorted({worker.engine for worker in outcome.workers}),
         instruction_sets=sorted({worker.instruction_set for worker in outcome.workers}),
@@ -139,9 +152,9 @@ def summarise(plan: Plan, outcome: Outcome, seconds: float) -> RunSummary:
         ),
         model_uri=plan.config.model_uri,
         model_version=plan.model.version,
-        output=str(find_folder(plan.config.output)),
-        batch=str(outcome.batches[-1].folder) if outcome.batches else None,
-        batches=[str(batch.folder) for batch in outcome.batches],
+        output=output,
+        batch=outcome.batches[-1].location if outcome.batches else None,
+        batches=[batch.location for batch in outcome.batches],
         dry_run=plan.config.dry_run,
         warnings=_list_warnings(plan, counts) + _list_engine_warnings(outcome),
     )
@@ -171,6 +184,11 @@ def _list_warnings(plan: Plan, counts: Counts) -> list[str]:
     null_ids = counts.rejected_by_reason.get(schema.NULL_ID, 0)
     if null_ids:
         warnings.append(f"{null_ids:,} rows have no {plan.config.id_col}: rejected as {schema.NULL_ID}")
+    if counts.conflicting_ids:
+        warnings.append(
+            f"{counts.conflicting_ids:,} ids have several texts in one chunk: "
+            + ("their rows were rejected" if plan.config.on_duplicate == REJECT else "the latest was scored")
+        )
     warnings += [
         f"quarantined: {bad.error}"
         for bad in plan.table.bad_files

@@ -5,13 +5,13 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pyspark import Accumulator, AccumulatorParam, SparkContext, SparkFiles, TaskContext
+from pyspark import Accumulator, AccumulatorParam, SparkFiles, TaskContext
 from pyspark.sql import SparkSession
 
 from ..models import copies
@@ -19,6 +19,10 @@ from ..models.integrity import dump_record, make_record
 from ..models.loading import LoadedModel, load_checked, silence_engine_warning
 from ..models.predictions import predict_each
 from ..models.registry import ModelReference
+from . import session
+
+# True for a text that the worker had just scored for another row.
+IS_REPEATED = "_is_repeated"
 
 # The model of this process. Only the last one is kept: a worker outlives a run, and models are large.
 _loaded: dict[tuple[str, str], LoadedModel] = {}
@@ -49,6 +53,14 @@ class ModelLoad:
     start_seconds: float | None
 
 
+class _Sum(AccumulatorParam[int]):
+    def zero(self, value: int) -> int:
+        return 0
+
+    def addInPlace(self, value1: int, value2: int) -> int:  # noqa: N802 Spark's name
+        return value1 + value2
+
+
 class _Set(AccumulatorParam[frozenset[Any]]):
     def zero(self, value: frozenset[Any]) -> frozenset[Any]:
         return frozenset()
@@ -62,10 +74,12 @@ class _Set(AccumulatorParam[frozenset[Any]]):
 class WorkerCensus:
     """Collect, over all executors, the worker processes that scored and the models that they loaded.
 
-    The accumulators are sets, so that a worker counts once, however many tasks it runs.
+    The accumulators are sets, so that a worker counts once, however many tasks it runs. Needs classic Spark.
     """
 
-    def __init__(self, context: SparkContext) -> None:
+    def __init__(self, spark: SparkSession) -> None:
+        context = session.find_context(spark)
+        self._rows: Accumulator[int] = context.accumulator(0, _Sum())
         self._workers: Accumulator[frozenset[WorkerEngine]] = context.accumulator(frozenset(), _Set())
         self._loads: Accumulator[frozenset[ModelLoad]] = context.accumulator(frozenset(), _Set())
 
@@ -79,6 +93,15 @@ class WorkerCensus:
         load = ModelLoad(_process_name(), str(uuid.uuid4()), _seconds_since_process_start())
         self._loads.add(frozenset({load}))
 
+    def note_rows(self, n_rows: int) -> None:
+        """Count rows that passed through the model; Spark adds them up when the task ends."""
+        self._rows.add(n_rows)
+
+    @property
+    def rows(self) -> int:
+        """Return the rows of all finished tasks; those of a repeated task count twice."""
+        return self._rows.value
+
     @property
     def workers(self) -> frozenset[WorkerEngine]:
         return self._workers.value
@@ -90,11 +113,11 @@ class WorkerCensus:
 
 @dataclass(frozen=True)
 class SharedModel:
-    """Describe the model that the workers of a run load.
+    """Describe the model that workers load.
 
     `digest` is of all its files. `place` is its folder, or the name under which Spark unpacks it in each
-    executor. `options` are the model's own (`loading.load_model`), `prediction_types` the columns of its
-    predictions and their types in Spark.
+    executor. `options` are the model's own (`loading.load_model`) and the threads of a task. `prediction_types` are
+    the columns of its predictions and their types in Spark.
     """
 
     digest: str
@@ -104,8 +127,9 @@ class SharedModel:
 
     @property
     def prediction_struct(self) -> str:
-        """Return the type of a prediction for a UDF."""
-        return ", ".join(f"{name} {kind}" for name, kind in self.prediction_types.items())
+        """Return the type of a prediction for a UDF, with `_is_repeated`."""
+        columns = {**self.prediction_types, IS_REPEATED: "boolean"}
+        return ", ".join(f"{name} {kind}" for name, kind in columns.items())
 
 
 def share_model(
@@ -116,35 +140,46 @@ def share_model(
 ) -> SharedModel:
     """Make the verified files of a model available to all workers.
 
-    Workers of this machine read the driver's private copy. Spark brings a copy to each executor of a cluster.
+    Workers of this machine read the driver's private copy. Spark brings a copy to each executor of a cluster,
+    and to the server of a Connect session.
     """
     record = model.files or make_record(model.folder)
     digest = hashlib.sha256(dump_record(record).encode()).hexdigest()
-    if str(spark.sparkContext.master).startswith("local"):
+    options = {**options, **session.find_resources(spark)}
+    if session.is_on_this_machine(spark):
         return SharedModel(digest, str(model.folder), options, prediction_types)
     name = f"model-{digest[:16]}"
-    spark.sparkContext.addArchive(f"{copies.pack(model.folder)}#{name}")
+    session.ship_archive(spark, copies.pack(model.folder), name)
     return SharedModel(digest, name, options, prediction_types)
 
 
 def make_scorer(
-    model: SharedModel, census: WorkerCensus
+    model: SharedModel, census: WorkerCensus | None = None
 ) -> Callable[[Iterator[pd.Series]], Iterator[pd.DataFrame]]:
-    """Make the function of the iterator pandas UDF: batches of `text` in, batches of predictions out.
+    """Make the function of the iterator pandas UDF: batches of texts in, batches of predictions out.
 
-    One row per text, in order, with the columns of `prediction_types`; nulls are rejects, and so is a text
-    that the model fails on.
+    One row per text, in order, with the columns of `prediction_types` and `_is_repeated`; nulls are rejects, and
+    so is a text that the model fails on. Equal texts of a batch are scored once.
     """
 
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         loaded = _load_once(model, census)
         for texts in batches:
-            yield predict_each(loaded, texts.tolist())[list(model.prediction_types)]
+            yield _predict(loaded, texts.tolist(), list(model.prediction_types))
+            if census is not None:
+                census.note_rows(len(texts))
 
     return score
 
 
-def _load_once(model: SharedModel, census: WorkerCensus) -> LoadedModel:
+def _predict(loaded: LoadedModel, texts: Sequence[str | None], columns: list[str]) -> pd.DataFrame:
+    places: dict[str | None, int] = {}
+    rows = [places.setdefault(text, len(places)) for text in texts]
+    found = predict_each(loaded, list(places))[columns].iloc[rows].reset_index(drop=True)
+    return found.assign(**{IS_REPEATED: pd.Series(rows).duplicated()})
+
+
+def _load_once(model: SharedModel, census: WorkerCensus | None) -> LoadedModel:
     """Return the model of this process; load it if it is not there yet.
 
     Keep it at module level: Spark pickles what a UDF closes over for every task, so a cache in the closure
@@ -158,8 +193,10 @@ def _load_once(model: SharedModel, census: WorkerCensus) -> LoadedModel:
         _loaded.clear()
         silence_engine_warning()  # the driver reports it, once for all workers
         _loaded[key] = load_checked(_find_folder(model.place), options)
-        census.note_load()
-    census.note_worker(_loaded[key])
+        if census is not None:
+            census.note_load()
+    if census is not None:
+        census.note_worker(_loaded[key])
     return _loaded[key]
 
 

@@ -12,7 +12,7 @@ import pytest
 from sentiment.config import ScoreConfig
 from sentiment.errors import SentimentError
 from sentiment.tables.runs import run_scoring
-from sentiment.tables.store.folder import open_store
+from sentiment.tables.store.opening import open_store
 from tests.factories import SHORT_RUNS, TinyModel, using_store
 
 from .tables import Ended

@@ -18,7 +18,7 @@ from sentiment.models import loading, registry
 from sentiment.serving.champion import Champion, load_served_model
 from sentiment.serving.server import assemble
 from sentiment.tables.runs import run_scoring
-from sentiment.tables.store.folder import open_store
+from sentiment.tables.store.opening import open_store
 from sentiment.tables.store.scores import load_scores
 from sentiment.training.finetuning import FinetuneSummary, finetune
 from tests.factories import make_tiny_encoder, using_store

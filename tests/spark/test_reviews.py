@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from sentiment.tables.input.inspection import check_columns, inspect_reviews
 from sentiment.tables.input.reviews import IS_OUTSIDE, read_reviews
-from sentiment.tables.planning import Slice
+from sentiment.tables.pending import Slice
 from sentiment.tables.selection import Past, identify, spread_rows
 from tests.factories import make_reviews
 

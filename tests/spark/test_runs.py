@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import sentiment
 from sentiment import schema
 from sentiment.config import ScoreConfig
 from sentiment.errors import (
@@ -29,9 +30,9 @@ from sentiment.inference.processor import SATURATING, find_processor
 from sentiment.inference.settings import load_settings
 from sentiment.models import loading, registry
 from sentiment.models.predictions import predict_each
-from sentiment.tables import chunks, runs, selection
+from sentiment.tables import chunks, runs
 from sentiment.tables.runs import run_scoring
-from sentiment.tables.store.folder import open_store
+from sentiment.tables.store.opening import open_store
 from tests.factories import make_reviews
 
 NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
@@ -162,17 +163,72 @@ def test_partitions_do_not_change_the_scores(score, write_parquet, tmp_path):
     assert (few["score"] - many["score"]).abs().max() < 1e-5
 
 
-def test_ids_that_occur_in_two_chunks_are_settled_together(score, write_parquet, tmp_path, monkeypatch):
-    monkeypatch.setattr(selection, "_KEYS_PER_TASK", 7)  # so that several tasks search for the ids
+def read_outcomes(output):
+    """The published label of each id, as readers see it."""
+    return sentiment.load_scores(str(output)).set_index("review_id")
+
+
+@pytest.mark.parametrize("chunk_rows", [200, 40, 7])
+def test_the_latest_row_of_an_id_wins_within_a_chunk_and_across_chunks(
+    score, write_parquet, tmp_path, chunk_rows
+):
     reviews = make_reviews(60)
     same = reviews.iloc[:3]  # repeated id and text
-    other = reviews.iloc[3:5].assign(text="Another text.")
-    summary = score(write_parquet(pd.concat([reviews, same, other])), chunk_rows=40, max_reject_share=1)
-    assert (summary.input_rows, summary.scored_rows, summary.repeated_rows) == (65, 58, 3)
-    assert summary.rejected_by_reason == {"duplicate_id": 4}
-    assert sorted(read_published(tmp_path / "scores")["review_id"]) == sorted(
-        reviews["review_id"].drop(index=[3, 4])
+    other = reviews.iloc[3:5].assign(text="a hate broken awful bad")
+    path = write_parquet(pd.concat([reviews, same, other]))
+    summary = score(path, chunk_rows=chunk_rows)
+    assert (summary.input_rows, summary.rejected_rows) == (65, 0)
+    assert summary.scored_rows + summary.superseded_rows + summary.skipped_rows == 65
+    if chunk_rows == 200:
+        assert (summary.scored_rows, summary.superseded_rows, summary.conflicting_ids) == (60, 5, 2)
+        assert summary.warnings == ["2 ids have several texts in one chunk: the latest was scored"]
+    found = read_outcomes(tmp_path / "scores")
+    assert sorted(found.index) == sorted(reviews["review_id"])
+    score(write_parquet(other, "other.parquet"), output=str(tmp_path / "other"))
+    alone = read_outcomes(tmp_path / "other")
+    assert found.loc[alone.index, "text_digest"].equals(alone["text_digest"])
+    assert score(path, chunk_rows=chunk_rows).scored_rows == 0
+
+
+def test_the_order_column_decides_which_row_is_the_latest(score, write_parquet, tmp_path):
+    reviews = pd.DataFrame(
+        {"review_id": ["a", "a", "a"], "text": ["good one", "good two", "good three"], "at": [2.0, 3.0, None]}
     )
+    score(write_parquet(reviews), order_col="at")
+    score(write_parquet(reviews.iloc[1:2], "two.parquet"), output=str(tmp_path / "two"))
+    assert read_outcomes(tmp_path / "scores")["text_digest"].equals(
+        read_outcomes(tmp_path / "two")["text_digest"]
+    )
+
+
+def test_a_newer_file_has_the_latest_rows_whatever_its_name(score, write_parquet, tmp_path):
+    new = write_parquet({"review_id": ["a"], "text": ["good and new"]}, "in/a.parquet")
+    old = write_parquet({"review_id": ["a"], "text": ["old and bad"]}, "in/b.parquet")
+    os.utime(old, (1, 1))
+    score(str(tmp_path / "in"))
+    score(new, output=str(tmp_path / "new"))
+    assert read_outcomes(tmp_path / "scores")["text_digest"].equals(
+        read_outcomes(tmp_path / "new")["text_digest"]
+    )
+
+
+def test_rows_of_an_id_with_several_texts_can_be_rejected(score, write_parquet):
+    reviews = make_reviews(20)
+    repeated = pd.concat([reviews, reviews.iloc[:3], reviews.iloc[3:5].assign(text="Another text.")])
+    summary = score(write_parquet(repeated), on_duplicate="reject", max_reject_share=1)
+    assert (summary.scored_rows, summary.superseded_rows) == (18, 3)
+    assert summary.rejected_by_reason == {"duplicate_id": 4}
+
+
+def test_equal_texts_are_scored_once(score, write_parquet):
+    summary = score(write_parquet(make_reviews(40, text=["good"] * 30 + [f"bad {i}" for i in range(10)])))
+    assert (summary.scored_rows, summary.repeated_texts) == (40, 29)
+
+
+def test_an_id_that_is_no_number_is_a_null_id(score, write_parquet):
+    ids = [1.0, float("nan"), float("nan"), 4.0]
+    summary = score(write_parquet({"review_id": ids, "text": ["good"] * 4}), max_reject_share=1)
+    assert (summary.scored_rows, summary.rejected_by_reason) == (2, {"null_id": 2})
 
 
 def test_a_second_run_scores_nothing_and_changes_nothing(score, write_parquet, tmp_path):
@@ -242,9 +298,9 @@ def test_the_audit_refuses_rows_that_do_not_add_up(score, write_parquet, tmp_pat
 def test_a_model_that_breaks_its_contract_is_not_published(score, write_parquet, tmp_path, monkeypatch):
     from pyspark.sql import functions as F
 
-    real = runs.score_reviews
+    real = chunks.score_rows
     monkeypatch.setattr(
-        runs, "score_reviews", lambda *a: real(*a).withColumn(schema.SCORE, F.lit(float("nan")))
+        chunks, "score_rows", lambda *a: real(*a).withColumn(schema.SCORE, F.lit(float("nan")))
     )
     with pytest.raises(StoreError, match="40 scores outside"):
         score(write_parquet(make_reviews(40)))
@@ -289,8 +345,8 @@ def test_the_same_columns_written_otherwise_are_the_same_run(score, write_parque
 
 def test_an_input_that_changes_during_the_run_is_not_published(score, write_parquet, tmp_path, monkeypatch):
     path = write_parquet(make_reviews(10))
-    real = runs.count_rows
-    monkeypatch.setattr(runs, "count_rows", lambda *a: (os.utime(path, (1, 1)), real(*a))[1])
+    real = chunks.write_rows
+    monkeypatch.setattr(chunks, "write_rows", lambda *a: (real(*a), os.utime(path, (1, 1)))[0])
     with pytest.raises(StoreError, match="changed while it was scored"):
         score(path)
     assert not (tmp_path / "scores").exists()
@@ -299,8 +355,13 @@ def test_an_input_that_changes_during_the_run_is_not_published(score, write_parq
 def test_a_file_that_lost_rows_before_publishing_is_not_published(
     score, write_parquet, tmp_path, monkeypatch
 ):
-    real = runs._write_parts
-    monkeypatch.setattr(runs, "_write_parts", lambda rows, *a: real(rows.where("review_id <> 'r3'"), *a))
+    real = chunks.write_rows
+
+    def lose_a_row(*arguments):
+        written = real(*arguments)
+        return replace(written, files=tuple(replace(file, rows=file.rows - 1) for file in written.files))
+
+    monkeypatch.setattr(chunks, "write_rows", lose_a_row)
     with pytest.raises(StoreError, match="9 of 10 counted rows"):
         score(write_parquet(make_reviews(10)))
     assert not (tmp_path / "scores").exists()
@@ -319,21 +380,21 @@ def test_a_model_that_fails_in_a_worker_is_a_model_error(score, write_parquet, t
 def test_a_model_that_fails_on_most_of_a_few_texts_is_a_model_error(
     score, write_parquet, tmp_path, use_tiny_model
 ):
-    """So few that each may be the text's fault, and too many to be."""
+    """In each task so few that each may be the text's fault, and too many to be."""
     broken = tmp_path / "broken"
     shutil.copytree(registry.resolve_model(use_tiny_model.uri).folder, broken)
     predictor = next(broken.glob("code/*/inference/predictor.py"))
     predictor.write_text(predictor.read_text() + FAILS_ON_BAD)
-    path = write_parquet(make_reviews(4, text=["bad one", "bad two", "bad three", "good"]))
+    path = write_parquet(make_reviews(60, text=[f"bad {i}" for i in range(50)] + ["good"] * 10))
     with pytest.raises(ModelError, match="failed in a Spark worker") as caught:
-        score(path, model_uri=str(broken), allow_unverified=True, rows_per_task=4)
+        score(path, model_uri=str(broken), allow_unverified=True)
     assert caught.value.exit_code == 4
 
 
 def test_an_error_in_a_later_chunk_has_the_summary_of_those_published(
     score, write_parquet, tmp_path, monkeypatch
 ):
-    real, published = runs._publish, []
+    real, published = runs.score_chunk, []
 
     def publish_once(*arguments):
         if published:
@@ -341,11 +402,11 @@ def test_an_error_in_a_later_chunk_has_the_summary_of_those_published(
         published.append(real(*arguments))
         return published[0]
 
-    monkeypatch.setattr(runs, "_publish", publish_once)
+    monkeypatch.setattr(runs, "score_chunk", publish_once)
     with pytest.raises(StoreError, match="the disk is full") as caught:
         score(write_parquet(make_reviews(50)), chunk_rows=20)
     summary = caught.value.summary
-    assert summary["batches"] == [str(published[0].folder)]
+    assert summary["batches"] == [published[0].batch.location]
     assert summary["scored_rows"] == len(read_published(tmp_path / "scores")) == 20
     assert summary["engines"]
 
@@ -382,7 +443,7 @@ def test_too_many_rejects_hold_the_batch_for_a_look_until_the_next_run(score, wr
         score(path)
     assert caught.value.exit_code == 6
     assert not (tmp_path / "scores").exists()
-    held = list((tmp_path / ".scores.staging").glob("*/chunk-0/_rejected/part-*"))
+    held = list((tmp_path / ".scores.staging").glob("*/part-*.pq"))
     assert len(pd.read_parquet(held[0])) == 2
     assert score(path, max_reject_share=0.1).scored_rows == 18
     assert not (tmp_path / ".scores.staging").exists()

@@ -1,26 +1,27 @@
-"""Inspect one input file: its identity, its columns and its contents."""
+"""Inspect one input file: its identity, its columns and its types."""
 
 import difflib
 import hashlib
-import re
+import os
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
+import urllib.parse
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from ... import schema
 from ...errors import InputError, SchemaMismatchError, UnreadableFileError
+from ..storage import LOCAL, Storage
+from .dates import is_date_type, parse_day
 
 # The last bytes of a Parquet file: the length of its footer (4 bytes, little-endian) and `PAR1`.
 _FOOTER_TAIL_BYTES = 8
-_READ_BYTES = 1 << 20
-_DECODE_ROWS = 1_024
-
-_ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+# Spark's and Hive's folder name for a null.
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 # Path, size, modification time, footer digest and rows of a file, as a manifest holds them.
 FileIdentity = dict[str, Any]
@@ -28,22 +29,32 @@ FileIdentity = dict[str, Any]
 
 @dataclass(frozen=True)
 class Columns:
-    """Name the columns that a run reads; `date` is None if the run does not select by date."""
+    """Name the columns that a run reads; `date` and `order` are None if the run does not use them.
+
+    `order` decides which row of a repeated id is the latest.
+    """
 
     ids: tuple[str, ...]
     texts: tuple[str, ...]
     date: str | None = None
+    order: str | None = None
 
     @property
     def all(self) -> tuple[str, ...]:
-        return (*self.ids, *self.texts, *((self.date,) if self.date else ()))
+        """Return each column once."""
+        others = (name for name in (self.date, self.order) if name)
+        return tuple(dict.fromkeys((*self.ids, *self.texts, *others)))
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """Describe an input file as it was when checked, to detect later changes."""
+    """Describe an input file as it was when checked, to detect later changes.
 
-    path: Path
+    `path` is an absolute path, or a URI in an object store. `partitions` are the columns that its folders' names
+    state; None is a null.
+    """
+
+    path: str
     size_bytes: int
     modified_ns: int
     footer_digest: str
@@ -52,122 +63,83 @@ class InputFile:
     column_types: tuple[tuple[str, pa.DataType], ...]
     # All columns in the file.
     column_names: tuple[str, ...] = ()
+    partitions: tuple[tuple[str, str | None], ...] = ()
     # ISO date of all rows if a folder's name states it. The footer's statistics are not used, because
     # pyarrow ends the process on some damaged ones.
     day: str | None = None
-
-    @property
-    def null_columns(self) -> frozenset[str]:
-        """Return the columns without a type; writers that infer types make them if all values are null."""
-        return frozenset(name for name, kind in self.column_types if pa.types.is_null(kind))
+    # Rows of the file, numbered from 0 and rising, that a Delta table has deleted.
+    deleted_rows: tuple[int, ...] = field(default=(), repr=False)
 
     def identity(self) -> FileIdentity:
         """Return the identity that a manifest holds."""
         return {
-            "path": str(self.path),
+            "path": self.path,
             "size_bytes": self.size_bytes,
             "modified_ns": self.modified_ns,
             "footer_digest": self.footer_digest,
             "rows": self.rows,
         }
 
-    def is_unchanged(self) -> bool:
+    def is_unchanged(self, storage: Storage) -> bool:
         """Return True if size and modification time have not changed since the check."""
         try:
-            now = self.path.stat()
+            now = _find_info(storage, self.path)
         except OSError:
             return False
-        return (now.st_size, now.st_mtime_ns) == (self.size_bytes, self.modified_ns)
+        return now == (self.size_bytes, self.modified_ns)
 
 
 @dataclass(frozen=True)
 class BadFile:
     """Hold a quarantined file and the error that is its reason."""
 
-    path: Path
+    path: str
     error: InputError
 
     def as_dict(self) -> dict[str, str]:
         """Return the entry for manifests and summaries."""
-        return {"path": str(self.path), "reason": str(self.error)}
+        return {"path": self.path, "reason": str(self.error)}
 
 
-def inspect_file(path: Path, root: Path, columns: Columns) -> InputFile:
+def inspect_file(path: str, root: str, storage: Storage, columns: Columns) -> InputFile:
     """Read the footer of one file and check its columns; raise an InputError that names the problem."""
-    _check_place(path, root)
+    if storage.is_local:
+        _check_place(Path(path), Path(root))
     try:
-        found = path.stat()
-        footer_digest = _digest_footer(path)
-        metadata = pq.read_metadata(path)
+        size_bytes, modified_ns = _find_info(storage, path)
+        with storage.open().open_input_file(storage.strip(path)) as opened:
+            footer_digest = _digest_footer(opened)
+            opened.seek(0)
+            metadata = pq.read_metadata(opened)
         arrow_schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise make_unreadable_error(storage, path, error) from error
     partitions = partition_values(path, root)
     _check_columns(path, arrow_schema, columns.all, set(partitions))
     types = tuple((n, arrow_schema.field(n).type) for n in columns.all if n in arrow_schema.names)
     if metadata.num_rows:
-        _check_types(path, dict(types), columns)
+        check_types(path, dict(types), columns)
     return InputFile(
         path,
-        found.st_size,
-        found.st_mtime_ns,
+        size_bytes,
+        modified_ns,
         footer_digest,
         metadata.num_rows,
         types,
         tuple(arrow_schema.names),
-        _find_day(partitions, columns.date),
+        tuple((name, value) for name, value in partitions.items() if name in columns.all),
+        _find_day(path, partitions, columns.date),
     )
 
 
-def check_contents(file: InputFile, columns: Iterable[str]) -> None:
-    """Decode the columns of a file and verify its page checksums, if it has any; Spark ignores checksums.
-
-    Raises UnreadableFileError if a page is damaged or if the number of rows differs from the footer.
-    """
-    held = {name for name, _ in file.column_types}
-    wanted = [name for name in columns if name in held]
-    rows = 0
-    try:
-        # By default Arrow loads all data before it decodes any: the driver would hold the whole file.
-        with pq.ParquetFile(
-            file.path, page_checksum_verification=True, pre_buffer=False, buffer_size=_READ_BYTES
-        ) as opened:
-            for batch in opened.iter_batches(_DECODE_ROWS, columns=wanted):
-                rows += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(file.path, error) from error
-    if rows != file.rows:
-        raise UnreadableFileError(
-            f"{file.path}: holds {rows:,} rows, but its footer states {file.rows:,}; repair the file"
-        )
-
-
-def find_bytes(file: InputFile, start_row: int, stop_row: int) -> tuple[int, int]:
-    """Return the bytes [start, stop) of the row groups that hold rows [start_row, stop_row).
-
-    Raises UnreadableFileError if the footer can no longer be read.
-    """
-    try:
-        metadata = pq.read_metadata(file.path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(file.path, error) from error
-    starts, stops, at = [], [], 0
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        if at < stop_row and at + group.num_rows > start_row:
-            chunks = [group.column(i) for i in range(group.num_columns)]
-            # Writers that use no dictionary omit its offset or write 0.
-            offsets = [min(filter(None, (c.dictionary_page_offset, c.data_page_offset))) for c in chunks]
-            starts.append(min(offsets))
-            # Spark finds a group's middle as first column's offset + half the size; include that point.
-            stops.append(max(offsets) + sum(chunk.total_compressed_size for chunk in chunks))
-        at += group.num_rows
-    return min(starts), max(stops)
-
-
-def partition_values(path: Path, root: Path) -> dict[str, str]:
+def partition_values(path: str, root: str) -> dict[str, str | None]:
     """Return the keys and values in the names of the folders between `root` and the file."""
-    parts = (part.partition("=") for part in path.relative_to(root).parts[:-1] if "=" in part)
-    return {key: value for key, _, value in parts}
+    between = path[len(root) :].strip("/").split("/")[:-1]
+    parts = (part.partition("=") for part in between if "=" in part)
+    return {
+        urllib.parse.unquote(key): None if value == _NULL_PARTITION else urllib.parse.unquote(value)
+        for key, _, value in parts
+    }
 
 
 def is_string(kind: pa.DataType) -> bool:
@@ -177,9 +149,12 @@ def is_string(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _unreadable(path: Path, error: Exception) -> UnreadableFileError:
+def make_unreadable_error(storage: Storage, path: str, error: Exception) -> UnreadableFileError:
+    """Return the error for a file that is no Parquet file, is damaged, or may not be read."""
+    if isinstance(error, PermissionError):
+        return UnreadableFileError(f"{path}: may not be read by this user; change its permissions")
     try:
-        size = f"{path.stat().st_size:,} bytes, "
+        size = f"{_find_info(storage, path)[0]:,} bytes, "
     except OSError:
         size = ""
     return UnreadableFileError(
@@ -193,7 +168,7 @@ def _check_place(path: Path, root: Path) -> None:
         real = path.resolve(strict=True)
         is_file = stat.S_ISREG(real.stat().st_mode)
     except (OSError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
+        raise make_unreadable_error(LOCAL, str(path), error) from error
     if real != root and root not in real.parents:
         raise UnreadableFileError(
             f"{path}: is a link that leads out of the input; pass its target as the input"
@@ -202,7 +177,7 @@ def _check_place(path: Path, root: Path) -> None:
         raise UnreadableFileError(f"{path}: is not a regular file; remove it")
 
 
-def _check_columns(path: Path, columns: pa.Schema, names: tuple[str, ...], partitions: set[str]) -> None:
+def _check_columns(path: str, columns: pa.Schema, names: tuple[str, ...], partitions: set[str]) -> None:
     missing = [name for name in names if name not in columns.names and name not in partitions]
     if missing:
         near = difflib.get_close_matches(missing[0], schema.name_like(columns.names), n=1)
@@ -216,7 +191,7 @@ def _check_columns(path: Path, columns: pa.Schema, names: tuple[str, ...], parti
         raise SchemaMismatchError(f"{path}: has two columns {', '.join(twice)}; rename one")
 
 
-def _check_types(path: Path, types: dict[str, pa.DataType], columns: Columns) -> None:
+def check_types(path: str, types: dict[str, pa.DataType], columns: Columns) -> None:
     """Raise SchemaMismatchError unless texts are strings, ids are not nested and dates have a day."""
     for name in (name for name in columns.texts if name in types):
         if not is_string(types[name]) and not pa.types.is_null(types[name]):
@@ -229,25 +204,39 @@ def _check_types(path: Path, types: dict[str, pa.DataType], columns: Columns) ->
                 f"{path}: column {name} holds {types[name]}, expected plain values; choose with --id_col"
             )
     kind = types.get(columns.date or "")
-    if kind is not None and not (
-        is_string(kind) or pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_null(kind)
-    ):
+    if kind is not None and not is_date_type(kind):
         raise SchemaMismatchError(
             f"{path}: column {columns.date} holds {kind}, expected dates; choose with --date_col"
         )
 
 
-def _find_day(partitions: dict[str, str], date: str | None) -> str | None:
-    """Return the ISO date, or None for other formats: Spark accepts `2026-1-5`, which sorts wrongly."""
-    day = partitions.get(date or "", "")[:10]
-    return day if _ISO_DAY.fullmatch(day) else None
+def _find_day(path: str, partitions: dict[str, str | None], date: str | None) -> str | None:
+    """Return the ISO date that a folder's name gives to a file; raise SchemaMismatchError if it is no date."""
+    value = partitions.get(date or "")
+    if value is None:
+        return None
+    day = parse_day(value)
+    if day is None:
+        raise SchemaMismatchError(
+            f"{path}: a folder's name gives {date} a value that is no date, expected {date}=2026-01-31 or "
+            f"{date}=20260131; rename the folder, or choose another --date_col"
+        )
+    return day.isoformat()
 
 
-def _digest_footer(path: Path) -> str:
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        file.seek(-min(_FOOTER_TAIL_BYTES, size), 2)
-        tail = file.read()
-        length = int.from_bytes(tail[:4], "little") + _FOOTER_TAIL_BYTES
-        file.seek(-min(length, size), 2)
-        return hashlib.sha256(file.read(length)).hexdigest()[:16]
+def _find_info(storage: Storage, path: str) -> tuple[int, int]:
+    """Return size in bytes and modification time in nanoseconds; raise OSError if there is no file."""
+    if storage.is_local:
+        found = os.stat(path)
+        return found.st_size, found.st_mtime_ns
+    info = storage.open().get_file_info(storage.strip(path))
+    if info.type != pafs.FileType.File:
+        raise FileNotFoundError(path)
+    return info.size, info.mtime_ns
+
+
+def _digest_footer(file: pa.NativeFile) -> str:
+    size = file.size()
+    tail = file.read_at(min(_FOOTER_TAIL_BYTES, size), max(0, size - _FOOTER_TAIL_BYTES))
+    length = min(size, int.from_bytes(tail[:4], "little") + _FOOTER_TAIL_BYTES)
+    return hashlib.sha256(file.read_at(length, size - length)).hexdigest()[:16]

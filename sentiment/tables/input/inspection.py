@@ -1,23 +1,19 @@
-"""Check the input file by file before Spark reads it.
+"""Check the input file by file before Spark starts: which files can be read, and how many rows they have."""
 
-Without these checks Spark would silently ignore an empty file and read a missing column as null.
-"""
-
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 
 from ... import schema
-from ...errors import ConfigError, EmptyInputError, InputError, MissingInputError, SchemaMismatchError
-from ..store.folder import STORE_KEYS
-from .files import BadFile, Columns, InputFile, check_contents, inspect_file, is_string, partition_values
-from .paths import find_local_path
+from ...errors import ConfigError, EmptyInputError, InputError, SchemaMismatchError
+from ..storage import LOCAL, Storage, find_storage, resolve_uri
+from .files import BadFile, Columns, InputFile, inspect_file, is_string, partition_values
+from .listing import check_root, list_files
+from .types import check_carried
 
 Value = TypeVar("Value")
 
@@ -28,16 +24,23 @@ _SHOWN_FILES = 3
 
 @dataclass(frozen=True)
 class ReviewTable:
-    """Hold a checked input: root, usable and quarantined files in path order, columns to read."""
+    """Hold a checked input: root, usable files from the oldest to the newest, columns to read.
 
-    root: Path
+    Files of one modification time are in path order. Quarantined files are in path order.
+    """
+
+    root: str
     files: tuple[InputFile, ...]
     columns: Columns
     bad_files: tuple[BadFile, ...] = ()
+    storage: Storage = LOCAL
+    # Version of a Delta table, None for plain files.
+    version: int | None = None
 
     @property
     def rows(self) -> int:
-        return sum(file.rows for file in self.files)
+        """Return the rows of the usable files, without those that a Delta table has deleted."""
+        return sum(file.rows - len(file.deleted_rows) for file in self.files)
 
     @property
     def id_types(self) -> dict[str, str]:
@@ -75,19 +78,21 @@ class ReviewTable:
         return notes
 
 
-def show_paths(paths: list[Path]) -> str:
+def show_paths(paths: list[str]) -> str:
     """Join the first few paths, and state how many more there are."""
     more = f" and {len(paths) - _SHOWN_FILES:,} more" if len(paths) > _SHOWN_FILES else ""
-    return ", ".join(map(str, paths[:_SHOWN_FILES])) + more
+    return ", ".join(paths[:_SHOWN_FILES]) + more
 
 
-def check_columns(id_col: str, text_col: str, date_col: str | None = None) -> Columns:
+def check_columns(
+    id_col: str, text_col: str, date_col: str | None = None, order_col: str | None = None
+) -> Columns:
     """Parse the column arguments; raise ConfigError if they cannot make a scored table."""
     ids, texts = schema.split_columns(id_col), schema.split_columns(text_col)
     if not ids or not texts:
         raise ConfigError("id_col and text_col: expected at least one column name each")
-    taken = {schema.TEXT, *schema.PREDICTION_COLUMNS, *schema.TABLE_COLUMNS}
-    clashes = [name for name in ids if name in taken | set(STORE_KEYS) or name.startswith("_")]
+    taken = {schema.TEXT, *schema.PREDICTION_COLUMNS, *schema.TABLE_COLUMNS, *schema.STORE_KEYS}
+    clashes = [name for name in ids if name in taken or name.startswith("_")]
     if clashes:
         raise ConfigError(
             f"id_col: {', '.join(clashes)} is a name that the scored table reserves; rename the column"
@@ -97,44 +102,50 @@ def check_columns(id_col: str, text_col: str, date_col: str | None = None) -> Co
         raise ConfigError(f"id_col: {', '.join(both)} is in text_col, and scores must not hold review text")
     if len(set(ids)) != len(ids):
         raise ConfigError("id_col: a column is listed twice, expected each column once")
-    return Columns(ids, texts, date_col)
+    return Columns(ids, texts, date_col, order_col)
 
 
-def inspect_reviews(path: str, columns: Columns) -> ReviewTable:
+def inspect_reviews(path: str, columns: Columns, options: Mapping[str, str] | None = None) -> ReviewTable:
     """Check the footer of every file under `path` and quarantine files that cannot be used.
 
-    Names that begin with `_` or `.` are ignored, as in every Parquet reader. Raises an InputError if there
-    is nothing to read. If no file can be used, raises the error of the first one.
+    `options` are those of an object store. Names that begin with `_` or `.` are ignored below `path`, as in every
+    Parquet reader. Raises an InputError if there is nothing to read. If no file can be used, raises the error of
+    the first one.
     """
-    root = _find_root(path)
-    paths = _list_files(root)
+    root, storage = resolve_uri(path), find_storage(path, options)
+    check_root(path, root, storage)
+    listing = list_files(root, storage)
+
+    def inspect(file: str) -> InputFile | BadFile:
+        try:
+            return inspect_file(file, root, storage, columns)
+        except InputError as error:
+            return BadFile(file, error)
+
     with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(lambda file: _try(file, lambda: inspect_file(file, root, columns)), paths))
+        found = list(pool.map(inspect, listing.paths))
     checked = [item for item in found if isinstance(item, InputFile)]
-    bad = [item for item in found if isinstance(item, BadFile)]
+    bad = [*listing.bad, *(item for item in found if isinstance(item, BadFile))]
     for check in (_check_same_ids(checked, columns.ids), _check_same_partitions(checked, root)):
         bad += check
-    usable = _without(checked, bad)
+    return make_table(root, storage, columns, checked, bad)
+
+
+def make_table(
+    root: str, storage: Storage, columns: Columns, checked: list[InputFile], bad: list[BadFile]
+) -> ReviewTable:
+    """Return the table of the checked files; raise an InputError if no file or no row can be used."""
+    usable = sorted(_without(checked, bad), key=lambda file: (file.modified_ns, file.path))
     if bad and not usable:
         raise bad[0].error
-    table = ReviewTable(root, tuple(usable), columns, tuple(sorted(bad, key=lambda item: item.path)))
+    for file in usable:
+        for name, kind in file.column_types:
+            if name in columns.ids:
+                check_carried(file.path, name, kind)
+    table = ReviewTable(root, tuple(usable), columns, tuple(sorted(bad, key=lambda i: i.path)), storage)
     if table.rows == 0 and not bad:
         raise EmptyInputError(f"{root}: has no rows, expected at least one review")
     return table
-
-
-def find_damaged(files: Iterable[InputFile], columns: Columns) -> list[BadFile]:
-    """Return the files that `files.check_contents` cannot decode; reads every file completely."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(lambda file: _try(file.path, lambda: check_contents(file, columns.all)), files)
-        return [item for item in found if isinstance(item, BadFile)]
-
-
-def _try(path: Path, check: Callable[[], "InputFile | None"]) -> "InputFile | BadFile | None":
-    try:
-        return check()
-    except InputError as error:
-        return BadFile(path, error)
 
 
 def _without(files: list[InputFile], bad: list[BadFile]) -> list[InputFile]:
@@ -142,35 +153,7 @@ def _without(files: list[InputFile], bad: list[BadFile]) -> list[InputFile]:
     return [file for file in files if file.path not in paths]
 
 
-def _find_root(path: str) -> Path:
-    root = find_local_path(path)
-    if root is None:
-        raise InputError(f"{path}: is not on a mounted file system; copy the reviews to one, or mount it")
-    if not root.exists():
-        raise MissingInputError(f"{root}: no such file or folder; check the input path")
-    return root
-
-
-def _list_files(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return [root]
-    files = []
-    for folder, folders, names in os.walk(root):
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        # A linked folder is not entered. It is listed as a file, so that its check quarantines it.
-        files += [Path(folder, name) for name in sorted([*names, *links]) if not _is_hidden(name)]
-    if not files:
-        raise MissingInputError(f"{root}: is a folder without Parquet files")
-    return files
-
-
-def _is_hidden(name: str) -> bool:
-    """Apply Spark's rule: names with `_` or `.` first are hidden, except partitions such as `_day=01`."""
-    return name.startswith(".") or (name.startswith("_") and "=" not in name)
-
-
-def _check_same_partitions(files: list[InputFile], root: Path) -> Iterator[BadFile]:
+def _check_same_partitions(files: list[InputFile], root: str) -> Iterator[BadFile]:
     """Yield files that are not in the usual partition folders: Spark would silently ignore them."""
     keys = {file.path: tuple(partition_values(file.path, root)) for file in files}
     usual = _most_common(keys.values())

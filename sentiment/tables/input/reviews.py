@@ -1,116 +1,272 @@
-"""Read the reviews of a checked input as Spark rows of ids and text."""
+"""Read the reviews of a checked input in Spark's executors, with pyarrow."""
 
-import functools
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType
 
 from ... import schema
-from ...errors import UnreadableFileError
-from ..planning import Slice
+from ...errors import InputError, SchemaMismatchError, UnreadableFileError
+from ..pending import Slice
+from ..storage import Storage
 from ..store.manifests import Window
-from .files import BadFile, Columns, find_bytes
+from .dates import parse_days
+from .files import BadFile, Columns, InputFile, make_unreadable_error
 from .inspection import ReviewTable
-from .splits import keep_splits
+from .types import cast_column, find_carried_type, name_spark_type
 
 IS_OUTSIDE = "_is_outside"
-# Spark's number of a row in its Parquet file, from 0.
-_POSITION = "_metadata.row_index"
-# A slice of at most this share of its file is read from its splits only, always with its texts. From a
-# larger slice Spark can read only the ids where ids are compared.
-_SMALL_SHARE = 0.5
+# Rises from the oldest to the newest row: of two rows with one id, the higher is the latest.
+POSITION = "_position"
+# The value of `order_col`, which decides before the position does.
+ORDER = "_order"
+
+_BATCH_ROWS = 1_024
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Describe rows [start_row, stop_row) of a file; `position` is that of the file's row 0."""
+
+    path: str
+    start_row: int
+    stop_row: int
+    position: int
+    partitions: dict[str, str | None]
+    deleted_rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Read parts of files as Arrow batches with the columns of `read_reviews`."""
+
+    storage: Storage
+    columns: Columns
+    window: Window | None
+    types: dict[str, pa.DataType]
+
+    @property
+    def output(self) -> pa.Schema:
+        ids = [(name, self.types[name]) for name in self.columns.ids]
+        order = [(ORDER, self.types[self.columns.order])] if self.columns.order else []
+        plain = [(schema.TEXT, pa.string()), (IS_OUTSIDE, pa.bool_()), (POSITION, pa.int64())]
+        return pa.schema([*ids, *plain, *order])
+
+    def read(self, part: _Part) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a part that are not deleted; raise an InputError that names the file."""
+        found = 0
+        try:
+            for first_row, batch in self._read_groups(part):
+                start, stop = max(first_row, part.start_row), min(first_row + len(batch), part.stop_row)
+                if start < stop:
+                    found += stop - start
+                    yield self._convert(batch.slice(start - first_row, stop - start), part, start)
+        except (pa.ArrowException, OSError) as error:
+            raise make_unreadable_error(self.storage, part.path, error) from None
+        if found != part.stop_row - part.start_row:
+            raise UnreadableFileError(
+                f"{part.path}: has fewer rows than its footer states; repair the file, or remove it"
+            )
+
+    def _read_groups(self, part: _Part) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield batches of the row groups that hold the part, each with the number of its first row."""
+        # By default Arrow loads all data before it decodes any: the worker would hold the whole file.
+        with (
+            self.storage.open().open_input_file(self.storage.strip(part.path)) as opened,
+            pq.ParquetFile(
+                opened, page_checksum_verification=True, pre_buffer=False, buffer_size=_READ_BYTES
+            ) as file,
+        ):
+            starts = np.cumsum(
+                [0, *(file.metadata.row_group(g).num_rows for g in range(file.num_row_groups))]
+            )
+            groups = [
+                g
+                for g in range(file.num_row_groups)
+                if starts[g] < part.stop_row and starts[g + 1] > part.start_row
+            ]
+            held = set(file.schema_arrow.names)
+            wanted = [name for name in self.columns.all if name in held]
+            at = int(starts[groups[0]]) if groups else 0
+            for batch in file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=wanted):
+                yield at, batch
+                at += len(batch)
+
+    def _convert(self, batch: pa.RecordBatch, part: _Part, first_row: int) -> pa.RecordBatch:
+        def find(name: str) -> pa.Array:
+            if name in part.partitions:
+                return pa.array([part.partitions[name]] * len(batch), pa.string())
+            return batch.column(name)
+
+        columns = self.columns
+        numbers = np.arange(first_row, first_row + len(batch))
+        arrays = [cast_column(find(name), self.types[name]) for name in columns.ids]
+        arrays.append(_join_texts([cast_column(find(name), pa.string()) for name in columns.texts]))
+        arrays.append(self._find_outside(part, find, len(batch)))
+        arrays.append(pa.array(part.position + numbers, pa.int64()))
+        if columns.order:
+            arrays.append(cast_column(find(columns.order), self.types[columns.order]))
+        made = pa.RecordBatch.from_arrays(arrays, schema=self.output)
+        if part.deleted_rows:
+            made = made.filter(pa.array(~np.isin(numbers, part.deleted_rows, assume_unique=True)))
+        return made
+
+    def _find_outside(self, part: _Part, find: Callable[[str], pa.Array], n_rows: int) -> pa.Array:
+        """Return True for rows whose date is outside the window or null; raise if a value is no date."""
+        window = self.window
+        if window is None:
+            return pa.array(np.zeros(n_rows, dtype=bool))
+        values = find(window.date_col)
+        days = parse_days(values)
+        wrong = days.null_count - values.null_count
+        if wrong:
+            raise SchemaMismatchError(
+                f"{part.path}: {wrong:,} of {n_rows:,} values of column {window.date_col} from row "
+                f"{part.start_row + 1:,} on are no dates; expected dates, times, 2026-01-31, 20260131, `01 31, 2026` "
+                "or Unix times; correct them, or choose another --date_col"
+            )
+        iso = pc.strftime(days, format="%Y-%m-%d")
+        inside = pc.is_valid(iso)
+        if window.since is not None:
+            inside = pc.and_(inside, pc.fill_null(pc.greater_equal(iso, window.since), False))
+        if window.until is not None:
+            inside = pc.and_(inside, pc.fill_null(pc.less(iso, window.until), False))
+        return pc.invert(inside)
 
 
 def read_reviews(
-    spark: SparkSession, table: ReviewTable, slices: Sequence[Slice], window: Window | None = None
+    spark: SparkSession,
+    table: ReviewTable,
+    slices: Sequence[Slice],
+    n_tasks: int,
+    window: Window | None = None,
 ) -> DataFrame:
-    """Read the id columns, `text` and `_is_outside`, one row per row of the slices.
+    """Read one row per row of the slices that is not deleted, in `n_tasks` tasks of equal size.
 
-    An id is null if it is not valid UTF-8, `text` if all text columns are null. `_is_outside` is true if the
-    date is outside the window, null or not a date. Lazy, except for the footers of partly read files: raises
-    UnreadableFileError if one cannot be read.
+    Columns: the ids, `text`, `_is_outside`, `_position`, and `_order` if there is an order column. An id is null
+    if it is NaN or not valid UTF-8, `text` if all text columns are null. `_is_outside` is true if the date is
+    outside the window or null. Lazy: a file that cannot be read fails the query (`find_unreadable` names it).
     """
-    # Without this option, a name such as part[1].parquet would be a pattern.
-    reader = spark.read.option("__globPaths__", "false")
-    if table.root.is_dir():
-        reader = reader.option("basePath", str(table.root))
-    parts = []
-    # Spark reads a column without a type as a number, and then fails on files where it is text.
-    for nulls in sorted({piece.file.null_columns for piece in slices}, key=sorted):
-        alike = [piece for piece in slices if piece.file.null_columns == nulls]
-        whole = [piece for piece in alike if piece.is_whole]
-        if whole:
-            rows = reader.parquet(*(str(piece.file.path) for piece in whole))
-            parts.append(_select(rows, table.columns, nulls, window))
-        parts += [_read_slice(reader, piece, table.columns, window) for piece in alike if not piece.is_whole]
-    return functools.reduce(DataFrame.unionByName, parts)
+    reader, parts = _prepare(table, slices, window)
+    tasks = _cut_evenly(parts, n_tasks)
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                for part in tasks[number]:
+                    yield from reader.read(part)
+
+    kinds = {field.name: name_spark_type(field.type) for field in reader.output}
+    ddl = ", ".join(f"`{name.replace('`', '``')}` {kind}" for name, kind in kinds.items())
+    rows = spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(read, ddl)
+    return rows.select(
+        *(_without_broken(name, kinds[name]) for name in table.columns.ids),
+        *(F.col(name) for name in reader.output.names[len(table.columns.ids) :]),
+    )
 
 
 def find_unreadable(
-    spark: SparkSession, table: ReviewTable, slices: Iterable[Slice], window: Window | None
+    spark: SparkSession, table: ReviewTable, slices: Sequence[Slice], window: Window | None, n_tasks: int
 ) -> list[BadFile]:
-    """Return the files that Spark cannot read; tries one file at a time."""
-    bad = []
-    for file in {piece.file.path: piece.file for piece in slices}.values():
-        try:
-            rows = read_reviews(spark, table, [Slice(file, 0, file.rows)], window)
-            rows.write.format("noop").mode("overwrite").save()
-        except (PySparkException, Py4JError) as error:
-            said = f"{file.path}: Spark cannot read it ({type(error).__name__}); write it again, or remove it"
-            bad.append(BadFile(file.path, UnreadableFileError(said)))
-    return bad
+    """Read the slices completely, and return the files of which that fails with the reason."""
+    reader, parts = _prepare(table, slices, window)
+    tasks = [parts[n::n_tasks] for n in range(min(n_tasks, len(parts)))]
+    output = pa.schema([("path", pa.string()), ("kind", pa.string()), ("reason", pa.string())])
 
+    def check(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for part in (part for number in batch.column(0).to_pylist() for part in tasks[number]):
+                try:
+                    for _ in reader.read(part):
+                        pass
+                except InputError as error:
+                    row = {"path": part.path, "kind": type(error).__name__, "reason": str(error)}
+                    yield pa.RecordBatch.from_pylist([row], schema=output)
 
-def _read_slice(reader: DataFrameReader, piece: Slice, columns: Columns, window: Window | None) -> DataFrame:
-    position = F.col(_POSITION)
-    rows = reader.parquet(str(piece.file.path)).where(
-        (position >= piece.start_row) & (position < piece.stop_row)
+    found = spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(
+        check, "path string, kind string, reason string"
     )
-    selected = _select(rows, columns, piece.file.null_columns, window)
-    if piece.rows > piece.file.rows * _SMALL_SHARE:
-        return selected
-    return keep_splits(selected, *find_bytes(piece.file, piece.start_row, piece.stop_row))
+    errors = {kind.__name__: kind for kind in (SchemaMismatchError, UnreadableFileError)}
+    rows = {row["path"]: row for row in found.collect()}
+    return [BadFile(path, errors[row["kind"]](row["reason"])) for path, row in sorted(rows.items())]
 
 
-def _select(rows: DataFrame, columns: Columns, nulls: Iterable[str], window: Window | None) -> DataFrame:
-    for name in nulls:
-        rows = rows.withColumn(name, F.lit(None).cast(StringType()))
-    return rows.select(
-        *(_find_id(rows, name) for name in columns.ids), join_texts(columns.texts), _find_outside(window)
+def _prepare(
+    table: ReviewTable, slices: Sequence[Slice], window: Window | None
+) -> tuple[_Reader, list[_Part]]:
+    starts = dict(
+        zip(
+            (file.path for file in table.files),
+            np.cumsum([0, *(file.rows for file in table.files)]).tolist(),
+            strict=False,
+        )
     )
+    parts = [
+        _Part(
+            piece.file.path,
+            piece.start_row,
+            piece.stop_row,
+            starts[piece.file.path],
+            dict(piece.file.partitions),
+            _list_deleted(piece),
+        )
+        for piece in slices
+    ]
+    return _Reader(table.storage, table.columns, window, _find_types(table.files, table.columns)), parts
 
 
-def _find_id(rows: DataFrame, name: str) -> Column:
+def _list_deleted(piece: Slice) -> tuple[int, ...]:
+    return tuple(row for row in piece.file.deleted_rows if piece.start_row <= row < piece.stop_row)
+
+
+def _find_types(files: Sequence[InputFile], columns: Columns) -> dict[str, pa.DataType]:
+    """Return the carried type of each column; strings if no file states one."""
+    types: dict[str, pa.DataType] = dict.fromkeys(columns.all, pa.string())
+    for file in files:
+        for name, kind in file.column_types:
+            if file.rows and not pa.types.is_null(kind):
+                types[name] = find_carried_type(kind) or pa.string()
+    return types
+
+
+def _cut_evenly(parts: Sequence[_Part], n_tasks: int) -> list[list[_Part]]:
+    """Distribute the rows to `n_tasks` tasks in order, so that one large file keeps all cores busy."""
+    total = sum(part.stop_row - part.start_row for part in parts)
+    size = max(1, -(-total // n_tasks))
+    tasks: list[list[_Part]] = [[]]
+    room = size
+    for part in parts:
+        start = part.start_row
+        while start < part.stop_row:
+            if room == 0:
+                tasks.append([])
+                room = size
+            stop = min(part.stop_row, start + room)
+            tasks[-1].append(dataclasses.replace(part, start_row=start, stop_row=stop))
+            room -= stop - start
+            start = stop
+    return tasks
+
+
+def _without_broken(name: str, kind: str) -> Column:
     """Return an id column with null for invalid UTF-8, which makes most readers fail on the whole table."""
     found = column(name)
-    if isinstance(rows.schema[name].dataType, StringType):
-        found = F.when(F.is_valid_utf8(found), found)
-    return found.alias(name)
+    return (F.when(F.is_valid_utf8(found), found) if kind == "string" else found).alias(name)
 
 
-def _find_outside(window: Window | None) -> Column:
-    if window is None:
-        return F.lit(False).alias(IS_OUTSIDE)
-    day = column(window.date_col).try_cast("date")
-    inside = day.isNotNull()
-    if window.since is not None:
-        inside &= day >= F.lit(window.since).cast("date")
-    if window.until is not None:
-        inside &= day < F.lit(window.until).cast("date")
-    return (~inside).alias(IS_OUTSIDE)
-
-
-def join_texts(names: tuple[str, ...]) -> Column:
-    """Return `text`: the non-null columns joined by a space, null if all are null."""
-    columns = [column(name) for name in names]
-    if len(columns) == 1:
-        return columns[0].alias(schema.TEXT)
-    is_any = F.coalesce(*columns).isNotNull()
-    return F.when(is_any, F.concat_ws(schema.TEXT_JOINER, *columns)).alias(schema.TEXT)
+def _join_texts(texts: Sequence[pa.Array]) -> pa.Array:
+    """Join the non-null texts of each row; null if all are null."""
+    if len(texts) == 1:
+        return texts[0]
+    joined = pc.binary_join_element_wise(*texts, schema.TEXT_JOINER, null_handling="skip")
+    return pc.if_else(pc.is_null(pc.coalesce(*texts)), None, joined)
 
 
 def column(name: str) -> Column:

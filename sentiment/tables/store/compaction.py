@@ -1,42 +1,17 @@
-"""Merge the batches of one model version into one, without Spark."""
+"""Merge the manifests and the files of several batches."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ...errors import StoreError
-from ..planning import name_compacted
-from .folder import MAX_FILE_ROWS, REJECTED, Batch, Store
-from .manifests import Manifest
-from .scores import open_files
-from .verification import find_damage
-
-
-def compact(store: Store, model_version: str, progress: Callable[[int, int], None]) -> Batch | None:
-    """Replace the batches of a model version by one; return None if there are fewer than two.
-
-    Every row keeps the number of the batch in which it was scored. The caller must hold the store's lock.
-    Raises StoreError, and changes nothing, if a batch differs from its manifest or if the file system
-    cannot exchange folders.
-    """
-    old = [batch for batch in store.list_batches() if batch.manifest.model_version == model_version]
-    if len(old) < 2:
-        return None
-    for done, batch in enumerate(old):
-        progress(done, len(old))
-        damage = find_damage(batch)
-        if damage:
-            raise StoreError(f"{batch.folder}: {damage[0]}; nothing was compacted; restore or drop the batch")
-    staged = store.stage()
-    manifest = merge_manifests([batch.manifest for batch in old])
-    _merge_rows((b.folder for b in old), staged, manifest.scored_rows)
-    _merge_rows((b.folder / REJECTED for b in old), staged / REJECTED, manifest.rejected_rows)
-    name = name_compacted(manifest.parts, model_version, manifest.scored_at)
-    return store.replace_batches(old, staged, name, manifest)
+from .files import open_files
+from .manifests import BatchId, Manifest, digest_content
+from .protocol import MAX_FILE_ROWS
 
 
 def merge_manifests(manifests: Sequence[Manifest]) -> Manifest:
@@ -52,6 +27,11 @@ def merge_manifests(manifests: Sequence[Manifest]) -> Manifest:
         rejected_by_reason=_add(m.rejected_by_reason for m in manifests),
         labels=_add(m.labels for m in manifests),
         unsure_rows=sum(m.unsure_rows for m in manifests),
+        conflicting_ids=sum(m.conflicting_ids for m in manifests),
+        repeated_texts=sum(m.repeated_texts for m in manifests),
+        forgotten_rows=sum(m.forgotten_rows for m in manifests),
+        # Each part keeps its own.
+        profile=None,
         stages=_add(m.stages for m in manifests),
         bad_files=(),
         files=(),
@@ -67,7 +47,15 @@ def _add(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def _merge_rows(folders: Iterable[Path], target: Path, rows: int) -> None:
+def name_compacted(parts: Sequence[Manifest], model_version: str, scored_at: str) -> BatchId:
+    """Name the compacted batch that replaces these batches."""
+    return BatchId(
+        model_version, scored_at[:10], digest_content([asdict(part.consumption) for part in parts])
+    )
+
+
+def merge_files(folders: Iterable[Path], target: Path, rows: int) -> None:
+    """Copy the rows of all files in these folders into as few files as possible."""
     files = [file for folder in folders for file in sorted(folder.glob("part-*"))]
     if not files:
         return

@@ -16,87 +16,70 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from ...errors import ConfigError, HeldBatchError, MissingInputError, StoreError, StoreLockedError
+from ...errors import ConfigError, HeldBatchError, StoreError, StoreLockedError
 from ...locks import lock_file
 from ...models.integrity import digest_file
-from ..input.paths import find_local_path
-from .manifests import MANIFEST, Manifest, PublishedFile, load_manifest
+from ..storage import LOCAL, Storage, find_local_path
+from . import compaction, erasure, verification
+from .files import Ids, Staging, StoredFile, WrittenFile
+from .manifests import MANIFEST, REJECTED, BatchId, Manifest, PublishedFile, load_manifest
+from .protocol import Batch, Report, Store
 
 STAGING = "_staging"
-REJECTED = "_rejected"
+# DuckDB and Polars read every `*.parquet` below a folder, and rejects are no scores.
 REJECTED_SUFFIX = ".pq"
-# Aim for at most this many rows per file; Spark may exceed it.
-MAX_FILE_ROWS = 1_000_000
 _LOCK = "_lock"
 _PROBE = "_probe"
-# Keys in the `key=value` folder names; readers add them as columns.
-STORE_KEYS = ("model", "batch")
 # Constants of renameat2(2).
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+# What a file system answers that cannot sync a folder; its files are synced all the same.
+_CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
 @dataclass(frozen=True)
-class BatchId:
-    """Name a batch by its model version, its date and a digest of its `Consumption`."""
+class FolderStore:
+    """Keep batches in a folder of a mounted file system; writing needs its lock (`lock_folder`)."""
 
-    model_version: str
-    date: str
-    digest: str
+    path: Path
 
     @property
-    def folder(self) -> str:
-        """Return the folder of the batch, relative to the store."""
-        return f"model={self.model_version}/batch={self.date}-{self.digest}"
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Hold a published batch: its folder and its manifest."""
-
-    folder: Path
-    manifest: Manifest
+    def root(self) -> str:
+        return str(self.path)
 
     @property
-    def name(self) -> str:
-        """Return the name, such as `model=3/batch=2026-01-31-0123456789ab`."""
-        return f"{self.folder.parent.name}/{self.folder.name}"
-
-
-@dataclass(frozen=True)
-class Store:
-    """Read and write a store; writing needs its lock (`open_store`)."""
-
-    root: Path
+    def storage(self) -> Storage:
+        return LOCAL
 
     def list_batches(self) -> list[Batch]:
-        """Return the batches in the order of publication; raise StoreError if one cannot be read."""
-        folders = [batch for model in _list(self.root, "model=") for batch in _list(model, "batch=")]
-        batches = [Batch(folder, load_manifest(folder / MANIFEST)) for folder in folders]
+        folders = [batch for model in _list(self.path, "model=") for batch in _list(model, "batch=")]
+        batches = [_make_batch(folder) for folder in folders]
         return sorted(batches, key=lambda batch: (batch.manifest.sequence, batch.name))
 
-    def find_batch(self, name: str) -> Batch:
-        """Return the batch with this name or last part of it; raise MissingInputError if there is none."""
-        for batch in self.list_batches():
-            if name in (batch.name, batch.folder.name, batch.folder.name.removeprefix("batch=")):
-                return batch
-        raise MissingInputError(f"{self.root}: has no batch {name}; `list` shows the batches")
+    def list_files(self, batches: Sequence[Batch], is_rejected: bool) -> list[StoredFile]:
+        return [
+            StoredFile(str(file), batch.name)
+            for batch in batches
+            for file in sorted((batch.folder / REJECTED if is_rejected else batch.folder).glob("part-*"))
+        ]
 
-    def stage(self) -> Path:
-        """Create a new staging folder, and remove those of earlier, killed runs.
+    def stage(self) -> Staging:
+        """Return a new staging folder.
 
         It is next to the store if a rename from there works, else inside. Raises StoreError if neither can
         be written.
         """
-        self.clean()
+        return Staging(str(self._make_staging()), rejected_suffix=REJECTED_SUFFIX)
+
+    def _make_staging(self) -> Path:
         name = uuid.uuid4().hex
-        inside, beside = self.root / STAGING / name, _beside(self.root) / name
+        inside, beside = self.path / STAGING / name, _beside(self.path) / name
         try:
             beside.mkdir(parents=True)
             self._check_rename(beside)
@@ -106,7 +89,7 @@ class Store:
         try:
             inside.mkdir(parents=True)
         except OSError as error:
-            raise StoreError(f"{self.root}: cannot be written ({error.strerror})") from error
+            raise StoreError(f"{self.path}: cannot be written ({error.strerror})") from error
         return inside
 
     def _check_rename(self, staged: Path) -> None:
@@ -114,85 +97,150 @@ class Store:
         # Rename a file, not a folder: Polars fails if a folder disappears while it lists files.
         probe = staged / _PROBE
         probe.touch()
-        probe.rename(self.root / _PROBE)
-        (self.root / _PROBE).unlink()
+        probe.rename(self.path / _PROBE)
+        (self.path / _PROBE).unlink()
 
     def clean(self) -> None:
         """Remove everything that was staged but not published."""
-        for place in (self.root / STAGING, _beside(self.root)):
+        for place in (self.path / STAGING, _beside(self.path)):
             shutil.rmtree(place, ignore_errors=True)
         with contextlib.suppress(OSError):
-            (self.root / _PROBE).unlink()
+            (self.path / _PROBE).unlink()
 
-    def publish(self, staged: Path, batch: BatchId, manifest: Manifest) -> Batch:
-        """Publish the staged folder as a batch, which appears in one step and survives a power failure.
+    def publish(
+        self, staging: Staging, batch: BatchId, manifest: Manifest, files: Sequence[WrittenFile]
+    ) -> Batch:
+        """Publish the files as a batch, which appears in one step and survives a power failure.
 
-        Adds the files' digests to the manifest. Raises StoreError if a file cannot be written or if the
-        batch exists: a rename never replaces a batch. After an error that follows the rename, the batch is
-        published, and the next run finds it.
+        Raises StoreError if a file cannot be written or if the batch exists: a rename never replaces a batch.
+        After an error that follows the rename, the batch is published, and the next run finds it.
         """
-        target = self.root / batch.folder
+        target = self.path / batch.folder
+        ready = Path(staging.folder) / "batch"
         try:
-            _seal(staged, manifest)
+            ready.mkdir()
+            _seal(ready, manifest, _collect(ready, files))
             target.parent.mkdir(exist_ok=True)
-            _sync_tree(staged)
-            staged.rename(target)
-            for folder in (target.parent, self.root, self.root.parent):
-                _sync(folder)
+            _sync_tree(ready)
+            ready.rename(target)
+            for folder in (target.parent, self.path, self.path.parent):
+                _sync_folder(folder)
         except OSError as error:
             raise StoreError(
                 f"{target}: publishing failed ({error.strerror}); fix this and run again: "
                 "no published row will be scored twice"
             ) from error
-        return Batch(target, load_manifest(target / MANIFEST))
+        shutil.rmtree(staging.folder, ignore_errors=True)
+        return _make_batch(target)
 
     def drop(self, batch: Batch) -> None:
-        """Remove a batch, so that its rows are pending again; readers see all of it or none."""
-        away = self.stage() / "dropped"
+        away = self._make_staging() / "dropped"
         try:
             batch.folder.rename(away)
-            _sync(batch.folder.parent)
+            _sync_folder(batch.folder.parent)
         except OSError as error:
             raise StoreError(f"{batch.folder}: cannot be dropped ({error.strerror})") from error
         self.clean()
         with contextlib.suppress(OSError):  # the model has other batches
             batch.folder.parent.rmdir()
 
-    def replace_batches(self, old: list[Batch], staged: Path, batch: BatchId, manifest: Manifest) -> Batch:
-        """Replace several batches of a model by one staged batch, in one step for every reader.
+    def compact(self, model_version: str, report: Report) -> Batch | None:
+        """Merge the batches of a model version into one; return None if there are fewer than two.
 
-        The model's folder is exchanged for a copy, made of hard links, that holds the new batch. A running
+        Every row keeps the number of the batch in which it was scored. Raises StoreError, and changes nothing,
+        if a batch differs from its manifest or if the file system cannot exchange folders.
+        """
+        old = [batch for batch in self.list_batches() if batch.manifest.model_version == model_version]
+        if len(old) < 2:
+            return None
+        self._check(old, report)
+        staged = self._make_staging()
+        manifest = compaction.merge_manifests([batch.manifest for batch in old])
+        compaction.merge_files((b.folder for b in old), staged, manifest.scored_rows)
+        compaction.merge_files((b.folder / REJECTED for b in old), staged / REJECTED, manifest.rejected_rows)
+        name = compaction.name_compacted(manifest.parts, model_version, manifest.scored_at)
+        self._replace(model_version, old, {Path(name.folder).name: staged}, {staged: manifest})
+        return _make_batch(self.path / name.folder)
+
+    def forget(self, ids: Ids, report: Report) -> int:
+        """Erase all rows of these ids; return their number. Readers see each model's rows change in one step."""
+        batches = self.list_batches()
+        self._check(batches, report)
+        erased = 0
+        for version in sorted({batch.manifest.model_version for batch in batches}):
+            some = [batch for batch in batches if batch.manifest.model_version == version]
+            staged, manifests = {}, {}
+            for batch in some:
+                folder = self._make_staging()
+                manifest, n_rows = erasure.copy_without(batch, folder, ids)
+                if n_rows:
+                    staged[batch.folder.name], manifests[folder] = folder, manifest
+                    erased += n_rows
+            gone = [batch for batch in some if batch.folder.name in staged]
+            if gone:
+                self._replace(version, gone, staged, manifests)
+        self.clean()
+        return erased
+
+    def _check(self, batches: Sequence[Batch], report: Report) -> None:
+        for done, batch in enumerate(batches):
+            report(done, len(batches))
+            damage = self.find_damage(batch)
+            if damage:
+                raise StoreError(
+                    f"{batch.folder}: {damage[0]}; nothing was changed; restore or drop the batch"
+                )
+
+    def _replace(
+        self,
+        model_version: str,
+        old: Sequence[Batch],
+        staged: Mapping[str, Path],
+        manifests: Mapping[Path, Manifest],
+    ) -> None:
+        """Replace several batches of a model by staged ones, in one step for every reader.
+
+        The model's folder is exchanged for a copy, made of hard links, that holds the new batches. A running
         reader may find an old file missing. Raises StoreError if the file system cannot exchange folders.
         """
-        folder = self.root / f"model={batch.model_version}"
-        copy = staged.parent / f"{staged.name}-copy"
+        folder = self.path / f"model={model_version}"
+        copy = self._make_staging() / "copy"
         try:
-            _seal(staged, manifest)
+            for place, manifest in manifests.items():
+                _seal(place, manifest, _describe(place))
             gone = {found.folder.name for found in old}
+            copy.mkdir()
             for found in sorted(folder.iterdir()):
                 if found.name not in gone:
                     shutil.copytree(found, copy / found.name, copy_function=os.link)
-            copy.mkdir(exist_ok=True)
-            staged.rename(copy / Path(batch.folder).name)
+            for name, place in staged.items():
+                place.rename(copy / name)
             _sync_tree(copy)
             _exchange(copy, folder)
-            _sync(self.root)
+            _sync_folder(self.path)
         except OSError as error:
             raise StoreError(f"{folder}: its batches cannot be replaced ({error.strerror})") from error
         self.clean()
-        target = self.root / batch.folder
-        return Batch(target, load_manifest(target / MANIFEST))
+
+    @property
+    def after_forget(self) -> str:
+        return (
+            "The files of this store hold the rows no longer. Remove them from the reviews too, or a file that is "
+            "written again brings them back; backups and snapshots of the disk are not reached."
+        )
+
+    def find_damage(self, batch: Batch) -> list[str]:
+        return verification.find_damage(batch)
 
 
 @contextlib.contextmanager
-def open_store(path: str) -> Iterator[Store]:
-    """Hold the store's lock, and remove unpublished files at the end.
+def lock_folder(root: Path, store: Store) -> Iterator[None]:
+    """Hold the lock of a store's folder, and remove unpublished files before and after.
 
     The kernel frees the lock when the process dies. The folder is created if needed, and removed if it stays
     empty. Raises StoreLockedError at once if another run holds the lock, ConfigError if the folder cannot be
     written. After a HeldBatchError the staged files stay until the next run.
     """
-    root = find_folder(path)
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = lock_file(root / _LOCK)
@@ -202,10 +250,10 @@ def open_store(path: str) -> Iterator[Store]:
         raise StoreLockedError(
             f"{root}: another run is writing this store; wait for it to end, or choose another --output"
         )
-    store = Store(root)
     keeps_staged = False
     try:
-        yield store
+        store.clean()
+        yield
     except HeldBatchError:
         keeps_staged = True
         raise
@@ -221,20 +269,11 @@ def open_store(path: str) -> Iterator[Store]:
             root.rmdir()
 
 
-@contextlib.contextmanager
-def peek_store(path: str) -> Iterator[Store]:
-    """Open the store for reading only, without a lock; creates nothing."""
-    yield Store(find_folder(path))
-
-
 def find_folder(path: str) -> Path:
     """Return the store's absolute folder, which need not exist; raise ConfigError if it cannot be one."""
     root = find_local_path(path)
     if root is None:
-        raise ConfigError(
-            f"{path}: is not on a mounted file system; a batch is published by a rename, which object "
-            "stores do not have; choose a folder"
-        )
+        raise ConfigError(f"{path}: is not on a mounted file system; choose a folder")
     try:
         is_file = root.exists() and not root.is_dir()
     except OSError as error:
@@ -258,14 +297,33 @@ def _beside(root: Path) -> Path:
     return root.parent / f".{root.name}.staging"
 
 
-def _seal(staged: Path, manifest: Manifest) -> None:
-    """Give a staged folder the form of a batch; write the manifest last."""
-    for pattern in ("*.crc", "_SUCCESS"):  # Hadoop's files, which the manifest replaces
-        for file in staged.rglob(pattern):
-            file.unlink()
-    for file in staged.glob(f"{REJECTED}/*.parquet"):
-        file.rename(file.with_suffix(REJECTED_SUFFIX))
-    files = tuple(
+def _make_batch(folder: Path) -> Batch:
+    return Batch(f"{folder.parent.name}/{folder.name}", str(folder), load_manifest(folder / MANIFEST))
+
+
+def _collect(ready: Path, files: Sequence[WrittenFile]) -> list[PublishedFile]:
+    """Move the written files into the form of a batch; what else was staged, by lost tasks, stays behind."""
+    found = []
+    for is_rejected, place in ((False, ready), (True, ready / REJECTED)):
+        some = [file for file in files if file.is_rejected == is_rejected]
+        for number, file in enumerate(sorted(some, key=lambda file: file.path)):
+            place.mkdir(exist_ok=True)
+            suffix = REJECTED_SUFFIX if is_rejected else ".parquet"
+            target = place / f"part-{number:05}{suffix}"
+            os.rename(file.path, target)
+            name = str(target.relative_to(ready))
+            found.append(PublishedFile(name, file.rows, file.size_bytes, file.sha256))
+    return found
+
+
+def _seal(staged: Path, manifest: Manifest, files: Sequence[PublishedFile]) -> None:
+    """Write the manifest, which completes a batch."""
+    (staged / MANIFEST).write_text(replace(manifest, files=tuple(files)).to_json(), encoding="utf-8")
+
+
+def _describe(staged: Path) -> list[PublishedFile]:
+    """Describe the files of a staged batch, which this process wrote."""
+    return [
         PublishedFile(
             str(file.relative_to(staged)),
             pq.read_metadata(file).num_rows,
@@ -273,8 +331,7 @@ def _seal(staged: Path, manifest: Manifest) -> None:
             digest_file(file),
         )
         for file in sorted(staged.rglob("part-*"))
-    )
-    (staged / MANIFEST).write_text(replace(manifest, files=files).to_json(), encoding="utf-8")
+    ]
 
 
 def _exchange(one: Path, other: Path) -> None:
@@ -288,9 +345,17 @@ def _exchange(one: Path, other: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    for file in folder.rglob("*"):
-        _sync(file)
-    _sync(folder)
+    for place in (folder, *folder.rglob("*")):
+        (_sync_folder if place.is_dir() else _sync)(place)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sync a folder where the file system can: some network file systems refuse, and keep names safe themselves."""
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC_FOLDERS:
+            raise
 
 
 def _sync(path: Path) -> None:

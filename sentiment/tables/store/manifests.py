@@ -1,5 +1,6 @@
 """Write and read the manifest of a published batch, the only record of earlier runs."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,13 +11,17 @@ from ...schema import POLARITY_LABELS
 from ..input.files import FileIdentity
 
 MANIFEST = "_MANIFEST.json"
-MANIFEST_VERSION = 4
+# Folder of a batch's rejects.
+REJECTED = "_rejected"
+MANIFEST_VERSION = 5
 # What older versions did not state, and what it was then: no engines before version 3; always two classes
-# before version 4.
-_NOT_STATED: dict[int, dict[str, Any]] = {
-    2: {"engines": [], "label_names": POLARITY_LABELS, "unsure_rows": 0},
-    3: {"label_names": POLARITY_LABELS, "unsure_rows": 0},
+# before version 4; no thresholds, profiles or erased rows before version 5.
+_SINCE_5: dict[str, Any] = {
+    **{"conflicting_ids": 0, "repeated_texts": 0, "forgotten_rows": 0, "profile": None},
+    **{"min_score": None, "target_accuracy": None, "input_version": None},
 }
+_SINCE_4: dict[str, Any] = {"label_names": POLARITY_LABELS, "unsure_rows": 0, **_SINCE_5}
+_NOT_STATED: dict[int, dict[str, Any]] = {2: {"engines": [], **_SINCE_4}, 3: _SINCE_4, 4: _SINCE_5}
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,7 @@ class Window:
 class Consumption:
     """Describe which input rows a batch covers, and the model that scored them; a digest names the batch.
 
-    `inputs` are file identities with `start_row` and `stop_row`. `repeats_of` are slices of later chunks; of
-    these the batch took only the rows whose id occurs more than once in the run.
+    `inputs` are file identities with `start_row` and `stop_row`. `retries_after` is that of the run's `Request`.
     """
 
     inputs: tuple[FileIdentity, ...]
@@ -54,12 +58,21 @@ class Consumption:
     model_id: str
     window: Window | None = None
     is_rescore: bool = False
-    repeats_of: tuple[FileIdentity, ...] = ()
+    retries_after: int = 0
+
+
+@dataclass(frozen=True)
+class BatchId:
+    """Name a batch by its model version, its date and a digest of its `Consumption`."""
+
+    model_version: str
+    date: str
+    digest: str
 
     @property
-    def rows(self) -> int:
-        """Return the number of rows in `inputs`, without `repeats_of`."""
-        return sum(entry["stop_row"] - entry["start_row"] for entry in self.inputs)
+    def folder(self) -> str:
+        """Return the folder of the batch, relative to the store."""
+        return f"model={self.model_version}/batch={self.date}-{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Describe a published batch: scored + rejected + skipped rows = input rows."""
+    """Describe a published batch: scored + rejected + skipped + forgotten rows = input rows."""
 
     sequence: int
     consumption: Consumption
@@ -96,8 +109,21 @@ class Manifest:
     engines: tuple[str, ...] = ()
     # Class names in the order of the model, which is that of the column `probabilities`.
     label_names: tuple[str, ...] = POLARITY_LABELS
-    # Scored rows whose score was below the `min_score` of the run.
+    # Scored rows whose score was below the threshold of the run: `min_score`, or that of `target_accuracy`, or
+    # if both are None the model's own.
     unsure_rows: int = 0
+    min_score: float | None = None
+    target_accuracy: float | None = None
+    # Ids of which a chunk held several texts; the latest was scored.
+    conflicting_ids: int = 0
+    # Scored rows whose text was scored for another row of the chunk.
+    repeated_texts: int = 0
+    # Rows that were erased for good later on (`python -m sentiment.tables forget`).
+    forgotten_rows: int = 0
+    # Version of the Delta table that was read, None for plain files.
+    input_version: int | None = None
+    # Counts of the scored rows, without text, for monitoring (`sentiment.evaluation.profile`).
+    profile: dict[str, Any] | None = None
     # Manifests of the batches that a compacted batch replaces; `consumption` is that of the newest.
     parts: tuple["Manifest", ...] = ()
 
@@ -110,10 +136,24 @@ class Manifest:
         return json.dumps({"manifest_version": MANIFEST_VERSION, **asdict(self)}, indent=1) + "\n"
 
 
+def digest_content(content: object) -> str:
+    """Return the digest that names a batch by what it was made of."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def load_manifest(path: Path) -> Manifest:
     """Read a manifest; raise StoreError if that fails, because without it its rows would be scored again."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise _make_unreadable_error(str(path)) from error
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: str, path: str) -> Manifest:
+    """Return the manifest in a text; raise StoreError, which names `path`, if it cannot be one."""
+    try:
+        content = json.loads(text)
         found = content.pop("manifest_version", None)
         if found in _NOT_STATED:
             content = _complete(content, _NOT_STATED[found])
@@ -123,11 +163,15 @@ def load_manifest(path: Path) -> Manifest:
                 "score into another --output"
             )
         return _parse(content)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(
-            f"{path}: cannot be read, so it is not known what was scored; restore it, or remove the folder "
-            f"{path.parent}, whose rows are then scored again"
-        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _make_unreadable_error(path) from error
+
+
+def _make_unreadable_error(path: str) -> StoreError:
+    return StoreError(
+        f"{path}: cannot be read, so it is not known what was scored; restore it, or remove the folder "
+        f"{path.rpartition('/')[0]}, whose rows are then scored again"
+    )
 
 
 def _complete(content: dict[str, Any], not_stated: dict[str, Any]) -> dict[str, Any]:
@@ -147,18 +191,19 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "bad_files": tuple(content["bad_files"]),
             "engines": tuple(content["engines"]),
             "label_names": tuple(content["label_names"]),
-            "unsure_rows": content["unsure_rows"],
+            **{name: content[name] for name in ("unsure_rows", *_SINCE_5)},
         }
     )
 
 
 def _parse_consumption(content: dict[str, Any]) -> Consumption:
     window = content["window"]
+    # Until version 4, a batch could take the repeated ids of later chunks; these have batches of their own.
+    content = {"retries_after": 0, **{name: content[name] for name in content if name != "repeats_of"}}
     return Consumption(
         **{
             **content,
             "inputs": tuple(content["inputs"]),
-            "repeats_of": tuple(content["repeats_of"]),
             "window": Window(**window) if window else None,
         }
     )

@@ -1,31 +1,39 @@
 """Load published scores into memory, without Spark."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ... import schema
 from ...errors import MissingInputError
-from .folder import REJECTED, Batch, Store, find_folder
+from .files import StoredFile
+from .opening import find_store
+from .protocol import Batch, Store
 
 LATEST = "latest"
 ALL = "all"
 
 
-def load_scores(path: str, model: str = LATEST) -> pd.DataFrame:
+def load_scores(
+    path: str, model: str = LATEST, storage_options: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Load the published scores of a store, in no particular order.
 
+    `path` is a folder, `delta:/path` or the URI of a Delta store, with its `storage_options`.
     `model` is `latest` (each id's newest row), a model version (each id's newest row from it) or `all` (every
     row). An id whose newest row is a reject has no latest score; a row without an id has no score. Raises
     StoreError if a manifest cannot be read, MissingInputError if there are no scores.
     """
-    store = Store(find_folder(path))
+    store = find_store(path, storage_options)
     batches = choose_batches(store, model)
-    scored, rejected = (_load_rows(batches, is_rejected) for is_rejected in (False, True))
+    scored, rejected = (
+        _load_rows(store.list_files(batches, kind), None if model in (LATEST, ALL) else model)
+        for kind in (False, True)
+    )
     if scored is None:
         raise make_no_scores_error(store, model)
     if model == ALL:
@@ -50,24 +58,23 @@ def _with_truth_values(frame: pd.DataFrame, columns: pa.Schema) -> pd.DataFrame:
     return frame.astype(kinds)
 
 
-def _load_rows(batches: Iterable[Batch], is_rejected: bool) -> pa.Table | None:
-    files = [
-        file
-        for batch in batches
-        for file in sorted(Path(batch.folder, REJECTED if is_rejected else "").glob("part-*"))
-    ]
-    return open_files(files).to_table() if files else None
+def _load_rows(files: Sequence[StoredFile], model: str | None) -> pa.Table | None:
+    tables = [_load_file(file) for file in files]
+    if not tables:
+        return None
+    rows = pa.concat_tables(tables, promote_options="default")
+    # A Delta table may hold rows of several models in one file.
+    return rows.filter(pc.equal(rows[schema.MODEL_VERSION], model)) if model is not None else rows
 
 
-def open_files(files: Sequence[Path]) -> ds.Dataset:
-    """Open Parquet files as one table with the columns of all of them; a value is null where a file has none.
-
-    Batches differ: some have probabilities, and those of earlier versions have no column `unsure`.
-    """
-    # All files of a folder belong to one batch.
-    some = {file.parent: file for file in files}.values()
-    columns = pa.unify_schemas([pq.read_schema(file).remove_metadata() for file in some])
-    return ds.dataset([str(file) for file in files], schema=columns, format="parquet")
+def _load_file(file: StoredFile) -> pa.Table:
+    with file.open() as opened:
+        rows = pq.read_table(opened).replace_schema_metadata(None)
+    if not file.deleted_rows:
+        return rows
+    kept = np.ones(len(rows), dtype=bool)
+    kept[list(file.deleted_rows)] = False
+    return rows.filter(pa.array(kept))
 
 
 def choose_batches(store: Store, model: str) -> list[Batch]:

@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...models.integrity import digest_file
-from .folder import REJECTED, Batch
-from .manifests import MANIFEST
+from .manifests import MANIFEST, REJECTED, Manifest
+from .protocol import Batch
 
 
 def find_damage(batch: Batch) -> list[str]:
@@ -30,10 +30,15 @@ def find_damage(batch: Batch) -> list[str]:
             f"the files hold {scored:,} scores and {rejected:,} rejects, but the manifest states "
             f"{manifest.scored_rows:,} and {manifest.rejected_rows:,}"
         )
-    skipped = sum(manifest.skipped_rows.values())
-    if manifest.scored_rows + manifest.rejected_rows + skipped != manifest.input_rows:
-        found.append("the manifest's counts do not add up to its input rows")
-    return found
+    return found + check_counts(manifest)
+
+
+def check_counts(manifest: Manifest) -> list[str]:
+    """Return what is wrong with the counts of a manifest."""
+    others = sum(manifest.skipped_rows.values()) + manifest.forgotten_rows
+    if manifest.scored_rows + manifest.rejected_rows + others != manifest.input_rows:
+        return ["the manifest's counts do not add up to its input rows"]
+    return []
 
 
 def _count_rows(batch: Batch, name: str) -> int | None:

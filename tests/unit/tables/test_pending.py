@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sentiment.errors import SchemaMismatchError
 from sentiment.tables.input.files import Columns, InputFile
 from sentiment.tables.input.inspection import ReviewTable
-from sentiment.tables.planning import (
+from sentiment.tables.pending import (
     KNOWN,
     Request,
     Slice,

@@ -1,28 +1,23 @@
 """Find the pending rows, which no manifest lists as taken, and cut them into chunks, without Spark."""
 
-import hashlib
-import json
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from ..errors import SchemaMismatchError
+from ..schema import MODEL_FAILED
 from .input.files import FileIdentity, InputFile
 from .input.inspection import ReviewTable
-from .store.folder import BatchId
-from .store.manifests import Consumption, Manifest, Window
+from .store.manifests import BatchId, Consumption, Manifest, Window, digest_content
 
 # The store's newest text for this id is identical.
 KNOWN = "known"
-# The store has a newer text for this id, and the run reads that text too.
+# The chunk has a later row with the same id.
 SUPERSEDED = "superseded"
-# The run scores another row with the same id and text.
-REPEATED = "repeated"
 # The date is outside the window; the row stays pending.
 WAITING = "waiting"
-# The id occurs twice in the run, and the first chunk took all its rows.
-ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True)
@@ -35,11 +30,14 @@ class Slice:
 
     @property
     def rows(self) -> int:
+        """Return the number of rows in the file, including those that a Delta table has deleted."""
         return self.stop_row - self.start_row
 
     @property
-    def is_whole(self) -> bool:
-        return self.rows == self.file.rows
+    def live_rows(self) -> int:
+        """Return the number of rows that are not deleted."""
+        deleted = self.file.deleted_rows
+        return self.rows - (bisect_left(deleted, self.stop_row) - bisect_left(deleted, self.start_row))
 
     def identity(self) -> FileIdentity:
         """Return the identity that a manifest holds."""
@@ -47,27 +45,36 @@ class Slice:
 
 
 def count_slice_rows(slices: Iterable[Slice]) -> int:
-    """Return the number of rows in all slices."""
-    return sum(piece.rows for piece in slices)
+    """Return the number of rows in all slices that are not deleted."""
+    return sum(piece.live_rows for piece in slices)
 
 
 @dataclass(frozen=True)
 class Request:
-    """Describe a run's request: columns, dates, model, and if rows of other models are scored again."""
+    """Describe a run's request: columns, dates, model, and which rows are scored again.
+
+    `retries_after` is 0, or the number of the batch up to which failed rows are tried again by the same model.
+    """
 
     id_col: str
     text_col: str
     model_id: str
     window: Window | None
     is_rescore: bool
+    retries_after: int = 0
 
     def is_covered_by(self, batch: Manifest) -> bool:
         """Return True if the rows that a batch took are done for this request too.
 
         A rescore counts only batches of its own model. Of these, one that skipped known rows counts only if
-        it was a rescore itself: else another model may have scored them.
+        it was a rescore itself: else another model may have scored them. A batch with rows on which its model
+        failed counts for that model only, and not for a run that tries such rows again.
         """
         taken = batch.consumption
+        if batch.rejected_by_reason.get(MODEL_FAILED) and (
+            taken.model_id != self.model_id or batch.sequence <= self.retries_after
+        ):
+            return False
         is_same = (taken.id_col, taken.text_col) == (self.id_col, self.text_col)
         has_dates = taken.window is None or taken.window.covers(self.window)
         if not self.is_rescore:
@@ -78,7 +85,7 @@ class Request:
 
 
 def find_pending(table: ReviewTable, manifests: Iterable[Manifest], request: Request) -> list[Slice]:
-    """Return the requested rows that no published batch has taken, in path order.
+    """Return the requested rows that no published batch has taken, in the order of the table's files.
 
     A file counts as new if its size, modification time or footer differs from the manifest. A file is left
     out if a folder's name gives it a date outside the window.
@@ -105,12 +112,12 @@ def limit_rows(slices: Sequence[Slice], max_rows: int | None) -> list[Slice]:
     return next(iter(cut_chunks(slices, max_rows)), [])
 
 
-def skip_rows(slices: Sequence[Slice], n_rows: int) -> list[Slice]:
-    """Return the slices without their first `n_rows` rows."""
+def skip_slices(slices: Sequence[Slice], done: Sequence[FileIdentity]) -> list[Slice]:
+    """Return the slices without the rows of a batch, whose `inputs` are `done`: the first rows of the slices."""
+    taken = {(entry["path"], entry["start_row"]): entry["stop_row"] for entry in done}
     left = []
     for piece in slices:
-        start = min(piece.stop_row, piece.start_row + n_rows)
-        n_rows -= start - piece.start_row
+        start = taken.get((piece.file.path, piece.start_row), piece.start_row)
         if start < piece.stop_row:
             left.append(Slice(piece.file, start, piece.stop_row))
     return left
@@ -133,9 +140,7 @@ def cut_chunks(slices: Sequence[Slice], chunk_rows: int) -> list[list[Slice]]:
     return chunks
 
 
-def make_consumption(
-    request: Request, slices: Iterable[Slice], repeats_of: Iterable[Slice] = ()
-) -> Consumption:
+def make_consumption(request: Request, slices: Iterable[Slice]) -> Consumption:
     """Describe the rows that a batch of these slices takes."""
     return Consumption(
         inputs=tuple(piece.identity() for piece in slices),
@@ -144,33 +149,13 @@ def make_consumption(
         model_id=request.model_id,
         window=request.window,
         is_rescore=request.is_rescore,
-        repeats_of=tuple(piece.identity() for piece in repeats_of),
+        retries_after=request.retries_after,
     )
 
 
 def name_batch(consumption: Consumption, model_version: str, now: datetime) -> BatchId:
     """Name a batch by its date and by a digest of its inputs, columns and model."""
-    return BatchId(model_version, f"{now:%Y-%m-%d}", _digest(asdict(consumption)))
-
-
-def name_compacted(parts: Sequence[Manifest], model_version: str, scored_at: str) -> BatchId:
-    """Name the compacted batch that replaces these batches."""
-    content = [asdict(part.consumption) for part in parts]
-    return BatchId(model_version, scored_at[:10], _digest(content))
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def find_left_repeats(manifests: Iterable[Manifest], slices: Iterable[Slice]) -> list[Manifest]:
-    """Return batches that already took repeated ids from `slices`: their run stopped before later chunks."""
-    pending = {_file_key(piece.file.identity()) for piece in slices}
-    return [
-        found
-        for found in manifests
-        if any(_file_key(entry) in pending for part in found.origins for entry in part.consumption.repeats_of)
-    ]
+    return BatchId(model_version, f"{now:%Y-%m-%d}", digest_content(asdict(consumption)))
 
 
 def check_id_types(table: ReviewTable, manifests: Iterable[Manifest]) -> None:

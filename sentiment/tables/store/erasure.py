@@ -1,0 +1,81 @@
+"""Erase the rows of given ids from the files of a batch, for good."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ... import schema
+from ...errors import ConfigError
+from .files import Ids
+from .manifests import REJECTED, Manifest
+from .protocol import Batch
+
+
+def load_ids(path: str, columns: tuple[str, ...]) -> Ids:
+    """Read ids from a text file with one per line, or a Parquet or CSV file with the id columns.
+
+    Raises ConfigError if the file cannot be read, has no ids or lacks a column.
+    """
+    file = Path(path)
+    try:
+        if file.suffix == ".parquet":
+            frame = pq.read_table(file, columns=list(columns)).to_pandas()
+        elif file.suffix == ".csv":
+            frame = pd.read_csv(file, dtype=str, keep_default_na=False, usecols=list(columns))
+        else:
+            lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line]
+            if len(columns) > 1:
+                raise ConfigError(
+                    f"ids: {path} has one value per line, but the ids have {len(columns)} columns "
+                    f"({', '.join(columns)}); expected a .csv or .parquet file with these columns"
+                )
+            frame = pd.DataFrame({columns[0]: lines})
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise ConfigError(f"ids: {path} cannot be read with the columns {', '.join(columns)}") from error
+    values = frozenset(frame[list(columns)].astype(str).itertuples(index=False, name=None))
+    if not values:
+        raise ConfigError(f"ids: {path} holds no ids")
+    return Ids(columns, values)
+
+
+def copy_without(batch: Batch, target: Path, ids: Ids) -> tuple[Manifest, int]:
+    """Copy the files of a batch without the rows of these ids; return the new manifest and the rows erased."""
+    manifest, erased = batch.manifest, 0
+    for file in manifest.files:
+        rows = pq.ParquetFile(batch.folder / file.name).read()
+        is_erased = ids.find(rows)
+        gone, kept = rows.filter(pa.array(is_erased)), rows.filter(pa.array(~is_erased))
+        manifest = subtract(manifest, gone, file.name.startswith(REJECTED))
+        erased += len(gone)
+        if len(kept):
+            (target / file.name).parent.mkdir(exist_ok=True)
+            pq.write_table(kept, target / file.name)
+    return manifest, erased
+
+
+def subtract(manifest: Manifest, gone: pa.Table, is_rejected: bool) -> Manifest:
+    """Return the manifest of a batch without these rows. The profile has no ids, and stays."""
+    forgotten = manifest.forgotten_rows + len(gone)
+    if is_rejected:
+        reasons = _subtract(manifest.rejected_by_reason, gone[schema.REJECT_REASON])
+        left = manifest.rejected_rows - len(gone)
+        return replace(manifest, rejected_rows=left, rejected_by_reason=reasons, forgotten_rows=forgotten)
+    n_unsure = sum(map(bool, gone[schema.UNSURE].to_pylist())) if schema.UNSURE in gone.column_names else 0
+    return replace(
+        manifest,
+        scored_rows=manifest.scored_rows - len(gone),
+        labels=_subtract(manifest.labels, gone[schema.LABEL]),
+        stages=_subtract(manifest.stages, gone[schema.STAGE]),
+        unsure_rows=manifest.unsure_rows - n_unsure,
+        forgotten_rows=forgotten,
+    )
+
+
+def _subtract(counts: dict[str, int], values: pa.ChunkedArray) -> dict[str, int]:
+    left = Counter(counts)
+    left.subtract(values.to_pylist())
+    return {name: count for name, count in left.items() if count}

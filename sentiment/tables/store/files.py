@@ -1,0 +1,93 @@
+"""Describe the Parquet files of a store: as executors write them, and as they are published."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from ..storage import LOCAL, Storage
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """Describe a file that an executor wrote; its path is in the staging folder or in the store.
+
+    `statistics` are those of the Delta log: smallest and largest value and number of nulls of each column.
+    """
+
+    path: str
+    is_rejected: bool
+    rows: int
+    size_bytes: int
+    sha256: str
+    columns: tuple[str, ...]
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Staging:
+    """Name the folder into which executors write the files of one batch, each under a name of its own.
+
+    Files there are not published. An executor that was given up may still write there.
+    """
+
+    folder: str
+    storage: Storage = LOCAL
+    # Folder of the rejects, if it is another one.
+    rejected_folder: str = ""
+    rejected_suffix: str = ".parquet"
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """Describe a published file to read. `deleted_rows` are those that another tool has deleted, from 0, rising."""
+
+    path: str
+    batch: str
+    storage: Storage = LOCAL
+    deleted_rows: tuple[int, ...] = field(default=(), repr=False)
+
+    def open(self) -> pa.NativeFile:
+        return self.storage.open().open_input_file(self.storage.strip(self.path))
+
+    def read_schema(self) -> pa.Schema:
+        """Read the columns from the footer."""
+        with self.open() as opened:
+            return pq.read_schema(opened).remove_metadata()
+
+    def keep(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+        """Return the rows of a batch that are not deleted; `first_row` is the number of its first row."""
+        if not self.deleted_rows:
+            return batch
+        numbers = np.arange(first_row, first_row + len(batch))
+        return batch.filter(pa.array(~np.isin(numbers, self.deleted_rows)))
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Hold the ids to erase, as tuples of texts, and the names of their columns."""
+
+    columns: tuple[str, ...]
+    values: frozenset[tuple[str, ...]]
+
+    def find(self, rows: pa.Table) -> "pd.Series[bool]":
+        """Return True for the rows that have one of the ids."""
+        texts = pd.DataFrame({name: rows[name].cast(pa.string()).to_pandas() for name in self.columns})
+        return pd.Series([row in self.values for row in texts.itertuples(index=False, name=None)], dtype=bool)
+
+
+def open_files(files: Sequence[Path]) -> ds.Dataset:
+    """Open Parquet files as one table with the columns of all of them; a value is null where a file has none.
+
+    Batches differ: some have probabilities, and those of earlier versions have no column `unsure`.
+    """
+    # All files of a folder belong to one batch.
+    some = {file.parent: file for file in files}.values()
+    columns = pa.unify_schemas([pq.read_schema(file).remove_metadata() for file in some])
+    return ds.dataset([str(file) for file in files], schema=columns, format="parquet")
