@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -15,6 +16,8 @@ from .storage import Storage, explain
 # Reader features whose tables read right here. All others change what the files mean, and are refused by name.
 _READABLE = frozenset({"deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
 _MAPPING = "delta.columnMapping.mode"
+# What deltalake says of tables that it cannot open, and the name of the feature.
+_REFUSED = (("olumn mapping", "columnMapping"), ("catalog-managed", "catalogManaged"))
 
 
 def import_deltalake() -> Any:
@@ -49,7 +52,7 @@ def find_table(uri: str, storage: Storage) -> Any | None:
 def open_snapshot(uri: str, storage: Storage, version: int | None, timestamp: str | None) -> Any:
     """Return a snapshot of a table to read; raise an InputError if it is missing or of a form not understood."""
     deltalake = import_deltalake()
-    with _naming_features(uri), translate(uri):
+    with _naming_features(uri, version), translate(uri):
         try:
             table = deltalake.DeltaTable(uri, version=version, storage_options=make_options(storage))
             if timestamp is not None:
@@ -71,16 +74,26 @@ def _parse_time(timestamp: str) -> datetime.datetime:
 
 
 @contextmanager
-def _naming_features(uri: str) -> Iterator[None]:
-    """Refuse by name a table that deltalake cannot open because of its features."""
+def _naming_features(uri: str, version: int | None) -> Iterator[None]:
+    """Say by name why deltalake cannot open a snapshot: a feature, or a version that is not there."""
     try:
         yield
     except StorageError as error:
         said = str(error.__cause__)
+        named = next((name for mark, name in _REFUSED if mark in said), None)
+        if named is not None:
+            raise InputError(
+                f"{uri}: this Delta table uses {named}, which is not read here; export the reviews to plain Parquet, "
+                "or to a table without it"
+            ) from error
+        if "end version" in said:
+            raise InputError(
+                f"{uri}: the Delta table has no version {version}, or its log is incomplete"
+            ) from error
         if "eature" in said or "rotocol" in said:
             raise InputError(
-                f"{uri}: this Delta table has features that cannot be read here ({said[:200]}); export it to plain "
-                "Parquet, or drop the features"
+                f"{uri}: this Delta table has features that are not read here ({said[:200]}); export the reviews to "
+                "plain Parquet, or to a table without them"
             ) from error
         raise
 
@@ -101,7 +114,8 @@ def _check_readable(uri: str, table: Any) -> None:
 def list_adds(table: Any) -> list[dict[str, Any]]:
     """Return the files of a snapshot: `path`, `size_bytes`, `modification_time` and `partition.NAME` of each."""
     rows: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    return rows
+    # The log has paths in the form of URLs.
+    return [{**row, "path": unquote(row["path"])} for row in rows]
 
 
 def list_deleted_rows(table: Any) -> dict[str, tuple[int, ...]]:
@@ -110,7 +124,7 @@ def list_deleted_rows(table: Any) -> dict[str, tuple[int, ...]]:
     for batch in table.deletion_vectors():
         for row in pa.record_batch(batch).to_pylist():
             kept = row["selection_vector"]
-            name = row["filepath"].rpartition("/")[2]
+            name = unquote(row["filepath"]).rpartition("/")[2]
             found[name] = tuple(number for number, is_kept in enumerate(kept) if not is_kept)
     return found
 

@@ -26,6 +26,7 @@ IS_REPEATED = "_is_repeated"
 
 # The model of this process. Only the last one is kept: a worker outlives a run, and models are large.
 _loaded: dict[tuple[str, str], LoadedModel] = {}
+_n_loads = 0
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,7 @@ def _load_once(model: SharedModel, census: WorkerCensus | None) -> LoadedModel:
     Keep it at module level: Spark pickles what a UDF closes over for every task, so a cache in the closure
     would always be new.
     """
+    global _n_loads
     options = {"device": _find_device(), **model.options}
     key = (model.digest, repr(sorted(options.items())))
     if key not in _loaded:
@@ -192,12 +194,18 @@ def _load_once(model: SharedModel, census: WorkerCensus | None) -> LoadedModel:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _loaded.clear()
         silence_engine_warning()  # the driver reports it, once for all workers
+        _n_loads += 1
         _loaded[key] = load_checked(_find_folder(model.place), options)
         if census is not None:
             census.note_load()
     if census is not None:
         census.note_worker(_loaded[key])
     return _loaded[key]
+
+
+def count_loads() -> int:
+    """Return how many models this process has loaded."""
+    return _n_loads
 
 
 def _find_folder(place: str) -> Path:
