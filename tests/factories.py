@@ -1,6 +1,8 @@
 """Make reviews, tiny models, stubs and batches of a store for tests."""
 
 import contextlib
+import hashlib
+import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ import pytest
 
 from sentiment import schema
 from sentiment.models import registry
-from sentiment.tables.store.manifests import Consumption, Manifest
+from sentiment.tables.store.files import Staging, WrittenFile
+from sentiment.tables.store.manifests import BatchId, Consumption, Manifest
+from sentiment.tables.store.protocol import Batch, Store
 
 if TYPE_CHECKING:
     from sentiment.evaluation.judged import JudgedReviews
@@ -287,3 +291,34 @@ def write_rejects(path: Path, n: int, sequence: int = 1, first_id: int = 0) -> N
         }
     )
     pq.write_table(table, path)
+
+
+def stage_rows(
+    store: Store, n: int, n_rejected: int = 1, sequence: int = 1, first_id: int = 0
+) -> tuple[Staging, list[WrittenFile]]:
+    """Write n scored and some rejected rows as an executor does, and leave there what a lost task wrote."""
+    staging = store.stage()
+    folder = Path(staging.folder)
+    name = f"part-{uuid.uuid4().hex}"
+    scored, rejected = folder / f"{name}.parquet", folder / f"{name}{staging.rejected_suffix}"
+    write_part(scored, n, sequence, first_id)
+    write_part(folder / "part-lost.parquet", 1)
+    files = [describe_file(scored)]
+    if n_rejected:
+        write_rejects(rejected, n_rejected, sequence, first_id)
+        files.append(describe_file(rejected, is_rejected=True))
+    return staging, files
+
+
+def describe_file(path: Path, is_rejected: bool = False) -> WrittenFile:
+    """Describe a Parquet file as the executor that wrote it."""
+    content, footer = path.read_bytes(), pq.read_metadata(path)
+    digest = hashlib.sha256(content).hexdigest()
+    columns = tuple(footer.schema.to_arrow_schema().names)
+    return WrittenFile(str(path), is_rejected, footer.num_rows, len(content), digest, columns)
+
+
+def publish_rows(store: Store, batch: BatchId, manifest: Manifest, first_id: int = 0) -> Batch:
+    """Publish the rows that a manifest counts."""
+    staged = stage_rows(store, manifest.scored_rows, manifest.rejected_rows, manifest.sequence, first_id)
+    return store.publish(staged[0], batch, manifest, staged[1])

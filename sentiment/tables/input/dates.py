@@ -18,6 +18,8 @@ _UNIX_RANGES = (
 # A day with its month first is read only in forms that cannot be mistaken: `09 13, 2009` (the Amazon releases)
 # and `Sep 13, 2009`. `09/10/2009` is not: half the world reads it as October.
 _TEXT_FORMATS = ("%m %d, %Y", "%b %d, %Y", "%B %d, %Y")
+# pandas reads `today` and `now` too, in every format.
+_WORDED = r"^\w+ \d{1,2}, \d{4}$"
 _ISO = r"^\d{4}-\d{1,2}-\d{1,2}([T ].*)?$"
 _COMPACT = r"^\d{8}$"
 _UNIX = r"^\d{9,19}$"
@@ -94,8 +96,9 @@ def _parse_texts(texts: pd.Series) -> pa.Array:
     if are_numbers.any():
         numbers = _parse_numbers(texts[are_numbers].astype("int64"))
         days[are_numbers] = numbers.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
+    is_worded = texts.str.match(_WORDED).fillna(False).astype(bool)
     for form in _TEXT_FORMATS:
-        read(days.isna() & texts.notna() & ~is_iso & ~are_numbers, format=form)
+        read(days.isna() & is_worded, format=form)
     return _to_days(days)
 
 

@@ -54,9 +54,10 @@ def share(found, options):
 class Session:
     """A Spark session of a master; remembers the archives that it ships."""
 
-    def __init__(self, master):
+    def __init__(self, master, task_cpus=1):
         self.archives = []
         self.sparkContext = SimpleNamespace(master=master, addArchive=self.archives.append)
+        self.conf = SimpleNamespace(get={"spark.task.cpus": str(task_cpus)}.get)
 
 
 def make_reference(folder):
@@ -80,7 +81,21 @@ def test_spark_ships_the_verified_folder_to_the_executors_of_a_cluster(tmp_path,
     monkeypatch.setattr(worker.SparkFiles, "getRootDirectory", lambda: str(tmp_path / "executor"))
     shutil.unpack_archive(path, tmp_path / "executor" / name)
     assert (worker._find_folder(shared.place) / "MLmodel").read_text() == "flavors"
-    assert shared.options == {"engine": "int8"}
+    assert shared.options == {"engine": "int8", "threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("master", "task_cpus", "options"),
+    [
+        ("local[*]", 1, {"threads": 1}),
+        ("local[*]", 8, {"threads": 8, "device": "auto"}),
+        ("spark://host:7077", 8, {"threads": 8}),
+    ],
+)
+def test_a_task_uses_as_many_threads_as_it_owns_cores(monkeypatch, master, task_cpus, options):
+    """On one machine with one task for all cores, the model looks for the GPU."""
+    monkeypatch.setattr(session.os, "cpu_count", lambda: 8)
+    assert session.find_resources(Session(master, task_cpus)) == options
 
 
 @pytest.mark.parametrize(
