@@ -17,7 +17,7 @@ from sentiment.tables import session, worker
 
 class Census:
     def __init__(self):
-        self.loads = 0
+        self.loads = self.rows = 0
         self.engines = []
 
     def note_worker(self, model):
@@ -25,6 +25,9 @@ class Census:
 
     def note_load(self):
         self.loads += 1
+
+    def note_rows(self, n_rows):
+        self.rows += n_rows
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +46,7 @@ def test_a_model_is_loaded_once_per_process_for_the_same_options(use_tiny_model)
         assert predictions[schema.LABEL].notna().tolist() == [True, False]
         assert census.loads == loads
     assert len(census.engines) == 4, "one per task"
+    assert census.rows == 4 * len(texts)
     assert len(worker._loaded) == 1
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
 
