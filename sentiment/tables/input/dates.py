@@ -57,13 +57,23 @@ def parse_days(values: pa.Array) -> pa.Array:
         return values.cast(pa.date32(), safe=False)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return _parse_numbers(values.to_pandas())
-    return _parse_texts(values.cast(pa.string()).to_pandas())
+    return _parse_texts(_decode(values))
 
 
 def parse_day(value: str) -> date | None:
     """Return the day that a text states, None if it is no date."""
     day: date | None = parse_days(pa.array([value]))[0].as_py()
     return day
+
+
+def _decode(values: pa.Array) -> pd.Series:
+    """Return the texts of an array; what is no UTF-8 becomes a text that is no date."""
+    texts = values.cast(pa.string())
+    try:
+        return texts.to_pandas()
+    except (pa.ArrowException, UnicodeDecodeError):
+        found = texts.cast(pa.binary()).to_pylist()
+        return pd.Series([None if text is None else text.decode(errors="replace") for text in found])
 
 
 def _parse_numbers(numbers: pd.Series) -> pa.Array:
