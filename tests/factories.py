@@ -270,6 +270,7 @@ def write_part(path: Path, n: int, sequence: int = 1, first_id: int = 0) -> None
             "review_id": [f"r{first_id + i}" for i in range(n)],
             schema.LABEL: [schema.POSITIVE] * n,
             schema.SCORE: [0.9] * n,
+            schema.STAGE: [schema.ENCODER] * n,
             schema.TEXT_DIGEST: pa.array(range(n), pa.int64()),
             schema.MODEL_VERSION: ["3"] * n,
             schema.SEQUENCE: pa.array([sequence] * n, pa.int64()),

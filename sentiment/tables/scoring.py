@@ -17,7 +17,7 @@ from ..config import DEFAULT_MODEL_URI
 from ..errors import ConfigError
 from ..models import loading, registry
 from .input.reviews import column
-from .selection import EARLY_REASON, IS_CONFLICT, SKIP_REASON
+from .selection import EARLY_REASON, SKIP_REASON
 from .worker import IS_REPEATED, SharedModel, WorkerCensus, make_scorer, share_model
 
 _POLL_SECONDS = 0.5

@@ -85,7 +85,9 @@ def write_rows(
     gathered = rows.repartition(n_files, *map(column, ids))
     found = [json.loads(row[0]) for row in gathered.mapInArrow(write, "written string").collect()]
     counts = sum((Counts(**part["counts"]) for part in found), Counts())
-    files = (WrittenFile(**{**file, "columns": tuple(file["columns"])}) for part in found for file in part["files"])
+    files = (
+        WrittenFile(**{**file, "columns": tuple(file["columns"])}) for part in found for file in part["files"]
+    )
     return Written(tuple(files), counts)
 
 

@@ -167,7 +167,9 @@ def test_the_rows_of_a_run_add_up(generated: Found) -> None:
     summary = generated.ended.summary
     assert summary["superseded_rows"] == superseded > 0
     assert summary["conflicting_ids"] == sum(len(set(texts)) > 1 for texts in texts_by_id.values()) > 0
-    assert summary["scored_rows"] + summary["rejected_rows"] + superseded == len(rows) == summary["input_rows"]
+    assert (
+        summary["scored_rows"] + summary["rejected_rows"] + superseded == len(rows) == summary["input_rows"]
+    )
 
 
 @pytest.mark.parametrize("number", range(_GENERATED_ROWS))

@@ -142,7 +142,9 @@ def test_of_touched_files_with_an_old_and_a_new_text_the_last_decides(run, tmp_p
 
 
 def _read_digests(folder: Path) -> dict[str, int]:
-    found: dict[str, int] = load_scores(str(folder / "scores")).set_index("review_id")["text_digest"].to_dict()
+    found: dict[str, int] = (
+        load_scores(str(folder / "scores")).set_index("review_id")["text_digest"].to_dict()
+    )
     return found
 
 

@@ -67,7 +67,9 @@ def test_a_file_whose_texts_are_all_null_is_read_beside_others(spark, tmp_path):
     expected = spark.createDataFrame(
         [("a", "x"), ("b", None), (None, "z"), ("d", "y")], "id string, text string"
     )
-    assert_df_equality(read_plain(spark, tmp_path, "id"), expected, ignore_row_order=True, ignore_nullable=True)
+    assert_df_equality(
+        read_plain(spark, tmp_path, "id"), expected, ignore_row_order=True, ignore_nullable=True
+    )
 
 
 def test_a_partition_key_is_read_as_it_stands(spark, tmp_path):

@@ -72,7 +72,9 @@ def test_a_time_of_any_unit_is_on_its_day(kind):
 
 
 def test_the_day_of_a_time_with_a_zone_is_that_of_utc():
-    late = pa.array([datetime(2026, 2, 1, 0, 30)], pa.timestamp("us", "UTC")).cast(pa.timestamp("us", "+01:00"))
+    late = pa.array([datetime(2026, 2, 1, 0, 30)], pa.timestamp("us", "UTC")).cast(
+        pa.timestamp("us", "+01:00")
+    )
     assert parse_days(late).to_pylist() == [date(2026, 2, 1)]
     assert parse_days(late.cast(pa.timestamp("us", "-05:00"))).to_pylist() == [date(2026, 2, 1)]
 
@@ -100,6 +102,8 @@ def test_a_text_that_is_no_utf8_is_no_day():
     assert parse_days(broken).to_pylist() == [None, DAY]
 
 
-@pytest.mark.parametrize("kind", [pa.bool_(), pa.time32("s"), pa.duration("s"), pa.binary(), pa.list_(pa.date32())])
+@pytest.mark.parametrize(
+    "kind", [pa.bool_(), pa.time32("s"), pa.duration("s"), pa.binary(), pa.list_(pa.date32())]
+)
 def test_other_types_are_no_dates(kind):
     assert not is_date_type(kind)

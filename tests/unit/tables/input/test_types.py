@@ -22,7 +22,11 @@ CARRIED = {
     "uint8": (pa.array([255], pa.uint8()), "smallint", [255]),
     "uint32": (pa.array([2**32 - 1], pa.uint32()), "bigint", [2**32 - 1]),
     "uint64": (pa.array([2**64 - 1], pa.uint64()), "decimal(20,0)", [decimal.Decimal(2**64 - 1)]),
-    "decimal": (pa.array([decimal.Decimal("1.50")], pa.decimal128(9, 2)), "decimal(9,2)", [decimal.Decimal("1.50")]),
+    "decimal": (
+        pa.array([decimal.Decimal("1.50")], pa.decimal128(9, 2)),
+        "decimal(9,2)",
+        [decimal.Decimal("1.50")],
+    ),
     "float16": (pa.array([1.5, float("nan")], pa.float32()).cast(pa.float16()), "float", [1.5, None]),
     "float64": (pa.array([1.5, float("nan"), None]), "double", [1.5, None, None]),
     "bool": (pa.array([True]), "boolean", [True]),
@@ -65,14 +69,17 @@ def test_an_id_of_this_type_is_read_as_it_is(tmp_path, kind):
     assert found.to_pylist() == expected
 
 
-@pytest.mark.parametrize("kind", [pa.decimal256(40), pa.time64("us"), pa.duration("s"), pa.month_day_nano_interval()])
+@pytest.mark.parametrize(
+    "kind", [pa.decimal256(40), pa.time64("us"), pa.duration("s"), pa.month_day_nano_interval()]
+)
 def test_a_type_that_spark_has_not_is_no_id(kind):
     assert find_carried_type(kind) is None
 
 
 @pytest.mark.parametrize("column", ["review_id", "at"])
 @pytest.mark.parametrize(
-    "values", [pa.array([1], pa.time64("us")), pa.array([[1]]), pa.array([{"a": 1}]), pa.array([1], pa.duration("s"))]
+    "values",
+    [pa.array([1], pa.time64("us")), pa.array([[1]]), pa.array([{"a": 1}]), pa.array([1], pa.duration("s"))],
 )
 def test_an_id_or_order_that_spark_cannot_hold_is_named(tmp_path, column, values):
     columns = {"review_id": ["a"], "text": ["good"], "at": [1], column: values}
@@ -91,7 +98,11 @@ def test_a_file_whose_order_has_another_type_is_quarantined(tmp_path):
 
 def test_columns_that_nobody_asks_for_may_have_any_type_in_some_files(tmp_path):
     others = {name: values[:1] for name, (values, _, _) in CARRIED.items() if name != "json"}
-    others |= {"time": pa.array([1], pa.time64("us")), "list": pa.array([[1]]), "struct": pa.array([{"a": 1}])}
+    others |= {
+        "time": pa.array([1], pa.time64("us")),
+        "list": pa.array([[1]]),
+        "struct": pa.array([{"a": 1}]),
+    }
     pq.write_table(pa.table({"review_id": ["a"], "text": ["good"]}), tmp_path / "a.parquet")
     for number, (name, values) in enumerate(others.items()):
         table = pa.table({"review_id": [f"r{number}"], "text": ["good"], name: values})
@@ -101,7 +112,9 @@ def test_columns_that_nobody_asks_for_may_have_any_type_in_some_files(tmp_path):
     assert read(table).num_rows == 1 + len(others)
 
 
-@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(
+    "kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
 def test_a_text_of_any_string_type_keeps_its_bytes(tmp_path, kind):
     broken = pa.array([b"\xff\xfe", b"good", None]).view(pa.string())
     text = broken.dictionary_encode() if pa.types.is_dictionary(kind) else broken.cast(kind)
@@ -121,7 +134,9 @@ def test_wrong_dates_are_counted_for_the_whole_file(tmp_path, days, n_wrong):
     table = inspect(tmp_path, date_col="day")
     reader, [part] = _prepare(table, [Slice(table.files[0], 0, 6_000)], Window("day", "2026-01-01", None))
     if n_wrong:
-        with pytest.raises(SchemaMismatchError, match=r"a.parquet: 3,000 of 6,000 values of column day are no dates"):
+        with pytest.raises(
+            SchemaMismatchError, match=r"a.parquet: 3,000 of 6,000 values of column day are no dates"
+        ):
             list(reader.read(part))
     else:
         outside = pa.Table.from_batches(list(reader.read(part)))["_is_outside"].to_pylist()
