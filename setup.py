@@ -35,6 +35,10 @@ TRAIN = [
     "xxhash>=3.4,<4",
 ]
 SPARK = ["pyspark>=4.3,<4.4"]
+# Delta tables, and object stores such as S3. Executors do not need these.
+DELTA = ["deltalake>=1.6.6,<2", "obstore>=0.6,<1"]
+# Spark Connect: `sentiment.score` over a remote session.
+CONNECT = ["pyspark[connect]>=4.3,<4.4"]
 SERVE = [
     "fastapi>=0.120,<1",
     "limits>=5,<6",
@@ -63,6 +67,7 @@ DEV = [
     "hypothesis>=6.100,<7",
     "import-linter>=2.3,<3",
     "ipykernel>=6.29,<8",
+    "moto[server]>=5.1,<6",
     "mypy>=1.15,<3",
     "nbclient>=0.10,<1",
     "pandas-stubs>=2.2,<3",
@@ -71,6 +76,8 @@ DEV = [
     "pytest>=8.3,<10",
     "schemathesis>=4,<5",
     "ruff>=0.12,<1",
+    *CONNECT,
+    *DELTA,
     *SEARCH,
     *SIGNING,
     "types-PyYAML>=6,<7",
@@ -100,6 +107,8 @@ setup(
         "torch": TORCH,
         "train": TRAIN,
         "spark": SPARK,
+        "delta": DELTA,
+        "connect": CONNECT,
         "serve": [*INFERENCE, *SERVE],
         "app": APP,
         "minilm": MINILM,

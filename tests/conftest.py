@@ -20,7 +20,16 @@ import pandas as pd
 import pytest
 
 from sentiment.models import registry
-from tests.factories import ROOT, TinyModel, make_tiny_encoder, make_tiny_model, using_store
+from tests.factories import (
+    ROOT,
+    Bucket,
+    TinyModel,
+    make_bucket,
+    make_tiny_encoder,
+    make_tiny_model,
+    start_s3,
+    using_store,
+)
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SUMMARIES = {"reliability": ROOT / "var" / "faults.json", "abuse": ROOT / "var" / "abuse.json"}
@@ -143,6 +152,19 @@ def spark() -> Iterator[object]:
     session = build_session("tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_options() -> Iterator[dict[str, str]]:
+    """Start an S3 server for all tests."""
+    with start_s3() as options:
+        yield options
+
+
+@pytest.fixture
+def bucket(s3_options: dict[str, str]) -> Bucket:
+    """Make an empty bucket of the test's own."""
+    return make_bucket(s3_options)
 
 
 @pytest.fixture(scope="session")

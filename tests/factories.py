@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,12 @@ import pytest
 
 from sentiment import schema
 from sentiment.models import registry
-from sentiment.tables.store.files import Staging, WrittenFile
 from sentiment.tables.store.manifests import BatchId, Consumption, Manifest
-from sentiment.tables.store.protocol import Batch, Store
 
 if TYPE_CHECKING:
     from sentiment.evaluation.judged import JudgedReviews
+    from sentiment.tables.store.files import Staging, WrittenFile
+    from sentiment.tables.store.protocol import Batch, Store
     from sentiment.training.data.splits import Splits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -295,31 +295,100 @@ def write_rejects(path: Path, n: int, sequence: int = 1, first_id: int = 0) -> N
 
 
 def stage_rows(
-    store: Store, n: int, n_rejected: int = 1, sequence: int = 1, first_id: int = 0
-) -> tuple[Staging, list[WrittenFile]]:
-    """Write n scored and some rejected rows as an executor does, and leave there what a lost task wrote."""
+    staging: "Staging", sequence: int, ids: Sequence[str], rejected: Sequence[str] = (), **columns: pa.Array
+) -> list["WrittenFile"]:
+    """Write scored and rejected rows as an executor does, with further columns of the scores."""
+    from sentiment.tables.store.files import WrittenFile
+
+    def write(names: Sequence[str], is_rejected: bool, more: dict[str, Any]) -> "WrittenFile":
+        shared = {
+            schema.TEXT_DIGEST: pa.array(range(len(names)), pa.int64()),
+            schema.MODEL_VERSION: ["3"] * len(names),
+            schema.SEQUENCE: pa.array([sequence] * len(names), pa.int64()),
+        }
+        rows = pa.table({"review_id": list(names), **more, **shared})
+        stream = pa.BufferOutputStream()
+        pq.write_table(rows, stream)
+        body = stream.getvalue().to_pybytes()
+        folder = staging.rejected_folder if is_rejected and staging.rejected_folder else staging.folder
+        path = f"{folder}/part-{uuid.uuid4().hex}{staging.rejected_suffix if is_rejected else '.parquet'}"
+        with staging.storage.open().open_output_stream(staging.storage.strip(path)) as opened:
+            opened.write(body)
+        digest = hashlib.sha256(body).hexdigest()
+        return WrittenFile(
+            *(path, is_rejected, len(rows), len(body), digest, tuple(rows.column_names)),
+            {"numRecords": len(rows)},
+        )
+
+    scores = {
+        schema.LABEL: [schema.POSITIVE] * len(ids),
+        schema.SCORE: [0.9] * len(ids),
+        schema.STAGE: [schema.ENCODER] * len(ids),
+        **columns,
+    }
+    files = [write(ids, False, scores)] if ids else []
+    if rejected:
+        files.append(write(rejected, True, {schema.REJECT_REASON: [schema.NULL_TEXT] * len(rejected)}))
+    return files
+
+
+@contextlib.contextmanager
+def start_s3() -> Iterator[dict[str, str]]:
+    """Start an S3 server in this process; yields the options of its storage."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "test-key",
+            "AWS_SECRET_ACCESS_KEY": "test-secret",
+            "AWS_REGION": "us-east-1",
+        }
+    finally:
+        server.stop()
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An empty bucket: its URI and the options of its storage."""
+
+    uri: str
+    options: dict[str, str]
+
+
+def make_bucket(options: dict[str, str]) -> Bucket:
+    from pyarrow.fs import S3FileSystem
+
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    S3FileSystem(
+        access_key=options["AWS_ACCESS_KEY_ID"],
+        secret_key=options["AWS_SECRET_ACCESS_KEY"],
+        region=options["AWS_REGION"],
+        endpoint_override=options["AWS_ENDPOINT_URL"].partition("://")[2],
+        scheme="http",
+        allow_bucket_creation=True,
+    ).create_dir(name)
+    return Bucket(f"s3://{name}", options)
+
+
+def publish_rows(store: "Store", batch: BatchId, manifest: Manifest, first_id: int = 0) -> "Batch":
+    """Publish the rows that a manifest counts; a file of a lost task stays where it was staged."""
     staging = store.stage()
-    folder = Path(staging.folder)
-    name = f"part-{uuid.uuid4().hex}"
-    scored, rejected = folder / f"{name}.parquet", folder / f"{name}{staging.rejected_suffix}"
-    write_part(scored, n, sequence, first_id)
-    write_part(folder / "part-lost.parquet", 1)
-    files = [describe_file(scored)]
-    if n_rejected:
-        write_rejects(rejected, n_rejected, sequence, first_id)
-        files.append(describe_file(rejected, is_rejected=True))
-    return staging, files
+    ids = [f"r{first_id + i}" for i in range(manifest.scored_rows)]
+    rejected = [f"x{first_id + i}" for i in range(manifest.rejected_rows)]
+    if staging.storage.is_local:
+        write_part(Path(staging.folder) / "part-lost.parquet", 1)
+    return store.publish(staging, batch, manifest, stage_rows(staging, manifest.sequence, ids, rejected))
 
 
-def describe_file(path: Path, is_rejected: bool = False) -> WrittenFile:
+def describe_file(path: Path, is_rejected: bool = False) -> "WrittenFile":
     """Describe a Parquet file as the executor that wrote it."""
+    from sentiment.tables.store.files import WrittenFile
+
     content, footer = path.read_bytes(), pq.read_metadata(path)
     digest = hashlib.sha256(content).hexdigest()
     columns = tuple(footer.schema.to_arrow_schema().names)
     return WrittenFile(str(path), is_rejected, footer.num_rows, len(content), digest, columns)
-
-
-def publish_rows(store: Store, batch: BatchId, manifest: Manifest, first_id: int = 0) -> Batch:
-    """Publish the rows that a manifest counts."""
-    staged = stage_rows(store, manifest.scored_rows, manifest.rejected_rows, manifest.sequence, first_id)
-    return store.publish(staged[0], batch, manifest, staged[1])

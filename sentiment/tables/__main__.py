@@ -1,4 +1,4 @@
-"""Inspect and maintain a store: `python -m sentiment.tables list|verify|show|drop|compact|forget STORE`."""
+"""Inspect and maintain a store: `python -m sentiment.tables list|verify|show|drop|compact|forget|vacuum STORE`."""
 
 import argparse
 import os
@@ -110,6 +110,13 @@ def _forget(parsed: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _vacuum(parsed: argparse.Namespace, console: Console) -> int:
+    with open_store(parsed.store, load_options(parsed.storage_options)) as store:
+        removed = store.vacuum()
+    console.print(f"removed {removed:,} files that the newest version does not use", markup=False)
+    return 0
+
+
 def _report(done: int, total: int) -> None:
     print(f"checking batch {done + 1}/{total}", file=sys.stderr)
 
@@ -121,6 +128,7 @@ _COMMANDS = {
     "drop": _drop,
     "compact": _compact,
     "forget": _forget,
+    "vacuum": _vacuum,
 }
 _HELP = {
     "list": "list the published batches",
@@ -129,6 +137,7 @@ _HELP = {
     "drop": "remove a batch; its rows are pending again",
     "compact": "merge the batches of each model version into one",
     "forget": "erase all rows of given ids from the files, for good",
+    "vacuum": "remove files that the newest version of the store does not use; older versions become unreadable",
 }
 
 

@@ -1,6 +1,6 @@
 """Read the rows of past batches with Spark, for the next run and for readers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -138,15 +138,21 @@ def _name_type(kind: pa.DataType) -> str:
     return f"array<{name_spark_type(kind.value_type)}>" if pa.types.is_list(kind) else name_spark_type(kind)
 
 
-def read_scores(spark: SparkSession, path: str, model: str = LATEST) -> DataFrame:
+def read_scores(
+    spark: SparkSession, path: str, model: str = LATEST, storage_options: Mapping[str, str] | None = None
+) -> DataFrame:
     """Read the same rows as `scores.load_scores`, as a lazy Spark DataFrame with the ids' own types."""
-    store = find_store(path)
+    store = find_store(path, storage_options)
     batches = choose_batches(store, model)
     scored, rejected = (read_files(spark, store.list_files(batches, kind)) for kind in (False, True))
     if scored is None:
         raise make_no_scores_error(store, model)
     if model == ALL:
         return scored
+    if model != LATEST:
+        # A Delta table may hold rows of several models in one file.
+        scored = scored.where(F.col(schema.MODEL_VERSION) == model)
+        rejected = rejected.where(F.col(schema.MODEL_VERSION) == model) if rejected is not None else None
     ids = list(batches[0].manifest.id_types)
     rows = scored.withColumn(schema.REJECT_REASON, F.lit(None).cast("string"))
     if rejected is not None:

@@ -204,7 +204,7 @@ class _FileWriter:
             size,
             self._stream.digest,
             tuple(metadata.schema.to_arrow_schema().names),
-            _find_statistics(metadata),
+            _find_statistics(metadata, self._form.ids),
         )
 
 
@@ -243,8 +243,11 @@ def _count_true(values: pa.ChunkedArray) -> int:
     return int(pc.sum(pc.fill_null(values, False)).as_py() or 0)
 
 
-def _find_statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
-    """Return the statistics of the Delta log for the columns whose bounds are exact in JSON."""
+def _find_statistics(metadata: pq.FileMetaData, ids: Sequence[str]) -> dict[str, Any]:
+    """Return the statistics of the Delta log for the columns whose bounds are exact in JSON.
+
+    The log keeps no bounds of ids: an id that must be forgotten would stay in it.
+    """
     smallest, largest, nulls = {}, {}, {}
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     for place in range(metadata.num_columns):
@@ -255,6 +258,10 @@ def _find_statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
         if all(item.has_null_count for item in found):
             nulls[name] = sum(item.null_count for item in found)
         bounds = [(item.min, item.max) for item in found if item.has_min_max]
-        if len(bounds) == len(found) and all(type(low) in _STATISTICS_TYPES for low, _ in bounds):
+        if (
+            name not in ids
+            and len(bounds) == len(found)
+            and all(type(low) in _STATISTICS_TYPES for low, _ in bounds)
+        ):
             smallest[name], largest[name] = min(low for low, _ in bounds), max(high for _, high in bounds)
     return {"numRecords": metadata.num_rows, "minValues": smallest, "maxValues": largest, "nullCount": nulls}

@@ -30,9 +30,7 @@ def is_date_type(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(
-        (pa.types.is_temporal(kind)
-        and not pa.types.is_time(kind)
-        and not pa.types.is_duration(kind))
+        (pa.types.is_temporal(kind) and not pa.types.is_time(kind) and not pa.types.is_duration(kind))
         or pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_string_view(kind)

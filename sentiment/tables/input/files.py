@@ -5,6 +5,7 @@ import hashlib
 import os
 import stat
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,17 @@ class BadFile:
         return {"path": self.path, "reason": str(self.error)}
 
 
-def inspect_file(path: str, root: str, storage: Storage, columns: Columns) -> InputFile:
-    """Read the footer of one file and check its columns; raise an InputError that names the problem."""
+def inspect_file(
+    path: str,
+    root: str,
+    storage: Storage,
+    columns: Columns,
+    partitions: Mapping[str, str | None] | None = None,
+) -> InputFile:
+    """Read the footer of one file and check its columns; raise an InputError that names the problem.
+
+    `partitions` are columns that are not in the file, by default those in its folders' names.
+    """
     if storage.is_local:
         _check_place(Path(path), Path(root))
     try:
@@ -114,7 +124,8 @@ def inspect_file(path: str, root: str, storage: Storage, columns: Columns) -> In
         arrow_schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
         raise make_unreadable_error(storage, path, error) from error
-    partitions = partition_values(path, root)
+    if partitions is None:
+        partitions = partition_values(path, root)
     _check_columns(path, arrow_schema, columns.all, set(partitions))
     types = tuple((n, arrow_schema.field(n).type) for n in columns.all if n in arrow_schema.names)
     if metadata.num_rows:
@@ -210,7 +221,7 @@ def check_types(path: str, types: dict[str, pa.DataType], columns: Columns) -> N
         )
 
 
-def _find_day(path: str, partitions: dict[str, str | None], date: str | None) -> str | None:
+def _find_day(path: str, partitions: Mapping[str, str | None], date: str | None) -> str | None:
     """Return the ISO date that a folder's name gives to a file; raise SchemaMismatchError if it is no date."""
     value = partitions.get(date or "")
     if value is None:

@@ -267,10 +267,14 @@ def _without_broken(name: str, kind: str) -> Column:
 
 def _join_texts(texts: Sequence[pa.Array]) -> pa.Array:
     """Join the non-null texts of each row; null if all are null."""
-    if len(texts) == 1:
-        return texts[0]
-    joined = pc.binary_join_element_wise(*texts, schema.TEXT_JOINER, null_handling="skip")
-    return pc.if_else(pc.is_null(pc.coalesce(*texts)), None, joined)
+    joined = texts[0]
+    for text in texts[1:]:
+        # Arrow's own join leaves out the rows of which all texts are null.
+        both = pc.binary_join_element_wise(
+            pc.fill_null(joined, ""), pc.fill_null(text, ""), schema.TEXT_JOINER
+        )
+        joined = pc.if_else(pc.is_null(joined), text, pc.if_else(pc.is_null(text), joined, both))
+    return joined
 
 
 def column(name: str) -> Column:

@@ -53,12 +53,26 @@ class StoredFile:
     batch: str
     storage: Storage = LOCAL
     deleted_rows: tuple[int, ...] = field(default=(), repr=False)
+    # The columns of its table, None if only its footer states them.
+    columns: pa.Schema | None = None
 
     def open(self) -> pa.NativeFile:
         return self.storage.open().open_input_file(self.storage.strip(self.path))
 
+    def load(self, names: Sequence[str] | None = None) -> pa.Table:
+        """Load the rows that are not deleted, with these columns or all that the file has."""
+        with self.open() as opened:
+            rows = _with_plain_strings(pq.read_table(opened, columns=names).replace_schema_metadata(None))
+        if not self.deleted_rows:
+            return rows
+        kept = np.ones(len(rows), dtype=bool)
+        kept[list(self.deleted_rows)] = False
+        return rows.filter(pa.array(kept))
+
     def read_schema(self) -> pa.Schema:
-        """Read the columns from the footer."""
+        """Return the columns of the table, or read those in the footer."""
+        if self.columns is not None:
+            return self.columns
         with self.open() as opened:
             return pq.read_schema(opened).remove_metadata()
 
@@ -95,6 +109,15 @@ class Ids:
                 f"ids: a value of column {name} is no {kind}, as in the store; nothing was erased"
             ) from error
         return texts
+
+
+def _with_plain_strings(rows: pa.Table) -> pa.Table:
+    """Return the rows with one type of string: files that deltalake has written anew hold views."""
+    fields = [
+        field.with_type(pa.string()) if field.type in (pa.string_view(), pa.large_string()) else field
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))
 
 
 def open_files(files: Sequence[Path]) -> ds.Dataset:

@@ -229,6 +229,10 @@ class FolderStore:
             "written again brings them back; backups and snapshots of the disk are not reached."
         )
 
+    def vacuum(self) -> int:
+        """Return 0: a folder store keeps no older versions."""
+        return 0
+
     def find_damage(self, batch: Batch) -> list[str]:
         return verification.find_damage(batch)
 

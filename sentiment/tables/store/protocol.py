@@ -85,6 +85,10 @@ class Store(Protocol):
         """List missing, changed and extra files and wrong counts; reads every file completely."""
         ...
 
+    def vacuum(self) -> int:
+        """Remove files that the newest version does not use; return their number. Older versions become unreadable."""
+        ...
+
     def clean(self) -> None:
         """Remove what was staged by runs that have ended, as far as that is safe."""
         ...

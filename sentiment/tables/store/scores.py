@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ... import schema
 from ...errors import MissingInputError
@@ -59,22 +57,12 @@ def _with_truth_values(frame: pd.DataFrame, columns: pa.Schema) -> pd.DataFrame:
 
 
 def _load_rows(files: Sequence[StoredFile], model: str | None) -> pa.Table | None:
-    tables = [_load_file(file) for file in files]
+    tables = [file.load() for file in files]
     if not tables:
         return None
     rows = pa.concat_tables(tables, promote_options="default")
     # A Delta table may hold rows of several models in one file.
     return rows.filter(pc.equal(rows[schema.MODEL_VERSION], model)) if model is not None else rows
-
-
-def _load_file(file: StoredFile) -> pa.Table:
-    with file.open() as opened:
-        rows = pq.read_table(opened).replace_schema_metadata(None)
-    if not file.deleted_rows:
-        return rows
-    kept = np.ones(len(rows), dtype=bool)
-    kept[list(file.deleted_rows)] = False
-    return rows.filter(pa.array(kept))
 
 
 def choose_batches(store: Store, model: str) -> list[Batch]:

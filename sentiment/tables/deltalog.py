@@ -1,0 +1,160 @@
+"""Open Delta tables: the only place that touches deltalake and obstore; errors become one line each."""
+
+import datetime
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from ..errors import ConfigError, InputError, SentimentError, StorageError
+from .storage import Storage, explain
+
+
+# Reader features whose tables read right here. All others change what the files mean, and are refused by name.
+_READABLE = frozenset({"deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
+_MAPPING = "delta.columnMapping.mode"
+
+
+def import_deltalake() -> Any:
+    """Import deltalake; raise ConfigError that says how to install it."""
+    try:
+        import deltalake
+    except ImportError as error:
+        raise ConfigError('Delta tables need deltalake: pip install "sentiment[delta]"') from error
+    return deltalake
+
+
+def make_options(storage: Storage) -> dict[str, str] | None:
+    """Return the options as deltalake takes them."""
+    if storage.is_local:
+        return None
+    options = dict(storage.options)
+    if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options.setdefault("AWS_ALLOW_HTTP", "true")
+    return options
+
+
+def find_table(uri: str, storage: Storage) -> Any | None:
+    """Return the newest snapshot of a table, None if there is no table at this place."""
+    deltalake = import_deltalake()
+    with translate(uri):
+        try:
+            return deltalake.DeltaTable(uri, storage_options=make_options(storage))
+        except deltalake.exceptions.TableNotFoundError:
+            return None
+
+
+def open_snapshot(uri: str, storage: Storage, version: int | None, timestamp: str | None) -> Any:
+    """Return a snapshot of a table to read; raise an InputError if it is missing or of a form not understood."""
+    deltalake = import_deltalake()
+    with _naming_features(uri), translate(uri):
+        try:
+            table = deltalake.DeltaTable(uri, version=version, storage_options=make_options(storage))
+            if timestamp is not None:
+                table.load_as_version(_parse_time(timestamp))
+        except deltalake.exceptions.TableNotFoundError as error:
+            raise InputError(f"{uri}: the Delta log is damaged, or has no version {version}") from error
+    _check_readable(uri, table)
+    return table
+
+
+def _parse_time(timestamp: str) -> datetime.datetime:
+    try:
+        found = datetime.datetime.fromisoformat(timestamp.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise ConfigError(
+            f"timestamp: {timestamp!r} is no time, expected 2026-01-31 or 2026-01-31T02:00:00Z"
+        ) from error
+    return found if found.tzinfo else found.replace(tzinfo=datetime.timezone.utc)
+
+
+@contextmanager
+def _naming_features(uri: str) -> Iterator[None]:
+    """Refuse by name a table that deltalake cannot open because of its features."""
+    try:
+        yield
+    except StorageError as error:
+        said = str(error.__cause__)
+        if "eature" in said or "rotocol" in said:
+            raise InputError(
+                f"{uri}: this Delta table has features that cannot be read here ({said[:200]}); export it to plain "
+                "Parquet, or drop the features"
+            ) from error
+        raise
+
+
+def _check_readable(uri: str, table: Any) -> None:
+    features = set(table.protocol().reader_features or ())
+    mode = table.metadata().configuration.get(_MAPPING, "none")
+    if mode != "none":
+        features.add("columnMapping")
+    unknown = sorted(features - _READABLE - ({"columnMapping"} if mode == "none" else set()))
+    if unknown:
+        raise InputError(
+            f"{uri}: this Delta table uses {', '.join(unknown)}, which is not read here; expected only "
+            f"{', '.join(sorted(_READABLE))}; export the reviews to plain Parquet, or to a table without it"
+        )
+
+
+def list_adds(table: Any) -> list[dict[str, Any]]:
+    """Return the files of a snapshot: `path`, `size_bytes`, `modification_time` and `partition.NAME` of each."""
+    rows: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    return rows
+
+
+def list_deleted_rows(table: Any) -> dict[str, tuple[int, ...]]:
+    """Return the deleted rows of each file that has a deletion vector, by the last part of its path."""
+    found = {}
+    for batch in table.deletion_vectors():
+        for row in pa.record_batch(batch).to_pylist():
+            kept = row["selection_vector"]
+            name = row["filepath"].rpartition("/")[2]
+            found[name] = tuple(number for number, is_kept in enumerate(kept) if not is_kept)
+    return found
+
+
+def check_conditional_put(uri: str, storage: Storage) -> None:
+    """Raise ConfigError if the object store replaces an object that must be new: commits would be lost there."""
+    import obstore
+    from obstore.exceptions import AlreadyExistsError
+    from obstore.store import from_url
+
+    key = f"_sentiment/probe-{uuid.uuid4().hex}"
+    options = make_options(storage) or {}
+    allow_http = {"allow_http": True} if options.pop("AWS_ALLOW_HTTP", "") == "true" else {}
+    with translate(uri):
+        store = from_url(uri, config={k.lower(): v for k, v in options.items()}, client_options=allow_http)
+        obstore.put(store, key, b"1", mode="create")
+        try:
+            obstore.put(store, key, b"2", mode="create")
+        except AlreadyExistsError:
+            return
+        finally:
+            obstore.delete(store, key)
+    raise ConfigError(
+        f"{uri}: this object store ignores If-None-Match, so two commits could replace each other and rows would be "
+        "lost; use a store with conditional writes, or a mounted folder"
+    )
+
+
+@contextmanager
+def translate(uri: str) -> Iterator[None]:
+    """Translate errors of deltalake and obstore to a StorageError by kind."""
+    deltalake = import_deltalake()
+    try:
+        yield
+    except (SentimentError, deltalake.exceptions.TableNotFoundError):
+        raise
+    except (OSError, ValueError, deltalake.exceptions.DeltaError, _find_obstore_error()) as error:
+        raise StorageError(f"{uri}: {explain(error)}") from error
+
+
+def _find_obstore_error() -> type[Exception]:
+    try:
+        from obstore.exceptions import BaseError
+    except ImportError as error:
+        raise ConfigError('object stores need obstore: pip install "sentiment[delta]"') from error
+    found: type[Exception] = BaseError
+    return found
