@@ -169,7 +169,7 @@ def _check_same_partitions(files: list[InputFile], root: str) -> Iterator[BadFil
 
 
 def _check_same_types(files: list[InputFile], columns: Columns) -> Iterator[BadFile]:
-    """Yield files whose ids have an unusual type (the same id would name two reviews, or none), or whose order has."""
+    """Yield files whose ids or order have an unusual type: the same id would name two reviews, or none."""
     for name in (*columns.ids, *([columns.order] if columns.order else [])):
         kinds = {
             file.path: _say_kind(kind)

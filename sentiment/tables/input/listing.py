@@ -47,7 +47,7 @@ def is_delta(root: str, storage: Storage) -> bool:
 
 
 def _refuse_table(root: str, folder: str, folders: Sequence[str]) -> None:
-    """Raise InputError if a folder below the input is a table: some of its files hold rows that it has deleted."""
+    """Raise InputError if a folder below the input is a table: its files also hold rows that it has deleted."""
     formats = {DELTA_LOG: "a Delta table", _HUDI: "a Hudi table"}
     kind = next((kind for name, kind in formats.items() if name in folders), None)
     if kind is None and _ICEBERG in folders and _has_iceberg(LOCAL, folder):

@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -26,7 +25,7 @@ def load_ids(path: str, columns: tuple[str, ...]) -> Ids:
     try:
         if file.suffix == ".parquet":
             table = pq.read_table(file, columns=list(columns))
-            values = [_carry(path, name, table[name]) for name in columns]
+            values = [_write_texts(path, name, table[name]) for name in columns]
         elif file.suffix == ".csv":
             frame = pd.read_csv(file, dtype=str, keep_default_na=False, usecols=list(columns))
             values = [frame[name].tolist() for name in columns]
@@ -47,10 +46,12 @@ def load_ids(path: str, columns: tuple[str, ...]) -> Ids:
     return Ids(columns, ids)
 
 
-def _carry(path: str, name: str, values: pa.ChunkedArray) -> list[Any]:
-    """Return the values of an id column as the store holds them."""
+def _write_texts(path: str, name: str, values: pa.ChunkedArray) -> list[str | None]:
+    """Return the values of an id column as texts of what the store holds."""
     carried = check_carried(path, name, values.type)
-    return [value for chunk in values.chunks for value in cast_column(chunk, carried).to_pylist()]
+    return [
+        text for part in values.chunks for text in cast_column(part, carried).cast(pa.string()).to_pylist()
+    ]
 
 
 def copy_without(batch: Batch, target: Path, ids: Ids) -> tuple[Manifest, int]:

@@ -86,13 +86,16 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Ids:
-    """Hold the ids to erase, with the values of a Parquet file or the texts of another, and the names of their columns."""
+    """Hold the ids to erase, as tuples of texts, and the names of their columns."""
 
     columns: tuple[str, ...]
-    values: frozenset[tuple[Any, ...]]
+    values: frozenset[tuple[str, ...]]
 
     def find(self, rows: pa.Table) -> "pd.Series[bool]":
-        """Return True for the rows that have one of the ids; raise ConfigError if these cannot be of the rows' types."""
+        """Return True for the rows that have one of the ids.
+
+        Raises ConfigError if an id cannot be a value of its column.
+        """
         wanted = set(zip(*map(self._write, self.columns, (rows[n].type for n in self.columns)), strict=True))
         texts = [rows[name].cast(pa.string()).to_pylist() for name in self.columns]
         return pd.Series([row in wanted for row in zip(*texts, strict=True)], dtype=bool)

@@ -21,7 +21,7 @@ IDS = ("review_id",)
 
 @pytest.fixture
 def scores(tmp_path):
-    """Two batches of a model, one of another, which share ids: r10 to r14, r12 to r16, r10 to r12; x10 … are rejects."""
+    """Three batches that share ids: r10 to r14, r12 to r16, r10 to r12; rejects begin with x."""
     root = tmp_path / "scores"
     with open_store(str(root)) as store:
         for number, version, first, n in ((1, "3", 10, 5), (2, "3", 12, 5), (3, "4", 10, 3)):
@@ -111,7 +111,7 @@ def test_ids_are_read_from_text_csv_and_parquet(tmp_path):
     (tmp_path / "a.csv").write_text("x,review_id\n1,007\n2,NA\n")
     assert load_ids(str(tmp_path / "a.csv"), IDS).values == {("007",), ("NA",)}
     pd.DataFrame({"n": [1, 2], "review_id": ["a", None]}).to_parquet(tmp_path / "a.parquet")
-    assert load_ids(str(tmp_path / "a.parquet"), ("review_id", "n")).values == {("a", 1)}
+    assert load_ids(str(tmp_path / "a.parquet"), ("review_id", "n")).values == {("a", "1")}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,7 @@ _NOON = datetime(2026, 1, 31, 12, 30)
         (pa.array([7.0, 8.5]), "7.0"),
         (pa.array([7, 8], pa.decimal128(20, 0)), "7"),
         (pa.array([_NOON, None], pa.timestamp("us")), "2026-01-31 12:30:00"),
+        (pa.array([_NOON, None], pa.timestamp("us", "UTC")), "2026-01-31 12:30:00Z"),
         (pa.array([_NOON.date(), None]), "2026-01-31"),
         (pa.array([True, False]), "true"),
         (pa.array(["None", None]), "None"),
