@@ -17,11 +17,12 @@ import pytest
 
 from sentiment import schema
 from sentiment.models import registry
-from sentiment.tables.store.manifests import Consumption, Manifest
+from sentiment.tables.store.manifests import BatchId, Consumption, Manifest
 
 if TYPE_CHECKING:
     from sentiment.evaluation.judged import JudgedReviews
     from sentiment.tables.store.files import Staging, WrittenFile
+    from sentiment.tables.store.protocol import Batch, Store
     from sentiment.training.data.splits import Splits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -269,6 +270,7 @@ def write_part(path: Path, n: int, sequence: int = 1, first_id: int = 0) -> None
             "review_id": [f"r{first_id + i}" for i in range(n)],
             schema.LABEL: [schema.POSITIVE] * n,
             schema.SCORE: [0.9] * n,
+            schema.STAGE: [schema.ENCODER] * n,
             schema.TEXT_DIGEST: pa.array(range(n), pa.int64()),
             schema.MODEL_VERSION: ["3"] * n,
             schema.SEQUENCE: pa.array([sequence] * n, pa.int64()),
@@ -370,3 +372,23 @@ def make_bucket(options: dict[str, str]) -> Bucket:
         allow_bucket_creation=True,
     ).create_dir(name)
     return Bucket(f"s3://{name}", options)
+
+
+def publish_rows(store: "Store", batch: BatchId, manifest: Manifest, first_id: int = 0) -> "Batch":
+    """Publish the rows that a manifest counts; a file of a lost task stays where it was staged."""
+    staging = store.stage()
+    ids = [f"r{first_id + i}" for i in range(manifest.scored_rows)]
+    rejected = [f"x{first_id + i}" for i in range(manifest.rejected_rows)]
+    if staging.storage.is_local:
+        write_part(Path(staging.folder) / "part-lost.parquet", 1)
+    return store.publish(staging, batch, manifest, stage_rows(staging, manifest.sequence, ids, rejected))
+
+
+def describe_file(path: Path, is_rejected: bool = False) -> "WrittenFile":
+    """Describe a Parquet file as the executor that wrote it."""
+    from sentiment.tables.store.files import WrittenFile
+
+    content, footer = path.read_bytes(), pq.read_metadata(path)
+    digest = hashlib.sha256(content).hexdigest()
+    columns = tuple(footer.schema.to_arrow_schema().names)
+    return WrittenFile(str(path), is_rejected, footer.num_rows, len(content), digest, columns)

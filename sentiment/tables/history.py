@@ -11,9 +11,9 @@ from .. import schema
 from .input.reviews import column
 from .input.types import cast_column, find_carried_type, name_spark_type
 from .store.files import StoredFile
+from .store.opening import find_store
 from .store.protocol import Store
 from .store.scores import ALL, LATEST, choose_batches, make_no_scores_error
-from .store.opening import find_store
 
 KEY = "_key"
 # The text digest that an id's row needs no score for, because its newest outcome in the store is that score.

@@ -3,8 +3,8 @@
 import os
 import sys
 from importlib import metadata
-from typing import Any
 from pathlib import Path
+from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext

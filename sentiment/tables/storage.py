@@ -76,8 +76,10 @@ def find_storage(uri: str, options: Mapping[str, str] | None = None) -> Storage:
     if scheme not in OBJECT_SCHEMES:
         raise ConfigError(
             f"{uri}: {scheme}: is not supported; expected a mounted folder, "
-            f"{', '.join(f'{name}://' for name in OBJECT_SCHEMES)}"
+            f"{', '.join(f'{name}://' for name in OBJECT_SCHEMES)}; for a name with a colon pass ./{uri}"
         )
+    if not uri.lower().startswith(f"{scheme}://"):
+        raise ConfigError(f"{uri}: is no URI of an object store, expected {scheme}://bucket/prefix")
     found = (
         {name: os.environ[name] for name in _S3_VARIABLES if os.environ.get(name)} if scheme == "s3" else {}
     )

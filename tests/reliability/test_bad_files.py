@@ -254,7 +254,7 @@ def test_each_file_with_a_bit_flipped_anywhere_is_named_or_whole(
 
 
 def _check_nothing_lost(ended: Ended, folder: Path, files: int) -> None:
-    """Each file is quarantined or used, and each row of a used file is a score, a reject or a repeat."""
+    """Each file is quarantined or used, and each row of a used file is a score, a reject or superseded."""
     assert ended.summary, ended.error
     summary = ended.summary
     named = {bad["path"] for bad in summary["bad_files"]}
@@ -262,7 +262,7 @@ def _check_nothing_lost(ended: Ended, folder: Path, files: int) -> None:
     assert len(named) + len(taken) == files, f"{len(named)} named, {len(taken)} taken of {files}"
     assert not named & taken
     assert ended.exit_code == (3 if named else 0)
-    rows = summary["scored_rows"] + summary["rejected_rows"] + summary["repeated_rows"]
+    rows = summary["scored_rows"] + summary["rejected_rows"] + summary["superseded_rows"]
     assert rows == summary["input_rows"] == len(taken) * ROWS
     assert len(_read_ids(folder)) == summary["scored_rows"]
     assert len(read_rejects(folder / "scores")) == summary["rejected_rows"]

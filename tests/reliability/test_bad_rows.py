@@ -83,6 +83,10 @@ _TEXTS: dict[str, tuple[bytes | None, str]] = {
     "noncharacters and private use": ("good \U0010ffff \ue000".encode(), SCORED),
 }
 _ODD_IDS = ("", " ", "null", "R\u00e9-\U0001f44d", "a,b", "x" * 10_000, "Upper", "upper")
+_CONFLICTS = (
+    *(Row("conflict", text) for text in (b"good", b"bad", b"good")),
+    *(Row("conflict null", text) for text in (b"good", None)),
+)
 _QUICK = ("null", "no UTF-8")
 Score = Callable[..., Ended]
 
@@ -95,9 +99,7 @@ def found(score: Score, tmp_path_factory: pytest.TempPathFactory) -> Found:
     rows += [Row(f"{_NO_UTF8}1", b"good phone"), Row(f"r{_NO_UTF8}", None)]
     rows += [Row(id_, b"good phone") for id_ in _ODD_IDS]
     rows += [Row("twice", b"good")] * 3 + [Row("twice null", None)] * 2
-    rows += [Row("conflict", text) for text in (b"good", b"bad", b"good")]
-    rows += [Row("conflict null", text) for text in (b"good", None)]
-    return _score_rows(score, rows, tmp_path_factory.mktemp("named"))
+    return _score_rows(score, [*rows, *_CONFLICTS], tmp_path_factory.mktemp("named"))
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +136,22 @@ def test_an_id_twice_without_text_is_rejected_once(found: Found) -> None:
     assert found.outcomes["twice null"] == [schema.NULL_TEXT]
 
 
-def test_an_id_with_two_texts_is_rejected(found: Found) -> None:
-    assert found.outcomes["conflict"] == [schema.DUPLICATE_ID] * 3
-    assert found.outcomes["conflict null"] == [schema.DUPLICATE_ID] * 2
-    assert found.ended.summary["repeated_rows"] == 2 + 1
+def test_of_an_id_with_two_texts_the_latest_is_scored(found: Found) -> None:
+    assert found.outcomes["conflict"] == [SCORED]
+    assert found.outcomes["conflict null"] == [schema.NULL_TEXT]
+    assert found.ended.summary["superseded_rows"] == 2 + 1 + 2 + 1
+    assert found.ended.summary["conflicting_ids"] == 2
+
+
+def test_an_id_with_two_texts_is_rejected_if_asked(score: Score, tmp_path: Path) -> None:
+    rows = [*_CONFLICTS, *[Row("twice", b"good")] * 2]
+    found = _score_rows(score, rows, tmp_path, on_duplicate="reject")
+    assert found.outcomes == {
+        "conflict": [schema.DUPLICATE_ID] * 3,
+        "conflict null": [schema.DUPLICATE_ID] * 2,
+        "twice": [SCORED],
+    }
+    assert found.ended.summary["superseded_rows"] == 1
 
 
 def test_the_rows_of_a_run_add_up(generated: Found) -> None:
@@ -149,26 +163,25 @@ def test_the_rows_of_a_run_add_up(generated: Found) -> None:
         if row.id is not None and row.has_id:
             texts_by_id.setdefault(row.id, []).append(row.text)
     assert set(generated.outcomes) == set(texts_by_id)
-    repeated = sum(len(texts) - 1 for texts in texts_by_id.values() if len(set(texts)) == 1)
+    superseded = sum(len(texts) - 1 for texts in texts_by_id.values())
     summary = generated.ended.summary
-    assert summary["repeated_rows"] == repeated > 0
-    assert summary["scored_rows"] + summary["rejected_rows"] + repeated == len(rows) == summary["input_rows"]
+    assert summary["superseded_rows"] == superseded > 0
+    assert summary["conflicting_ids"] == sum(len(set(texts)) > 1 for texts in texts_by_id.values()) > 0
+    assert (
+        summary["scored_rows"] + summary["rejected_rows"] + superseded == len(rows) == summary["input_rows"]
+    )
 
 
 @pytest.mark.parametrize("number", range(_GENERATED_ROWS))
-def test_a_generated_row_has_the_outcome_of_all_rows_of_its_id(number: int, generated: Found) -> None:
+def test_a_generated_row_has_the_outcome_of_the_latest_row_of_its_id(number: int, generated: Found) -> None:
     rows = _generate_rows()
     row = rows[number]
     if row.id is None or not row.has_id:
         test_the_rows_of_a_run_add_up(generated)
         return
     texts = [other.text for other in rows if other.id == row.id]
-    outcomes = generated.outcomes[row.id]
-    if len(set(texts)) > 1:
-        assert outcomes == [schema.DUPLICATE_ID] * len(texts)
-    else:
-        [outcome] = outcomes
-        assert outcome in _list_possible(row.text), f"{row}: {outcome}"
+    [outcome] = generated.outcomes[row.id]
+    assert outcome in _list_possible(texts[-1]), f"{row}: {outcome}"
 
 
 def test_whole_numbers_are_ids(score: Score, tmp_path: Path) -> None:
@@ -264,7 +277,7 @@ def _score_ids(score: Score, folder: Path, ids: dict[str, pa.Array]) -> Counter[
     rows = pq.read_table(folder / "scores", columns=list(ids)).to_pylist()
     has_null = [any(not column[i].is_valid for column in ids.values()) for i in range(n_rows)]
     assert ended.summary["rejected_by_reason"] == {schema.NULL_ID: sum(has_null)}
-    assert len(rows) + sum(has_null) + ended.summary["repeated_rows"] == n_rows
+    assert len(rows) + sum(has_null) + ended.summary["superseded_rows"] == n_rows
     rerun = score(folder / "reviews.parquet", folder / "scores", **options)
     assert (rerun.summary["scored_rows"], rerun.summary["skipped_rows"]) == (0, n_rows)
     return Counter(tuple(row[name] for name in ids) for row in rows)

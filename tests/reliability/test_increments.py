@@ -16,12 +16,12 @@ from sentiment.config import FinetuneConfig
 from sentiment.errors import SentimentError
 from sentiment.models import registry
 from sentiment.tables.history import read_scores
-from sentiment.tables.store.folder import Store
+from sentiment.tables.store.folder import FolderStore
 from sentiment.tables.store.scores import ALL, LATEST, load_scores
 from tests.factories import TinyModel, make_reviews, make_tiny_encoder
 
 from .conftest import NOW
-from .tables import Ended, read_table
+from .tables import Ended, read_rejects
 
 pytestmark = [
     pytest.mark.reliability,
@@ -116,21 +116,36 @@ def test_the_latest_view_follows_a_text_that_comes_back(run, tmp_path) -> None:
     assert len(load_scores(str(tmp_path / "scores"), ALL)) == 20 + 3
 
 
-def test_touched_files_with_an_old_and_a_new_text_are_known(run, tmp_path) -> None:
-    """Score the reviews in one chunk, then in chunks with the old text last: no row is new."""
+def test_of_touched_files_with_an_old_and_a_new_text_the_last_decides(run, tmp_path) -> None:
+    """Touch two files that differ in one text: the latest row is in the newer file, or the last by name."""
     old, new = make_reviews(10), make_reviews(10)
     new.loc[3, "text"] = "great great love perfect happy"
-    _write(old, tmp_path / "in" / "z.parquet")
+    a, z = (tmp_path / "in" / name for name in ("a.parquet", "z.parquet"))
+    _write(old, z)
     run()
-    _write(new, tmp_path / "in" / "a.parquet")
+    before = _read_digests(tmp_path)
+    _write(new, a)
     run()
-    before = load_scores(str(tmp_path / "scores"), ALL)
-    assert len(before) == 11
-    for step, options in enumerate(({}, {"chunk_rows": 10}), start=1):
-        for path in (tmp_path / "in").iterdir():
-            os.utime(path, (step, step))
+    changed = _read_digests(tmp_path)
+    assert {id_ for id_ in before if before[id_] != changed[id_]} == {"r3"}
+    for times, options, expected in (
+        ((2, 1), {}, changed),
+        ((3, 3), {}, before),
+        ((5, 4), {"chunk_rows": 10}, changed),
+        ((6, 6), {"chunk_rows": 10}, before),
+    ):
+        for path, time in zip((a, z), times, strict=True):
+            os.utime(path, (time, time))
+        assert run(**options).exit_code == 0
+        assert _read_digests(tmp_path) == expected
         assert _count(run(**options)) == (0, 20)
-    assert len(load_scores(str(tmp_path / "scores"), ALL)) == 11
+
+
+def _read_digests(folder: Path) -> dict[str, int]:
+    found: dict[str, int] = (
+        load_scores(str(folder / "scores")).set_index("review_id")["text_digest"].to_dict()
+    )
+    return found
 
 
 def test_a_moved_or_touched_file_is_read_again_and_its_rows_are_known(run, tmp_path) -> None:
@@ -167,7 +182,7 @@ def test_thirty_days_in_chunks_equal_one_chunk(run, score, tmp_path) -> None:
     _write_days(tmp_path / "in")
     ended = run(chunk_rows=_CHUNK_ROWS, max_reject_share=1.0)
     assert len(ended.summary["batches"]) == -(-_DAYS * _DAY_ROWS // _CHUNK_ROWS)
-    assert ended.summary["repeated_rows"] == 2
+    assert (ended.summary["skipped_rows"], ended.summary["superseded_rows"]) == (2, 0)
     _check_equals_one_chunk(score, tmp_path)
     rerun = run(chunk_rows=_CHUNK_ROWS)
     assert _count(rerun) == (0, _DAYS * _DAY_ROWS)
@@ -204,7 +219,7 @@ def test_a_run_that_stopped_between_its_chunks_is_completed(run, score, tmp_path
     """Let the second batch of a run fail to be published; the next run scores the rest."""
     _write_days(tmp_path / "in")
     options = {"chunk_rows": _CHUNK_ROWS, "max_reject_share": 1.0}
-    with mock.patch.object(Store, "publish", _make_failing(Store.publish)):
+    with mock.patch.object(FolderStore, "publish", _make_failing(FolderStore.publish)):
         ended = run(**options)
     assert ended.error == "stopped here"
     assert len(list((tmp_path / "scores").glob("*/*"))) == 1
@@ -214,7 +229,7 @@ def test_a_run_that_stopped_between_its_chunks_is_completed(run, score, tmp_path
 
 
 def _make_failing(publish: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `Store.publish` with a second call that fails."""
+    """Return `FolderStore.publish` with a second call that fails."""
     calls = []
 
     def call(*arguments: Any) -> Any:
@@ -240,8 +255,11 @@ def _write_days(folder: Path, has_repeats: bool = True) -> None:
 def _check_equals_one_chunk(score: Score, folder: Path) -> None:
     """Check that scores and rejects are those of one run in one chunk over the same input."""
     score(folder / "in", folder / "at-once", max_reject_share=1.0)
-    found, expected = read_table(folder / "scores"), read_table(folder / "at-once")
-    pd.testing.assert_frame_equal(found, expected)
+    outputs = folder / "scores", folder / "at-once"
+    found, expected = (load_scores(str(output)).set_index("review_id").sort_index() for output in outputs)
+    columns = ["label", "score", "text_digest"]
+    pd.testing.assert_frame_equal(found[columns], expected[columns])
+    assert sorted(read_rejects(outputs[0])["review_id"]) == sorted(read_rejects(outputs[1])["review_id"])
 
 
 def _score_by_two_models(run: Score, new_model: str, folder: Path) -> None:

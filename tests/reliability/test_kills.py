@@ -28,7 +28,7 @@ pytestmark = pytest.mark.reliability
 
 ROWS = 240
 CHUNK_ROWS = 150
-_POINTS = ("checking input", "starting Spark", "scoring", "publishing")  # stages that the job logs
+_POINTS = ("checking input", "starting Spark", "scoring", "published")  # stages that the job logs
 _RANDOM_KILLS = 13
 _WAIT_SECONDS = 240
 
@@ -146,7 +146,7 @@ _VICTIMS = {"driver": _kill_driver, "group": _kill_group, "executor": _kill_jvm,
 def list_kills() -> list[Any]:
     """Return process, stage and delay of each kill: the four stages first, then random delays."""
     named = [(victim, point) for point in _POINTS for victim in ("driver", "group")]
-    named += [("executor", "scoring"), ("worker", "scoring"), ("executor", "publishing")]
+    named += [("executor", "scoring"), ("worker", "scoring"), ("executor", "published")]
     kills = [pytest.param(*kill, 0.0, id=f"{kill[0]} killed at {kill[1]}") for kill in named]
     chance = random.Random(20261124)
     for number in range(_RANDOM_KILLS):

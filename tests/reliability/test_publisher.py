@@ -12,7 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,11 @@ import pytest
 
 from sentiment.errors import SentimentError, StoreError
 from sentiment.models.integrity import digest_file
-from sentiment.tables.store.folder import REJECTED, BatchId, Store, open_store
-from tests.factories import make_manifest, write_part, write_rejects
+from sentiment.tables.store.files import WrittenFile
+from sentiment.tables.store.folder import REJECTED_SUFFIX, FolderStore
+from sentiment.tables.store.manifests import REJECTED, BatchId
+from sentiment.tables.store.opening import open_store
+from tests.factories import describe_file, make_manifest, write_part, write_rejects
 
 pytestmark = [
     pytest.mark.reliability,
@@ -101,31 +104,32 @@ def _publish(root: Path, sequence: int) -> None:
     with open_store(str(root)) as store:
         if any(batch.manifest.sequence == sequence for batch in store.list_batches()):
             return
-        staged = store.stage() / "chunk-0"
+        staging = store.stage()
+        files = []
         try:
-            for name, content in _make_files(sequence).items():
-                (staged / name).parent.mkdir(parents=True, exist_ok=True)
-                (staged / name).write_bytes(content)
+            for written, content in _make_files(sequence):
+                path = Path(staging.folder) / written.path
+                path.write_bytes(content)
+                files.append(replace(written, path=str(path)))
         except OSError as error:
             raise StoreError("as Spark would end") from error
-        store.publish(staged, batch_id, manifest)
+        store.publish(staging, batch_id, manifest, files)
 
 
 @cache
-def _make_files(sequence: int) -> dict[str, bytes]:
-    """Return the files of a batch by name, as Spark leaves them."""
+def _make_files(sequence: int) -> list[tuple[WrittenFile, bytes]]:
+    """Return the files of a batch as executors write them; their paths are names."""
     scored, rejected = _BATCHES[sequence]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for part in range(_PARTS):
             first = 1000 * sequence + 100 * part
             write_part(folder / f"part-{part}.parquet", _share(scored, part), sequence, first)
-            write_rejects(folder / REJECTED / f"part-{part}.parquet", _share(rejected, part), sequence, first)
-        for place in (folder, folder / REJECTED):
-            for file in list(place.glob("*.parquet")):
-                file.with_name(f".{file.name}.crc").write_bytes(b"crc")
-            (place / "_SUCCESS").touch()
-        return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+            write_rejects(folder / f"part-{part}{REJECTED_SUFFIX}", _share(rejected, part), sequence, first)
+        return [
+            (replace(describe_file(file, file.suffix == REJECTED_SUFFIX), path=file.name), file.read_bytes())
+            for file in sorted(folder.iterdir())
+        ]
 
 
 def _share(n: int, part: int) -> int:
@@ -135,7 +139,7 @@ def _share(n: int, part: int) -> int:
 
 def _read_rows(root: Path) -> tuple[int, int]:
     """Count scored and rejected rows, on which the store, its manifests and plain readers have to agree."""
-    batches = Store(root).list_batches()
+    batches = FolderStore(root).list_batches()
     for batch in batches:
         for file in batch.manifest.files:
             path = batch.folder / file.name

@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sentiment.tables.store.folder import REJECTED, BatchId, open_store
-from tests.factories import make_manifest, write_part, write_rejects
+from sentiment.tables.store.manifests import BatchId
+from sentiment.tables.store.opening import open_store
+from tests.factories import make_manifest, publish_rows
 
 pytestmark = [
     pytest.mark.reliability,
@@ -154,7 +155,4 @@ def _wait_until(is_so: Callable[[], bool]) -> None:
 def _publish(root: Path, n: int) -> None:
     """Publish batch n, of n rows and a reject."""
     with open_store(str(root)) as store:
-        staged = store.stage() / "chunk-0"
-        write_part(staged / "part-0.parquet", n, sequence=n, first_id=1000 * n)
-        write_rejects(staged / REJECTED / "part-0.parquet", 1, sequence=n)
-        store.publish(staged, BatchId("3", "2026-01-31", f"{n:012d}"), make_manifest(n, n, 1))
+        publish_rows(store, BatchId("3", "2026-01-31", f"{n:012d}"), make_manifest(n, n, 1), 1000 * n)

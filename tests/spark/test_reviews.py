@@ -5,30 +5,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chispa import assert_df_equality
+from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from sentiment.tables.input.inspection import check_columns, inspect_reviews
-from sentiment.tables.input.reviews import IS_OUTSIDE, read_reviews
+from sentiment.tables.input.reviews import IS_OUTSIDE, POSITION, read_reviews
 from sentiment.tables.pending import Slice
-from sentiment.tables.selection import Past, identify, spread_rows
+from sentiment.tables.selection import select_rows
 from tests.factories import make_reviews
 
 
-def read(spark, path, id_col="review_id", text_col="text", bounds=None):
+def read(spark, path, id_col="review_id", text_col="text", bounds=None, n_tasks=2):
     table = inspect_reviews(str(path), check_columns(id_col, text_col))
     slices = [Slice(file, *pair) for file in table.files for pair in bounds or [(0, file.rows)]]
-    return read_reviews(spark, table, slices).drop(IS_OUTSIDE)
+    return read_reviews(spark, table, slices, n_tasks)
 
 
-@pytest.fixture
-def small_splits(spark):
-    """Splits of 4,000 bytes, so that small files have many."""
-    name = "spark.sql.files.maxPartitionBytes"
-    usual = spark.conf.get(name)
-    spark.conf.set(name, "4000")
-    yield
-    spark.conf.set(name, usual)
+def read_plain(*arguments, **options):
+    return read(*arguments, **options).drop(IS_OUTSIDE, POSITION)
 
 
 def _write_by_spark(reviews, path):
@@ -59,7 +54,7 @@ def test_text_columns_are_joined_without_nulls_and_null_only_if_all_are(spark, w
     expected = spark.createDataFrame(
         [(1, "Good phone"), (2, "ok"), (3, "Bad"), (4, None)], "id long, text string"
     )
-    assert_df_equality(read(spark, path, "id", "title,body"), expected, ignore_row_order=True)
+    assert_df_equality(read_plain(spark, path, "id", "title,body"), expected, ignore_row_order=True)
 
 
 def test_a_file_whose_texts_are_all_null_is_read_beside_others(spark, tmp_path):
@@ -72,7 +67,9 @@ def test_a_file_whose_texts_are_all_null_is_read_beside_others(spark, tmp_path):
     expected = spark.createDataFrame(
         [("a", "x"), ("b", None), (None, "z"), ("d", "y")], "id string, text string"
     )
-    assert_df_equality(read(spark, tmp_path, "id"), expected, ignore_row_order=True, ignore_nullable=True)
+    assert_df_equality(
+        read_plain(spark, tmp_path, "id"), expected, ignore_row_order=True, ignore_nullable=True
+    )
 
 
 def test_a_partition_key_is_read_as_it_stands(spark, tmp_path):
@@ -85,41 +82,49 @@ def test_a_partition_key_is_read_as_it_stands(spark, tmp_path):
 
 def test_column_names_with_dots_and_in_two_cases_are_told_apart(spark, write_parquet):
     path = write_parquet({"the.id": [1], "Text": ["upper"], "text": ["lower"]})
-    assert [tuple(row) for row in read(spark, path, "the.id").collect()] == [(1, "lower")]
+    assert [tuple(row) for row in read_plain(spark, path, "the.id").collect()] == [(1, "lower")]
 
 
 @pytest.mark.parametrize("rows", [1, 5, 400])
 def test_one_file_keeps_all_cores_busy(spark, write_parquet, rows):
-    reviews = read(spark, write_parquet(make_reviews(rows)))
-    assert reviews.rdd.getNumPartitions() == 1
-    identified = identify(reviews.withColumn(IS_OUTSIDE, F.lit(False)), Past())
-    spread = spread_rows(identified, rows, rows_per_task=100)
-    cores = spark.sparkContext.defaultParallelism
-    assert spread.rdd.getNumPartitions() == min(rows, max(4 * cores, rows // 100))
-    sizes = [len(part) for part in spread.rdd.glom().collect()]
+    reviews = read(spark, write_parquet(make_reviews(rows)), n_tasks=4)
+    sizes = [len(part) for part in reviews.rdd.glom().collect()]
     assert sum(sizes) == rows
-    if rows == 400:
-        assert max(sizes) < 2.5 * rows / len(sizes)
+    assert len(sizes) == -(-rows // max(sizes)) <= 4
+    assert max(sizes) == -(-rows // 4)
+    selected = select_rows(reviews, ["review_id"], None, "latest", min(rows, 16))
+    sizes = [len(part) for part in selected.rdd.glom().collect()]
+    assert (sum(sizes), len(sizes)) == (rows, min(rows, 16))
+    assert rows < 400 or max(sizes) < 2.5 * rows / len(sizes)
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_slice_has_its_rows_and_is_read_from_its_own_splits(spark, tmp_path, small_splits, writer):
+def test_a_slice_has_its_rows_in_order(spark, tmp_path, writer):
     reviews = make_reviews(1_000)
     path = tmp_path / "reviews.parquet"
     WRITERS[writer](reviews, path)
-    n_splits = read(spark, path).rdd.getNumPartitions()
-    assert n_splits > 6
     for bounds in ([(0, 1)], [(36, 38)], [(500, 737)], [(999, 1_000)], [(0, 400), (740, 741), (990, 1_000)]):
-        found = read(spark, path, bounds=bounds)
+        found = read(spark, path, bounds=bounds, n_tasks=3).orderBy(POSITION)
         expected = pd.concat([reviews[start:stop] for start, stop in bounds])
-        assert sorted(map(tuple, found.collect())) == sorted(
-            zip(expected.review_id, expected.text, strict=True)
+        assert [(row.review_id, row.text, row[POSITION]) for row in found.collect()] == list(
+            zip(expected.review_id, expected.text, expected.index, strict=True)
         )
-        share = len(expected) / len(reviews)
-        assert found.rdd.getNumPartitions() <= n_splits * share + 3 * len(bounds)
 
 
-def test_a_slice_is_what_these_rows_of_the_whole_file_are(spark, tmp_path, small_splits):
+def test_only_the_row_groups_of_a_slice_are_read(spark, tmp_path):
+    path = tmp_path / "reviews.parquet"
+    table = pa.Table.from_pandas(make_reviews(100), preserve_index=False)
+    pq.write_table(table, path, row_group_size=10, write_page_checksum=True)
+    chunk = pq.read_metadata(path).row_group(5).column(1)
+    content = bytearray(path.read_bytes())
+    content[(chunk.dictionary_page_offset or chunk.data_page_offset) + chunk.total_compressed_size - 2] ^= 1
+    path.write_bytes(content)
+    assert read(spark, path, bounds=[(0, 50), (60, 100)]).count() == 90
+    with pytest.raises(PythonException, match="reviews.parquet: not a readable Parquet file"):
+        read(spark, path, bounds=[(49, 51)]).count()
+
+
+def test_a_slice_is_what_these_rows_of_the_whole_file_are(spark, tmp_path):
     """Whatever the types of ids, and with texts that are no UTF-8."""
     n = 200
     numbers = np.arange(n)
@@ -145,11 +150,3 @@ def test_a_slice_is_what_these_rows_of_the_whole_file_are(spark, tmp_path, small
     expected = whole.where(F.col("large").between(50, 89)).collect()
     assert len(expected) == 40
     assert sorted(found.collect(), key=str) == sorted(expected, key=str)
-
-
-def test_of_most_of_a_file_only_the_columns_that_are_asked_for_are_read(spark, write_parquet, small_splits):
-    ids = read(spark, write_parquet(make_reviews(1_000)), bounds=[(0, 900)]).select("review_id")
-    columns = ids._jdf.queryExecution().executedPlan().toString().partition("ReadSchema: ")[2]
-    assert "review_id" in columns
-    assert "text" not in columns
-    assert ids.count() == 900

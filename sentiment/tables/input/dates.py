@@ -18,6 +18,8 @@ _UNIX_RANGES = (
 # A day with its month first is read only in forms that cannot be mistaken: `09 13, 2009` (the Amazon releases)
 # and `Sep 13, 2009`. `09/10/2009` is not: half the world reads it as October.
 _TEXT_FORMATS = ("%m %d, %Y", "%b %d, %Y", "%B %d, %Y")
+# pandas reads `today` and `now` too, in every format.
+_WORDED = r"^\w+ \d{1,2}, \d{4}$"
 _ISO = r"^\d{4}-\d{1,2}-\d{1,2}([T ].*)?$"
 _COMPACT = r"^\d{8}$"
 _UNIX = r"^\d{9,19}$"
@@ -28,9 +30,7 @@ def is_date_type(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(
-        pa.types.is_temporal(kind)
-        and not pa.types.is_time(kind)
-        and not pa.types.is_duration(kind)
+        (pa.types.is_temporal(kind) and not pa.types.is_time(kind) and not pa.types.is_duration(kind))
         or pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_string_view(kind)
@@ -55,13 +55,23 @@ def parse_days(values: pa.Array) -> pa.Array:
         return values.cast(pa.date32(), safe=False)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return _parse_numbers(values.to_pandas())
-    return _parse_texts(values.cast(pa.string()).to_pandas())
+    return _parse_texts(_decode(values))
 
 
 def parse_day(value: str) -> date | None:
     """Return the day that a text states, None if it is no date."""
     day: date | None = parse_days(pa.array([value]))[0].as_py()
     return day
+
+
+def _decode(values: pa.Array) -> pd.Series:
+    """Return the texts of an array; what is no UTF-8 becomes a text that is no date."""
+    texts = values.cast(pa.string())
+    try:
+        return texts.to_pandas()
+    except (pa.ArrowException, UnicodeDecodeError):
+        found = texts.cast(pa.binary()).to_pylist()
+        return pd.Series([None if text is None else text.decode(errors="replace") for text in found])
 
 
 def _parse_numbers(numbers: pd.Series) -> pa.Array:
@@ -94,8 +104,9 @@ def _parse_texts(texts: pd.Series) -> pa.Array:
     if are_numbers.any():
         numbers = _parse_numbers(texts[are_numbers].astype("int64"))
         days[are_numbers] = numbers.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
+    is_worded = texts.str.match(_WORDED).fillna(False).astype(bool)
     for form in _TEXT_FORMATS:
-        read(days.isna() & texts.notna() & ~is_iso & ~are_numbers, format=form)
+        read(days.isna() & is_worded, format=form)
     return _to_days(days)
 
 

@@ -126,7 +126,7 @@ def inspect_reviews(path: str, columns: Columns, options: Mapping[str, str] | No
         found = list(pool.map(inspect, listing.paths))
     checked = [item for item in found if isinstance(item, InputFile)]
     bad = [*listing.bad, *(item for item in found if isinstance(item, BadFile))]
-    for check in (_check_same_ids(checked, columns.ids), _check_same_partitions(checked, root)):
+    for check in (_check_same_types(checked, columns), _check_same_partitions(checked, root)):
         bad += check
     return make_table(root, storage, columns, checked, bad)
 
@@ -140,7 +140,7 @@ def make_table(
         raise bad[0].error
     for file in usable:
         for name, kind in file.column_types:
-            if name in columns.ids:
+            if name in (*columns.ids, columns.order):
                 check_carried(file.path, name, kind)
     table = ReviewTable(root, tuple(usable), columns, tuple(sorted(bad, key=lambda i: i.path)), storage)
     if table.rows == 0 and not bad:
@@ -168,9 +168,9 @@ def _check_same_partitions(files: list[InputFile], root: str) -> Iterator[BadFil
             )
 
 
-def _check_same_ids(files: list[InputFile], ids: tuple[str, ...]) -> Iterator[BadFile]:
-    """Yield files whose ids have an unusual type: the same id would name two reviews, or none."""
-    for name in ids:
+def _check_same_types(files: list[InputFile], columns: Columns) -> Iterator[BadFile]:
+    """Yield files whose ids or order have an unusual type: the same id would name two reviews, or none."""
+    for name in (*columns.ids, *([columns.order] if columns.order else [])):
         kinds = {
             file.path: _say_kind(kind)
             for file in files

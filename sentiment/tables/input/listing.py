@@ -1,14 +1,14 @@
 """List the files of a folder or bucket, and recognise table formats whose files must not be read one by one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.fs as pafs
 
 from ...errors import InputError, MissingInputError, UnreadableFileError
-from ..storage import Storage, ask
+from ..storage import LOCAL, Storage, ask
 from .files import BadFile
 
 DELTA_LOG = "_delta_log"
@@ -44,6 +44,19 @@ def is_delta(root: str, storage: Storage) -> bool:
         if _has_iceberg(storage, folder):
             raise InputError(f"{root}: {_advise(folder, 'an Iceberg table')}")
     return False
+
+
+def _refuse_table(root: str, folder: str, folders: Sequence[str]) -> None:
+    """Raise InputError if a folder below the input is a table: its files also hold rows that it has deleted."""
+    formats = {DELTA_LOG: "a Delta table", _HUDI: "a Hudi table"}
+    kind = next((kind for name, kind in formats.items() if name in folders), None)
+    if kind is None and _ICEBERG in folders and _has_iceberg(LOCAL, folder):
+        kind = "an Iceberg table"
+    if kind is not None:
+        raise InputError(
+            f"{root}: contains {kind} at {folder}, whose files also hold rows that the table has deleted; "
+            "move it out of the input, or pass only a Delta table's own folder"
+        )
 
 
 def _advise(folder: str, kind: str) -> str:
@@ -118,6 +131,7 @@ def list_files(root: str, storage: Storage) -> Listing:
         closed.append(BadFile(str(error.filename), UnreadableFileError(reason)))
 
     for folder, folders, names in os.walk(root, onerror=note):
+        _refuse_table(root, folder, folders)
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         # A linked folder is not entered. It is listed as a file, so that its check quarantines it.
@@ -143,11 +157,19 @@ def _list_objects(root: str, storage: Storage) -> Listing:
     if found.type == pafs.FileType.File:
         return Listing((root,))
     selector = pafs.FileSelector(storage.strip(root), recursive=True)
-    with_folders = (info for info in ask(storage, root, lambda files: files.get_file_info(selector)))
+    infos = ask(storage, root, lambda files: files.get_file_info(selector))
     base = len(storage.strip(root)) + 1
+    for info in infos:
+        parent, _, name = info.path.rpartition("/")
+        is_iceberg = info.path.endswith(_ICEBERG_SUFFIX) and parent.endswith(f"/{_ICEBERG}")
+        if name in (DELTA_LOG, _HUDI) or is_iceberg:
+            raise InputError(
+                f"{root}: contains a Delta, Hudi or Iceberg table at {prefix}{parent}, whose files also hold rows that "
+                "the table has deleted; pass only a Delta table's own folder"
+            )
     paths = sorted(
         prefix + info.path
-        for info in with_folders
+        for info in infos
         if info.type == pafs.FileType.File and not any(map(_is_hidden, info.path[base:].split("/")))
     )
     if not paths:

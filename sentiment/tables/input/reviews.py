@@ -61,18 +61,26 @@ class _Reader:
 
     def read(self, part: _Part) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a part that are not deleted; raise an InputError that names the file."""
-        found = 0
+        found = wrong_dates = 0
         try:
             for first_row, batch in self._read_groups(part):
                 start, stop = max(first_row, part.start_row), min(first_row + len(batch), part.stop_row)
                 if start < stop:
                     found += stop - start
-                    yield self._convert(batch.slice(start - first_row, stop - start), part, start)
+                    made, n_wrong = self._convert(batch.slice(start - first_row, stop - start), part, start)
+                    wrong_dates += n_wrong
+                    yield made
         except (pa.ArrowException, OSError) as error:
             raise make_unreadable_error(self.storage, part.path, error) from None
         if found != part.stop_row - part.start_row:
             raise UnreadableFileError(
                 f"{part.path}: has fewer rows than its footer states; repair the file, or remove it"
+            )
+        if wrong_dates and self.window is not None:
+            raise SchemaMismatchError(
+                f"{part.path}: {wrong_dates:,} of {found:,} values of column {self.window.date_col} are no dates; "
+                "expected dates, times, 2026-01-31, 20260131, `01 31, 2026` or Unix times; correct them, or choose "
+                "another --date_col"
             )
 
     def _read_groups(self, part: _Part) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -99,7 +107,9 @@ class _Reader:
                 yield at, batch
                 at += len(batch)
 
-    def _convert(self, batch: pa.RecordBatch, part: _Part, first_row: int) -> pa.RecordBatch:
+    def _convert(self, batch: pa.RecordBatch, part: _Part, first_row: int) -> tuple[pa.RecordBatch, int]:
+        """Return the rows in the form of the output, and the number of values that are no dates."""
+
         def find(name: str) -> pa.Array:
             if name in part.partitions:
                 return pa.array([part.partitions[name]] * len(batch), pa.string())
@@ -109,36 +119,30 @@ class _Reader:
         numbers = np.arange(first_row, first_row + len(batch))
         arrays = [cast_column(find(name), self.types[name]) for name in columns.ids]
         arrays.append(_join_texts([cast_column(find(name), pa.string()) for name in columns.texts]))
-        arrays.append(self._find_outside(part, find, len(batch)))
+        outside, wrong_dates = self._find_outside(find, len(batch))
+        arrays.append(outside)
         arrays.append(pa.array(part.position + numbers, pa.int64()))
         if columns.order:
             arrays.append(cast_column(find(columns.order), self.types[columns.order]))
         made = pa.RecordBatch.from_arrays(arrays, schema=self.output)
         if part.deleted_rows:
             made = made.filter(pa.array(~np.isin(numbers, part.deleted_rows, assume_unique=True)))
-        return made
+        return made, wrong_dates
 
-    def _find_outside(self, part: _Part, find: Callable[[str], pa.Array], n_rows: int) -> pa.Array:
-        """Return True for rows whose date is outside the window or null; raise if a value is no date."""
+    def _find_outside(self, find: Callable[[str], pa.Array], n_rows: int) -> tuple[pa.Array, int]:
+        """Return True for rows whose date is outside the window or null; and count values that are no dates."""
         window = self.window
         if window is None:
-            return pa.array(np.zeros(n_rows, dtype=bool))
+            return pa.array(np.zeros(n_rows, dtype=bool)), 0
         values = find(window.date_col)
         days = parse_days(values)
-        wrong = days.null_count - values.null_count
-        if wrong:
-            raise SchemaMismatchError(
-                f"{part.path}: {wrong:,} of {n_rows:,} values of column {window.date_col} from row "
-                f"{part.start_row + 1:,} on are no dates; expected dates, times, 2026-01-31, 20260131, `01 31, 2026` "
-                "or Unix times; correct them, or choose another --date_col"
-            )
         iso = pc.strftime(days, format="%Y-%m-%d")
         inside = pc.is_valid(iso)
         if window.since is not None:
             inside = pc.and_(inside, pc.fill_null(pc.greater_equal(iso, window.since), False))
         if window.until is not None:
             inside = pc.and_(inside, pc.fill_null(pc.less(iso, window.until), False))
-        return pc.invert(inside)
+        return pc.invert(inside), days.null_count - values.null_count
 
 
 def read_reviews(
@@ -263,10 +267,14 @@ def _without_broken(name: str, kind: str) -> Column:
 
 def _join_texts(texts: Sequence[pa.Array]) -> pa.Array:
     """Join the non-null texts of each row; null if all are null."""
-    if len(texts) == 1:
-        return texts[0]
-    joined = pc.binary_join_element_wise(*texts, schema.TEXT_JOINER, null_handling="skip")
-    return pc.if_else(pc.is_null(pc.coalesce(*texts)), None, joined)
+    joined = texts[0]
+    for text in texts[1:]:
+        # Arrow's own join leaves out the rows of which all texts are null.
+        both = pc.binary_join_element_wise(
+            pc.fill_null(joined, ""), pc.fill_null(text, ""), schema.TEXT_JOINER
+        )
+        joined = pc.if_else(pc.is_null(joined), text, pc.if_else(pc.is_null(text), joined, both))
+    return joined
 
 
 def column(name: str) -> Column:

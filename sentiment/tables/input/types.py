@@ -60,12 +60,12 @@ def name_spark_type(kind: pa.DataType) -> str:
 
 
 def check_carried(path: str, name: str, kind: pa.DataType) -> pa.DataType:
-    """Return the carried type of an id column; raise SchemaMismatchError if Spark has none."""
+    """Return the carried type of an id or order column; raise SchemaMismatchError if Spark has none."""
     carried = find_carried_type(kind)
     if carried is None:
         raise SchemaMismatchError(
-            f"{path}: column {name} holds {kind}, which Spark cannot hold as an id; convert it to strings, or "
-            "choose with --id_col"
+            f"{path}: column {name} holds {kind}, which Spark cannot hold as an id or order; convert it to strings, "
+            "or choose another column"
         )
     return carried
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ... import schema
 from ...errors import ConfigError
+from ..input.types import cast_column, check_carried
 from .files import Ids
 from .manifests import REJECTED, Manifest
 from .protocol import Batch
@@ -23,23 +24,34 @@ def load_ids(path: str, columns: tuple[str, ...]) -> Ids:
     file = Path(path)
     try:
         if file.suffix == ".parquet":
-            frame = pq.read_table(file, columns=list(columns)).to_pandas()
+            table = pq.read_table(file, columns=list(columns))
+            values = [_write_texts(path, name, table[name]) for name in columns]
         elif file.suffix == ".csv":
             frame = pd.read_csv(file, dtype=str, keep_default_na=False, usecols=list(columns))
+            values = [frame[name].tolist() for name in columns]
         else:
-            lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line]
             if len(columns) > 1:
                 raise ConfigError(
                     f"ids: {path} has one value per line, but the ids have {len(columns)} columns "
                     f"({', '.join(columns)}); expected a .csv or .parquet file with these columns"
                 )
-            frame = pd.DataFrame({columns[0]: lines})
+            # Editors on Windows begin a file with a mark, which is no part of the first id.
+            values = [[line for line in file.read_text(encoding="utf-8-sig").split("\n") if line]]
+            values = [[line.removesuffix("\r") for line in values[0]]]
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise ConfigError(f"ids: {path} cannot be read with the columns {', '.join(columns)}") from error
-    values = frozenset(frame[list(columns)].astype(str).itertuples(index=False, name=None))
-    if not values:
+    ids = frozenset(row for row in zip(*values, strict=True) if None not in row)
+    if not ids:
         raise ConfigError(f"ids: {path} holds no ids")
-    return Ids(columns, values)
+    return Ids(columns, ids)
+
+
+def _write_texts(path: str, name: str, values: pa.ChunkedArray) -> list[str | None]:
+    """Return the values of an id column as texts of what the store holds."""
+    carried = check_carried(path, name, values.type)
+    return [
+        text for part in values.chunks for text in cast_column(part, carried).cast(pa.string()).to_pylist()
+    ]
 
 
 def copy_without(batch: Batch, target: Path, ids: Ids) -> tuple[Manifest, int]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from ...errors import ConfigError
 from ..storage import LOCAL, Storage
 
 
@@ -91,9 +92,26 @@ class Ids:
     values: frozenset[tuple[str, ...]]
 
     def find(self, rows: pa.Table) -> "pd.Series[bool]":
-        """Return True for the rows that have one of the ids."""
-        texts = pd.DataFrame({name: rows[name].cast(pa.string()).to_pandas() for name in self.columns})
-        return pd.Series([row in self.values for row in texts.itertuples(index=False, name=None)], dtype=bool)
+        """Return True for the rows that have one of the ids.
+
+        Raises ConfigError if an id cannot be a value of its column.
+        """
+        wanted = set(zip(*map(self._write, self.columns, (rows[n].type for n in self.columns)), strict=True))
+        texts = [rows[name].cast(pa.string()).to_pylist() for name in self.columns]
+        return pd.Series([row in wanted for row in zip(*texts, strict=True)], dtype=bool)
+
+    def _write(self, name: str, kind: pa.DataType) -> list[str]:
+        """Return the values of a column as the store's values are written: `1.0` and `1` are one number."""
+        place = self.columns.index(name)
+        try:
+            texts: list[str] = (
+                pa.array([value[place] for value in self.values]).cast(kind).cast(pa.string()).to_pylist()
+            )
+        except pa.ArrowException as error:
+            raise ConfigError(
+                f"ids: a value of column {name} is no {kind}, as in the store; nothing was erased"
+            ) from error
+        return texts
 
 
 def _with_plain_strings(rows: pa.Table) -> pa.Table:

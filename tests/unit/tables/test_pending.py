@@ -1,11 +1,12 @@
+from dataclasses import replace
 from datetime import datetime, timezone
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment.errors import SchemaMismatchError
+from sentiment.schema import MODEL_FAILED
 from sentiment.tables.input.files import Columns, InputFile
 from sentiment.tables.input.inspection import ReviewTable
 from sentiment.tables.pending import (
@@ -15,12 +16,11 @@ from sentiment.tables.pending import (
     check_id_types,
     count_slice_rows,
     cut_chunks,
-    find_left_repeats,
     find_pending,
     limit_rows,
     make_consumption,
     name_batch,
-    skip_rows,
+    skip_slices,
 )
 from sentiment.tables.store.manifests import Manifest, Window
 from tests.factories import make_manifest
@@ -33,11 +33,11 @@ NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
 
 def make_file(name="a", rows=10, **overrides):
     values = {"size_bytes": 100, "modified_ns": 1, "footer_digest": "f", "rows": rows, "column_types": ()}
-    return InputFile(Path(f"/in/{name}.parquet"), **{**values, **overrides})
+    return InputFile(f"/in/{name}.parquet", **{**values, **overrides})
 
 
 def make_table(*files):
-    return ReviewTable(Path("/in"), files, Columns(("review_id",), ("text",)))
+    return ReviewTable("/in", files, Columns(("review_id",), ("text",)))
 
 
 def make_batch(*slices, request=REQUEST, **overrides):
@@ -194,9 +194,13 @@ def test_a_window_has_the_days_from_since_until_before_until(since, until, day):
     assert Window("day", since, until).includes_day(day) is ((since or "") <= day < (until or "9999-99"))
 
 
-@given(slice_lists, st.integers(0, 200))
-def test_skipping_rows_leaves_the_rest_in_order(slices, n_rows):
-    assert list_rows(skip_rows(slices, n_rows)) == list_rows(slices)[n_rows:]
+@given(slice_lists, st.integers(1, 50), st.integers(0, 9))
+def test_skipping_what_chunks_took_leaves_the_rest_in_order(slices, chunk_rows, n_chunks):
+    done = [piece for chunk in cut_chunks(slices, chunk_rows)[:n_chunks] for piece in chunk]
+    left = slices
+    for chunk in cut_chunks(slices, chunk_rows)[:n_chunks]:
+        left = skip_slices(left, [piece.identity() for piece in chunk])
+    assert list_rows([*done, *left]) == list_rows(slices)
 
 
 def test_the_same_inputs_make_the_same_batch_and_others_another():
@@ -207,18 +211,24 @@ def test_the_same_inputs_make_the_same_batch_and_others_another():
         name_batch(make_consumption(REQUEST, [whole(b)]), "3", NOW),
         name_batch(make_consumption(REQUEST, [Slice(a, 0, 9)]), "3", NOW),
         name_batch(make_consumption(RESCORE, [whole(a)]), "3", NOW),
-        name_batch(make_consumption(REQUEST, [whole(a)], [whole(b)]), "3", NOW),
+        name_batch(make_consumption(replace(REQUEST, retries_after=4), [whole(a)]), "3", NOW),
     ]
     assert names[0] == names[1]
     assert len({name.folder for name in names}) == 5
     assert names[0].folder.startswith("model=3/batch=2026-01-31-")
 
 
-def test_a_stopped_run_is_known_by_the_later_rows_that_its_first_batch_took():
-    a, b, c = (make_file(name) for name in "abc")
-    first = make_manifest(1, consumption=make_consumption(REQUEST, [whole(a)], [whole(b)]))
-    assert find_left_repeats([first], [whole(b)]) == [first]
-    assert find_left_repeats([first], [whole(c)]) == []
+def test_rows_that_a_model_failed_on_are_done_for_it_until_someone_asks_to_try_again():
+    mine, other = REQUEST, replace(REQUEST, model_id="m-2")
+    failed = make_batch(whole(make_file()), rejected_by_reason={MODEL_FAILED: 1})
+    assert mine.is_covered_by(failed)
+    assert not other.is_covered_by(failed)
+    retry = replace(mine, retries_after=failed.sequence)
+    assert not retry.is_covered_by(failed)
+    again = replace(failed, sequence=2, consumption=replace(failed.consumption, retries_after=1))
+    table = make_table(make_file())
+    assert find_pending(table, [failed, again], retry) == []
+    assert find_pending(table, [failed, again], mine) == []
 
 
 def test_ids_of_another_type_than_the_stores_are_refused():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -10,10 +11,10 @@ import pytest
 
 from sentiment.tables.__main__ import main
 from sentiment.tables.store import folder as store_module
-from sentiment.tables.store.folder import BatchId, open_store
-from sentiment.tables.store.manifests import MANIFEST
+from sentiment.tables.store.manifests import MANIFEST, BatchId
+from sentiment.tables.store.opening import open_store
 from sentiment.tables.store.scores import load_scores
-from tests.factories import make_manifest, write_part, write_rejects
+from tests.factories import describe_file, make_manifest, publish_rows, write_part
 
 
 @pytest.fixture
@@ -22,11 +23,8 @@ def scores(tmp_path):
     root = tmp_path / "scores"
     with open_store(str(root)) as store:
         for number, version in ((1, "3"), (2, "3"), (3, "3"), (4, "4")):
-            staged = store.stage()
-            write_part(staged / "part-0.parquet", number, number, first_id=10 * number)
-            write_rejects(staged / "_rejected" / "part-0.parquet", 1, number)
             manifest = make_manifest(number, scored_rows=number, model_version=version)
-            store.publish(staged, BatchId(version, "2026-01-31", f"b{number}"), manifest)
+            publish_rows(store, BatchId(version, "2026-01-31", f"b{number}"), manifest, 10 * number)
     return root
 
 
@@ -50,16 +48,16 @@ def test_show_names_the_files_that_a_batch_consumed(scores, capsys):
 def test_verify_finds_what_was_changed_removed_and_added(scores, capsys):
     assert main(["verify", str(scores)]) == 0
     first, second, third = (scores / "model=3" / f"batch=2026-01-31-b{n}" for n in (1, 2, 3))
-    content = bytearray((first / "part-0.parquet").read_bytes())
+    content = bytearray((first / "part-00000.parquet").read_bytes())
     content[40] ^= 1
-    (first / "part-0.parquet").write_bytes(content)
-    (second / "_rejected" / "part-0.pq").unlink()
+    (first / "part-00000.parquet").write_bytes(content)
+    (second / "_rejected" / "part-00000.pq").unlink()
     write_part(third / "part-9.parquet", 1)
     capsys.readouterr()
     assert main(["verify", str(scores)]) == 1
     lines = capsys.readouterr().out.replace("\n", " ")
-    assert "part-0.parquet is not the file that was published" in lines
-    assert "part-0.pq is missing" in lines
+    assert "part-00000.parquet is not the file that was published" in lines
+    assert "part-00000.pq is missing" in lines
     assert "part-9.parquet is not in the manifest" in lines
 
 
@@ -104,14 +102,15 @@ def test_compact_keeps_columns_that_only_some_batches_have(tmp_path):
     root = tmp_path / "scores"
     with open_store(str(root)) as store:
         for number, further in ((1, {}), (2, {"unsure": [True, False], "probabilities": [[0.1, 0.9]] * 2})):
-            staged = store.stage()
-            write_part(staged / "part-0.parquet", 2, number, first_id=10 * number)
-            table = pq.read_table(staged / "part-0.parquet")
+            staging = store.stage()
+            path = Path(staging.folder) / "part-0.parquet"
+            write_part(path, 2, number, first_id=10 * number)
+            table = pq.read_table(path)
             for name, values in further.items():
                 table = table.append_column(name, [values])
-            pq.write_table(table, staged / "part-0.parquet")
+            pq.write_table(table, path)
             manifest = make_manifest(number, scored_rows=2, rejected_rows=0, unsure_rows=number - 1)
-            store.publish(staged, BatchId("3", "2026-01-31", f"b{number}"), manifest)
+            store.publish(staging, BatchId("3", "2026-01-31", f"b{number}"), manifest, [describe_file(path)])
     assert main(["compact", str(root)]) == 0
     found = load_scores(str(root)).set_index("review_id")
     assert found["unsure"].to_dict() == {"r10": None, "r11": None, "r20": True, "r21": False}
@@ -122,11 +121,11 @@ def test_compact_keeps_columns_that_only_some_batches_have(tmp_path):
 
 
 def test_compact_refuses_a_damaged_batch_and_changes_nothing(scores, capsys):
-    (scores / "model=3" / "batch=2026-01-31-b2" / "part-0.parquet").write_bytes(b"damaged")
+    (scores / "model=3" / "batch=2026-01-31-b2" / "part-00000.parquet").write_bytes(b"damaged")
     before = snapshot(scores)
     assert main(["compact", str(scores)]) == 1
     assert snapshot(scores) == before
-    assert "nothing was compacted" in capsys.readouterr().err
+    assert "nothing was changed" in capsys.readouterr().err
 
 
 def test_compact_changes_nothing_where_folders_cannot_be_exchanged(scores, capsys, monkeypatch):

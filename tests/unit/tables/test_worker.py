@@ -17,7 +17,7 @@ from sentiment.tables import session, worker
 
 class Census:
     def __init__(self):
-        self.loads = 0
+        self.loads = self.rows = 0
         self.engines = []
 
     def note_worker(self, model):
@@ -25,6 +25,9 @@ class Census:
 
     def note_load(self):
         self.loads += 1
+
+    def note_rows(self, n_rows):
+        self.rows += n_rows
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +46,7 @@ def test_a_model_is_loaded_once_per_process_for_the_same_options(use_tiny_model)
         assert predictions[schema.LABEL].notna().tolist() == [True, False]
         assert census.loads == loads
     assert len(census.engines) == 4, "one per task"
+    assert census.rows == 4 * len(texts)
     assert len(worker._loaded) == 1
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
 
@@ -54,9 +58,10 @@ def share(found, options):
 class Session:
     """A Spark session of a master; remembers the archives that it ships."""
 
-    def __init__(self, master):
+    def __init__(self, master, task_cpus=1):
         self.archives = []
         self.sparkContext = SimpleNamespace(master=master, addArchive=self.archives.append)
+        self.conf = SimpleNamespace(get={"spark.task.cpus": str(task_cpus)}.get)
 
 
 def make_reference(folder):
@@ -80,7 +85,21 @@ def test_spark_ships_the_verified_folder_to_the_executors_of_a_cluster(tmp_path,
     monkeypatch.setattr(worker.SparkFiles, "getRootDirectory", lambda: str(tmp_path / "executor"))
     shutil.unpack_archive(path, tmp_path / "executor" / name)
     assert (worker._find_folder(shared.place) / "MLmodel").read_text() == "flavors"
-    assert shared.options == {"engine": "int8"}
+    assert shared.options == {"engine": "int8", "threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("master", "task_cpus", "options"),
+    [
+        ("local[*]", 1, {"threads": 1}),
+        ("local[*]", 8, {"threads": 8, "device": "auto"}),
+        ("spark://host:7077", 8, {"threads": 8}),
+    ],
+)
+def test_a_task_uses_as_many_threads_as_it_owns_cores(monkeypatch, master, task_cpus, options):
+    """On one machine with one task for all cores, the model looks for the GPU."""
+    monkeypatch.setattr(session.os, "cpu_count", lambda: 8)
+    assert session.find_resources(Session(master, task_cpus)) == options
 
 
 @pytest.mark.parametrize(

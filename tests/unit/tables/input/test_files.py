@@ -7,7 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentiment.errors import SchemaMismatchError, UnreadableFileError
-from sentiment.tables.input.files import Columns, check_contents, inspect_file, partition_values
+from sentiment.tables.input.files import Columns, inspect_file, partition_values
+from sentiment.tables.input.inspection import inspect_reviews
+from sentiment.tables.input.reviews import _prepare
+from sentiment.tables.pending import Slice
+from sentiment.tables.storage import LOCAL
 from tests.factories import make_reviews
 
 COLUMNS = Columns(("review_id",), ("text",))
@@ -36,9 +40,19 @@ def find_page_end(path, column):
     return start + chunk.total_compressed_size - 2
 
 
-def decode_and_read_peak(path):
-    columns = Columns(("id",), ("text",))
-    check_contents(inspect_file(path, path.parent, columns), columns.all)
+def inspect(path, root=None, columns=COLUMNS):
+    return inspect_file(str(path), str(root or path.parent), LOCAL, columns)
+
+
+def read(path, columns=COLUMNS):
+    """Read a file as an executor does."""
+    table = inspect_reviews(str(path), columns)
+    reader, [part] = _prepare(table, [Slice(file, 0, file.rows) for file in table.files], None)
+    return sum(len(batch) for batch in reader.read(part))
+
+
+def read_and_find_peak(path):
+    read(path, Columns(("id",), ("text",)))
     return pa.default_memory_pool().max_memory()
 
 
@@ -46,16 +60,16 @@ def decode_and_read_peak(path):
 @pytest.mark.parametrize("column", [0, 1])
 def test_a_flipped_bit_is_found_by_its_checksum(tmp_path, codec, column):
     path = write(tmp_path / "a.parquet", make_table(), compression=codec, write_page_checksum=True)
-    check_contents(inspect_file(path, tmp_path, COLUMNS), COLUMNS.all)
+    assert read(path) == 20
     flip_bit(path, find_page_end(path, column))
     with pytest.raises(UnreadableFileError, match="a.parquet: not a readable Parquet file"):
-        check_contents(inspect_file(path, tmp_path, COLUMNS), COLUMNS.all)
+        read(path)
 
 
 def test_a_flipped_bit_in_a_column_that_is_not_read_is_left_alone(tmp_path):
     path = write(tmp_path / "a.parquet", make_table(), write_page_checksum=True)
     flip_bit(path, find_page_end(path, 2))
-    check_contents(inspect_file(path, tmp_path, COLUMNS), COLUMNS.all)
+    assert read(path) == 20
 
 
 def test_no_bit_of_a_checked_page_can_flip_unseen(tmp_path):
@@ -66,13 +80,13 @@ def test_no_bit_of_a_checked_page_can_flip_unseen(tmp_path):
         compression="none",
         write_page_checksum=True,
     )
-    file = inspect_file(path, tmp_path, COLUMNS)
     end = find_page_end(path, 1) + 2
     for at in range(end - 20, end):
         flip_bit(path, at)
         with pytest.raises(UnreadableFileError):
-            check_contents(file, COLUMNS.all)
+            read(path)
         flip_bit(path, at)
+    assert read(path) == 3
 
 
 def test_a_large_file_is_decoded_in_little_memory(tmp_path):
@@ -83,34 +97,46 @@ def test_a_large_file_is_decoded_in_little_memory(tmp_path):
     pq.write_table(table, path, row_group_size=n_rows // 4, use_dictionary=False)
     # The peak that Arrow counts is of its process.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        peak_bytes = pool.submit(decode_and_read_peak, path).result()
+        peak_bytes = pool.submit(read_and_find_peak, path).result()
     assert 0 < peak_bytes < path.stat().st_size / 2
 
 
 def test_a_day_is_that_of_the_folder_and_unknown_if_nobody_asks(tmp_path):
     path = write(tmp_path / "shop=a" / "day=2026-01-07" / "a.parquet", make_table())
-    assert inspect_file(path, tmp_path, DATED).day == "2026-01-07"
-    assert inspect_file(path, tmp_path, COLUMNS).day is None
-    assert partition_values(path, tmp_path) == {"shop": "a", "day": "2026-01-07"}
+    assert inspect(path, tmp_path, DATED).day == "2026-01-07"
+    assert inspect(path, tmp_path).day is None
+    assert partition_values(str(path), str(tmp_path)) == {"shop": "a", "day": "2026-01-07"}
 
 
-@pytest.mark.parametrize("day", ["2026-1-5", " 2026-01-05", "5 January", "2026"])
-def test_a_day_that_is_not_written_as_an_iso_day_is_unknown(tmp_path, day):
+@pytest.mark.parametrize("day", ["2026-1-5", " 2026-01-05", "20260105", "2026-01-05 23%3A59%3A59"])
+def test_a_folder_may_state_a_day_in_other_forms(tmp_path, day):
     path = write(tmp_path / f"day={day}" / "a.parquet", make_table())
-    assert inspect_file(path, tmp_path, DATED).day is None
+    assert inspect(path, tmp_path, DATED).day == "2026-01-05"
 
 
-def test_a_number_is_no_date(tmp_path):
-    path = write(tmp_path / "a.parquet", make_table(day=range(20)))
-    with pytest.raises(SchemaMismatchError, match="column day holds int64, expected dates"):
-        inspect_file(path, tmp_path, DATED)
+@pytest.mark.parametrize("day", ["5 January", "2026", "2026-02-30", "today", ""])
+def test_a_folder_whose_day_is_none_is_refused(tmp_path, day):
+    path = write(tmp_path / f"day={day}" / "a.parquet", make_table())
+    with pytest.raises(SchemaMismatchError, match="gives day a value that is no date"):
+        inspect(path, tmp_path, DATED)
+
+
+def test_a_folder_of_a_null_day_states_none(tmp_path):
+    path = write(tmp_path / "day=__HIVE_DEFAULT_PARTITION__" / "a.parquet", make_table())
+    assert inspect(path, tmp_path, DATED).day is None
+
+
+def test_truth_values_are_no_dates(tmp_path):
+    path = write(tmp_path / "a.parquet", make_table(day=True))
+    with pytest.raises(SchemaMismatchError, match="column day holds bool, expected dates"):
+        inspect(path, columns=DATED)
 
 
 def test_a_file_that_is_written_again_is_changed_and_one_that_is_gone_too(tmp_path):
     path = write(tmp_path / "a.parquet", make_table())
-    file = inspect_file(path, tmp_path, COLUMNS)
-    assert file.is_unchanged()
+    file = inspect(path)
+    assert file.is_unchanged(LOCAL)
     write(path, make_table(21))
-    assert not file.is_unchanged()
+    assert not file.is_unchanged(LOCAL)
     path.unlink()
-    assert not file.is_unchanged()
+    assert not file.is_unchanged(LOCAL)

@@ -1,45 +1,41 @@
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from sentiment.errors import ConfigError, StoreError, StoreLockedError
-from sentiment.tables.store.folder import STAGING, BatchId, open_store
-from sentiment.tables.store.manifests import MANIFEST
-from tests.factories import make_manifest, write_part
+from sentiment.tables.store.folder import STAGING, FolderStore, find_folder
+from sentiment.tables.store.manifests import MANIFEST, BatchId
+from sentiment.tables.store.opening import open_store
+from tests.factories import make_manifest, publish_rows
 
 BATCH = BatchId("3", "2026-01-31", "abc")
 
 
-def stage_batch(store, n=1):
-    staged = store.stage()
-    write_part(staged / "part-0.parquet", n)
-    (staged / "_rejected").mkdir()
-    write_part(staged / "_rejected" / "part-0.parquet", 1)
-    (staged / "_rejected" / ".part-0.parquet.crc").write_text("x")
-    (staged / "_SUCCESS").write_text("")
-    return staged
+def publish(store, batch=BATCH, sequence=1, n=1, **overrides):
+    return publish_rows(store, batch, make_manifest(sequence, scored_rows=n, **overrides))
 
 
 def test_a_batch_appears_whole_where_the_design_says(tmp_path):
     with open_store(str(tmp_path / "scores")) as store:
-        batch = store.publish(stage_batch(store), BATCH, make_manifest(1))
+        batch = publish(store)
     target = batch.folder
     assert target == tmp_path / "scores" / "model=3" / "batch=2026-01-31-abc"
     assert sorted(str(p.relative_to(target)) for p in target.rglob("*")) == [
         MANIFEST,
         "_rejected",
-        "_rejected/part-0.pq",
-        "part-0.parquet",
+        "_rejected/part-00000.pq",
+        "part-00000.parquet",
     ]
     assert [(file.name, file.rows) for file in batch.manifest.files] == [
-        ("_rejected/part-0.pq", 1),
-        ("part-0.parquet", 1),
+        ("part-00000.parquet", 1),
+        ("_rejected/part-00000.pq", 1),
     ]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scores"]
-    assert sorted(p.name for p in store.root.iterdir()) == ["model=3"]
+    assert sorted(p.name for p in store.path.iterdir()) == ["model=3"]
 
 
 def test_files_are_synced_before_the_rename_and_folders_after(tmp_path, monkeypatch):
@@ -48,7 +44,7 @@ def test_files_are_synced_before_the_rename_and_folders_after(tmp_path, monkeypa
     monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("sync"), real_sync(fd))[1])
     monkeypatch.setattr(os, "rename", lambda *a, **k: (calls.append("rename"), real_rename(*a, **k))[1])
     with open_store(str(tmp_path / "scores")) as store:
-        store.publish(stage_batch(store), BATCH, make_manifest(1))
+        publish(store)
     # The first renames move the staging folder and name the rejects; the last one is the commit.
     commit = len(calls) - 1 - calls[::-1].index("rename")
     files_and_folders = 5  # two parts, the manifest, two folders
@@ -60,8 +56,7 @@ def test_batches_are_listed_in_the_order_of_their_numbers(tmp_path):
     with open_store(str(tmp_path)) as store:
         assert store.list_batches() == []
         for number, version in ((1, "3"), (10, "33"), (2, "3")):
-            batch = BatchId(version, "2027-12-24", f"{number}")
-            store.publish(stage_batch(store), batch, make_manifest(number, model_version=version))
+            publish(store, BatchId(version, "2027-12-24", f"{number}"), number, model_version=version)
         found = store.list_batches()
     assert [batch.manifest.sequence for batch in found] == [1, 2, 10]
     assert found[2].name == "model=33/batch=2027-12-24-10"
@@ -69,7 +64,7 @@ def test_batches_are_listed_in_the_order_of_their_numbers(tmp_path):
 
 def test_a_manifest_that_cannot_be_read_stops_the_run(tmp_path):
     with open_store(str(tmp_path)) as store:
-        batch = store.publish(stage_batch(store), BATCH, make_manifest(1))
+        batch = publish(store)
         (batch.folder / MANIFEST).write_text("{half")
         with pytest.raises(StoreError, match="what was scored"):
             store.list_batches()
@@ -77,27 +72,27 @@ def test_a_manifest_that_cannot_be_read_stops_the_run(tmp_path):
 
 def test_a_batch_is_never_replaced(tmp_path):
     with open_store(str(tmp_path)) as store:
-        target = store.publish(stage_batch(store, 1), BATCH, make_manifest(1)).folder
+        target = publish(store).folder
         with pytest.raises(StoreError, match="publishing failed"):
-            store.publish(stage_batch(store, 2), BATCH, make_manifest(2))
-        assert pq.read_metadata(target / "part-0.parquet").num_rows == 1
+            publish(store, sequence=2, n=2)
+        assert pq.read_metadata(target / "part-00000.parquet").num_rows == 1
 
 
 def test_a_failed_run_leaves_nothing(tmp_path):
     root = tmp_path / "scores"
     with pytest.raises(StoreError), open_store(str(root)) as store:
-        store.publish(stage_batch(store), BatchId("no", "such/folder", "x"), make_manifest(1))
+        publish(store, BatchId("no", "such/folder", "x"))
     assert not root.exists()
 
 
 def test_what_a_killed_run_staged_is_removed_by_the_next(tmp_path):
-    stale = tmp_path / STAGING / "dead" / "part-0.parquet"
+    stale = tmp_path / STAGING / "dead" / "part-00000.parquet"
     stale.parent.mkdir(parents=True)
     stale.write_text("half")
     with open_store(str(tmp_path)) as store:
         staged = store.stage()
         assert not stale.exists()
-        assert staged.is_dir()
+        assert Path(staged.folder).is_dir()
 
 
 def test_a_second_writer_is_told_at_once(tmp_path):
@@ -128,13 +123,13 @@ def test_a_killed_writers_lock_is_free(tmp_path):
     holder.kill()
     holder.join()
     with open_store(str(tmp_path)) as store:
-        store.publish(stage_batch(store), BATCH, make_manifest(1))
+        publish(store)
 
 
 @pytest.mark.parametrize("place", ["s3://bucket/scores", "hdfs:/name/scores", "dbfs:/scores"])
 def test_what_is_no_mounted_file_system_is_refused(place):
-    with pytest.raises(ConfigError, match="rename"), open_store(place):
-        pass
+    with pytest.raises(ConfigError, match="is not on a mounted file system"):
+        find_folder(place)
 
 
 def test_a_file_or_a_folder_that_cannot_be_made_is_refused(tmp_path):
@@ -146,7 +141,7 @@ def test_a_file_or_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_listed_stops_the_run(tmp_path, monkeypatch):
     with open_store(str(tmp_path)) as store:
-        store.publish(stage_batch(store), BATCH, make_manifest(1))
+        publish(store)
         real = os.listdir
 
         def refuse(folder):
@@ -161,7 +156,7 @@ def test_a_folder_that_cannot_be_listed_stops_the_run(tmp_path, monkeypatch):
 
 def test_a_batch_without_its_manifest_stops_the_run(tmp_path):
     with open_store(str(tmp_path)) as store:
-        batch = store.publish(stage_batch(store), BATCH, make_manifest(1))
+        batch = publish(store)
         (batch.folder / MANIFEST).unlink()
         with pytest.raises(StoreError, match="what was scored"):
             store.list_batches()
@@ -174,19 +169,17 @@ def test_staging_makes_no_folder_in_the_readers_sight(tmp_path, monkeypatch):
     )
     with open_store(str(tmp_path / "scores")) as store:
         made.clear()
-        staged = store.stage()
+        staged = Path(store.stage().folder)
         assert staged.parent.name == ".scores.staging"
         assert not [path for path in made if path.startswith(str(tmp_path / "scores"))]
 
 
 def test_where_nothing_can_be_renamed_from_beside_a_batch_is_staged_inside(tmp_path, monkeypatch):
-    from sentiment.tables.store.folder import Store
-
     def refuse(self, staged):
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(Store, "_check_rename", refuse)
+    monkeypatch.setattr(FolderStore, "_check_rename", refuse)
     with open_store(str(tmp_path / "scores")) as store:
-        assert store.stage().parent == tmp_path / "scores" / STAGING
-        store.publish(stage_batch(store), BATCH, make_manifest(1))
+        assert Path(store.stage().folder).parent == tmp_path / "scores" / STAGING
+        publish(store)
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_dir() and "staging" in p.name) == []

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,11 +18,15 @@ INPUT = {"path": "/in/é.parquet", "size_bytes": 2**40, "start_row": 0, "stop_ro
 FULL = make_manifest(
     7,
     consumption=Consumption(
-        (INPUT,), "shop,id", "title,text", "m", Window("day", None, "2026-01-31"), True, (INPUT,)
+        (INPUT,), "shop,id", "title,text", "m", Window("day", None, "2026-01-31"), True, 6
     ),
     skipped_rows={"known": 2},
     bad_files=({"path": "/in/b.parquet", "reason": "is damaged"},),
     files=(PublishedFile("part-0.parquet", 1, 100, "ab"),),
+)
+SINCE_5 = (
+    *("conflicting_ids", "repeated_texts", "forgotten_rows", "profile"),
+    *("min_score", "target_accuracy", "input_version"),
 )
 COMPACTED = make_manifest(9, parts=(make_manifest(1), FULL), consumption=FULL.consumption)
 
@@ -76,15 +81,24 @@ def test_a_missing_or_unknown_key_is_refused_unless_it_may_be_left_out(path, key
 
 @pytest.mark.parametrize(
     ("version", "missing"),
-    [(2, ("engines", "label_names", "unsure_rows")), (3, ("label_names", "unsure_rows"))],
+    [
+        (2, ("engines", "label_names", "unsure_rows", *SINCE_5)),
+        (3, ("label_names", "unsure_rows", *SINCE_5)),
+        (4, SINCE_5),
+    ],
 )
 def test_an_older_manifest_states_less(path, version, missing):
-    content = json.loads(COMPACTED.to_json())
+    taken = replace(FULL.consumption, retries_after=0)
+    full = replace(FULL, consumption=taken)
+    compacted = replace(COMPACTED, consumption=taken, parts=(COMPACTED.parts[0], full))
+    content = json.loads(compacted.to_json())
     for manifest in (content, *content["parts"]):
         for name in missing:
             del manifest[name]
+        del manifest["consumption"]["retries_after"]
+        manifest["consumption"]["repeats_of"] = [INPUT]
     path.write_text(json.dumps({**content, "manifest_version": version}))
-    assert load_manifest(path) == COMPACTED
+    assert load_manifest(path) == compacted
 
 
 def test_a_missing_manifest_is_refused(path):
