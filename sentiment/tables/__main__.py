@@ -1,4 +1,4 @@
-"""Inspect and maintain a store: `python -m sentiment.tables list|verify|show|drop|compact|forget|vacuum STORE`."""
+"""Inspect and maintain a store: `python -m sentiment.tables COMMAND STORE`; `--help` lists the commands."""
 
 import argparse
 import os
@@ -137,7 +137,7 @@ _HELP = {
     "drop": "remove a batch; its rows are pending again",
     "compact": "merge the batches of each model version into one",
     "forget": "erase all rows of given ids from the files, for good",
-    "vacuum": "remove files that the newest version of the store does not use; older versions become unreadable",
+    "vacuum": "remove files that the newest version does not use; older versions become unreadable",
 }
 
 

@@ -103,7 +103,8 @@ def audit_files(
         for file in some:
             if file.columns != tuple(columns):
                 raise StoreError(
-                    f"audit: {file.path} has other columns than {', '.join(columns)}; the batch was not published"
+                    f"audit: {file.path} has other columns than {', '.join(columns)}; the batch was not "
+                    "published"
                 )
         found_rows = sum(file.rows for file in some)
         if found_rows != rows:

@@ -57,7 +57,7 @@ def score_chunk(
     store: Store,
     census: WorkerCensus,
 ) -> Published:
-    """Score a chunk and publish it as a batch. Raises StoreError, and publishes nothing, if its rows do not add up."""
+    """Score a chunk and publish it as a batch; raise StoreError if its rows do not add up."""
     staging = store.stage()
     started = time.monotonic()
     rows = _make_query(chunk, spark, model, known, census)

@@ -12,8 +12,8 @@ import pyarrow as pa
 from ..errors import ConfigError, InputError, SentimentError, StorageError
 from .storage import Storage, explain
 
-
-# Reader features whose tables read right here. All others change what the files mean, and are refused by name.
+# Reader features whose tables read right here. All others change what the files mean, and are refused by
+# name.
 _READABLE = frozenset({"deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
 _MAPPING = "delta.columnMapping.mode"
 # What deltalake says of tables that it cannot open, and the name of the feature.
@@ -50,7 +50,7 @@ def find_table(uri: str, storage: Storage) -> Any | None:
 
 
 def open_snapshot(uri: str, storage: Storage, version: int | None, timestamp: str | None) -> Any:
-    """Return a snapshot of a table to read; raise an InputError if it is missing or of a form not understood."""
+    """Return a snapshot of a table to read; raise an InputError if it is missing or cannot be read right."""
     deltalake = import_deltalake()
     with _naming_features(uri, version), translate(uri):
         try:
@@ -83,8 +83,8 @@ def _naming_features(uri: str, version: int | None) -> Iterator[None]:
         named = next((name for mark, name in _REFUSED if mark in said), None)
         if named is not None:
             raise InputError(
-                f"{uri}: this Delta table uses {named}, which is not read here; export the reviews to plain Parquet, "
-                "or to a table without it"
+                f"{uri}: this Delta table uses {named}, which is not read here; export the reviews to plain "
+                "Parquet, or to a table without it"
             ) from error
         if "end version" in said:
             raise InputError(
@@ -92,8 +92,8 @@ def _naming_features(uri: str, version: int | None) -> Iterator[None]:
             ) from error
         if "eature" in said or "rotocol" in said:
             raise InputError(
-                f"{uri}: this Delta table has features that are not read here ({said[:200]}); export the reviews to "
-                "plain Parquet, or to a table without them"
+                f"{uri}: this Delta table has features that are not read here ({said[:200]}); export the "
+                "reviews to plain Parquet, or to a table without them"
             ) from error
         raise
 
@@ -112,7 +112,7 @@ def _check_readable(uri: str, table: Any) -> None:
 
 
 def list_adds(table: Any) -> list[dict[str, Any]]:
-    """Return the files of a snapshot: `path`, `size_bytes`, `modification_time` and `partition.NAME` of each."""
+    """Return a dict per file of a snapshot: `path`, `size_bytes`, `modification_time`, `partition.NAME`."""
     rows: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     # The log has paths in the form of URLs.
     return [{**row, "path": unquote(row["path"])} for row in rows]
@@ -130,7 +130,7 @@ def list_deleted_rows(table: Any) -> dict[str, tuple[int, ...]]:
 
 
 def check_conditional_put(uri: str, storage: Storage) -> None:
-    """Raise ConfigError if the object store replaces an object that must be new: commits would be lost there."""
+    """Raise ConfigError if the object store replaces an object that must be new: it would lose commits."""
     import obstore
     from obstore.exceptions import AlreadyExistsError
     from obstore.store import from_url
@@ -148,8 +148,8 @@ def check_conditional_put(uri: str, storage: Storage) -> None:
         finally:
             obstore.delete(store, key)
     raise ConfigError(
-        f"{uri}: this object store ignores If-None-Match, so two commits could replace each other and rows would be "
-        "lost; use a store with conditional writes, or a mounted folder"
+        f"{uri}: this object store ignores If-None-Match, so two commits could replace each other and rows "
+        "would be lost; use a store with conditional writes, or a mounted folder"
     )
 
 

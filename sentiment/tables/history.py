@@ -36,9 +36,9 @@ def make_key(ids: Sequence[str]) -> Column:
 def find_known(
     spark: SparkSession, store: Store, ids: Sequence[str], model_id: str | None
 ) -> DataFrame | None:
-    """Return `_key` and `_known_digest` of ids whose newest outcome in the store is a score; None without one.
+    """Return `_key` and `_known_digest` of ids whose newest outcome in the store is a score.
 
-    With `model_id` only texts count that this model has scored.
+    None if there is no such id. With `model_id` only texts count that this model has scored.
     """
     batches = [batch for batch in store.list_batches() if set(batch.manifest.id_types) == set(ids)]
     scored, rejected = (_read_keys(spark, store, ids, is_rejected) for is_rejected in (False, True))
@@ -75,8 +75,8 @@ def read_files(
 ) -> DataFrame | None:
     """Read these columns of published files, None for all; files without one of them are left out.
 
-    Returns None if no file is left. Batches differ in their columns (`probabilities`): with all columns, a value
-    is null where a file has none.
+    Returns None if no file is left. Batches differ in their columns (`probabilities`): with all columns, a
+    value is null where a file has none.
     """
     held = [(file, file.read_schema()) for file in _one_per_batch(files)]
     unlike = {file.batch for file, found in held if names and not set(names) <= set(found.names)}

@@ -53,7 +53,8 @@ def count_slice_rows(slices: Iterable[Slice]) -> int:
 class Request:
     """Describe a run's request: columns, dates, model, and which rows are scored again.
 
-    `retries_after` is 0, or the number of the batch up to which failed rows are tried again by the same model.
+    `retries_after` is 0, or the number of the batch up to which failed rows are tried again by the same
+    model.
     """
 
     id_col: str
@@ -113,7 +114,7 @@ def limit_rows(slices: Sequence[Slice], max_rows: int | None) -> list[Slice]:
 
 
 def skip_slices(slices: Sequence[Slice], done: Sequence[FileIdentity]) -> list[Slice]:
-    """Return the slices without the rows of a batch, whose `inputs` are `done`: the first rows of the slices."""
+    """Return the slices without the rows of a batch, whose `inputs` are `done`: the first of the slices."""
     taken = {(entry["path"], entry["start_row"]): entry["stop_row"] for entry in done}
     left = []
     for piece in slices:

@@ -44,10 +44,10 @@ def score(
 ) -> DataFrame:
     """Add the model's columns to a DataFrame: `label`, `score`, `unsure` … `reject_reason`.
 
-    One row per row of `df`, in any number of partitions; a text that cannot be scored has a `reject_reason` and
-    nulls. Lazy: an action runs the model, once per action. Works on classic Spark and over Spark Connect.
-    `options` are those of `load_model` (`min_score`, `engine` …). Raises ConfigError if the text column is missing
-    or a column of `df` has a name of a new column, ModelError if the model cannot be used.
+    One row per row of `df`, in any number of partitions; a text that cannot be scored has a `reject_reason`
+    and nulls. Lazy: an action runs the model, once per action. Works on classic Spark and over Spark Connect.
+    `options` are those of `load_model` (`min_score`, `engine` …). Raises ConfigError if the text column is
+    missing or a column of `df` has a name of a new column, ModelError if the model cannot be used.
     """
     model = _share(df.sparkSession, model_uri, probabilities, allow_unverified, options)
     if text_col not in df.columns:
@@ -68,10 +68,10 @@ def sentiment_udf(
     allow_unverified: bool = False,
     **options: Any,
 ) -> Callable[..., Column]:
-    """Return a function of a text column for `spark.udf.register`; its value is a struct of the model's columns.
+    """Return a UDF of a text column for `spark.udf.register`; its value is a struct of the model's columns.
 
-    `SELECT sentiment(text).label FROM reviews`. `spark` is the session to use, by default the active one. For the
-    other arguments and the errors see `score`.
+    `SELECT sentiment(text).label FROM reviews`. `spark` is the session to use, by default the active one. For
+    the other arguments and the errors see `score`.
     """
     active = spark or SparkSession.getActiveSession()
     if active is None:

@@ -21,10 +21,10 @@ _GROUP = "_group"
 def select_rows(
     reviews: DataFrame, ids: Sequence[str], known: DataFrame | None, on_duplicate: str, n_tasks: int
 ) -> DataFrame:
-    """Give each row of `read_reviews` a skip reason, an early reject reason, or none: then the model scores it.
+    """Give each row of `read_reviews` a skip reason, an early reject reason, or none if the model scores it.
 
-    Returns the ids, `text`, `text_digest`, `_skip_reason`, `_early_reason` and `_is_conflict`. Of the rows with
-    one id the latest is kept: the highest `_order` if there is one, then the highest `_position`. With
+    Returns the ids, `text`, `text_digest`, `_skip_reason`, `_early_reason` and `_is_conflict`. Of the rows
+    with one id the latest is kept: the highest `_order` if there is one, then the highest `_position`. With
     `on_duplicate` = reject, no row is kept of an id whose texts differ. `known` is of `history.find_known`.
 
     Rows are distributed by their id, so a retried task puts every row where it was before (a round robin

@@ -92,8 +92,8 @@ def find_context(spark: SparkSession) -> SparkContext:
     """Return the context of a classic session; raise ConfigError over Spark Connect, which has none."""
     if is_remote(spark):
         raise ConfigError(
-            "the scoring job needs classic Spark; over Spark Connect use sentiment.score(df), or start the job with "
-            "spark-submit and without SPARK_REMOTE"
+            "the scoring job needs classic Spark; over Spark Connect use sentiment.score(df), or start the "
+            "job with spark-submit and without SPARK_REMOTE"
         )
     return spark.sparkContext
 

@@ -19,15 +19,16 @@ from .worker import ModelLoad, WorkerEngine
 class RunSummary:
     """Count what a run did with the rows of the usable files.
 
-    Each row is scored, rejected, `skipped` (an earlier run handled it, or the store's newest text of its id is
-    the same), `superseded` (its chunk has a later row with its id) or `waiting` (put off by dates, `max_rows` or a
-    dry run). `pending_rows` is the number of rows that the run planned to score. `conflicting_ids` are those of
-    which a chunk held several texts. `repeated_texts` counts scored rows whose text was scored for another row.
+    Each row is scored, rejected, `skipped` (an earlier run handled it, or the store's newest text of its id
+    is the same), `superseded` (its chunk has a later row with its id) or `waiting` (put off by dates,
+    `max_rows` or a dry run). `pending_rows` is the number of rows that the run planned to score.
+    `conflicting_ids` are those of which a chunk held several texts. `repeated_texts` counts scored rows whose
+    text was scored for another row.
 
     `rows_per_second` covers only the scoring, `seconds` the whole run; `core_seconds_per_1000_rows` and
-    `rows_per_core_hour` are its cost on all cores of the run. `worker_start_seconds` is the time from the start
-    of the slowest Python worker until it could score. `labels`, `unsure_rows` and `stages` count scored rows;
-    `label_names` are all labels of the model, in its order.
+    `rows_per_core_hour` are its cost on all cores of the run. `worker_start_seconds` is the time from the
+    start of the slowest Python worker until it could score. `labels`, `unsure_rows` and `stages` count scored
+    rows; `label_names` are all labels of the model, in its order.
     """
 
     input_rows: int

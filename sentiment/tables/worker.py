@@ -117,8 +117,8 @@ class SharedModel:
     """Describe the model that workers load.
 
     `digest` is of all its files. `place` is its folder, or the name under which Spark unpacks it in each
-    executor. `options` are the model's own (`loading.load_model`) and the threads of a task. `prediction_types` are
-    the columns of its predictions and their types in Spark.
+    executor. `options` are the model's own (`loading.load_model`) and the threads of a task.
+    `prediction_types` are the columns of its predictions and their types in Spark.
     """
 
     digest: str
@@ -159,8 +159,8 @@ def make_scorer(
 ) -> Callable[[Iterator[pd.Series]], Iterator[pd.DataFrame]]:
     """Make the function of the iterator pandas UDF: batches of texts in, batches of predictions out.
 
-    One row per text, in order, with the columns of `prediction_types` and `_is_repeated`; nulls are rejects, and
-    so is a text that the model fails on. Equal texts of a batch are scored once.
+    One row per text, in order, with the columns of `prediction_types` and `_is_repeated`; nulls are rejects,
+    and so is a text that the model fails on. Equal texts of a batch are scored once.
     """
 
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:

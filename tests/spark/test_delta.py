@@ -64,11 +64,19 @@ def delete_by_vector(folder, rows):
         "cardinality": len(rows),
     }
     file = {"path": add["path"], "size": add["size_bytes"], "partitionValues": {}, "dataChange": True}
+    feature = ["deletionVectors"]
+    protocol = {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": feature,
+        "writerFeatures": feature,
+    }
+    stats = json.dumps({"numRecords": add["num_records"]})
     actions = [
-        {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}},
+        {"protocol": protocol},
         {"remove": {**file, "deletionTimestamp": 1, "extendedFileMetadata": True}},
-        {"add": {**file, "modificationTime": 1, "deletionVector": descriptor, "stats": json.dumps({"numRecords": add["num_records"]})}},
-    ]  # fmt: skip
+        {"add": {**file, "modificationTime": 1, "deletionVector": descriptor, "stats": stats}},
+    ]
     log = Path(folder) / "_delta_log" / f"{table.version() + 1:020}.json"
     log.write_text("".join(json.dumps(action) + "\n" for action in actions))
 
@@ -131,8 +139,8 @@ def test_an_older_version_or_time_is_read_on_request(score, reviews, tmp_path):
     assert score(reviews, str(tmp_path / "two"), timestamp=moment).scored_rows == 40
     with pytest.raises(InputError):
         score(reviews, str(tmp_path / "three"), version=99)
+    make_reviews(3).to_parquet(tmp_path / "plain.parquet")
     with pytest.raises(ConfigError, match="select a snapshot"):
-        make_reviews(3).to_parquet(tmp_path / "plain.parquet")
         score(tmp_path / "plain.parquet", str(tmp_path / "four"), version=0)
 
 
@@ -161,9 +169,8 @@ def test_tables_that_mean_something_else_are_refused_by_name(
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     for line in lines:
         if "protocol" in line:
-            line["protocol"] = {
-                "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [feature], "writerFeatures": [feature],
-            }  # fmt: skip
+            features = {"readerFeatures": [feature], "writerFeatures": [feature]}
+            line["protocol"] = {"minReaderVersion": 3, "minWriterVersion": 7, **features}
         if "metaData" in line:
             line["metaData"]["configuration"] = configuration
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))

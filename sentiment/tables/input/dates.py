@@ -15,8 +15,8 @@ _UNIX_RANGES = (
     (10**14, 5 * 10**15, "us"),
     (10**17, 5 * 10**18, "ns"),
 )
-# A day with its month first is read only in forms that cannot be mistaken: `09 13, 2009` (the Amazon releases)
-# and `Sep 13, 2009`. `09/10/2009` is not: half the world reads it as October.
+# A day with its month first is read only in forms that cannot be mistaken: `09 13, 2009` (the Amazon
+# releases) and `Sep 13, 2009`. `09/10/2009` is not: half the world reads it as October.
 _TEXT_FORMATS = ("%m %d, %Y", "%b %d, %Y", "%B %d, %Y")
 # pandas reads `today` and `now` too, in every format.
 _WORDED = r"^\w+ \d{1,2}, \d{4}$"
@@ -68,7 +68,8 @@ def _decode(values: pa.Array) -> pd.Series:
     """Return the texts of an array; what is no UTF-8 becomes a text that is no date."""
     texts = values.cast(pa.string())
     try:
-        return texts.to_pandas()
+        found: pd.Series = texts.to_pandas()
+        return found
     except (pa.ArrowException, UnicodeDecodeError):
         found = texts.cast(pa.binary()).to_pylist()
         return pd.Series([None if text is None else text.decode(errors="replace") for text in found])

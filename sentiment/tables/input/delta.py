@@ -20,8 +20,9 @@ def inspect_delta(
 ) -> ReviewTable:
     """Check the files of a snapshot, by default the newest; raises what `inspect_reviews` does.
 
-    Rows with a deletion vector are left out. A file is identified by its path, which Delta never writes twice,
-    and by its deleted rows. Raises an InputError, by name, for features that change what the files mean.
+    Rows with a deletion vector are left out. A file is identified by its path, which Delta never writes
+    twice, and by its deleted rows. Raises an InputError, by name, for features that change what the files
+    mean.
     """
     table = open_snapshot(root, storage, version, timestamp)
     partition_columns = set(table.metadata().partition_columns)
@@ -55,7 +56,8 @@ def _inspect_add(
     path = add["path"]
     if find_scheme(path) is not None or path.startswith("/"):
         raise UnreadableFileError(
-            f"{path}: lies outside of the table {root}, as in a shallow clone, which is not read; copy the table"
+            f"{path}: lies outside of the table {root}, as in a shallow clone, which is not read; copy the "
+            "table"
         )
     values = {name: _show(add.get(f"partition.{name}")) for name in partition_columns if name in columns.all}
     file = inspect_file(f"{root}/{path}", root, storage, columns, values)

@@ -51,8 +51,8 @@ class Columns:
 class InputFile:
     """Describe an input file as it was when checked, to detect later changes.
 
-    `path` is an absolute path, or a URI in an object store. `partitions` are the columns that its folders' names
-    state; None is a null.
+    `path` is an absolute path, or a URI in an object store. `partitions` are the columns that its folders'
+    names state; None is a null.
     """
 
     path: str
@@ -222,7 +222,7 @@ def check_types(path: str, types: dict[str, pa.DataType], columns: Columns) -> N
 
 
 def _find_day(path: str, partitions: Mapping[str, str | None], date: str | None) -> str | None:
-    """Return the ISO date that a folder's name gives to a file; raise SchemaMismatchError if it is no date."""
+    """Return the ISO date that a folder's name gives a file; raise SchemaMismatchError if it is no date."""
     value = partitions.get(date or "")
     if value is None:
         return None

@@ -108,9 +108,9 @@ def check_columns(
 def inspect_reviews(path: str, columns: Columns, options: Mapping[str, str] | None = None) -> ReviewTable:
     """Check the footer of every file under `path` and quarantine files that cannot be used.
 
-    `options` are those of an object store. Names that begin with `_` or `.` are ignored below `path`, as in every
-    Parquet reader. Raises an InputError if there is nothing to read. If no file can be used, raises the error of
-    the first one.
+    `options` are those of an object store. Names that begin with `_` or `.` are ignored below `path`, as in
+    every Parquet reader. Raises an InputError if there is nothing to read. If no file can be used, raises the
+    error of the first one.
     """
     root, storage = resolve_uri(path), find_storage(path, options)
     check_root(path, root, storage)

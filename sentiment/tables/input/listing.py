@@ -1,4 +1,4 @@
-"""List the files of a folder or bucket, and recognise table formats whose files must not be read one by one."""
+"""List the files of a folder or bucket, and recognise tables whose files must not be read one by one."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -36,8 +36,8 @@ def is_delta(root: str, storage: Storage) -> bool:
             if folder == root:
                 return True
             raise InputError(
-                f"{root}: is inside the Delta table {folder}; its files also hold rows that the table has deleted; "
-                "pass the table's folder"
+                f"{root}: is inside the Delta table {folder}; its files also hold rows that the table has "
+                "deleted; pass the table's folder"
             )
         if _has(storage, f"{folder}/{_HUDI}"):
             raise InputError(f"{root}: {_advise(folder, 'a Hudi table')}")
@@ -47,7 +47,7 @@ def is_delta(root: str, storage: Storage) -> bool:
 
 
 def _refuse_table(root: str, folder: str, folders: Sequence[str]) -> None:
-    """Raise InputError if a folder below the input is a table: its files also hold rows that it has deleted."""
+    """Raise InputError if a folder below the input is a table, whose files also hold deleted rows."""
     formats = {DELTA_LOG: "a Delta table", _HUDI: "a Hudi table"}
     kind = next((kind for name, kind in formats.items() if name in folders), None)
     if kind is None and _ICEBERG in folders and _has_iceberg(LOCAL, folder):
@@ -62,8 +62,8 @@ def _refuse_table(root: str, folder: str, folders: Sequence[str]) -> None:
 def _advise(folder: str, kind: str) -> str:
     return (
         f"belongs to {kind} at {folder}, whose files cannot be read one by one: they also hold deleted and "
-        "replaced rows; export its reviews to Parquet or Delta with the table's own tools, and leave its files "
-        "as they are"
+        "replaced rows; export its reviews to Parquet or Delta with the table's own tools, and leave its "
+        "files as they are"
     )
 
 
@@ -146,8 +146,8 @@ def _check_not_all_links(root: str, files: list[str]) -> None:
     inside = Path(root).resolve()
     if files and all(os.path.islink(file) and inside not in Path(file).resolve().parents for file in files):
         raise InputError(
-            f"{root}: all {len(files):,} files are links that lead out of the folder, as in the cache of a model or "
-            "data hub; copy what they lead to (cp -rL), and pass the copy"
+            f"{root}: all {len(files):,} files are links that lead out of the folder, as in the cache of a "
+            "model or data hub; copy what they lead to (cp -rL), and pass the copy"
         )
 
 
@@ -164,8 +164,8 @@ def _list_objects(root: str, storage: Storage) -> Listing:
         is_iceberg = info.path.endswith(_ICEBERG_SUFFIX) and parent.endswith(f"/{_ICEBERG}")
         if name in (DELTA_LOG, _HUDI) or is_iceberg:
             raise InputError(
-                f"{root}: contains a Delta, Hudi or Iceberg table at {prefix}{parent}, whose files also hold rows that "
-                "the table has deleted; pass only a Delta table's own folder"
+                f"{root}: contains a Delta, Hudi or Iceberg table at {prefix}{parent}, whose files also hold "
+                "rows that the table has deleted; pass only a Delta table's own folder"
             )
     paths = sorted(
         prefix + info.path

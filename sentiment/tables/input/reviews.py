@@ -78,9 +78,10 @@ class _Reader:
             )
         if wrong_dates and self.window is not None:
             raise SchemaMismatchError(
-                f"{part.path}: {wrong_dates:,} of {found:,} values of column {self.window.date_col} are no dates; "
-                "expected dates, times, 2026-01-31, 20260131, `01 31, 2026` or Unix times; correct them, or choose "
-                "another --date_col"
+                f"{part.path}: {wrong_dates:,} of {found:,} values of column {self.window.date_col} are no "
+                "dates; "
+                "expected dates, times, 2026-01-31, 20260131, `01 31, 2026` or Unix times; correct them, or "
+                "choose another --date_col"
             )
 
     def _read_groups(self, part: _Part) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -130,7 +131,7 @@ class _Reader:
         return made, wrong_dates
 
     def _find_outside(self, find: Callable[[str], pa.Array], n_rows: int) -> tuple[pa.Array, int]:
-        """Return True for rows whose date is outside the window or null; and count values that are no dates."""
+        """Return True for rows whose date is outside the window or null, and count values that are no dates."""
         window = self.window
         if window is None:
             return pa.array(np.zeros(n_rows, dtype=bool)), 0
@@ -154,9 +155,10 @@ def read_reviews(
 ) -> DataFrame:
     """Read one row per row of the slices that is not deleted, in `n_tasks` tasks of equal size.
 
-    Columns: the ids, `text`, `_is_outside`, `_position`, and `_order` if there is an order column. An id is null
-    if it is NaN or not valid UTF-8, `text` if all text columns are null. `_is_outside` is true if the date is
-    outside the window or null. Lazy: a file that cannot be read fails the query (`find_unreadable` names it).
+    Columns: the ids, `text`, `_is_outside`, `_position`, and `_order` if there is an order column. An id is
+    null if it is NaN or not valid UTF-8, `text` if all text columns are null. `_is_outside` is true if the
+    date is outside the window or null. Lazy: a file that cannot be read fails the query (`find_unreadable`
+    names it).
     """
     reader, parts = _prepare(table, slices, window)
     tasks = _cut_evenly(parts, n_tasks)

@@ -16,9 +16,9 @@ def inspect_table(
     version: int | None = None,
     timestamp: str | None = None,
 ) -> ReviewTable:
-    """Check an input: a Delta table by its snapshot (of `version` or `timestamp`), anything else file by file.
+    """Check an input: a Delta table by a snapshot (`version` or `timestamp`), anything else file by file.
 
-    Raises an InputError if there is nothing to read, or if it belongs to a table format that cannot be read.
+    Raises an InputError if there is nothing to read, or if it belongs to a format that cannot be read.
     """
     root, storage = resolve_uri(path), find_storage(path.removeprefix(DELTA_PREFIX), options)
     check_root(path, root, storage)

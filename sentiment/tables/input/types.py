@@ -64,8 +64,8 @@ def check_carried(path: str, name: str, kind: pa.DataType) -> pa.DataType:
     carried = find_carried_type(kind)
     if carried is None:
         raise SchemaMismatchError(
-            f"{path}: column {name} holds {kind}, which Spark cannot hold as an id or order; convert it to strings, "
-            "or choose another column"
+            f"{path}: column {name} holds {kind}, which Spark cannot hold as an id or order; convert it to "
+            "strings, or choose another column"
         )
     return carried
 

@@ -16,14 +16,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from ... import schema
@@ -37,34 +35,19 @@ from ..deltalog import (
     make_options,
     translate,
 )
-from ..storage import Storage, ask, find_storage, resolve_uri
+from ..storage import Storage, find_storage, resolve_uri
 from . import compaction, erasure
+from .chain import ENTRIES, HEAD, NUMBER, Head, Objects, find_head, read_chain, write_entry
 from .files import Ids, Staging, StoredFile, WrittenFile
 from .manifests import MANIFEST_VERSION, BatchId, Manifest, PublishedFile, parse_manifest
 from .protocol import Batch, Report
 from .verification import check_counts
 
-_ENTRIES = "_sentiment/manifests"
 _REJECTED = "_sentiment/rejected"
-# Names of the application transactions.
-_NUMBER, _HEAD = "sentiment", "sentiment.head"
-_READERS = 16
 # An error of a commit proves nothing, so the table is asked what happened; then the commit is tried again.
 _ATTEMPTS = 4
 _COMMIT_RETRIES = 15
 _FIRST_PAUSE_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class _Head:
-    """Name the newest entry of the chain: its number and its digest; number 0 is before the first."""
-
-    number: int = 0
-    digest: int = 0
-
-    @property
-    def name(self) -> str:
-        return f"{self.number:08}-{self.digest:016x}.json"
 
 
 class DeltaStore:
@@ -76,7 +59,8 @@ class DeltaStore:
     def __init__(self, root: str, storage: Storage) -> None:
         self.root = root
         self.storage = storage
-        self._base: _Head | None = None
+        self._objects = Objects(root, storage)
+        self._base: Head | None = None
 
     @classmethod
     def find(cls, path: str, options: Mapping[str, str] | None = None) -> "DeltaStore":
@@ -90,9 +74,10 @@ class DeltaStore:
         """Return the store for writing. Raises ConfigError if the place holds another table or is unsafe."""
         store = cls.find(path, options)
         table = find_table(store.root, store.storage)
-        if table is not None and _find_head(table) == _Head() and list_adds(table):
+        if table is not None and find_head(table) == Head() and list_adds(table):
             raise ConfigError(
-                f"{store.root}: is a Delta table with rows that this job did not write; choose another --output"
+                f"{store.root}: is a Delta table with rows that this job did not write; choose another "
+                "--output"
             )
         if not store.storage.is_local:
             check_conditional_put(store.root, store.storage)
@@ -100,61 +85,17 @@ class DeltaStore:
 
     def list_batches(self) -> list[Batch]:
         table = find_table(self.root, self.storage)
-        head = _find_head(table) if table is not None else _Head()
+        head = find_head(table)
         if self._base is None:
             self._base = head
         batches: dict[str, Batch] = {}
-        for name, entry in self._read_chain(head):
+        for name, entry in read_chain(self._objects, head):
             for gone in entry["removed"]:
                 batches.pop(gone, None)
             for added in entry["added"]:
                 manifest = parse_manifest(json.dumps(added["manifest"]), name)
-                batches[added["name"]] = Batch(added["name"], f"{self.root}/{_ENTRIES}/{name}", manifest)
+                batches[added["name"]] = Batch(added["name"], f"{self.root}/{ENTRIES}/{name}", manifest)
         return sorted(batches.values(), key=lambda batch: (batch.manifest.sequence, batch.name))
-
-    def _read_chain(self, head: _Head) -> list[tuple[str, dict[str, Any]]]:
-        """Return the entries from the first to the newest; raise StoreError if one is missing or changed."""
-        if head.number == 0:
-            return []
-        names = self._list_names(_ENTRIES)
-        with ThreadPoolExecutor(_READERS) as pool:
-            bodies = dict(zip(names, pool.map(lambda n: self._read(f"{_ENTRIES}/{n}"), names), strict=True))
-        chain = []
-        name: str | None = head.name
-        while name is not None:
-            body = bodies.get(name)
-            if body is None or _digest(body) != int(name[9:25], 16):
-                raise StoreError(
-                    f"{self.root}/{_ENTRIES}/{name}: is missing or was changed, so it is not known what was scored; "
-                    "restore it from a backup"
-                )
-            entry = json.loads(body)
-            chain.append((name, entry))
-            name = entry["previous"]
-        return chain[::-1]
-
-    def _list_names(self, folder: str) -> list[str]:
-        selector = pafs.FileSelector(self.storage.strip(f"{self.root}/{folder}"), allow_not_found=True)
-        found = ask(self.storage, self.root, lambda files: files.get_file_info(selector))
-        return sorted(info.base_name for info in found if info.type == pafs.FileType.File)
-
-    def _read(self, name: str) -> bytes:
-        def read(files: pafs.FileSystem) -> bytes:
-            with files.open_input_stream(self.storage.strip(f"{self.root}/{name}")) as opened:
-                content: bytes = opened.read()
-                return content
-
-        return ask(self.storage, f"{self.root}/{name}", read)
-
-    def _write(self, name: str, body: bytes) -> None:
-        def write(files: pafs.FileSystem) -> None:
-            with files.open_output_stream(self.storage.strip(f"{self.root}/{name}")) as opened:
-                opened.write(body)
-
-        ask(self.storage, f"{self.root}/{name}", write)
-
-    def _delete(self, uri: str) -> None:
-        ask(self.storage, uri, lambda files: files.delete_file(self.storage.strip(uri)))
 
     def list_files(self, batches: Sequence[Batch], is_rejected: bool) -> list[StoredFile]:
         if is_rejected:
@@ -183,7 +124,7 @@ class DeltaStore:
     def stage(self) -> Staging:
         """Return the table's own folder: a file is not part of the table before it is committed."""
         if self.storage.is_local:
-            for name in (_ENTRIES, _REJECTED):
+            for name in (ENTRIES, _REJECTED):
                 try:
                     os.makedirs(f"{self.root}/{name}", exist_ok=True)
                 except OSError as error:
@@ -214,7 +155,7 @@ class DeltaStore:
             {batch.folder: manifest},
             lambda table, properties: _append(table, adds, properties),
         )
-        return Batch(batch.folder, f"{self.root}/{_ENTRIES}/{head.name}", manifest)
+        return Batch(batch.folder, f"{self.root}/{ENTRIES}/{head.name}", manifest)
 
     def _fit_schema(self, file: WrittenFile) -> None:
         """Make the table if it is not there, and add the columns that the file has and the table lacks."""
@@ -251,14 +192,11 @@ class DeltaStore:
         removed: Sequence[str],
         added: Mapping[str, Manifest],
         act: Callable[[Any, Any], None],
-    ) -> _Head:
+    ) -> Head:
         """Write the next entry of the chain, and change the table by `act` in one commit that names it."""
         deltalake = import_deltalake()
         base = self._base if self._base is not None else self._find_head()
-        entry = {
-            "entry_version": 1,
-            "number": base.number + 1,
-            "previous": base.name if base.number else None,
+        content = {
             "operation": operation,
             "removed": list(removed),
             "added": [
@@ -266,14 +204,12 @@ class DeltaStore:
                 for name, manifest in added.items()
             ],
         }
-        body = json.dumps(entry).encode()
-        head = _Head(base.number + 1, _digest(body))
-        self._write(f"{_ENTRIES}/{head.name}", body)
-        self._sync([f"{self.root}/{_ENTRIES}/{head.name}"])
+        head = write_entry(self._objects, base, content)
+        self._sync([f"{self.root}/{ENTRIES}/{head.name}"])
         properties = deltalake.CommitProperties(
             app_transactions=[
-                deltalake.Transaction(_NUMBER, head.number),
-                deltalake.Transaction(_HEAD, head.digest),
+                deltalake.Transaction(NUMBER, head.number),
+                deltalake.Transaction(HEAD, head.digest),
             ],
             custom_metadata={"sentiment.operation": operation, "sentiment.entry": head.name},
             max_commit_retries=_COMMIT_RETRIES,
@@ -283,7 +219,7 @@ class DeltaStore:
         self._sync_log()
         return head
 
-    def _try_commit(self, base: _Head, head: _Head, act: Callable[[Any], None]) -> None:
+    def _try_commit(self, base: Head, head: Head, act: Callable[[Any], None]) -> None:
         """Commit once, whatever the answers say: look before every attempt, and after every error."""
         error: Exception | None = None
         for attempt in range(_ATTEMPTS):
@@ -291,13 +227,13 @@ class DeltaStore:
                 time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
             try:
                 table = find_table(self.root, self.storage)
-                found = _find_head(table) if table is not None else _Head()
+                found = find_head(table)
                 if found == head:
                     return
                 if found != base:
                     raise StoreLockedError(
-                        f"{self.root}: another run has changed this store since this run read it; nothing was "
-                        "published; run again"
+                        f"{self.root}: another run has changed this store since this run read it; nothing "
+                        "was published; run again"
                     )
                 if table is None:
                     table = self._make_empty()
@@ -310,8 +246,8 @@ class DeltaStore:
         if self._find_head() == head:
             return
         raise StoreError(
-            f"{self.root}: the commit failed {_ATTEMPTS} times ({error}); run again: no published row will be "
-            "scored twice"
+            f"{self.root}: the commit failed {_ATTEMPTS} times ({error}); run again: no published row "
+            "will be scored twice"
         ) from error
 
     def _make_empty(self) -> Any:
@@ -322,9 +258,8 @@ class DeltaStore:
             self.root, columns, mode="ignore", name="scores", storage_options=make_options(self.storage)
         )
 
-    def _find_head(self) -> _Head:
-        table = find_table(self.root, self.storage)
-        return _find_head(table) if table is not None else _Head()
+    def _find_head(self) -> Head:
+        return find_head(find_table(self.root, self.storage))
 
     def drop(self, batch: Batch) -> None:
         """Delete the rows of a batch in one commit; files with rows of other batches are written anew."""
@@ -385,13 +320,13 @@ class DeltaStore:
             manifest = erasure.subtract(
                 manifest, scored.filter(pc.is_in(scored[schema.SEQUENCE], pa.array(own))), is_rejected=False
             )
-            manifest, old_files = self._erase_rejects(manifest, ids)
+            manifest, old_files = erasure.erase_rejects(self._objects, manifest, ids, _REJECTED)
             stale += old_files
             if manifest != batch.manifest:
                 changed[batch.name] = manifest
         if not changed:
             return 0
-        source = _make_source(ids, _read_schema(table))
+        source = erasure.make_source(ids, _read_schema(table))
         match = " AND ".join(f't."{name}" = s."{name}"' for name in ids.columns)
 
         def act(table: Any, properties: Any) -> None:
@@ -405,7 +340,7 @@ class DeltaStore:
 
         self._commit("forget", list(changed), changed, act)
         for name in stale:
-            self._delete(name)
+            self._objects.delete(name)
         return sum(new.forgotten_rows for new in changed.values()) - sum(
             batch.manifest.forgotten_rows for batch in batches if batch.name in changed
         )
@@ -420,34 +355,13 @@ class DeltaStore:
             pa.concat_tables(found, promote_options="default") if found else _read_schema(table).empty_table()
         )
 
-    def _erase_rejects(self, manifest: Manifest, ids: Ids) -> tuple[Manifest, list[str]]:
-        """Write the rejects without these ids to new files; return the manifest and the files to remove."""
-        files, stale = [], []
-        for file in manifest.files:
-            path = f"{self.root}/{file.name}"
-            rows = StoredFile(path, "", self.storage).load() if file.name.startswith(_REJECTED) else None
-            is_erased = ids.find(rows) if rows is not None else None
-            if rows is None or is_erased is None or not is_erased.any():
-                files.append(file)
-                continue
-            manifest = erasure.subtract(manifest, rows.filter(pa.array(is_erased)), is_rejected=True)
-            stale.append(path)
-            kept = rows.filter(pa.array(~is_erased))
-            if len(kept):
-                buffer = pa.BufferOutputStream()
-                pq.write_table(kept, buffer)
-                body = buffer.getvalue().to_pybytes()
-                digest = hashlib.sha256(body).hexdigest()
-                name = f"{_REJECTED}/part-{digest[:32]}.parquet"
-                self._write(name, body)
-                files.append(PublishedFile(name, len(kept), len(body), digest))
-        return replace(manifest, files=tuple(files)), stale
-
     @property
     def after_forget(self) -> str:
         return (
-            f"Older versions of the table still hold the rows. When no reader needs them, remove them for good:\n"
-            f"  python -m sentiment.tables vacuum {self.root if not self.storage.is_local else 'delta:' + self.root}\n"
+            "Older versions of the table still hold the rows. When no reader needs them, remove them for "
+            "good:\n"
+            "  python -m sentiment.tables vacuum "
+            f"{self.root if not self.storage.is_local else 'delta:' + self.root}\n"
             "Remove the rows from the reviews too, or a file that is written again brings them back."
         )
 
@@ -461,12 +375,14 @@ class DeltaStore:
             return 0
         with translate(self.root):
             gone = table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
-        kept = {name for name, _ in self._read_chain(self._find_head())}
+        kept = {name for name, _ in read_chain(self._objects, self._find_head())}
         used = {file.name for batch in self.list_batches() for file in batch.manifest.files}
-        names = [f"{_ENTRIES}/{name}" for name in self._list_names(_ENTRIES) if name not in kept]
-        names += [f"{_REJECTED}/{n}" for n in self._list_names(_REJECTED) if f"{_REJECTED}/{n}" not in used]
+        names = [f"{ENTRIES}/{name}" for name in self._objects.list_names(ENTRIES) if name not in kept]
+        names += [
+            f"{_REJECTED}/{n}" for n in self._objects.list_names(_REJECTED) if f"{_REJECTED}/{n}" not in used
+        ]
         for name in names:
-            self._delete(f"{self.root}/{name}")
+            self._objects.delete(name)
         return len(gone) + len(names)
 
     def find_damage(self, batch: Batch) -> list[str]:
@@ -480,7 +396,7 @@ class DeltaStore:
             if not is_rejected and file.name not in held:
                 continue  # OPTIMIZE or a deletion has written its rows anew; they are counted below
             try:
-                body = self._read(file.name)
+                body = self._objects.read(file.name)
             except StorageError:
                 found.append(f"{file.name} is missing")
                 continue
@@ -503,10 +419,10 @@ class DeltaStore:
         )
 
     def clean(self) -> None:
-        """Remove nothing: a file that no commit names does no harm, and VACUUM removes it when that is safe."""
+        """Remove nothing: files that no commit names do no harm, and `vacuum` removes them."""
 
     def _sync(self, paths: Sequence[str]) -> None:
-        """Sync local files and their folders, because deltalake does not; an object store needs none of it."""
+        """Sync local files and their folders, because deltalake does not."""
         if self.storage.is_local:
             for path in (*paths, *{str(Path(path).parent) for path in paths}):
                 _sync(path)
@@ -526,16 +442,6 @@ def _sync(path: str) -> None:
         os.close(handle)
 
 
-def _find_head(table: Any) -> _Head:
-    number, digest = table.transaction_version(_NUMBER), table.transaction_version(_HEAD)
-    return _Head() if number is None or digest is None else _Head(number, digest)
-
-
-def _digest(body: bytes) -> int:
-    """Return the first 63 bits of the SHA-256: the largest number that a transaction holds."""
-    return int.from_bytes(hashlib.sha256(body).digest()[:8], "big") >> 1
-
-
 def _make_add(file: WrittenFile, root: str) -> Any:
     from deltalake.transaction import AddAction
 
@@ -550,13 +456,3 @@ def _append(table: Any, adds: Sequence[Any], properties: Any) -> None:
 
 def _read_schema(table: Any) -> pa.Schema:
     return pa.schema(table.schema().to_arrow())
-
-
-def _make_source(ids: Ids, columns: pa.Schema) -> pa.Table:
-    """Return the ids as a table with the types of the table's columns."""
-    values = sorted(ids.values)
-    arrays = [
-        pa.array([value[place] for value in values], pa.string()).cast(columns.field(name).type)
-        for place, name in enumerate(ids.columns)
-    ]
-    return pa.table(arrays, names=list(ids.columns))

@@ -1,5 +1,6 @@
 """Erase the rows of given ids from the files of a batch, for good."""
 
+import hashlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import pyarrow.parquet as pq
 from ... import schema
 from ...errors import ConfigError
 from ..input.types import cast_column, check_carried
-from .files import Ids
-from .manifests import REJECTED, Manifest
+from .chain import Objects
+from .files import Ids, StoredFile
+from .manifests import REJECTED, Manifest, PublishedFile
 from .protocol import Batch
 
 
@@ -36,8 +38,8 @@ def load_ids(path: str, columns: tuple[str, ...]) -> Ids:
                     f"({', '.join(columns)}); expected a .csv or .parquet file with these columns"
                 )
             # Editors on Windows begin a file with a mark, which is no part of the first id.
-            values = [[line for line in file.read_text(encoding="utf-8-sig").split("\n") if line]]
-            values = [[line.removesuffix("\r") for line in values[0]]]
+            lines = file.read_text(encoding="utf-8-sig").split("\n")
+            values = [[line.removesuffix("\r") for line in lines if line.strip()]]
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise ConfigError(f"ids: {path} cannot be read with the columns {', '.join(columns)}") from error
     ids = frozenset(row for row in zip(*values, strict=True) if None not in row)
@@ -55,7 +57,7 @@ def _write_texts(path: str, name: str, values: pa.ChunkedArray) -> list[str | No
 
 
 def copy_without(batch: Batch, target: Path, ids: Ids) -> tuple[Manifest, int]:
-    """Copy the files of a batch without the rows of these ids; return the new manifest and the rows erased."""
+    """Copy the files of a batch without the rows of these ids; return the manifest and the rows erased."""
     manifest, erased = batch.manifest, 0
     for file in manifest.files:
         rows = pq.ParquetFile(batch.folder / file.name).read()
@@ -91,3 +93,41 @@ def _subtract(counts: dict[str, int], values: pa.ChunkedArray) -> dict[str, int]
     left = Counter(counts)
     left.subtract(values.to_pylist())
     return {name: count for name, count in left.items() if count}
+
+
+def erase_rejects(objects: Objects, manifest: Manifest, ids: Ids, folder: str) -> tuple[Manifest, list[str]]:
+    """Write the rejects of a Delta store's batch without these ids to new files.
+
+    Returns the manifest with the new files, and the names of the old ones, which are still there.
+    """
+    files, stale = [], []
+    for file in manifest.files:
+        rows = None
+        if file.name.startswith(folder):
+            rows = StoredFile(f"{objects.root}/{file.name}", "", objects.storage).load()
+        is_erased = ids.find(rows) if rows is not None else None
+        if rows is None or is_erased is None or not is_erased.any():
+            files.append(file)
+            continue
+        manifest = subtract(manifest, rows.filter(pa.array(is_erased)), is_rejected=True)
+        stale.append(file.name)
+        kept = rows.filter(pa.array(~is_erased))
+        if len(kept):
+            buffer = pa.BufferOutputStream()
+            pq.write_table(kept, buffer)
+            body = buffer.getvalue().to_pybytes()
+            digest = hashlib.sha256(body).hexdigest()
+            name = f"{folder}/part-{digest[:32]}.parquet"
+            objects.write(name, body)
+            files.append(PublishedFile(name, len(kept), len(body), digest))
+    return replace(manifest, files=tuple(files)), stale
+
+
+def make_source(ids: Ids, columns: pa.Schema) -> pa.Table:
+    """Return the ids as a table with the types of the table's columns."""
+    values = sorted(ids.values)
+    arrays = [
+        pa.array([value[place] for value in values], pa.string()).cast(columns.field(name).type)
+        for place, name in enumerate(ids.columns)
+    ]
+    return pa.table(arrays, names=list(ids.columns))

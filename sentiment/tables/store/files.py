@@ -47,7 +47,10 @@ class Staging:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """Describe a published file to read. `deleted_rows` are those that another tool has deleted, from 0, rising."""
+    """Describe a published file to read.
+
+    `deleted_rows` are the numbers, from 0 and rising, of those that another tool has deleted.
+    """
 
     path: str
     batch: str

@@ -147,8 +147,8 @@ class FolderStore:
     def compact(self, model_version: str, report: Report) -> Batch | None:
         """Merge the batches of a model version into one; return None if there are fewer than two.
 
-        Every row keeps the number of the batch in which it was scored. Raises StoreError, and changes nothing,
-        if a batch differs from its manifest or if the file system cannot exchange folders.
+        Every row keeps the number of the batch in which it was scored. Raises StoreError, and changes
+        nothing, if a batch differs from its manifest or if the file system cannot exchange folders.
         """
         old = [batch for batch in self.list_batches() if batch.manifest.model_version == model_version]
         if len(old) < 2:
@@ -163,7 +163,7 @@ class FolderStore:
         return _make_batch(self.path / name.folder)
 
     def forget(self, ids: Ids, report: Report) -> int:
-        """Erase all rows of these ids; return their number. Readers see each model's rows change in one step."""
+        """Erase all rows of these ids, in one step per model version; return their number."""
         batches = self.list_batches()
         self._check(batches, report)
         erased = 0
@@ -225,8 +225,8 @@ class FolderStore:
     @property
     def after_forget(self) -> str:
         return (
-            "The files of this store hold the rows no longer. Remove them from the reviews too, or a file that is "
-            "written again brings them back; backups and snapshots of the disk are not reached."
+            "The files of this store hold the rows no longer. Remove them from the reviews too, or a file "
+            "that is written again brings them back; backups and snapshots of the disk are not reached."
         )
 
     def vacuum(self) -> int:
@@ -354,7 +354,7 @@ def _sync_tree(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sync a folder where the file system can: some network file systems refuse, and keep names safe themselves."""
+    """Sync a folder where the file system can; some network file systems refuse."""
     try:
         _sync(folder)
     except OSError as error:

@@ -49,7 +49,8 @@ class Window:
 class Consumption:
     """Describe which input rows a batch covers, and the model that scored them; a digest names the batch.
 
-    `inputs` are file identities with `start_row` and `stop_row`. `retries_after` is that of the run's `Request`.
+    `inputs` are file identities with `start_row` and `stop_row`. `retries_after` is that of the run's
+    `Request`.
     """
 
     inputs: tuple[FileIdentity, ...]
@@ -109,8 +110,8 @@ class Manifest:
     engines: tuple[str, ...] = ()
     # Class names in the order of the model, which is that of the column `probabilities`.
     label_names: tuple[str, ...] = POLARITY_LABELS
-    # Scored rows whose score was below the threshold of the run: `min_score`, or that of `target_accuracy`, or
-    # if both are None the model's own.
+    # Scored rows whose score was below the threshold of the run: `min_score`, or that of `target_accuracy`,
+    # or if both are None the model's own.
     unsure_rows: int = 0
     min_score: float | None = None
     target_accuracy: float | None = None

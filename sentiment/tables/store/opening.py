@@ -30,8 +30,8 @@ def find_store(path: str, options: Mapping[str, str] | None = None) -> Store:
 def open_store(path: str, options: Mapping[str, str] | None = None) -> Iterator[Store]:
     """Open the store for writing, and remove unpublished files at the end.
 
-    A folder store is locked: raises StoreLockedError at once if another run writes it. Of two runs on one Delta
-    table, the second fails when it commits. Raises ConfigError if the store cannot be written.
+    A folder store is locked: raises StoreLockedError at once if another run writes it. Of two runs on one
+    Delta table, the second fails when it commits. Raises ConfigError if the store cannot be written.
     """
     if is_delta(path):
         from .delta import DeltaStore

@@ -36,8 +36,8 @@ class Batch:
 class Store(Protocol):
     """List, publish and maintain batches; a reader sees all of a batch or none of it.
 
-    Writing needs the store to be opened for writing (`opening.open_store`). All methods raise StoreError if the
-    store cannot be read or written.
+    Writing needs the store to be opened for writing (`opening.open_store`). All methods raise StoreError if
+    the store cannot be read or written.
     """
 
     @property
@@ -51,7 +51,7 @@ class Store(Protocol):
         ...
 
     def list_files(self, batches: Sequence[Batch], is_rejected: bool) -> list[StoredFile]:
-        """Return the files with the scored or the rejected rows of these batches, perhaps with rows of others."""
+        """Return the files that hold the scored or rejected rows of these batches, perhaps with others."""
         ...
 
     def stage(self) -> Staging:
@@ -86,7 +86,7 @@ class Store(Protocol):
         ...
 
     def vacuum(self) -> int:
-        """Remove files that the newest version does not use; return their number. Older versions become unreadable."""
+        """Remove files that the newest version does not use, so older ones are gone; return their number."""
         ...
 
     def clean(self) -> None:

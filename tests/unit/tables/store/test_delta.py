@@ -145,11 +145,11 @@ def test_a_changed_or_missing_entry_is_an_error(place):
     publish(store, 1, ["a"])
     last = publish(store, 2, ["b"])
     name = last.location.rpartition("/")[2]
-    body = store._read(f"_sentiment/manifests/{name}")
-    store._write(f"_sentiment/manifests/{name}", body.replace(b"publish", b"PUBLISH"))
+    body = store._objects.read(f"_sentiment/manifests/{name}")
+    store._objects.write(f"_sentiment/manifests/{name}", body.replace(b"publish", b"PUBLISH"))
     with pytest.raises(StoreError, match="was changed"):
         DeltaStore.find(*place).list_batches()
-    store._delete(f"{store.root}/_sentiment/manifests/{name}")
+    store._objects.delete(f"_sentiment/manifests/{name}")
     with pytest.raises(StoreError, match="is missing"):
         DeltaStore.find(*place).list_batches()
 
