@@ -29,8 +29,8 @@ MAX_DIGESTS = 1_000
 
 
 @dataclass(frozen=True)
-class LabelScores:
-    """Hold the scores of one predicted label: rows by SCORE_BINS, sum of scores, sum of score * (1 - score).
+class Scores:
+    """Hold the scores of rows: their numbers by SCORE_BINS, the sums of score and of score * (1 - score).
 
     `right` counts the rows of each bin whose label is the true one; None if that is not known.
     """
@@ -40,11 +40,11 @@ class LabelScores:
     variance: float
     right: tuple[int, ...] | None = None
 
-    def __add__(self, other: "LabelScores") -> "LabelScores":
+    def __add__(self, other: "Scores") -> "Scores":
         both = None
         if self.right is not None and other.right is not None:
             both = _add(self.right, other.right)
-        return LabelScores(
+        return Scores(
             _add(self.counts, other.counts), self.total + other.total, self.variance + other.variance, both
         )
 
@@ -54,9 +54,10 @@ class Profile:
     """Count n rows: scored ones, and rejects by reason. All other figures are of the scored rows only.
 
     `figures` are histograms by BINS. A figure that was not measured is absent; after a merge its histogram
-    counts the rows on which it was. `labels` and `scores` have the labels that occur, `flags` count rows
-    that are `unsure` and `truncated`. `digests` are the smallest digests of texts and their numbers of rows,
-    at most MAX_DIGESTS; None if the rows had no digests.
+    counts the rows on which it was. `labels` and `stages` have those that occur, `flags` count rows
+    that are `unsure` and `truncated`. `scores` are by label and stage, because the
+    scores of each stage have a calibration of their own. `digests` are the smallest digests of texts and
+    their numbers of rows, at most MAX_DIGESTS; None if the rows had no digests.
     """
 
     scored_rows: int = 0
@@ -65,7 +66,7 @@ class Profile:
     stages: Mapping[str, int] = field(default_factory=dict)
     flags: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    scores: Mapping[str, LabelScores] = field(default_factory=dict)
+    scores: Mapping[tuple[str, str], Scores] = field(default_factory=dict)
     digests: Mapping[int, int] | None = None
 
     @property
@@ -89,7 +90,7 @@ class Profile:
             _add_counts(self.stages, other.stages),
             _add_counts(self.flags, other.flags),
             _join(self.figures, other.figures, _add),
-            _join(self.scores, other.scores, LabelScores.__add__),
+            _join(self.scores, other.scores, Scores.__add__),
             _merge_digests(self.digests, other.digests),
         )
 
@@ -101,7 +102,10 @@ class Profile:
             "scored_rows": self.scored_rows,
             **{name: dict(getattr(self, name)) for name in ("rejects", "labels", "stages", "flags")},
             "figures": {name: list(counts) for name, counts in self.figures.items()},
-            "scores": {label: vars(scores) for label, scores in self.scores.items()},
+            "scores": [
+                {"label": label, "stage": stage, **vars(scores)}
+                for (label, stage), scores in self.scores.items()
+            ],
             # As text: a digest has 64 bits, of which many readers of JSON keep 53.
             "digests": digests,
         }
@@ -115,7 +119,7 @@ def load(content: Mapping[str, Any]) -> Profile:
         )
     try:
         figures = {name: tuple(counts) for name, counts in content["figures"].items()}
-        scores = {label: _load_scores(found) for label, found in content["scores"].items()}
+        scores = {(found["label"], found["stage"]): _load_scores(found) for found in content["scores"]}
         digests = content["digests"]
         profile = Profile(
             content["scored_rows"],
@@ -161,7 +165,7 @@ def make_profile(rows: pd.DataFrame) -> Profile:
             if name in scored
         },
         figures=_count_figures(scored),
-        scores={str(label): _count_scores(part) for label, part in scored.groupby(schema.LABEL, sort=True)},
+        scores=_count_scores_by_stage(scored),
         digests=_count_digests(scored[schema.TEXT_DIGEST]) if schema.TEXT_DIGEST in scored else None,
     )
 
@@ -178,13 +182,20 @@ def _count_figures(scored: pd.DataFrame) -> dict[str, tuple[int, ...]]:
     return {name: count_bins(values, BINS[name]) for name, values in columns.items()}
 
 
-def _count_scores(rows: pd.DataFrame) -> LabelScores:
+def _count_scores_by_stage(scored: pd.DataFrame) -> dict[tuple[str, str], Scores]:
+    """Return the scores by label and stage; without a column `stage` the encoder has decided."""
+    stages = scored.get(schema.STAGE, pd.Series(schema.ENCODER, index=scored.index))
+    parts = scored.groupby([scored[schema.LABEL], stages], sort=True)
+    return {(str(label), str(stage)): _count_scores(part) for (label, stage), part in parts}
+
+
+def _count_scores(rows: pd.DataFrame) -> Scores:
     scores = rows[schema.SCORE].to_numpy(np.float64)
     right = None
     if IS_RIGHT in rows:
         right = count_bins(scores[rows[IS_RIGHT].to_numpy(bool)], SCORE_BINS)
     variance = float((scores * (1 - scores)).sum())
-    return LabelScores(count_bins(scores, SCORE_BINS), float(scores.sum()), variance, right)
+    return Scores(count_bins(scores, SCORE_BINS), float(scores.sum()), variance, right)
 
 
 def _count_values(values: "pd.Series[Any]") -> dict[str, int]:
@@ -214,7 +225,7 @@ def _add_counts(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str
     return {name: first.get(name, 0) + second.get(name, 0) for name in sorted({*first, *second})}
 
 
-def _join(first: Mapping[str, Any], second: Mapping[str, Any], add: Any) -> dict[str, Any]:
+def _join(first: Mapping[Any, Any], second: Mapping[Any, Any], add: Any) -> dict[Any, Any]:
     """Return all entries, and the sums of those that are in both."""
     return {
         name: add(first[name], second[name])
@@ -224,9 +235,9 @@ def _join(first: Mapping[str, Any], second: Mapping[str, Any], add: Any) -> dict
     }
 
 
-def _load_scores(found: Mapping[str, Any]) -> LabelScores:
+def _load_scores(found: Mapping[str, Any]) -> Scores:
     right = found["right"]
-    scores = LabelScores(
+    scores = Scores(
         tuple(found["counts"]), found["total"], found["variance"], None if right is None else tuple(right)
     )
     if any(len(counts) != len(SCORE_BINS) for counts in (scores.counts, scores.right or scores.counts)):

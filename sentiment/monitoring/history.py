@@ -81,9 +81,9 @@ REALISED_COLUMNS = pa.schema(
     ]
 )
 # `against` is `model` (the test set of the model) or `trailing` (the 28 days before). `value` and
-# `reference_value` are the mean, or the share, that the figure is about. `effect` is the largest difference
-# of two shares (KS, or of one category); it counts from `min_effect` on. `is_drifted` is about this night,
-# `is_alarm` is True if two of the last three nights drifted.
+# `reference_value` are means, or the shares of `category`, the one that differs most. `effect` is the
+# largest difference of two shares (KS, or of one category); it counts from `min_effect` on. `is_drifted`
+# is about this night, `is_alarm` is True if two of the last three nights drifted.
 FIGURE_COLUMNS = pa.schema(
     [
         (NIGHT, pa.date32()),
@@ -91,6 +91,7 @@ FIGURE_COLUMNS = pa.schema(
         ("against", pa.string()),
         ("rows", pa.int64()),
         ("reference_rows", pa.int64()),
+        ("category", pa.string()),
         ("value", pa.float64()),
         ("reference_value", pa.float64()),
         ("psi", pa.float64()),
