@@ -25,7 +25,7 @@ KINDS: Mapping[str, bool] = {
     "empty": False,
     "volume": False,
     "late_files": False,
-    "bad_files": False,
+    "bad_files": True,
     "rejects": False,
     "repeated_rows": False,
     "failed": False,

@@ -129,8 +129,8 @@ def load_nights(folder: str | Path) -> pd.DataFrame:
     `night` and `measured_on` are datetime64. No folder, or one without nights, gives no rows. Raises
     StoreError if a file cannot be read.
     """
-    nights = _load(Path(folder), NIGHTS)
-    realised = _load(Path(folder), REALISED)
+    nights = load_rows(Path(folder), NIGHTS)
+    realised = load_rows(Path(folder), REALISED)
     return nights.merge(realised, on=NIGHT, how="left")
 
 
@@ -194,11 +194,11 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def _load_finished(folder: Path, table: str) -> pd.DataFrame:
     """Load the rows of the nights that have a row in `nights`."""
-    rows = _load(folder, table)
-    return rows[rows[NIGHT].isin(_load(folder, NIGHTS)[NIGHT])].reset_index(drop=True)
+    rows = load_rows(folder, table)
+    return rows[rows[NIGHT].isin(load_rows(folder, NIGHTS)[NIGHT])].reset_index(drop=True)
 
 
-def _load(folder: Path, table: str) -> pd.DataFrame:
+def load_rows(folder: Path, table: str) -> pd.DataFrame:
     columns = _COLUMNS[table]
     paths = sorted((folder / table).glob("*.parquet"))
     try:

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -53,17 +54,17 @@ def check_data(seen: Observation, expected_rows: float | None, limits: Limits) -
 
 
 def _check_volume(seen: Observation, expected: float | None, limits: Limits) -> Iterator[Alert]:
+    if not expected:
+        return
     if not seen.input_rows:
         yield Alert.of(
             seen.night,
             "empty",
             "volume",
-            CRITICAL if expected else WARNING,
-            "no new rows" + (f"; expected about {expected:,.0f}, as on this weekday" if expected else ""),
+            CRITICAL,
+            f"no new rows; expected about {expected:,.0f}, as on this weekday",
             "look whether the delivery ran, and whether REVIEWS_INPUT is its folder",
         )
-        return
-    if not expected:
         return
     ratio = seen.input_rows / expected
     is_large = abs(seen.input_rows - expected) > _MIN_DEVIATIONS * np.sqrt(expected)
@@ -104,7 +105,7 @@ def _check_files(seen: Observation, limits: Limits) -> Iterator[Alert]:
         yield Alert.of(
             seen.night,
             "bad_files",
-            "unusable files",
+            ", ".join(sorted(Path(bad["path"]).name for bad in seen.bad_files)),
             CRITICAL,
             f"{len(seen.bad_files):,} input files cannot be used; the first: {seen.bad_files[0]['reason']}",
             "have them delivered again; the next night scores them",

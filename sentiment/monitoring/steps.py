@@ -18,7 +18,7 @@ _JITTER = 0.2
 
 
 class PassingError(SentimentError):
-    """A step failed in a way that often passes, such as a lost connection; `exit_code` is that of the cause."""
+    """A step failed in a way that often passes; `exit_code` is that of the cause."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

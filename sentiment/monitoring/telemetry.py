@@ -77,8 +77,8 @@ def open_telemetry(environment: Mapping[str, str] = os.environ) -> Telemetry:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise ConfigError(
-            f"{ENDPOINT_VARIABLE} is set, but the package {error.name} is missing; install sentiment[telemetry], "
-            "or unset the variable"
+            f"{ENDPOINT_VARIABLE} is set, but the package {error.name} is missing; "
+            "install sentiment[telemetry], or unset the variable"
         ) from error
     return make_telemetry(
         BatchSpanProcessor(OTLPSpanExporter()), PeriodicExportingMetricReader(OTLPMetricExporter())
