@@ -130,15 +130,18 @@ def choose_references(
         for night, found in figures.items()
     )
     if len(figures) < MIN_TRAILING_NIGHTS:
-        trailing, why = {}, f"{len(figures)} nights with rows in the {TRAILING_DAYS} days before"
-        missing["drift against earlier nights"] = f"{why}; expected {MIN_TRAILING_NIGHTS}"
+        trailing = {}
+        missing["drift against earlier nights"] = _count_nights(len(figures), "nights with rows")
     elif len(same & set(figures)) < MIN_TRAILING_NIGHTS:
         trailing = {name: figure for name, figure in trailing.items() if name not in MODEL_FIGURES}
-        missing["drift of predictions against earlier nights"] = (
-            f"{len(same & set(figures))} nights of this model in the {TRAILING_DAYS} days before; "
-            f"expected {MIN_TRAILING_NIGHTS}"
+        missing["drift of predictions against earlier nights"] = _count_nights(
+            len(same & set(figures)), "nights of this model"
         )
     return references | ({TRAILING: trailing} if trailing else {}), missing
+
+
+def _count_nights(found: int, nights: str) -> str:
+    return f"{nights} in the {TRAILING_DAYS} days before: {found}; expected at least {MIN_TRAILING_NIGHTS}"
 
 
 def find_alarms(drifts: Sequence[Drift], figures: pd.DataFrame) -> frozenset[tuple[str, str]]:

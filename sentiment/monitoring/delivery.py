@@ -60,7 +60,7 @@ def load_delivered(folder: Path, night: datetime.date) -> dict[str, tuple[str, .
 
 
 def record_failure(
-    night: datetime.date, folder: Path, step: str, error: SentimentError, channels: Sequence[Channel]
+    night: datetime.date, folder: Path, error: SentimentError, channels: Sequence[Channel]
 ) -> None:
     """Record a night that failed, unless an earlier run of it succeeded, and alert."""
     known = history.load_nights(folder)
@@ -68,7 +68,7 @@ def record_failure(
     alert = Alert.of(
         night,
         "failed",
-        f"step {step}",
+        "nightly job",
         CRITICAL,
         " ".join(str(error).split()),
         f"fix this and run the night again: --date {night.isoformat()}",
@@ -80,12 +80,12 @@ def record_failure(
         )
         row = {"status": "failed", **counts, "bad_files": 0, "drifted_figures": 0, "alerts": 1}
         history.write_rows(folder, history.FIGURES, night, [])
-        history.write_rows(folder, history.NIGHTS, night, [{**row, "missing": {step: str(error)}}])
+        history.write_rows(folder, history.NIGHTS, night, [{**row, "missing": {"night": str(error)}}])
     try:
         others = [old for old in load_earlier_alerts(folder) if old.night == night and old.key != alert.key]
         deliver(folder, night, [*others, alert], channels)
     except MonitoringError as other:
-        raise type(error)(f"{error}; and the alert on it could not be delivered: {other}") from error
+        error.args = (f"{error}; and the alert on it was not delivered: {other}",)
 
 
 def as_row(alert: Alert, delivered: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, SentimentError
+from ..errors import InputError, MonitoringError, SentimentError
 from ..evaluation.profile import Profile
 from . import history, journal
 from .alerts import Alert, Channel
@@ -81,10 +81,13 @@ def run_night(
     """
     try:
         return _run_steps(night, folder, doors, channels, limits, steps)
-    except SentimentError as error:
+    # An error that nobody expected is reported by its class: its message may hold a review.
+    except Exception as error:
         failed = steps.failed
-        record_failure(night, folder, failed.name if failed else "start", error, channels)
-        raise
+        known = error if isinstance(error, SentimentError) else MonitoringError(_describe(error))
+        known.args = (f"step {failed.name if failed else 'start'}: {known}",)
+        record_failure(night, folder, known, channels)
+        raise known from error
 
 
 def _run_steps(
@@ -112,13 +115,15 @@ def _run_steps(
     run_id = steps.run("mlflow", lambda: doors.log(night, judged.as_night(), report.read_text("utf-8")))
     steps.run("alerts", lambda: deliver(folder, night, judged.alerts, channels))
     row = steps.run("finish", lambda: _finish(folder, night, judged, run_id, doors.next_number(), steps))
-    # Once more, now with the time that each step took.
-    _write_report(folder, night)
     warnings = [
         f"the night of {other} was killed before it was recorded; run it again: --date {other}"
         for other in killed
     ]
     return NightResult(row, judged.alerts, scoring, report, failure, warnings)
+
+
+def _describe(error: Exception) -> str:
+    return f"unexpected {type(error).__name__}; run again with --debug to see where"
 
 
 def _tolerate(work: Callable[[], Mapping[str, Any]]) -> tuple[Mapping[str, Any], SentimentError | None]:

@@ -59,10 +59,9 @@ def draw_accuracy(nights: pd.DataFrame) -> Figure:
     axes.plot(days, nights["estimated_accuracy"], ".-", color=BLUE, label="estimated, 95 % interval")
     known = nights[nights["realised_accuracy"].notna()]
     if len(known):
-        low, value, high = known[["realised_low", "realised_accuracy", "realised_high"]].to_numpy().T
-        reach = [value - low, high - value]
-        days = known[NIGHT].to_numpy()
-        axes.errorbar(days, value, yerr=reach, fmt="s", color=ORANGE, markersize=4, label="realised")
+        least, value, most = known[["realised_low", "realised_accuracy", "realised_high"]].to_numpy().T
+        reach, at = [value - least, most - value], known[NIGHT].to_numpy()
+        axes.errorbar(at, value, yerr=reach, fmt="s", color=ORANGE, markersize=4, label="realised")
     axes.set_ylabel("accuracy")
     return _finish(figure, axes)
 
