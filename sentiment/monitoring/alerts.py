@@ -21,6 +21,7 @@ WARNING, CRITICAL = "warning", "critical"
 KINDS: Mapping[str, bool] = {
     "drift": True,
     "accuracy": True,
+    "realised": True,
     "freshness": True,
     "empty": False,
     "volume": False,

@@ -9,14 +9,14 @@ import pandas as pd
 
 from ..evaluation.profile import Profile
 from .accuracy import Estimate, choose_known, estimate_accuracy
+from .accuracy_alerts import check_estimate, check_realised
 from .alerts import WARNING, Alert, is_new
 from .drift import MODEL, TRAILING, Drift, find_drift, is_persistent
 from .figures import MODEL_FIGURES, Distribution, add_distributions, list_distributions
-from .history import NIGHT
+from .history import NIGHT, TRAILING_DAYS
 from .observation import Observation
 from .quality import Limits, check_data, find_expected_rows
 
-TRAILING_DAYS = 28
 # A norm of fewer nights would be that of some weekdays only.
 MIN_TRAILING_NIGHTS = 7
 
@@ -103,7 +103,8 @@ def assess(seen: Observation, past: Past, limits: Limits, seed: int = 0) -> Asse
     raised = [
         *check_data(seen, expected, limits),
         *_report_drift(seen, drifts, alarms),
-        *_report_accuracy(seen, estimate, known, limits),
+        *check_estimate(seen, estimate, known, limits),
+        *check_realised(seen, past.nights, past.reference, limits),
     ]
     alerts = [alert for alert in raised if is_new(alert, past.alerts)]
     return Assessment(seen, expected, drifts, alarms, estimate, alerts, {**seen.missing, **missing})
@@ -190,24 +191,3 @@ def describe_drift(drift: Drift) -> str:
     else:
         figures = f"{drift.category} {drift.value:.1%}, was {drift.reference_value:.1%}"
     return f"{drift.figure} against {against}: {figures} (largest difference {drift.effect:.2f})"
-
-
-def _report_accuracy(
-    seen: Observation,
-    estimate: Estimate | None,
-    known: Profile | None,
-    limits: Limits,
-) -> list[Alert]:
-    """Return an alert if the accuracy is surely more than the bound below that of the known rows."""
-    usual = estimate_accuracy(known, known) if known is not None else None
-    if estimate is None or usual is None:
-        return []
-    lowest = usual.accuracy.value - limits.max_accuracy_drop
-    if estimate.accuracy.high >= lowest:
-        return []
-    message = (
-        f"estimated accuracy {estimate.accuracy}; expected about {usual.accuracy.value:.3f}, "
-        f"at least {lowest:.3f}"
-    )
-    advice = "label some reviews of this night: the estimate shows a change, labels show how large it is"
-    return [Alert.of(seen.night, "accuracy", "estimated accuracy", WARNING, message, advice)]

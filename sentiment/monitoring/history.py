@@ -28,6 +28,8 @@ from ..errors import StoreError
 from ..evaluation.profile import Profile, load_profile
 
 NIGHT = "night"
+# A night is compared with the nights of so many days before it.
+TRAILING_DAYS = 28
 NIGHTS, FIGURES, ALERTS, REALISED, PROFILES = "nights", "figures", "alerts", "realised", "profiles"
 # Columns of this type are JSON objects in the files and dicts once they are loaded.
 _OBJECT = pa.string()

@@ -14,7 +14,7 @@ from ..errors import InputError, MonitoringError, SentimentError
 from ..evaluation.profile import Profile
 from . import history, journal
 from .alerts import Alert, Channel
-from .assessment import TRAILING_DAYS, Assessment, Past, assess
+from .assessment import Assessment, Past, assess
 from .delivery import as_row, deliver, load_delivered, load_earlier_alerts, record_failure
 from .observation import Observation
 from .quality import Limits
@@ -165,7 +165,7 @@ def _load_past(
 ) -> Past:
     nights = history.load_nights(folder)
     nights = nights[nights["status"] != "failed"]
-    days = [night - datetime.timedelta(days=ago) for ago in range(1, TRAILING_DAYS + 1)]
+    days = [night - datetime.timedelta(days=ago) for ago in range(1, history.TRAILING_DAYS + 1)]
     recent = {day: labelled[day] for day in days if day in labelled}
     return Past(
         nights=nights,

@@ -221,3 +221,20 @@ def test_batches_without_profiles_have_no_figures_of_texts_and_say_so(tmp_path):
     row = world.run(FIRST).row
     assert "text figures" in row["missing"]
     assert row["scored_rows"] == 300
+
+
+def test_late_labels_that_show_a_fall_are_an_alert(tmp_path):
+    world = World(tmp_path, labels=make_labels(make_rows(n=600, seed=1)).head(0))
+    for number in range(20):
+        day = FIRST + number * DAY
+        rows = make_rows(n=300, seed=number)
+        if number >= 12:  # the labels mean something else from here on, which no score shows
+            rows.loc[:89, "is_right"] = False
+        labels = make_labels(rows).assign(id=lambda made, n=number: made["id"] + 1_000 * n)
+        world.labels = pd.concat([world.labels, labels])
+        world.arrive(day, n=300, seed=number)
+        world.pending[0][2]["id"] += 1_000 * number
+        world.run(day)
+    raised = [(a["night"], a["kind"]) for a in world.load()["alerts"] if a["kind"] == "realised"]
+    assert len(raised) == 1
+    assert FIRST + 13 * DAY < raised[0][0].date() <= FIRST + 18 * DAY

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,19 +43,20 @@ def test_airflow_finds_the_task():
         pytest.skip("airflow is not installed: its example was only compiled")
     found = {}
     exec(compile(find_example("python", "airflow"), "airflow", "exec"), found)
-    [dag] = [value for value in found.values() if type(value).__name__ == "DAG"] or [None]
-    assert dag is not None
+    [task] = found["dag"].tasks
+    assert (task.task_id, task.append_env) == ("nightly", True)
+    assert task.bash_command.startswith("/opt/sentiment/jobs/nightly.sh --date {{ ds }}")
 
 
-def test_dagster_runs_the_asset(monkeypatch):
+def test_dagster_runs_the_asset():
     if importlib.util.find_spec("dagster") is None:
         pytest.skip("dagster is not installed: its example was only compiled")
     import dagster
 
-    calls = []
-    monkeypatch.setattr("subprocess.run", lambda command, check: calls.append((command, check)))
-    found = {}
+    calls, found = [], {}
     exec(compile(find_example("python", "dagster"), "dagster", "exec"), found)
+    found["subprocess"] = SimpleNamespace(run=lambda command, check: calls.append((command, check)))
     assert dagster.materialize([found["scored_reviews"]], partition_key="2026-01-31").success
     assert calls == [(["/opt/sentiment/jobs/nightly.sh", "--date", "2026-01-31", "--date_col", "day"], True)]
-    assert found["nightly"].cron_schedule == "0 2 * * *"
+    defined = dagster.Definitions(assets=[found["scored_reviews"]], schedules=[found["nightly"]])
+    assert defined.get_repository_def().schedule_defs[0].cron_schedule == "0 2 * * *"
