@@ -54,7 +54,7 @@ FOREIGN_TEXTS = (
 
 def load_scored(model: LoadedModel, version: str, folder: Path) -> dict[str, pd.DataFrame]:
     """Return the scored rows of each set; those that an earlier run scored with this model are used again."""
-    dated, clothing = (pd.read_parquet(DATA / f"{name}.parquet") for name in (DATED, CLOTHING))
+    dated, clothing = (_join_title(pd.read_parquet(DATA / f"{name}.parquet")) for name in (DATED, CLOTHING))
     some = dated.sample(CHANGED_ROWS, random_state=1)
     texts = some[schema.TEXT]
     sets = {
@@ -68,6 +68,12 @@ def load_scored(model: LoadedModel, version: str, folder: Path) -> dict[str, pd.
         name: _score(model, rows, folder / f"monitoring-{version}-{name}.parquet")
         for name, rows in sets.items()
     }
+
+
+def _join_title(reviews: pd.DataFrame) -> pd.DataFrame:
+    """Return the reviews with title and text in one column, as models are trained on them."""
+    text = reviews["title"].fillna("") + schema.TEXT_JOINER + reviews["text"].fillna("")
+    return reviews.assign(text=text.str.strip())
 
 
 def _score(model: LoadedModel, reviews: pd.DataFrame, cached: Path) -> pd.DataFrame:

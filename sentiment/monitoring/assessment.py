@@ -11,7 +11,7 @@ from ..evaluation.profile import Profile
 from .accuracy import Estimate, choose_known, estimate_accuracy
 from .accuracy_alerts import check_estimate, check_realised
 from .alerts import WARNING, Alert, is_new
-from .drift import MODEL, TRAILING, Drift, find_drift, is_persistent
+from .drift import MIN_ROWS, MODEL, TRAILING, Drift, find_drift, is_persistent
 from .figures import MODEL_FIGURES, Distribution, add_distributions, list_distributions
 from .history import NIGHT, TRAILING_DAYS
 from .observation import Observation
@@ -94,6 +94,11 @@ def assess(seen: Observation, past: Past, limits: Limits, seed: int = 0) -> Asse
     past = _before(seen.night, past)
     references, missing = choose_references(seen, past)
     drifts = find_drift(list_distributions(seen.profile), references, seed)
+    missing |= {
+        f"drift against {against}": f"fewer than {MIN_ROWS} rows in the night, or in what it is compared with"
+        for against in references
+        if seen.profile.rows and against not in {drift.against for drift in drifts}
+    }
     alarms = find_alarms(drifts, past.figures)
     known = choose_known(past.reference, past.labelled)
     estimate = estimate_accuracy(seen.profile, known)

@@ -85,7 +85,8 @@ def _summarise(night: Mapping[str, Any], alerts: Sequence[Alert]) -> str:
         return "Nothing was pending: no row was scored."
     if not alerts:
         return "Nothing needs attention."
-    return f"{len(alerts):,} alerts need attention; what to do is below."
+    need = "1 alert needs" if len(alerts) == 1 else f"{len(alerts):,} alerts need"
+    return f"{need} attention; what to do is below."
 
 
 def _describe_next(alerts: Sequence[Alert]) -> Section:

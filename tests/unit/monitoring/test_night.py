@@ -238,3 +238,12 @@ def test_late_labels_that_show_a_fall_are_an_alert(tmp_path):
     raised = [(a["night"], a["kind"]) for a in world.load()["alerts"] if a["kind"] == "realised"]
     assert len(raised) == 1
     assert FIRST + 13 * DAY < raised[0][0].date() <= FIRST + 18 * DAY
+
+
+def test_a_night_of_few_rows_is_not_compared_and_says_so(tmp_path):
+    world = World(tmp_path)
+    world.arrive(FIRST, n=99)
+    row = world.run(FIRST).row
+    assert row["drifted_figures"] == 0
+    assert "fewer than 100 rows" in row["missing"]["drift against model"]
+    assert world.load()["figures"] == []

@@ -126,7 +126,7 @@ def test_the_model_carries_weights_as_safetensors_and_nothing_pickled(folder):
     graphs = {"graph.xml", "graph.bin", "static.xml", "static.bin"}
     assert files - graphs == {
         *("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json"),
-        *("inference.json", "selfcheck.json", "README.md"),
+        *("inference.json", "selfcheck.json", "README.md", "profile.json"),
     }
     assert {"graph.xml", "graph.bin"} <= files
     pickles = [p for p in folder.rglob("*") if p.suffix in {".pkl", ".bin", ".pt"} and p.name not in graphs]
