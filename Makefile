@@ -21,7 +21,7 @@ registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_tex
 endef
 export CHECK_DEMO_MODEL
 
-.PHONY: help demo demo-model demo-adopt test unit lint bench bench-quick bench-scale bench-online bench-gpu bench-train faults abuse java clean cluster-demo
+.PHONY: help demo month-demo demo-model demo-adopt test unit lint bench bench-quick bench-scale bench-online bench-gpu bench-train faults abuse java clean cluster-demo
 
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
@@ -37,6 +37,7 @@ help:
 	@echo "make abuse   test the service against floods, forged requests and hostile models (under 10 minutes)"
 	@echo "             ARGS goes to pytest: make faults ARGS='-k F1', make abuse ARGS='-k R3 --long'"
 	@echo "make cluster-demo   score on a Spark cluster of three processes, and kill an executor"
+	@echo "make month-demo   thirty nights with planted events, each reported on its night"
 	@echo "make clean   remove .venv and var"
 
 demo: .venv/demo.installed java demo-model
@@ -77,6 +78,9 @@ test: lint java
 
 cluster-demo: .venv/test.installed java
 	@$(BIN)/python -m tests.cluster.demo
+
+month-demo: .venv/test.installed java demo-model
+	@$(BIN)/python -m tests.month.demo --model_uri "models:/$(DEMO_MODEL)@champion" $(ARGS)
 
 lint: .venv/test.installed
 	@echo "== Lint, types, layers"

@@ -17,19 +17,23 @@ INFERENCE = [
 ]
 # The GPU engine and the reference engine need these.
 TORCH = ["torch==2.13.0", "transformers>=5.5,<6"]
+# Compares sets of rows and draws reports.
+REPORTS = [
+    "jinja2>=3.1,<4",
+    "matplotlib>=3.9,<4",
+    "scikit-learn>=1.5,<2",
+    "scipy>=1.13,<2",
+]
 TRAIN = [
     *INFERENCE,
     *TORCH,
+    *REPORTS,
     "accelerate>=1.10,<2",
     "datasets>=4,<6",
     "datasketch>=2,<3",
     "cleanlab>=2.7,<3",
-    "jinja2>=3.1,<4",
     "joblib>=1.4,<2",
-    "matplotlib>=3.9,<4",
     "nncf>=3.2,<4",
-    "scikit-learn>=1.5,<2",
-    "scipy>=1.13,<2",
     "threadpoolctl>=3,<4",
     "vaderSentiment==3.3.2",
     "xxhash>=3.4,<4",
@@ -56,6 +60,8 @@ SIGNING = [
     "model-signing>=1.1.1,<2",
     "pyOpenSSL>=25",  # model-signing imports it but does not require it
 ]
+# Sends spans and metrics of the nightly job where OTEL_EXPORTER_OTLP_ENDPOINT points.
+TELEMETRY = ["opentelemetry-exporter-otlp-proto-http>=1.30,<2", "opentelemetry-sdk>=1.30,<2"]
 # `make bench` compares with these systems.
 BENCH = ["litserve>=0.2.16,<0.3", "onnx>=1.17,<2", "onnxruntime>=1.22,<2", "psutil>=6,<8"]
 DEV = [
@@ -80,6 +86,7 @@ DEV = [
     *DELTA,
     *SEARCH,
     *SIGNING,
+    *TELEMETRY,
     "types-PyYAML>=6,<7",
 ]
 
@@ -111,6 +118,8 @@ setup(
         "connect": CONNECT,
         "serve": [*INFERENCE, *SERVE],
         "app": APP,
+        "monitor": [*INFERENCE, *REPORTS],
+        "telemetry": TELEMETRY,
         "minilm": MINILM,
         "search": SEARCH,
         "signing": SIGNING,

@@ -251,12 +251,48 @@ def _read_machine(found: Found) -> Machine:
     return Machine(**machine | {"instruction_sets": tuple(machine["instruction_sets"])})
 
 
+def _tabulate_monitoring(sections: Found) -> list[str]:
+    alarms = [
+        [entry["reviews"], f"{entry['night_rows']:,}", f"{entry['draws']:,}", f"{entry['alarm_share']:.1%}"]
+        for entry in sections["false_alarms"]["draws"]
+    ]
+    changes = [
+        [title, f"{found['night_rows']:,}", f"{found['found_share']:.0%}", ", ".join(found["figures"])]
+        for title, found in sections["changes"]["found"].items()
+    ]
+    accuracies = [
+        [
+            name,
+            f"{part['rows']:,}",
+            f"{part['realised']:.3f}",
+            *(_show_estimate(part.get(source)) for source in ("test set", "late labels")),
+        ]
+        for name, part in sections["accuracy"]["parts"].items()
+    ]
+    return [
+        _write_table(["reviews without a change", "rows per night", "nights", "nights with a drift"], alarms),
+        _write_table(["planted change", "rows per night", "found", "in the figures"], changes),
+        _write_table(
+            ["reviews", "rows", "realised accuracy", "estimate from the test set", "from late labels"],
+            accuracies,
+        ),
+    ]
+
+
+def _show_estimate(found: Found | None) -> str:
+    if found is None:
+        return "-"
+    bounds = f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+    return f"{bounds}, {100 * found['error']:+.1f} points"
+
+
 _TITLES = {
     "batch": "Batch: a table of reviews",
     "scale": "Scale: rows of one table",
     "online": "Online: one review per request",
     "gpu": "GPU",
     "training": "Fine-tuning",
+    "monitoring": "Monitoring: alarms and estimates",
 }
 _TABLES: dict[str, Callable[[Found], list[str]]] = {
     "batch": _tabulate_batch,
@@ -264,6 +300,7 @@ _TABLES: dict[str, Callable[[Found], list[str]]] = {
     "online": _tabulate_online,
     "gpu": _tabulate_gpu,
     "training": _tabulate_training,
+    "monitoring": _tabulate_monitoring,
 }
 _LINES = {"skew": _describe_skew, "parity": _describe_parity, "cascade": _describe_cascade}
 

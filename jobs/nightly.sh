@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Score the new reviews; meant for a scheduler (cron, or a scheduled job on Domino: 0 0 2 * * ?).
+# Score the new reviews, and compare them with the nights before; meant for a scheduler (cron, or a scheduled job on Domino: 0 0 2 * * ?).
 #
-#   jobs/nightly.sh [ARGUMENT]...      arguments of jobs/score_reviews.py; they win over the paths below
+#   jobs/nightly.sh [ARGUMENT]...      arguments of jobs/nightly.py, which takes those of jobs/score_reviews.py;
+#                                      they win over the paths below
 #
 # Reads    REVIEWS_INPUT; default on Domino: folder `reviews` of the data set with the project's name.
 # Writes   SCORES_OUTPUT; default on Domino: folder `scores` of the same data set;
+#          SCORES_OUTPUT-monitoring: results and report of each night;
 #          nightly/score.json in $DOMINO_ARTIFACTS_DIR, else in var: the summary of the run;
 #          dominostats.json in $DOMINO_WORKING_DIR, else in the root: figures for the Jobs dashboard.
-# Returns  the exit code of the scoring job, or 2 if the input or the output is not known.
+# Returns  the exit code of the nightly job, or 2 if the input or the output is not known.
 #
 # Relative paths start at the root of the repository. MLFLOW_TRACKING_URI and the Spark master are not changed.
 set -euo pipefail
 cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.."
 
-# spark-submit runs the first python3 on PATH.
+# The job runs the first spark-submit on PATH, and spark-submit the first python3.
 if [[ -d .venv ]]; then
   export PATH="$PWD/.venv/bin:$PATH"
 fi
@@ -45,7 +47,7 @@ jvm_options="$(python3 -m sentiment.tables.jvm)"
 export SPARK_SUBMIT_OPTS="$jvm_options${SPARK_SUBMIT_OPTS:+ $SPARK_SUBMIT_OPTS}"
 
 # If the job fails, the script ends here with the exit code of the job.
-spark-submit jobs/score_reviews.py --input "$input" --output "$output" "$@" --summary "$summary"
+python3 jobs/nightly.py --input "$input" --output "$output" "$@" --summary "$summary"
 
 # The scores are published now, so missing figures do not make the run a failure.
 python3 -m sentiment.domino.job_statistics "$summary" "$stats" ||

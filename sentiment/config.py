@@ -61,6 +61,15 @@ def _check_day(day: str | None) -> str | None:
     return day
 
 
+def _check_days(days: str | None) -> str | None:
+    found = [
+        datetime.date.fromisoformat(day) for day in (days or "").split("..") if day or ".." in (days or "")
+    ]
+    if len(found) > 2 or found != sorted(found):
+        raise ValueError("expected YYYY-MM-DD, or FIRST..LAST")
+    return days
+
+
 def _read_day(value: object) -> object:
     """Return a date as a string: YAML reads a plain 2026-01-31 as a date."""
     return str(value) if isinstance(value, datetime.date) else value
@@ -419,6 +428,49 @@ class ScoreConfig:
         if self.version is not None and self.timestamp is not None:
             raise ValueError("version and timestamp say the same; pass one of them")
         _check_min_score(self)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
+class NightlyConfig(ScoreConfig):
+    """Score what is new, compare it with the nights before, report and alert."""
+
+    date: Annotated[
+        str | None,
+        pydantic.AfterValidator(_check_days),
+        pydantic.BeforeValidator(_read_day),
+        "night, or FIRST..LAST; with date_col only its rows (default: today, all that is pending)",
+    ] = None
+    monitoring: Annotated[str | None, "folder of the results of each night (default: OUTPUT-monitoring)"] = (
+        None
+    )
+    alert_to: Annotated[
+        str | None, "file, webhook or smtp://HOST:PORT?from=…&to=…, or several (default: SENTIMENT_ALERT_TO)"
+    ] = None
+    labels: Annotated[str | None, "Parquet file or folder of labels that come later, with the id columns"] = (
+        None
+    )
+    label_col: Annotated[str, "label column of `labels`"] = "label"
+    label_map: _LabelMap = None
+    experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment with one run per night"] = "nightly"
+    max_volume_ratio: Annotated[
+        float, Field(gt=1), "alert on rows beyond this ratio to the weekday's norm"
+    ] = 2.0
+    max_freshness_hours: Annotated[float, _Positive, "alert if the newest input file is older"] = 36.0
+    alert_reject_share: Annotated[float, _Share, "alert on a larger share of rejects"] = 0.02
+    max_repeated_share: Annotated[float, _Share, "alert on a larger share of rows that were known"] = 0.2
+    max_accuracy_drop: Annotated[
+        float, Field(gt=0, lt=1), "alert if the accuracy is surely lower by more"
+    ] = 0.03
+
+    @pydantic.model_validator(mode="after")
+    def _check_night(self) -> "NightlyConfig":
+        if self.date and (self.since or self.until):
+            raise ValueError("date chooses the days, so it takes neither since nor until")
+        if self.date and ".." in self.date and not self.date_col:
+            raise ValueError("a range of dates needs a date column; pass --date_col")
+        if self.dry_run:
+            raise ValueError("dry_run: use jobs/score_reviews.py --dry_run, which shows what is pending")
         return self
 
 

@@ -148,3 +148,7 @@ class RefusedChallengerError(GateError):
 
 class ScoringError(SentimentError):
     """A Spark run failed, and not because of the input, the model or the store."""
+
+
+class MonitoringError(SentimentError):
+    """The results of a night could not be made or delivered; its scores are published."""

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from .. import ROOT
 
 # If this folder of reviews does not exist, the sample is used.
-_DATA = Path(os.environ.get("BENCH_DATA", ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("BENCH_DATA", ROOT.parent / "shared" / "data"))
 DATED, CLOTHING = "amazon_dated", "clothing"
 _SCHEMA = pa.schema([("review_id", pa.string()), ("text", pa.string())])
 _ROW_GROUP_ROWS = 10_000
@@ -35,7 +35,7 @@ class Table:
 
 def load_texts() -> list[str]:
     """Return all distinct, non-blank reviews of `amazon_dated`, or of the sample if there is no data."""
-    dated = _DATA / f"{DATED}.parquet"
+    dated = DATA / f"{DATED}.parquet"
     if dated.exists():
         texts = pq.read_table(dated, columns=["text"])["text"].to_pylist()
     else:
@@ -47,12 +47,12 @@ def load_texts() -> list[str]:
 
 def load_labelled(name: str) -> pd.DataFrame:
     """Return `review_id`, `text` (title and text) and `label` of a set, or of the sample without data."""
-    if not (_DATA / f"{name}.parquet").exists():
+    if not (DATA / f"{name}.parquet").exists():
         from sentiment.training.data.sample import load_sample
 
         sample = load_sample()
         return sample[sample["label"].notna()][["review_id", "text", "label"]].reset_index(drop=True)
-    reviews = pd.read_parquet(_DATA / f"{name}.parquet")
+    reviews = pd.read_parquet(DATA / f"{name}.parquet")
     text = (reviews["title"].fillna("") + " " + reviews["text"].fillna("")).str.strip()
     joined = reviews.assign(text=text)[["review_id", "text", "label"]]
     return joined[joined["label"].notna() & (joined["text"] != "")].reset_index(drop=True)

@@ -49,7 +49,7 @@ def draw_figures(findings: Findings) -> dict[str, Figure]:
 def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
     """Draw true against predicted labels: counts as text, shares of the true label as shades."""
     k = len(evaluation.labels)
-    figure, axes = _start(height=min(6.5, 2.4 + 0.45 * k))
+    figure, axes = start_figure(height=min(6.5, 2.4 + 0.45 * k))
     counts = np.array(evaluation.confusion)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     for i, j in np.ndindex(k, k):
@@ -72,7 +72,7 @@ def draw_reliability(
     probabilities: np.ndarray, truth: np.ndarray, uncalibrated: np.ndarray | None = None
 ) -> Figure:
     """Draw accuracy against score in bins, for the model and for its probabilities before calibration."""
-    figure, axes = _start(height=3.9)
+    figure, axes = start_figure(height=3.9)
     lowest = 1.0
     for name, scores, style, color in (
         ("before", uncalibrated, "s--", ORANGE),
@@ -95,7 +95,7 @@ def draw_reliability(
 
 def draw_coverage(points: Sequence[CoveragePoint]) -> Figure:
     """Draw the accuracy of the reviews that are kept, if only the highest scores are."""
-    figure, axes = _start(height=3.6)
+    figure, axes = start_figure(height=3.6)
     # The bound of the few reviews with the very highest scores would squeeze the rest of the curve.
     shown = [point for point in points if point.coverage >= _MIN_COVERAGE]
     coverage = [point.coverage for point in shown]
@@ -109,7 +109,7 @@ def draw_coverage(points: Sequence[CoveragePoint]) -> Figure:
 
 def draw_slices(results: Sequence[SliceResult], accuracy: float) -> Figure:
     """Draw the accuracy of each slice with its interval, and that of all reviews as a line."""
-    figure, axes = _start(height=1.1 + 0.24 * len(results))
+    figure, axes = start_figure(height=1.1 + 0.24 * len(results))
     places = range(len(results))
     middle = np.array([result.accuracy for result in results])
     reach = [middle - [result.low for result in results], [result.high for result in results] - middle]
@@ -123,7 +123,7 @@ def draw_slices(results: Sequence[SliceResult], accuracy: float) -> Figure:
 
 def draw_length_curve(points: Sequence[LengthPoint], max_length: int | None = None) -> Figure:
     """Draw accuracy against time relative to the slowest point, for each length and truncation."""
-    figure, axes = _start(height=3.8)
+    figure, axes = start_figure(height=3.8)
     slowest = max(point.seconds for point in points)
     # The numbers of one line are below it and those of the other above, as the lines are often close.
     styles = (("o-", BLUE, (6, -12)), ("s--", ORANGE, (-6, 8)))
@@ -145,7 +145,7 @@ def draw_length_curve(points: Sequence[LengthPoint], max_length: int | None = No
 
 def draw_cascade_curve(choice: CascadeResult) -> Figure:
     """Draw by threshold the accuracy of both stages together, and the share of the linear stage."""
-    figure, axes = _start(height=4.2)
+    figure, axes = start_figure(height=4.2)
     shares = axes.twinx()
     shares.spines[["top", "left"]].set_visible(False)
     thresholds = [point.threshold for point in choice.curve]
@@ -179,7 +179,7 @@ def as_svg(figure: Figure, name: str) -> str:
     return svg.replace("#000000", "currentColor")
 
 
-def _start(height: float) -> tuple[Figure, Axes]:
+def start_figure(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     axes: Axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)

@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
 from .choices import (
     describe_baselines,
     describe_cascade,
@@ -18,6 +15,7 @@ from .choices import (
 )
 from .facts import Findings, ReportFacts
 from .figures import as_svg, draw_figures
+from .page import render_page
 from .sections import (
     Section,
     describe_calibration,
@@ -30,7 +28,6 @@ from .sections import (
     tabulate_facts,
 )
 
-_TEMPLATE = "report.html.j2"
 # Title of each section, and why it is missing unless `ReportFacts.missing` knows better.
 SECTIONS = {
     "metrics": ("Metrics", ""),
@@ -57,23 +54,26 @@ def write_report(findings: Findings, path: Path, texts: Sequence[str] | None = N
 
 def render_report(findings: Findings, texts: Sequence[str] | None = None) -> str:
     """Return the report as HTML (see `write_report`)."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    sections = build_sections(findings, texts)
-    figures = {name: Markup(as_svg(figure, name)) for name, figure in draw_figures(findings).items()}
-    return environment.get_template(_TEMPLATE).render(
-        facts=findings.facts,
+    facts, sections = findings.facts, build_sections(findings, texts)
+    return render_page(
+        title=f"Evaluation of {facts.model}",
+        lead=_describe_model(facts),
         headlines=list_headlines(findings),
-        worst=describe_worst(findings),
+        summary=describe_worst(findings),
         sections={name: section for name, section in sections.items() if isinstance(section, Section)},
         missing={SECTIONS[name][0]: why for name, why in sections.items() if isinstance(why, str)},
-        figures=figures,
+        figures={name: as_svg(figure, name) for name, figure in draw_figures(findings).items()},
     )
+
+
+def _describe_model(facts: ReportFacts) -> str:
+    origin = (
+        (f"{facts.created}.", facts.created),
+        (f"Fine-tuned from {facts.base_model}.", facts.base_model),
+        (f"Licence: {facts.licence}.", facts.licence),
+        (f"Labels: {', '.join(facts.judged.labels)}.", True),
+    )
+    return " ".join(sentence for sentence, is_known in origin if is_known)
 
 
 def build_sections(findings: Findings, texts: Sequence[str] | None = None) -> dict[str, Section | str]:

@@ -30,6 +30,7 @@ from .packaging import LoggedModel, save_encoder
 from .quantization import CALIBRATION_TEXTS, EngineComparison, quantize
 from .registration import register
 from .rehearsal import check_scores
+from .reporting import write_reference
 from .run_log import start_run
 
 NOT_STATED = "not stated"
@@ -98,9 +99,10 @@ def adopt(config: AdoptConfig, progress: Progress) -> AdoptSummary:
         judged, notes = score_labelled(folder, texts, config, progress)
         summary = _summarise(config, files, encoder, folder, texts, gate)
         summary = replace(summary, notes=(*summary.notes, *notes))
-        if judged is not None:
+        if judged is not None and texts.test is not None:
             findings = examine(_make_facts(judged, summary), config.seed)
             write_card(findings, folder)
+            write_reference(judged, texts.test["text"].tolist(), folder)
             summary = replace(summary, test=findings.evaluation)
         if not config.dry_run:
             progress("packaging", 0, 1, "")

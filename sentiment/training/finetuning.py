@@ -30,7 +30,7 @@ from .packaging import save_encoder
 from .processes import Termination
 from .registration import explain_kept, keep, register
 from .rehearsal import rehearse
-from .reporting import examine_model, log_evaluation, log_report
+from .reporting import examine_model, log_evaluation, log_report, write_reference
 from .run_log import RunLog
 from .runs import open_run
 from .search import SearchResult, search
@@ -198,7 +198,9 @@ def _finish(
         progress("writing the report", 0, 1, "")
         findings = examine_model(judged, reviews, optimized, encoder, config)
         log_evaluation(findings, folder, log)
-        log_report(findings, reviews.splits.test["text"].tolist(), config, log)
+        test_texts = reviews.splits.test["text"].tolist()
+        write_reference(judged, test_texts, folder)
+        log_report(findings, test_texts, config, log)
         log.log_figure(draw_learning_curve(history), "learning_curve.png")
         summary = FinetuneSummary(
             model_uri="",

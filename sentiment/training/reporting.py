@@ -1,11 +1,14 @@
 """Write the evaluation report and the model card of a fine-tuning run, and log its figures."""
 
+import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from .. import schema
 from ..config import FinetuneConfig
@@ -15,6 +18,7 @@ from ..evaluation.facts import Findings, ReportFacts, examine
 from ..evaluation.figures import draw_figures
 from ..evaluation.judged import JudgedReviews
 from ..evaluation.label_errors import MAX_ROWS, check_test_labels, check_training_labels, has_cleanlab
+from ..evaluation.profile import IS_RIGHT, PROFILE_FILE, describe_texts, make_profile
 from ..evaluation.report import write_report
 from ..inference.calibration import apply_temperature
 from .data.reading import LabelledReviews
@@ -75,6 +79,16 @@ def log_evaluation(findings: Findings, folder: Path, log: RunLog) -> None:
         log.log_figure(figure, f"{name}.png")
     if findings.worst is not None:
         log.set_tag("worst_slice", f"{findings.worst.name}: {findings.worst.value}")
+
+
+def write_reference(judged: JudgedReviews, texts: Sequence[str], folder: Path) -> None:
+    """Write the profile of the test reviews into the model folder, for monitoring to compare nights with.
+
+    It has counts only: no text, and no digest of one.
+    """
+    rows = pd.concat([judged.predictions, describe_texts(texts)], axis=1)
+    profile = make_profile(rows.assign(**{IS_RIGHT: judged.is_right}))
+    (folder / PROFILE_FILE).write_text(json.dumps(profile.as_dict()) + "\n", encoding="utf-8")
 
 
 def log_report(findings: Findings, texts: list[str], config: FinetuneConfig, log: RunLog) -> None:

@@ -6,6 +6,7 @@ from sentiment.config import (
     AdoptConfig,
     FinetuneConfig,
     GatesConfig,
+    NightlyConfig,
     PromoteConfig,
     ScoreConfig,
     ServeConfig,
@@ -21,6 +22,7 @@ CONF = {
     "demo.yaml": FinetuneConfig,
     "finetune.yaml": FinetuneConfig,
     "gates.yaml": GatesConfig,
+    "nightly.yaml": NightlyConfig,
     "promote.yaml": PromoteConfig,
     "score.yaml": ScoreConfig,
     "serve.yaml": ServeConfig,
@@ -28,6 +30,7 @@ CONF = {
 NEEDED = {
     AdaptConfig: {"input": "in", "output": "out"},
     AdoptConfig: {"model": "any"},
+    NightlyConfig: {"input": "in", "output": "out"},
     PromoteConfig: {"rollback": True},
     ScoreConfig: {"input": "in", "output": "out"},
 }
@@ -129,3 +132,22 @@ def test_every_engine_that_a_model_knows_can_be_asked_for():
 def test_names_that_mlflow_or_a_uri_would_misread_are_refused(key, value):
     with pytest.raises(ConfigError, match=key):
         load_config(FinetuneConfig, None, {key: value})
+
+
+@pytest.mark.parametrize("date", ["2026-02-30", "2026-01-02..2026-01-01", "2026-01-01..", "1..2..3", "today"])
+def test_dates_that_are_none_are_refused(date):
+    with pytest.raises(ConfigError, match="date"):
+        load_config(NightlyConfig, None, {"input": "in", "output": "out", "date_col": "day", "date": date})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"date": "2026-01-01..2026-01-02"}, "needs a date column"),
+        ({"date": "2026-01-01", "date_col": "day", "since": "2026-01-01"}, "neither since nor until"),
+        ({"dry_run": "true"}, "jobs/score_reviews.py --dry_run"),
+    ],
+)
+def test_nights_that_contradict_themselves_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(NightlyConfig, None, {"input": "in", "output": "out", **options})

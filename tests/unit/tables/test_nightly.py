@@ -1,4 +1,4 @@
-"""jobs/nightly.sh in a tree of its own, with a spark-submit that only notes how it was called."""
+"""jobs/nightly.sh in a tree of its own, with a nightly.py that only notes how it was called."""
 
 import json
 import os
@@ -25,14 +25,16 @@ SUMMARY = {
     "model_version": "1",
     "batch": "/scores/model=1/batch=a",
 }
-SPARK_SUBMIT = """#!/usr/bin/env bash
-printf '%s\\n' "$@" >"$CALLS"
-printf '%s' "${MLFLOW_TRACKING_URI-unset}" >"$CALLS.tracking"
-printf '%s' "${SPARK_SUBMIT_OPTS-unset}" >"$CALLS.java"
-if [[ -n ${FAKE_SUMMARY:-} ]]; then
-  mkdir -p "$(dirname "${@: -1}")" && printf '%s' "$FAKE_SUMMARY" >"${@: -1}"
-fi
-exit "${FAKE_CODE:-0}"
+NIGHTLY = """
+import os, pathlib, sys
+calls = pathlib.Path(os.environ["CALLS"])
+calls.write_text("\\n".join(sys.argv))
+calls.with_suffix(".tracking").write_text(os.environ.get("MLFLOW_TRACKING_URI", "unset"))
+calls.with_suffix(".java").write_text(os.environ.get("SPARK_SUBMIT_OPTS", "unset"))
+if summary := os.environ["FAKE_SUMMARY"]:
+    pathlib.Path(sys.argv[-1]).parent.mkdir(parents=True, exist_ok=True)
+    pathlib.Path(sys.argv[-1]).write_text(summary)
+sys.exit(int(os.environ.get("FAKE_CODE", "0")))
 """
 
 
@@ -45,7 +47,7 @@ class Tree:
         self.bin = folder / "bin"
         (self.root / "jobs").mkdir(parents=True)
         shutil.copy(HOME / "jobs" / "nightly.sh", self.root / "jobs")
-        write_executable(self.bin / "spark-submit", SPARK_SUBMIT)
+        (self.root / "jobs" / "nightly.py").write_text(NIGHTLY)
         write_executable(self.bin / "python3", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
 
     def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -97,7 +99,7 @@ def test_run_scores_and_writes_stats_in_the_root(tree: Tree) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert tree.called_with() == [
-        "jobs/score_reviews.py",
+        "jobs/nightly.py",
         *("--input", "/in/new reviews"),
         *("--output", "/out"),
         *("--summary", "var/nightly/score.json"),
@@ -222,14 +224,13 @@ def test_scored_run_whose_stats_cannot_be_written_succeeds_with_a_warning(tree: 
 
 
 def test_virtual_environment_of_the_repository_wins(tree: Tree) -> None:
-    marker = 'echo "$0" >"$CALLS.from"\n'
-    shebang, _, rest = SPARK_SUBMIT.partition("\n")
-    write_executable(tree.root / ".venv/bin/spark-submit", f"{shebang}\n{marker}{rest}")
+    marker = f'#!/bin/sh\necho "$0" >"$CALLS.from"\nexec "{sys.executable}" "$@"\n'
+    write_executable(tree.root / ".venv/bin/python3", marker)
 
     assert tree.run(**PATHS).returncode == 0
 
     used = Path(f"{tree.calls}.from").read_text().strip()
-    assert used == str(tree.root / ".venv/bin/spark-submit")
+    assert used == str(tree.root / ".venv/bin/python3")
 
 
 @pytest.mark.parametrize(

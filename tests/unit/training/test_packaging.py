@@ -13,7 +13,9 @@ import pytest
 from sentiment import schema
 from sentiment.config import FinetuneConfig
 from sentiment.errors import ConfigError
+from sentiment.evaluation.profile import load_profile
 from sentiment.models import registry
+from sentiment.models.artifacts import find_artifact
 from sentiment.models.integrity import make_record
 from sentiment.training import packaging
 from sentiment.training.packaging import list_requirements
@@ -126,11 +128,21 @@ def test_the_model_carries_weights_as_safetensors_and_nothing_pickled(folder):
     graphs = {"graph.xml", "graph.bin", "static.xml", "static.bin"}
     assert files - graphs == {
         *("config.json", "model.safetensors", "tokenizer.json", "vocabulary.json"),
-        *("inference.json", "selfcheck.json", "README.md"),
+        *("inference.json", "selfcheck.json", "README.md", "profile.json"),
     }
     assert {"graph.xml", "graph.bin"} <= files
     pickles = [p for p in folder.rglob("*") if p.suffix in {".pkl", ".bin", ".pt"} and p.name not in graphs]
     assert not pickles
+
+
+def test_the_model_carries_the_profile_of_its_test_set(folder):
+    profile = load_profile(find_artifact(folder, "profile.json"))
+    assert profile.scored_rows > 0
+    assert {"n_chars", "n_tokens", "upper_share", "chars_per_token"} <= profile.figures.keys()
+    assert all(scores.right is not None for scores in profile.scores.values())
+    # A digest of a text could be found again.
+    assert profile.digests is None
+    assert find_artifact(folder, "other.json") is None
 
 
 def test_all_that_runs_and_all_weights_are_compared_with_what_was_logged(use_tiny_model, tiny_encoder):

@@ -1,0 +1,1 @@
+"""Measure how often monitoring is right: false alarms, changes that it finds, and estimated accuracy."""

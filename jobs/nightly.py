@@ -1,0 +1,283 @@
+"""Score what is new, compare it with the nights before, report and alert: `python jobs/nightly.py --help`."""
+
+import datetime
+import functools
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from sentiment.cli import Reporter, Terminated, make_table, run_job, tell_stderr
+from sentiment.config import NightlyConfig, ScoreConfig, config_fields
+from sentiment.errors import ConfigError, InputError, StoreError, StoreLockedError, UnreadableFileError
+from sentiment.locks import hold_lock
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sentiment.monitoring.night import Champion, Doors, NightResult
+    from sentiment.monitoring.published import Includes, PublishedBatch
+    from sentiment.monitoring.realised import Labelled
+
+HOME = Path(__file__).resolve().parents[1]
+ALERT_VARIABLE = "SENTIMENT_ALERT_TO"
+_LOCK = "_lock"
+
+
+def run(config: NightlyConfig, report: Reporter) -> dict[str, Any]:
+    """Run the night, or each night of a range, and return a summary of the last one and a line for each."""
+    from sentiment.models import registry
+    from sentiment.monitoring import alerts, night, quality, steps, telemetry
+
+    registry.use_tracking(HOME)
+    channels = alerts.open_channels(config.alert_to or os.environ.get(ALERT_VARIABLE, ""), HOME)
+    limits = quality.Limits(
+        config.max_volume_ratio,
+        config.max_freshness_hours,
+        config.alert_reject_share,
+        config.max_repeated_share,
+        config.max_accuracy_drop,
+    )
+    folder = Path(config.monitoring or f"{config.output.rstrip('/')}-monitoring").absolute()
+    results = []
+    sender = telemetry.open_telemetry()
+    with _hold(folder), tempfile.TemporaryDirectory(prefix="sentiment-nightly-") as scratch:
+        try:
+            for day in list_days(config.date, datetime.datetime.now(datetime.timezone.utc).date()):
+                report(f"night of {day}", 0, 1)
+                doors = open_doors(config, day, Path(scratch))
+                runner = steps.Steps(tell_stderr, open_span=sender.open_span)
+                with sender.open_span("night", {"night": day.isoformat()}):
+                    results.append(night.run_night(day, folder, doors, channels, limits, runner))
+                sender.send_metrics(results[-1].row)
+        finally:
+            sender.close()
+    summary = summarise(results, folder)
+    failed = next((result.failure for result in results if result.failure is not None), None)
+    if failed is not None:
+        raise InputError(f"step score: {failed}", summary)
+    return summary
+
+
+def list_days(date: str | None, today: datetime.date) -> list[datetime.date]:
+    """Return the nights of `--date`, in order; today without it."""
+    first, _, last = (date or today.isoformat()).partition("..")
+    start, stop = datetime.date.fromisoformat(first), datetime.date.fromisoformat(last or first)
+    return [start + datetime.timedelta(days=number) for number in range((stop - start).days + 1)]
+
+
+def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doors":
+    """Return what the steps of a night need of registry, store, Spark and MLflow."""
+    from sentiment.monitoring.night import Doors
+    from sentiment.monitoring.night_run import log_night
+    from sentiment.monitoring.published import observe
+    from sentiment.monitoring.scoring_process import run_scoring
+
+    def start(program: Sequence[str], champion: "Champion", *further: str) -> dict[str, Any]:
+        summary = scratch / "score.json"
+        arguments = [*list_arguments(config, day), "--model_uri", champion.uri, *further]
+        command = [*program, str(HOME / "jobs" / "score_reviews.py"), *arguments, "--summary", str(summary)]
+        return run_scoring(command, HOME, summary, tell_stderr)
+
+    return Doors(
+        resolve=lambda: resolve_champion(config),
+        # Nothing is scored, so that Spark is not needed.
+        plan=lambda champion: start([sys.executable], champion, "--dry_run"),
+        score=lambda champion: start([_find_spark_submit()], champion),
+        next_number=lambda: 1 + max((batch.number for batch in list_published(config.output)), default=-1),
+        observe=lambda champion, includes: observe(
+            day,
+            datetime.datetime.now(datetime.timezone.utc),
+            (champion.uri, champion.version),
+            list_published(config.output),
+            includes,
+        ),
+        label=functools.partial(label, config) if config.labels else None,
+        log=lambda night, row, page: log_night(config.experiment, config.output, night, row, page),
+    )
+
+
+def list_arguments(config: NightlyConfig, day: datetime.date) -> list[str]:
+    """Return the arguments of the scoring job: all values that differ from its defaults, and the day."""
+    values = {
+        field.name: getattr(config, field.name)
+        for field in config_fields(ScoreConfig)
+        if field.name != "model_uri" and getattr(config, field.name) != field.default
+    }
+    if config.date and config.date_col:
+        values |= {"since": day.isoformat(), "until": (day + datetime.timedelta(days=1)).isoformat()}
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def resolve_champion(config: NightlyConfig) -> "Champion":
+    """Find and verify the model, and read the profile of its test set, if it has one."""
+    from sentiment.evaluation.profile import PROFILE_FILE, load_profile
+    from sentiment.models import artifacts, copies, loading, registry
+    from sentiment.monitoring.night import Champion
+
+    model = registry.resolve_model(config.model_uri)
+    try:
+        allowed = config.allow_unverified or loading.allows_unverified()
+        loading.check_model(model, allowed, config.verify_key or loading.find_verify_key())
+        path = artifacts.find_artifact(model.folder, PROFILE_FILE)
+        return Champion(model.pinned_uri, model.version, load_profile(path) if path else None)
+    finally:
+        copies.release(model.folder)
+
+
+def list_published(output: str) -> "list[PublishedBatch]":
+    """Return the batches of a store as they were scored, also those that were compacted since."""
+    from sentiment.monitoring.published import PublishedBatch
+    from sentiment.tables.store.folder import Store, find_folder
+
+    return [
+        PublishedBatch(
+            number=manifest.sequence,
+            ids=tuple(manifest.id_types),
+            label_names=manifest.label_names,
+            input_rows=manifest.input_rows,
+            scored_rows=manifest.scored_rows,
+            skipped=manifest.skipped_rows,
+            inputs=manifest.consumption.inputs,
+            bad_files=manifest.bad_files,
+            # Manifests of this version have no profile.
+            profile=getattr(manifest, "profile", None),
+            load_rows=functools.partial(load_rows, batch.folder, manifest.sequence),
+        )
+        for batch in Store(find_folder(output)).list_batches()
+        for manifest in batch.manifest.origins
+    ]
+
+
+def load_rows(folder: Path, number: int) -> "pd.DataFrame":
+    """Load scored rows and rejects of one batch from the folder that has it, perhaps with others."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from sentiment.schema import SEQUENCE
+    from sentiment.tables.store.folder import REJECTED
+    from sentiment.tables.store.scores import open_files
+
+    files = [file for part in ("", REJECTED) for file in sorted((folder / part).glob("part-*"))]
+    if not files:
+        raise StoreError(
+            f"{folder}: has no files of rows; `python -m sentiment.tables verify` checks a store"
+        )
+    # Scored rows and rejects have different columns: a value is null where a file has none.
+    tables = [open_files([file]).to_table(filter=pc.field(SEQUENCE) == number) for file in files]
+    rows: pd.DataFrame = pa.concat_tables(tables, promote_options="default").to_pandas()
+    return rows
+
+
+def load_labels(config: NightlyConfig, batches: "Sequence[PublishedBatch]") -> "pd.DataFrame":
+    """Load the labels that came later: the id columns, and `truth`, a label of the model or null."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    from sentiment.training.data.labels import clean_label
+    from sentiment.training.data.model_labels import number_for_model
+
+    ids, column = list(batches[-1].ids), config.label_col
+    try:
+        table = ds.dataset(config.labels, format="parquet").to_table(columns=[*ids, column])
+    except (OSError, pa.ArrowException) as error:
+        raise UnreadableFileError(
+            f"labels {config.labels}: expected Parquet with the columns {', '.join([*ids, column])} "
+            f"({type(error).__name__}); choose with --labels and --label_col"
+        ) from error
+    rows: pd.DataFrame = table.to_pandas()
+    values = [clean_label(value) for value in rows[column]]
+    found = number_for_model(
+        {"labels": Counter(values)}, column, batches[-1].label_names, label_map=config.label_map
+    )
+    names = {value: found.names[i] for value, i in found.ids.items() if i is not None}
+    return rows[ids].assign(truth=pd.Series(values, dtype=object).map(names))
+
+
+def label(
+    config: NightlyConfig, nights: "Mapping[datetime.date, Includes]"
+) -> "dict[datetime.date, Labelled]":
+    """Return the scored rows of each night whose labels have come in."""
+    from sentiment.monitoring.published import label_nights
+
+    batches = list_published(config.output)
+    return label_nights(batches, load_labels(config, batches), nights) if batches else {}
+
+
+def summarise(results: "Sequence[NightResult]", folder: Path) -> dict[str, Any]:
+    """Return the summary of the scoring job, and what each night came to."""
+    last = results[-1]
+    return {
+        **last.scoring,
+        "dry_run": False,
+        "warnings": [line for result in results for line in (*result.scoring["warnings"], *result.warnings)],
+        "monitoring": str(folder),
+        "report": str(last.report),
+        "nights": [
+            {**result.row, "raised": [alert.message for alert in result.alerts]} for result in results
+        ],
+    }
+
+
+def show(summary: Mapping[str, Any]) -> list[Table]:
+    """Return a table of the nights, and one of the steps of the last night."""
+    rows = [
+        (
+            night["night"],
+            "nothing was pending" if not night["input_rows"] else f"{night['input_rows']:,}",
+            f"{night['rejected_rows']:,}",
+            _show_share(night["estimated_accuracy"]),
+            f"{night['drifted_figures']:,}",
+            "\n".join(night["raised"]) or "none",
+        )
+        for night in summary["nights"]
+    ]
+    columns = ("night", "new rows", "rejects", "estimated accuracy", "drifted figures", "alerts")
+    steps = [(name, f"{seconds:,.1f}") for name, seconds in summary["nights"][-1]["steps"].items()]
+    return [make_table("Nights", columns, rows), make_table("Steps", ("", "seconds"), steps)]
+
+
+def _show_share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _find_spark_submit() -> str:
+    found = shutil.which("spark-submit") or shutil.which(
+        "spark-submit", path=str(Path(sys.executable).parent)
+    )
+    if found is None:
+        raise ConfigError(
+            "spark-submit is not on PATH; install sentiment[spark], or activate its environment"
+        )
+    return found
+
+
+@contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    """Hold the lock of the monitoring folder. Raises StoreLockedError, ConfigError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with hold_lock(folder / _LOCK, wait_seconds=0):
+            yield
+    except TimeoutError as error:
+        raise StoreLockedError(
+            f"{folder}: another nightly job is running; wait until it has ended"
+        ) from error
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated("terminated; run the night again, which goes on where this run ended")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run_job(NightlyConfig, HOME / "conf" / "nightly.yaml", run, show))

@@ -1,0 +1,1 @@
+"""Watch what was scored: profiles, drift, accuracy without and with labels, data quality, report, alerts."""

@@ -1,0 +1,38 @@
+"""Log a night to MLflow: one run per night and store, found again by its tags if the night is repeated."""
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from ..models.tracking import as_registry_error, import_mlflow, open_experiment
+
+NIGHT_TAG, STORE_TAG = "sentiment.night", "sentiment.store"
+_METRICS = (
+    *("input_rows", "scored_rows", "rejected_rows", "skipped_rows", "reject_share", "unsure_share"),
+    *("volume_ratio", "freshness_hours", "late_files", "bad_files", "drifted_figures", "alerts"),
+    *("estimated_accuracy", "estimated_low", "estimated_high"),
+)
+REPORT = "night.html"
+
+
+def log_night(experiment: str, store: str, night: datetime.date, row: Mapping[str, Any], report: str) -> str:
+    """Log the figures and the report of a night, and return the id of its run. Raises RegistryError."""
+    open_experiment(experiment)
+    mlflow = import_mlflow()
+    tags = {NIGHT_TAG: night.isoformat(), STORE_TAG: store}
+    try:
+        query = " and ".join(f"tags.`{name}` = '{_quote(value)}'" for name, value in tags.items())
+        found = mlflow.search_runs(filter_string=query, output_format="list", max_results=1)
+        started = {"run_id": found[0].info.run_id} if found else {"run_name": f"night {night}", "tags": tags}
+        with mlflow.start_run(**started) as run:
+            mlflow.set_tags({"model_uri": row["model_uri"], "status": row["status"]})
+            mlflow.log_metrics({name: float(row[name]) for name in _METRICS if row[name] is not None})
+            mlflow.log_text(report, REPORT)
+    except Exception as error:  # MLflow's stores raise errors of their own
+        raise as_registry_error(f"the run of the night {night}", error) from error
+    return str(run.info.run_id)
+
+
+def _quote(value: str) -> str:
+    # MLflow's filters have no escape for a quote.
+    return value.replace("'", "%")

@@ -1,0 +1,249 @@
+"""A night comes to the same result however often it is killed, and says what needs attention once."""
+
+import datetime
+
+import pandas as pd
+import pytest
+
+from sentiment.errors import ConfigError, InputError, MonitoringError, RegistryError
+from sentiment.monitoring import alerts, history
+from sentiment.monitoring import night as night_module
+from tests.unit.monitoring.made import make_rows
+from tests.unit.monitoring.nights import FIRST, Stopped, World, make_labels
+
+DAY = datetime.timedelta(days=1)
+STEPS = (
+    *("champion", "plan", "begin", "score", "profile", "history", "drift", "record", "report", "mlflow"),
+    *("alerts", "finish"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _quick_reports(monkeypatch):
+    """Write short reports: test_report.py looks at whole ones, whose pictures take a while."""
+    monkeypatch.setattr(night_module, "render_report", lambda day, *tables: f"night of {day}")
+
+
+def make_world(folder, **options):
+    """Return a world whose next night has an alert: too many rejects."""
+    world = World(folder, **options)
+    world.arrive(FIRST, n=400)
+    world.arrive(FIRST, n=200, name="other.parquet", seed=5)
+    rows = world.pending[1][2]
+    rows.loc[:99, ["reject_reason", "label", "score"]] = ["null_text", None, float("nan")]
+    return world
+
+
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [*((step, place) for step in STEPS for place in ("before", "after")), ("score", "between")],
+)
+def test_a_killed_night_that_is_run_again_equals_one_that_was_not(step, place, tmp_path):
+    undisturbed, world = make_world(tmp_path / "a"), make_world(tmp_path / "b")
+    undisturbed.run(FIRST)
+    world.stop_at = (step, place)
+    with pytest.raises(Stopped):
+        world.run(FIRST)
+    result = world.run(FIRST)
+
+    found = world.load()
+    assert found == undisturbed.load()
+    assert len(found["nights"]) == len(found["alerts"]) == len(found["sent"]) == len(found["runs"]) == 1
+    assert found["nights"][0]["input_rows"] == 600
+    assert result.row["alerts"] == 1
+
+
+def test_a_night_that_is_repeated_changes_nothing(tmp_path):
+    world = make_world(tmp_path)
+    world.run(FIRST)
+    before = world.load()
+    world.run(FIRST)
+    assert world.load() == before
+    assert world.calls["score"] == 1
+
+
+def test_a_late_file_found_by_a_repetition_belongs_to_the_night(tmp_path):
+    world = make_world(tmp_path)
+    world.run(FIRST)
+    world.arrive(FIRST, n=100, name="late.parquet", seed=8)
+    world.run(FIRST)
+    [night] = world.load()["nights"]
+    assert (night["input_rows"], night["batches"]) == (700, 3)
+
+
+def test_a_night_that_was_killed_for_good_keeps_its_batches_and_is_named_the_next_night(tmp_path):
+    world = make_world(tmp_path)
+    world.stop_at = ("record", "before")
+    with pytest.raises(Stopped):
+        world.run(FIRST)
+    world.arrive(FIRST + DAY, n=300, seed=3)
+    [warning] = world.run(FIRST + DAY).warnings
+    assert f"--date {FIRST}" in warning
+    world.run(FIRST)
+    assert [night["input_rows"] for night in world.load()["nights"]] == [600, 300]
+
+
+def test_nothing_pending_is_a_success_that_says_so(tmp_path):
+    result = World(tmp_path).run(FIRST)
+    assert (result.row["status"], result.row["input_rows"], result.alerts) == ("empty", 0, [])
+
+
+def test_unusable_files_are_alerted_and_the_rest_is_judged(tmp_path):
+    world = World(tmp_path)
+    world.arrive(FIRST, n=300)
+    world.bad_files = [{"path": "/in/a.parquet", "reason": "/in/a.parquet: is empty"}]
+    result = world.run(FIRST)
+    assert isinstance(result.failure, InputError)
+    assert result.row["input_rows"] == 300
+    assert [(alert.kind, alert.subject) for alert in result.alerts] == [("bad_files", "a.parquet")]
+
+
+def test_a_step_that_fails_is_named_recorded_and_alerted(tmp_path, monkeypatch):
+    world = make_world(tmp_path)
+
+    def fail(champion):
+        raise ConfigError("text_col is wrong")
+
+    monkeypatch.setattr(world, "_score", fail)
+    with pytest.raises(ConfigError, match="^step score: text_col is wrong$"):
+        world.run(FIRST)
+    found = world.load()
+    assert found["nights"][0]["status"] == "failed"
+    assert found["sent"] == [f"{FIRST}/failed"]
+
+    monkeypatch.undo()
+    world.run(FIRST)
+    assert [night["status"] for night in world.load()["nights"]] == ["alert"]
+
+
+def test_an_unexpected_error_shows_its_class_only(tmp_path, monkeypatch):
+    world = make_world(tmp_path)
+
+    def fail(champion):
+        raise ValueError("a canary sings")
+
+    monkeypatch.setattr(world, "_score", fail)
+    with pytest.raises(MonitoringError, match="^step score: unexpected ValueError") as raised:
+        world.run(FIRST)
+    assert "canary" not in str(raised.value) + (tmp_path / "alerts.jsonl").read_text()
+
+
+def test_a_silent_registry_is_asked_again(tmp_path, monkeypatch):
+    world = make_world(tmp_path)
+    answers = [RegistryError("silent"), RegistryError("silent"), "run"]
+
+    def log(*arguments):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(world, "_log", log)
+    assert world.run(FIRST, waits=(1, 2, 3)).row["run_id"] == "run"
+    assert world.calls["mlflow"] == 3
+
+
+def test_an_alert_that_was_not_delivered_is_delivered_by_the_repetition(tmp_path):
+    class Broken:
+        name = "broken"
+        is_broken = True
+        got = ()
+
+        def deliver(self, alert):
+            if self.is_broken:
+                raise MonitoringError("down")
+            self.got = (*self.got, alert.kind)
+
+    world, channel = make_world(tmp_path), Broken()
+    both = [channel, alerts.FileChannel(tmp_path / "alerts.jsonl")]
+    with pytest.raises(MonitoringError, match="step alerts: down"):
+        world.run(FIRST, channels=both)
+    channel.is_broken = False
+    world.run(FIRST, channels=both)
+    world.run(FIRST, channels=both)
+    assert channel.got == ("rejects",)
+    assert sorted(world.load()["sent"]) == [f"{FIRST}/failed", f"{FIRST}/rejects"]
+
+
+def test_a_change_of_the_reviews_is_one_alert_on_the_second_night(tmp_path):
+    world = World(tmp_path)
+    for number in range(14):
+        change = {"chars": 120.0, "positive": 0.9} if number >= 9 else {}
+        world.arrive(FIRST + number * DAY, n=600, seed=number, **change)
+        world.run(FIRST + number * DAY)
+    found = world.load()
+    drifted = [night["drifted_figures"] > 0 for night in found["nights"]]
+    assert drifted == [False] * 9 + [True] * 5
+    assert [(a["night"], a["kind"]) for a in found["alerts"]] == [(pd.Timestamp(FIRST + 10 * DAY), "drift")]
+    against = {row["against"] for row in found["figures"]}
+    assert against == {"model", "trailing"}
+
+
+def test_a_new_model_is_not_compared_with_the_predictions_of_the_old_one(tmp_path):
+    world = World(tmp_path)
+    for number in range(9):
+        world.version = "1" if number < 8 else "2"
+        world.arrive(FIRST + number * DAY, n=300, seed=number)
+        result = world.run(FIRST + number * DAY)
+    last = [row for row in world.load()["figures"] if row["night"] == pd.Timestamp(FIRST + 8 * DAY)]
+    assert {row["figure"] for row in last if row["against"] == "trailing"} == {"n_chars", "repeated_text"}
+    assert "nights of this model" in str(result.row["missing"])
+
+
+def test_late_labels_show_the_accuracy_and_correct_the_estimate(tmp_path):
+    rows = make_rows(n=2_000, seed=1, inflated=0.1)
+    world = World(tmp_path, labels=make_labels(rows))
+    world.reference = None
+    world.arrive(FIRST, n=2_000, seed=1, inflated=0.1)
+    first = world.run(FIRST).row
+    world.arrive(FIRST + DAY, n=2_000, seed=2, inflated=0.1)
+    world.labels = world.labels.assign(id=lambda labels: labels["id"])
+    second = world.run(FIRST + DAY).row
+    realised = history.load_nights(tmp_path / "monitoring")["realised_accuracy"]
+    truth = rows["is_right"].mean()
+    assert realised.iloc[0] == pytest.approx(truth)
+    assert first["estimated_accuracy"] > truth + 0.05
+    assert second["estimated_accuracy"] == pytest.approx(truth, abs=0.02)
+    assert "calibrated estimate" in first["missing"]
+    assert "calibrated estimate" not in second["missing"]
+
+
+def test_a_fall_of_the_scores_is_an_alert_on_accuracy(tmp_path):
+    world = World(tmp_path)
+    world.arrive(FIRST, n=3_000, sure=1.5)
+    kinds = {alert.kind: alert.message for alert in world.run(FIRST).alerts}
+    assert "expected about" in kinds["accuracy"]
+
+
+def test_batches_without_profiles_have_no_figures_of_texts_and_say_so(tmp_path):
+    world = World(tmp_path, has_profiles=False)
+    world.arrive(FIRST, n=300)
+    row = world.run(FIRST).row
+    assert "text figures" in row["missing"]
+    assert row["scored_rows"] == 300
+
+
+def test_late_labels_that_show_a_fall_are_an_alert(tmp_path):
+    world = World(tmp_path, labels=make_labels(make_rows(n=600, seed=1)).head(0))
+    for number in range(20):
+        day = FIRST + number * DAY
+        rows = make_rows(n=300, seed=number)
+        if number >= 12:  # the labels mean something else from here on, which no score shows
+            rows.loc[:89, "is_right"] = False
+        labels = make_labels(rows).assign(id=lambda made, n=number: made["id"] + 1_000 * n)
+        world.labels = pd.concat([world.labels, labels])
+        world.arrive(day, n=300, seed=number)
+        world.pending[0][2]["id"] += 1_000 * number
+        world.run(day)
+    raised = [(a["night"], a["kind"]) for a in world.load()["alerts"] if a["kind"] == "realised"]
+    assert len(raised) == 1
+    assert FIRST + 13 * DAY < raised[0][0].date() <= FIRST + 18 * DAY
+
+
+def test_a_night_of_few_rows_is_not_compared_and_says_so(tmp_path):
+    world = World(tmp_path)
+    world.arrive(FIRST, n=99)
+    row = world.run(FIRST).row
+    assert row["drifted_figures"] == 0
+    assert "fewer than 100 rows" in row["missing"]["drift against model"]
+    assert world.load()["figures"] == []

@@ -1,0 +1,82 @@
+"""The parts of jobs/nightly.py that need neither Spark nor a registry."""
+
+import datetime
+
+import pandas as pd
+import pytest
+
+from jobs import nightly
+from sentiment.config import NightlyConfig
+from sentiment.errors import StoreLockedError, UnreadableFileError, UnusableLabelsError
+from sentiment.monitoring.published import PublishedBatch
+
+TODAY = datetime.date(2026, 3, 2)
+
+
+def make_config(**options):
+    return NightlyConfig(input="/in", output="/out", **options)
+
+
+def make_batch():
+    return PublishedBatch(1, ("shop", "id"), ("negative", "positive"), 0, 0, {}, [], [], None, pd.DataFrame)
+
+
+@pytest.mark.parametrize(
+    ("date", "first", "nights"),
+    [(None, TODAY, 1), ("2026-01-31", datetime.date(2026, 1, 31), 1), ("2026-01-31..2026-02-02", None, 3)],
+)
+def test_nights_of_a_date_or_a_range(date, first, nights):
+    days = nightly.list_days(date, TODAY)
+    assert len(days) == nights
+    assert first is None or days == [first]
+
+
+def test_the_scoring_job_gets_what_differs_from_its_defaults_and_the_day():
+    config = make_config(
+        text_col="title,content", rescore=True, date="2026-01-31", date_col="day", labels="/l"
+    )
+    assert nightly.list_arguments(config, datetime.date(2026, 1, 31)) == [
+        *("--input", "/in", "--output", "/out", "--text_col", "title,content", "--date_col", "day"),
+        *("--rescore", "True", "--since", "2026-01-31", "--until", "2026-02-01"),
+    ]
+
+
+def test_without_a_date_column_a_date_only_names_the_night():
+    arguments = nightly.list_arguments(make_config(date="2026-01-31"), datetime.date(2026, 1, 31))
+    assert arguments == ["--input", "/in", "--output", "/out"]
+
+
+def test_late_labels_become_labels_of_the_model(tmp_path):
+    rows = pd.DataFrame({"shop": [1, 1, 2, 2], "id": ["a", "b", "a", "b"], "stars": [1, 3, 5, None]})
+    rows.to_parquet(tmp_path / "labels.parquet")
+    config = make_config(labels=str(tmp_path), label_col="stars", label_map="1,2=negative;3=;4,5=positive")
+    labels = nightly.load_labels(config, [make_batch()])
+    assert list(labels.columns) == ["shop", "id", "truth"]
+    assert labels["truth"].where(labels["truth"].notna(), None).tolist() == [
+        "negative",
+        None,
+        "positive",
+        None,
+    ]
+
+
+def test_labels_that_the_model_does_not_have_are_an_error(tmp_path):
+    rows = pd.DataFrame({"shop": [1, 1], "id": ["a", "b"], "label": ["spam", "ham"]})
+    rows.to_parquet(tmp_path / "labels.parquet")
+    with pytest.raises(UnusableLabelsError):
+        nightly.load_labels(make_config(labels=str(tmp_path)), [make_batch()])
+
+
+def test_labels_without_the_id_columns_are_an_error(tmp_path):
+    pd.DataFrame({"id": ["a"], "label": ["positive"]}).to_parquet(tmp_path / "labels.parquet")
+    with pytest.raises(UnreadableFileError, match="columns shop, id, label"):
+        nightly.load_labels(make_config(labels=str(tmp_path)), [make_batch()])
+
+
+def test_one_job_at_a_time(tmp_path):
+    with (
+        nightly._hold(tmp_path / "m"),
+        pytest.raises(StoreLockedError, match="another nightly job"),
+        nightly._hold(tmp_path / "m"),
+    ):
+        pass
