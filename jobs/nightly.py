@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sentiment.monitoring.night import Champion, Doors, NightResult
     from sentiment.monitoring.published import Includes, PublishedBatch
     from sentiment.monitoring.realised import Labelled
+    from sentiment.tables.store.protocol import Batch, Store
 
 HOME = Path(__file__).resolve().parents[1]
 ALERT_VARIABLE = "SENTIMENT_ALERT_TO"
@@ -136,8 +137,9 @@ def resolve_champion(config: NightlyConfig) -> "Champion":
 def list_published(output: str) -> "list[PublishedBatch]":
     """Return the batches of a store as they were scored, also those that were compacted since."""
     from sentiment.monitoring.published import PublishedBatch
-    from sentiment.tables.store.folder import Store, find_folder
+    from sentiment.tables.store.opening import find_store
 
+    store = find_store(output)
     return [
         PublishedBatch(
             number=manifest.sequence,
@@ -148,32 +150,31 @@ def list_published(output: str) -> "list[PublishedBatch]":
             skipped=manifest.skipped_rows,
             inputs=manifest.consumption.inputs,
             bad_files=manifest.bad_files,
-            # Manifests of this version have no profile.
-            profile=getattr(manifest, "profile", None),
-            load_rows=functools.partial(load_rows, batch.folder, manifest.sequence),
+            # None in a batch of an earlier version.
+            profile=manifest.profile,
+            load_rows=functools.partial(load_rows, store, batch, manifest.sequence),
         )
-        for batch in Store(find_folder(output)).list_batches()
+        for batch in store.list_batches()
         for manifest in batch.manifest.origins
     ]
 
 
-def load_rows(folder: Path, number: int) -> "pd.DataFrame":
-    """Load scored rows and rejects of one batch from the folder that has it, perhaps with others."""
+def load_rows(store: "Store", batch: "Batch", number: int) -> "pd.DataFrame":
+    """Load scored rows and rejects of one batch from the files that have it, perhaps with others."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from sentiment.schema import SEQUENCE
-    from sentiment.tables.store.folder import REJECTED
-    from sentiment.tables.store.scores import open_files
 
-    files = [file for part in ("", REJECTED) for file in sorted((folder / part).glob("part-*"))]
+    files = [file for kind in (False, True) for file in store.list_files([batch], kind)]
     if not files:
         raise StoreError(
-            f"{folder}: has no files of rows; `python -m sentiment.tables verify` checks a store"
+            f"{batch.name}: has no files of rows; `python -m sentiment.tables verify` checks a store"
         )
     # Scored rows and rejects have different columns: a value is null where a file has none.
-    tables = [open_files([file]).to_table(filter=pc.field(SEQUENCE) == number) for file in files]
-    rows: pd.DataFrame = pa.concat_tables(tables, promote_options="default").to_pandas()
+    tables = [file.load() for file in files]
+    found = pa.concat_tables(tables, promote_options="default")
+    rows: pd.DataFrame = found.filter(pc.equal(found[SEQUENCE], number)).to_pandas()
     return rows
 
 

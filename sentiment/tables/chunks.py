@@ -69,7 +69,7 @@ def score_chunk(
     seconds = time.monotonic() - started
     _check(chunk, written, staging.folder)
     name = name_batch(chunk.consumption, plan.model.version, plan.now)
-    manifest = _make_manifest(chunk, written.counts, census)
+    manifest = _make_manifest(chunk, written, census)
     return Published(store.publish(staging, name, manifest, written.files), written.counts, seconds)
 
 
@@ -97,8 +97,8 @@ def _check(chunk: Chunk, written: Written, staged: str) -> None:
     check_rejects(counts, plan.config.max_reject_share, staged)
 
 
-def _make_manifest(chunk: Chunk, counts: Counts, census: WorkerCensus) -> Manifest:
-    plan = chunk.plan
+def _make_manifest(chunk: Chunk, written: Written, census: WorkerCensus) -> Manifest:
+    plan, counts = chunk.plan, written.counts
     return Manifest(
         sequence=chunk.stamp.sequence,
         consumption=chunk.consumption,
@@ -122,4 +122,5 @@ def _make_manifest(chunk: Chunk, counts: Counts, census: WorkerCensus) -> Manife
         bad_files=tuple(bad.as_dict() for bad in plan.table.bad_files),
         engines=tuple(sorted({f"{w.engine} on {w.instruction_set}" for w in census.workers})),
         input_version=plan.table.version,
+        profile=written.profile.as_dict(),
     )

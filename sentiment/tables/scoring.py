@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..models import loading, registry
 from .input.reviews import column
 from .selection import EARLY_REASON, SKIP_REASON
-from .worker import IS_REPEATED, SharedModel, WorkerCensus, make_scorer, share_model
+from .worker import JOB_TYPES, SharedModel, WorkerCensus, make_scorer, share_model
 
 _POLL_SECONDS = 0.5
 _PREDICTION = "_prediction"
@@ -96,14 +96,16 @@ def _share(
 
 
 def _make_udf(model: SharedModel, census: WorkerCensus | None = None) -> Callable[..., Column]:
-    made: Callable[..., Column] = pandas_udf(make_scorer(model, census), model.prediction_struct)  # type: ignore[call-overload]  # stubs lack structs
+    made: Callable[..., Column] = pandas_udf(
+        make_scorer(model, census), model.name_struct(census is not None)
+    )  # type: ignore[call-overload]  # stubs lack structs
     return made
 
 
 def _add_predictions(
     rows: DataFrame, text: Column, model: SharedModel, census: WorkerCensus | None = None
 ) -> DataFrame:
-    names = (*model.prediction_types, *([IS_REPEATED] if census is not None else []))
+    names = (*model.prediction_types, *(JOB_TYPES if census is not None else ()))
     predicted = rows.withColumn(_PREDICTION, _make_udf(model, census)(text))
     return predicted.select(
         *map(column, rows.columns), *(F.col(f"{_PREDICTION}.{name}").alias(name) for name in names)

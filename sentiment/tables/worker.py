@@ -14,6 +14,7 @@ import pandas as pd
 from pyspark import Accumulator, AccumulatorParam, SparkFiles, TaskContext
 from pyspark.sql import SparkSession
 
+from ..evaluation.text_figures import TEXT_FIGURES, describe_texts
 from ..models import copies
 from ..models.integrity import dump_record, make_record
 from ..models.loading import LoadedModel, load_checked, silence_engine_warning
@@ -23,6 +24,8 @@ from . import session
 
 # True for a text that the worker had just scored for another row.
 IS_REPEATED = "_is_repeated"
+# Columns, and their types in Spark, that a worker adds for the job's counts and the batch's profile.
+JOB_TYPES = {IS_REPEATED: "boolean", **dict.fromkeys(TEXT_FIGURES, "float")}
 
 # The model of this process. Only the last one is kept: a worker outlives a run, and models are large.
 _loaded: dict[tuple[str, str], LoadedModel] = {}
@@ -126,10 +129,9 @@ class SharedModel:
     options: Mapping[str, Any]
     prediction_types: Mapping[str, str]
 
-    @property
-    def prediction_struct(self) -> str:
-        """Return the type of a prediction for a UDF, with `_is_repeated`."""
-        columns = {**self.prediction_types, IS_REPEATED: "boolean"}
+    def name_struct(self, is_job: bool) -> str:
+        """Return the type of a prediction for a UDF, for the job with JOB_TYPES."""
+        columns = {**self.prediction_types, **(JOB_TYPES if is_job else {})}
         return ", ".join(f"{name} {kind}" for name, kind in columns.items())
 
 
@@ -159,25 +161,30 @@ def make_scorer(
 ) -> Callable[[Iterator[pd.Series]], Iterator[pd.DataFrame]]:
     """Make the function of the iterator pandas UDF: batches of texts in, batches of predictions out.
 
-    One row per text, in order, with the columns of `prediction_types` and `_is_repeated`; nulls are rejects,
-    and so is a text that the model fails on. Equal texts of a batch are scored once.
+    One row per text, in order, with the columns of `prediction_types`, and JOB_TYPES if there is a census.
+    Nulls are rejects, and so is a text that the model fails on. Equal texts of a batch are scored once.
     """
 
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         loaded = _load_once(model, census)
         for texts in batches:
-            yield _predict(loaded, texts.tolist(), list(model.prediction_types))
+            yield _predict(loaded, texts.tolist(), list(model.prediction_types), census is not None)
             if census is not None:
                 census.note_rows(len(texts))
 
     return score
 
 
-def _predict(loaded: LoadedModel, texts: Sequence[str | None], columns: list[str]) -> pd.DataFrame:
+def _predict(
+    loaded: LoadedModel, texts: Sequence[str | None], columns: list[str], is_job: bool
+) -> pd.DataFrame:
     places: dict[str | None, int] = {}
     rows = [places.setdefault(text, len(places)) for text in texts]
-    found = predict_each(loaded, list(places))[columns].iloc[rows].reset_index(drop=True)
-    return found.assign(**{IS_REPEATED: pd.Series(rows).duplicated()})
+    found = predict_each(loaded, list(places))[columns]
+    if is_job:
+        found = pd.concat([found, describe_texts(list(places))], axis=1)
+    found = found.iloc[rows].reset_index(drop=True)
+    return found.assign(**{IS_REPEATED: pd.Series(rows).duplicated()}) if is_job else found
 
 
 def _load_once(model: SharedModel, census: WorkerCensus | None) -> LoadedModel:

@@ -1,5 +1,6 @@
 """Write the rows of a chunk in the executors: files of scores and of rejects, and counts for the audit."""
 
+import functools
 import hashlib
 import json
 import uuid
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
 from .. import schema
+from ..evaluation import profile
+from ..evaluation.profile import Profile
 from .audit import Counts, find_lowest_score
 from .input.reviews import column
 from .scoring import Stamp
@@ -29,10 +32,11 @@ _STATISTICS_TYPES = (bool, int, float, str)
 
 @dataclass(frozen=True)
 class Written:
-    """Hold the files of a chunk and the counts of all its rows."""
+    """Hold the files of a chunk, the counts of its rows, and the profile of those that are not skipped."""
 
     files: tuple[WrittenFile, ...] = ()
     counts: Counts = field(default_factory=Counts)
+    profile: Profile = field(default_factory=Profile)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def write_rows(
     files = (
         WrittenFile(**{**file, "columns": tuple(file["columns"])}) for part in found for file in part["files"]
     )
-    return Written(tuple(files), counts)
+    profiles = (profile.load(part["profile"]) for part in found)
+    return Written(tuple(files), counts, functools.reduce(Profile.merge, profiles, Profile()))
 
 
 def list_scored_columns(prediction_columns: Sequence[str]) -> tuple[str, ...]:
@@ -101,6 +106,7 @@ class _TaskWriter:
 
     def __init__(self, form: _Format) -> None:
         self.counts = Counts()
+        self._profile = Profile()
         self._form = form
         name = f"part-{uuid.uuid4().hex}"
         staging = form.staging
@@ -139,12 +145,20 @@ class _TaskWriter:
             conflicting_ids=_count_true(rows[IS_CONFLICT]),
             repeated_texts=_count_true(scored[IS_REPEATED]),
         )
+        frame = active.select(
+            [name for name in active.column_names if name not in self._form.ids]
+        ).to_pandas()
+        self._profile = self._profile.merge(profile.make_profile(frame))
         self._scored.add(scored)
         self._rejected.add(rejected)
 
     def describe(self) -> dict[str, Any]:
         files = [file.written for file in (self._scored, self._rejected) if file.written is not None]
-        return {"counts": asdict(self.counts), "files": [asdict(file) for file in files]}
+        return {
+            "counts": asdict(self.counts),
+            "files": [asdict(file) for file in files],
+            "profile": self._profile.as_dict(),
+        }
 
 
 class _FileWriter:

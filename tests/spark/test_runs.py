@@ -26,6 +26,7 @@ from sentiment.errors import (
     StoreError,
     StoreLockedError,
 )
+from sentiment.evaluation.profile import load as load_profile
 from sentiment.inference.processor import SATURATING, find_processor
 from sentiment.inference.settings import load_settings
 from sentiment.models import loading, registry
@@ -223,6 +224,16 @@ def test_rows_of_an_id_with_several_texts_can_be_rejected(score, write_parquet):
 def test_equal_texts_are_scored_once(score, write_parquet):
     summary = score(write_parquet(make_reviews(40, text=["good"] * 30 + [f"bad {i}" for i in range(10)])))
     assert (summary.scored_rows, summary.repeated_texts) == (40, 29)
+
+
+def test_a_batch_has_a_profile_of_its_rows_without_text(score, write_parquet):
+    reviews = make_reviews(40, text=["good"] * 30 + [f"bad {i}" for i in range(9)] + [None])
+    summary = score(write_parquet(reviews), rows_per_task=3, max_reject_share=1)
+    profile = load_profile(json.loads((Path(summary.batch) / "_MANIFEST.json").read_text())["profile"])
+    assert (profile.scored_rows, profile.rejects) == (39, {"null_text": 1})
+    assert profile.labels == summary.labels
+    assert profile.repeated_share == pytest.approx(29 / 39)
+    assert sum(profile.figures["n_chars"]) == sum(profile.figures["n_tokens"]) == 39
 
 
 def test_an_id_that_is_no_number_is_a_null_id(score, write_parquet):

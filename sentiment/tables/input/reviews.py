@@ -131,7 +131,7 @@ class _Reader:
         return made, wrong_dates
 
     def _find_outside(self, find: Callable[[str], pa.Array], n_rows: int) -> tuple[pa.Array, int]:
-        """Return True for rows whose date is outside the window or null, and count values that are no dates."""
+        """Return True for rows with a date outside the window or null, and count values that are no dates."""
         window = self.window
         if window is None:
             return pa.array(np.zeros(n_rows, dtype=bool)), 0

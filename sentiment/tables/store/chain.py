@@ -1,7 +1,7 @@
 """Keep the memory of a Delta store: one entry per change, each naming the one before it.
 
-An entry is a JSON file under `_sentiment/manifests/`, named by its number and its head, the first 63 bits of its
-SHA-256. The table's snapshot names the newest one in two application transactions, so entries that no
+An entry is a JSON file under `_sentiment/manifests/`, named by its number and its head, the first 63 bits of
+its SHA-256. The table's snapshot names the newest one in two application transactions, so entries that no
 commit names, of runs that lost or were killed, are not part of the chain.
 """
 
