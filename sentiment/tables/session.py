@@ -1,7 +1,9 @@
 """Start the Spark session: on the platform's master if there is one, else on all local cores."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
-from ..errors import ConfigError
-from . import jvm
+from ..errors import ConfigError, ScoringError
+from . import jvm, machine
 
 _SPARK_SUBMIT_DEFAULT = "local[*]"
 # Spark's `local[N]` fails a job with its first lost Python worker; this gives a task four attempts.
@@ -68,6 +70,7 @@ def build_session(app_name: str, debug: bool = False, worker_timeout_seconds: in
     spark-submit's default, it is `local[*]` with retries. Python workers run this interpreter unless
     PYSPARK_PYTHON names another.
     """
+    machine.check_not_remote(os.environ)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if _WHEEL not in SparkContext.PACKAGE_EXTENSIONS:
         SparkContext.PACKAGE_EXTENSIONS = (*SparkContext.PACKAGE_EXTENSIONS, _WHEEL)
@@ -85,7 +88,8 @@ def build_session(app_name: str, debug: bool = False, worker_timeout_seconds: in
             settings["spark.python.daemon.module"] = _DAEMON
     for key, value in settings.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    with _translate_start(str(master)):
+        return builder.getOrCreate()
 
 
 def find_context(spark: SparkSession) -> SparkContext:
@@ -134,9 +138,31 @@ def ship_archive(spark: SparkSession, archive: Path, name: str) -> None:
 def _start_jvm() -> None:
     """Start the JVM with options that keep it small, unless spark-submit or an earlier session started it."""
     if SparkContext._gateway is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
+        machine.check_java(os.environ)
+        machine.check_user(os.getuid())
         given = os.environ.get(_JVM_OPTIONS_VARIABLE, "")
         os.environ[_JVM_OPTIONS_VARIABLE] = f"{jvm.OPTIONS} {given}".strip()
-    SparkContext._ensure_initialized()
+    with _translate_start("Java"):
+        SparkContext._ensure_initialized()
+
+
+@contextlib.contextmanager
+def _translate_start(what: str) -> Iterator[None]:
+    """Raise ScoringError if Spark does not start; the messages of Java are stack traces."""
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        cause = _find_cause(error)
+        raise ScoringError(
+            f"Spark could not start with {what} ({cause}); check its settings and that this machine may use "
+            "them; run again with --debug to see where"
+        ) from error
+
+
+def _find_cause(error: Exception) -> str:
+    """Return the class of the error, or of the one of Java that it wraps."""
+    java = getattr(error, "java_exception", None)
+    return str(java.getClass().getSimpleName()) if java is not None else type(error).__name__
 
 
 def _share_gpu() -> dict[str, str]:
