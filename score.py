@@ -20,6 +20,7 @@ from sentiment.config import DEFAULT_MODEL_URI, ServeConfig
 from sentiment.errors import MissingInputError, SentimentError
 from sentiment.models import loading, registry
 from sentiment.models.predictions import Prediction, list_predictions
+from sentiment.telemetry import Telemetry, open_telemetry
 
 # The example of the template that this project began with, with its spelling.
 DEFAULT_SENTENCE = "The item came damanged, 1 star."
@@ -75,9 +76,18 @@ def _predict(texts: list[Any]) -> list[Prediction]:
     from sentiment.domino.capture import capture_predictions
 
     model = _get_model()
-    predictions = list_predictions(model, texts)
+    with _open_telemetry().open_span("predict_sentiment", {"sentiment.texts": len(texts)}) as span:
+        predictions = list_predictions(model, texts)
+        rejects = sum(prediction[schema.REJECT_REASON] is not None for prediction in predictions)
+        span.set_attributes({"sentiment.rejects": rejects})
     capture_predictions(texts, predictions)
     return predictions
+
+
+@functools.cache
+def _open_telemetry() -> Telemetry:
+    # The providers of OpenTelemetry send what is waiting when the interpreter exits.
+    return open_telemetry("sentiment.score")
 
 
 @functools.cache

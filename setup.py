@@ -52,6 +52,8 @@ SIGNING = [
     "model-signing>=1.1.1,<2",
     "pyOpenSSL>=25",  # model-signing imports it but does not require it
 ]
+# Sends spans and metrics to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names.
+TELEMETRY = ["opentelemetry-exporter-otlp-proto-http>=1.30,<2", "opentelemetry-sdk>=1.30,<2"]
 # `make bench` compares with these systems.
 BENCH = ["litserve>=0.2.16,<0.3", "onnx>=1.17,<2", "onnxruntime>=1.22,<2", "psutil>=6,<8"]
 DEV = [
@@ -73,6 +75,7 @@ DEV = [
     "ruff>=0.12,<1",
     *SEARCH,
     *SIGNING,
+    *TELEMETRY,
     "types-PyYAML>=6,<7",
 ]
 
@@ -105,6 +108,7 @@ setup(
         "minilm": MINILM,
         "search": SEARCH,
         "signing": SIGNING,
+        "telemetry": TELEMETRY,
         "demo": [*TRAIN, *SPARK, *SERVE, *MINILM],
         "bench": BENCH,
         "dev": DEV,
