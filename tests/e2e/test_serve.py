@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -264,23 +265,34 @@ def test_predictions_are_captured_where_dominos_client_is_without_their_text(tin
     (package / "data_capture_client.py").write_text(
         "import json, os\n"
         "class DataCaptureClient:\n"
-        "    def __init__(self, features, predictions): self.names = [features, predictions]\n"
-        "    def capturePrediction(self, features, predictions):\n"
+        "    def __init__(self, feature_names, predict_names, metadata_names=None):\n"
+        "        self.names = [feature_names, predict_names, metadata_names]\n"
+        "    def capturePrediction(self, feature_values, prediction_values, metadata_values=None,\n"
+        "                          event_id=None, timestamp=None, prediction_probability=None,\n"
+        "                          sample_weight=None):\n"
+        "        values = [feature_values, prediction_values, metadata_values]\n"
+        "        pairs = [dict(zip(*both, strict=True)) for both in zip(self.names, values)]\n"
         "        with open(os.environ['CAPTURED'], 'a') as file:\n"
-        "            print(json.dumps([self.names, features, predictions]), file=file)\n"
+        "            print(json.dumps([pairs, event_id, timestamp]), file=file)\n"
     )
+    code = f"import json, score; print(json.dumps(score.predict_sentiment(['great {CANARY}', None])))"
     ended = run_python(
-        *("-c", f"import score; score.predict_sentiment(['great {CANARY}', None])"),
+        *("-c", code),
         MLFLOW_TRACKING_URI=tiny_model.tracking_uri,
-        PYTHONPATH=str(tmp_path),
+        PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}",
         CAPTURED=str(tmp_path / "captured"),
     )
     assert ended.returncode == 0, ended.stderr
+    answered = json.loads(ended.stdout)
     (line,) = (tmp_path / "captured").read_text().splitlines()
-    names, features, predictions = json.loads(line)
-    assert names == [["chars", "n_tokens", "truncated"], ["label", "score"]]
-    assert features[0] == len(f"great {CANARY}")
-    assert predictions[0] in ("positive", "negative")
+    (features, predictions, metadata), event_id, timestamp = json.loads(line)
+    assert set(features) == {"chars", "n_tokens", "truncated", "score"}
+    assert features["chars"] == len(f"great {CANARY}")
+    assert predictions == {"label": answered[0]["label"]}
+    assert set(metadata) == {"stage", "unsure"}
+    assert datetime.fromisoformat(timestamp).utcoffset() == timedelta(0)
+    # The caller can report the right label later, by the id that was captured.
+    assert [prediction["event_id"] for prediction in answered] == [event_id, None]
     assert CANARY not in line
 
 
