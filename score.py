@@ -158,16 +158,21 @@ def _print_table(sentences: list[str], predictions: list[Prediction]) -> None:
 
     from sentiment.cli import make_table
 
+    # Models with ordinal labels, such as stars, also give the mean.
+    columns = [
+        schema.SCORE,
+        *([schema.EXPECTED] if any(schema.EXPECTED in one for one in predictions) else []),
+    ]
     rows = [
         (
             sentence,
             _show_label(prediction),
-            "" if prediction[schema.SCORE] is None else f"{prediction[schema.SCORE]:.3f}",
+            *("" if prediction[name] is None else f"{prediction[name]:.3f}" for name in columns),
         )
         for sentence, prediction in zip(sentences, predictions, strict=True)
     ]
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-    console.print(make_table("", ("review", schema.LABEL, schema.SCORE), rows))
+    console.print(make_table("", ("review", schema.LABEL, *columns), rows))
 
 
 if __name__ == "__main__":
