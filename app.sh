@@ -22,6 +22,11 @@ elif ! command -v streamlit >/dev/null; then
   exit 127
 fi
 
+# Streamlit does not start without a home folder, which a user without an entry in passwd does not have.
+if [[ -z "${HOME:-}" ]] && ! getent passwd "$(id -u)" >/dev/null; then
+  export HOME="${TMPDIR:-/tmp}"
+fi
+
 # Streamlit adds only the folder of the page to the path.
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 

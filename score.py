@@ -20,6 +20,7 @@ from sentiment.config import DEFAULT_MODEL_URI, ServeConfig
 from sentiment.errors import MissingInputError, SentimentError
 from sentiment.models import loading, registry
 from sentiment.models.predictions import Prediction, list_predictions
+from sentiment.telemetry import Telemetry, open_telemetry
 
 # The example of the template that this project began with, with its spelling.
 DEFAULT_SENTENCE = "The item came damanged, 1 star."
@@ -37,7 +38,8 @@ def predict_sentiment(sentence: str | Sequence[str | None]) -> Prediction | list
 
     A prediction has the keys `label`, `score` (probability of that label), `unsure` (the score is too low to
     act on), `n_tokens`, `truncated`, `stage` (which part of the model decided) and `reject_reason`; with
-    ordinal labels, such as stars, also `expected` (the mean). A null, blank, too long or non-string review,
+    ordinal labels, such as stars, also `expected` (the mean). Where Domino captures predictions, also
+    `event_id`, by which the right label is reported later. A null, blank, too long or non-string review,
     or one that the model cannot read, gets `label` and `score` None and its reason. One value gives one
     prediction, a list gives a list in its order.
     The first call loads the model and keeps it. Raises a ModelError if there is none that can be loaded.
@@ -75,9 +77,17 @@ def _predict(texts: list[Any]) -> list[Prediction]:
     from sentiment.domino.capture import capture_predictions
 
     model = _get_model()
-    predictions = list_predictions(model, texts)
-    capture_predictions(texts, predictions)
-    return predictions
+    with _open_telemetry().open_span("predict_sentiment", {"sentiment.texts": len(texts)}) as span:
+        predictions = list_predictions(model, texts)
+        rejects = sum(prediction[schema.REJECT_REASON] is not None for prediction in predictions)
+        span.set_attributes({"sentiment.rejects": rejects})
+    return capture_predictions(texts, predictions)
+
+
+@functools.cache
+def _open_telemetry() -> Telemetry:
+    # The providers of OpenTelemetry send what is waiting when the interpreter exits.
+    return open_telemetry("sentiment.score")
 
 
 @functools.cache
@@ -148,16 +158,21 @@ def _print_table(sentences: list[str], predictions: list[Prediction]) -> None:
 
     from sentiment.cli import make_table
 
+    # Models with ordinal labels, such as stars, also give the mean.
+    columns = [
+        schema.SCORE,
+        *([schema.EXPECTED] if any(schema.EXPECTED in one for one in predictions) else []),
+    ]
     rows = [
         (
             sentence,
             _show_label(prediction),
-            "" if prediction[schema.SCORE] is None else f"{prediction[schema.SCORE]:.3f}",
+            *("" if prediction[name] is None else f"{prediction[name]:.3f}" for name in columns),
         )
         for sentence, prediction in zip(sentences, predictions, strict=True)
     ]
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-    console.print(make_table("", ("review", schema.LABEL, schema.SCORE), rows))
+    console.print(make_table("", ("review", schema.LABEL, *columns), rows))
 
 
 if __name__ == "__main__":

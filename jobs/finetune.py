@@ -45,7 +45,40 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
 
             return finetune_on_spark(config, tracking_uri).as_dict()
         summary = finetune(config, report, termination, HOME / UNREGISTERED)
-    return {} if summary is None else summary.as_dict()
+    if summary is None:
+        return {}
+    notes = register_drift_baseline(config, summary.model_uri, summary.data_digest, report)
+    return replace(summary, warnings=(*summary.warnings, *notes)).as_dict()
+
+
+def register_drift_baseline(
+    config: FinetuneConfig, model_uri: str, data_digest: str, report: Reporter
+) -> tuple[str, ...]:
+    """Register a sample of the training reviews as Domino's baseline for drift, in a Domino run only.
+
+    The model is registered already, so a failure is returned as a warning.
+    """
+    from sentiment.domino import training_sets
+
+    if not training_sets.is_available(os.environ):
+        return ()
+    from sentiment.models import loading
+    from sentiment.models.predictions import list_predictions
+    from sentiment.training.data.reading import load_labelled_reviews
+
+    report("registering the training set", 0, 1, "")
+    reviews = load_labelled_reviews(config)  # from the cache of prepared data
+    rows = reviews.splits.load_train(training_sets.MAX_ROWS, config.seed)
+    texts = rows["text"].tolist()
+    predictions = list_predictions(loading.load_model(model_uri), texts)
+    labels = [reviews.label_names[i] for i in rows["label"]]
+    described = training_sets.describe_reviews(texts, labels, predictions)
+    facts = {"model_uri": model_uri, "data_digest": data_digest, "dataset": config.dataset_name}
+    try:
+        training_sets.register_baseline(described, config.registered_model_name, facts)
+    except Exception as error:  # noqa: BLE001 the client does not document its errors
+        return (f"no Domino training set was registered ({type(error).__name__}); drift has no baseline",)
+    return ()
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:

@@ -1,6 +1,7 @@
 """Score a table of reviews: `spark-submit jobs/score_reviews.py --input … --output …`."""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from sentiment.cli import Reporter, make_table, run_job, tell_stderr
 from sentiment.config import SAMPLE, ScoreConfig
+from sentiment.errors import ConfigError
 from sentiment.schema import LINEAR, REJECT_REASONS
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
     from sentiment.tables.storage import check_apart, load_options
     from sentiment.tables.store.opening import open_store, peek_store
 
+    check_paths(config.input, config.output)
     check_apart(config.input, config.output)
     options = load_options(config.storage_options)
     with (peek_store if config.dry_run else open_store)(config.output, options) as store:
@@ -47,6 +50,21 @@ def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
             return build_session("score_reviews", report.debug, config.worker_timeout_seconds)
 
         return run_scoring(config, store, start_session, datetime.now(timezone.utc), report).as_dict()
+
+
+def check_paths(*paths: str) -> None:
+    """Raise ConfigError if spark-submit may have put `?` for letters of a path, as without a locale."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ or not any("?" in path for path in paths):
+        return
+    from pyspark import SparkContext
+
+    SparkContext._ensure_initialized()
+    encoding = str(SparkContext._jvm.System.getProperty("sun.jnu.encoding"))  # type: ignore[union-attr]
+    if encoding.upper() != "UTF-8":
+        raise ConfigError(
+            f"input, output: a path has a `?`, and Java decodes arguments as {encoding}, so letters may be "
+            "lost; set LC_ALL=C.UTF-8 before spark-submit"
+        )
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:

@@ -190,7 +190,7 @@ def _quieten() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     # transformers sets the level of its logger when it is imported.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    for name in ("transformers", "datasets", "huggingface_hub", "py4j"):
+    for name in ("transformers", "datasets", "huggingface_hub", "py4j", "matplotlib"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

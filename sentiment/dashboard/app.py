@@ -100,6 +100,8 @@ def _show_prediction(prediction: dict[str, object]) -> None:
     label.metric("Label", row[schema.LABEL])
     n_tokens.metric("Tokens read", f"{row[schema.N_TOKENS]:,}")
     st.progress(float(row[schema.SCORE]), text=f"Score {row[schema.SCORE]:.3f} (probability of the label)")
+    if schema.EXPECTED in row:
+        st.text(f"Expected value {row[schema.EXPECTED]:.2f} (mean of the labels, weighted by probability)")
     if row[schema.UNSURE]:
         st.warning("Unsure: the score is below the one that this model needs to be acted on.")
     if row[schema.TRUNCATED]:

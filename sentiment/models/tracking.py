@@ -3,9 +3,11 @@
 MLflow is imported at first use, so that a job with a wrong argument ends before that.
 """
 
+import getpass
 import logging
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,14 +30,21 @@ _SILENT = "does not answer ({}); check the server and MLFLOW_TRACKING_URI"
 def use_tracking(home: Path) -> str:
     """Point MLflow at `MLFLOW_TRACKING_URI` if that is set, else at SQLite in `home/var`; return the URI.
 
-    Raises ConfigError if the URI is not that of a server or a database. Nothing is connected yet.
+    Raises ConfigError if the URI is not that of a server or a database, or there is none and `home` cannot be
+    written. Nothing is connected yet.
     """
     for variable in (TRACKING_VARIABLE, REGISTRY_VARIABLE):
         _check_kind(variable, os.environ.get(variable))
     uri = os.environ.get(TRACKING_VARIABLE)
     if not uri:
         folder = home.resolve() / "var"
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{folder}: cannot be made ({error.strerror}), and {TRACKING_VARIABLE} is not set; set it "
+                "to a tracking server or to sqlite:////FOLDER/mlflow.db"
+            ) from error
         uri = f"sqlite:///{folder / 'mlflow.db'}"
     import_mlflow().set_tracking_uri(uri)
     return uri
@@ -85,6 +94,7 @@ def import_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", _HTTP_RETRIES)
+    _provide_user()
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -92,6 +102,21 @@ def import_mlflow() -> Any:
         if logger.level == logging.NOTSET or logger.level == logging.INFO:
             logger.setLevel(logging.WARNING)
     return mlflow
+
+
+def _provide_user() -> None:
+    """Set HOME and USER where neither the environment nor passwd knows them, as in some containers.
+
+    MLflow cannot be imported without a home folder, nor log a run without a user name.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.gettempdir()
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        os.environ["USER"] = f"uid-{os.getuid()}"
 
 
 def find_problem(error: Exception) -> str | None:

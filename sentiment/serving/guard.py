@@ -15,15 +15,23 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..config import ServeConfig
+from ..telemetry import Telemetry
 from .logs import describe, log_event
 from .metrics import Metrics
 from .problems import MEDIA_TYPE, ClientGoneError, Problem
 from .tokens import TokenFile
 
-# These paths need no token: their answers reveal only whether the process lives and is ready.
-OPEN_PATHS = frozenset({"/ping", "/health", "/readyz"})
+# These paths need no token, and no Host that is ours: a kubelet asks by the address of the pod, a balancer
+# by HTTP/1.0 without Host. Their answers reveal only whether the process lives and is ready, so a page whose
+# name resolves to loopback learns no more than from an open port. /metrics needs both: it names models,
+# labels and counts.
+OPEN_PATHS = frozenset({"/ping", "/health", "/healthz", "/readyz"})
 NDJSON = "application/x-ndjson"
 UNROUTED = "unrouted"
+# What a span says of a request, besides the attributes of OpenTelemetry's conventions for HTTP servers.
+_NOTED = ("problem", "texts", "chars", "model_version", "model_seconds")
+# A method of the caller's own making is not repeated.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -53,6 +61,7 @@ class Guard:
         tokens: TokenFile | None,
         allowed_hosts: frozenset[str] | None,
         rate_limit: RateLimitItem | None,
+        telemetry: Telemetry,
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -60,6 +69,7 @@ class Guard:
         self._tokens = tokens
         self._allowed_hosts = allowed_hosts
         self._rate_limit = rate_limit
+        self._telemetry = telemetry
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,23 +77,24 @@ class Guard:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send)
-        try:
-            await self._answer(exchange, receive)
-        except ClientGoneError:
-            exchange.state["problem"] = "client_gone"
-        except Problem as problem:
-            await exchange.refuse(problem)
-        # The edge of a request: the caller gets an answer, the log the place, neither any of the content.
-        except Exception as error:  # noqa: BLE001
-            log_event("failed", logging.ERROR, request_id=exchange.request_id, **describe(error))
-            await exchange.refuse(Problem("failed"))
-        finally:
-            self._note(exchange)
+        with self._telemetry.open_span("request", headers=exchange.headers) as span:
+            try:
+                await self._answer(exchange, receive)
+            except ClientGoneError:
+                exchange.state["problem"] = "client_gone"
+            except Problem as problem:
+                await exchange.refuse(problem)
+            # The edge of a request: the caller gets an answer, the log the place, neither any of the content.
+            except Exception as error:  # noqa: BLE001
+                log_event("failed", logging.ERROR, request_id=exchange.request_id, **describe(error))
+                await exchange.refuse(Problem("failed"))
+            finally:
+                self._note(exchange, span)
 
     async def _answer(self, exchange: "_Exchange", receive: Receive) -> None:
         headers = exchange.headers
-        self._check_host(headers.get("host", ""))
         if exchange.path not in OPEN_PATHS:
+            self._check_host(headers.get("host", ""))
             exchange.state["token"] = self._check_token(headers.get("authorization", ""))
             self._check_rate(exchange.state["token"] or "")
         if headers.get("content-encoding", "identity").lower() != "identity":
@@ -148,12 +159,25 @@ class Guard:
 
         return call_in_time
 
-    def _note(self, exchange: "_Exchange") -> None:
+    def _note(self, exchange: "_Exchange", span: Any) -> None:
         state = exchange.state
         # The template of the path, never the path itself, which the caller wrote.
         route = getattr(exchange.scope.get("route"), "path", UNROUTED)
         seconds = time.monotonic() - exchange.started
         self._metrics.note_request(route, exchange.status, seconds, state.get("problem"))
+        method = exchange.scope["method"]
+        method = method if method in _METHODS else "_OTHER"
+        noted = {f"sentiment.{name}": state[name] for name in _NOTED if state.get(name) is not None}
+        span.update_name(f"{method} {route}")
+        span.set_attributes(
+            {
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": exchange.status,
+                "sentiment.request_id": exchange.request_id,
+                **noted,
+            }
+        )
         log_event(
             "request",
             request_id=exchange.request_id,

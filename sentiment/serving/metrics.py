@@ -1,4 +1,4 @@
-"""Count for Prometheus what an operator watches."""
+"""Count what an operator watches, for Prometheus and for OpenTelemetry."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from .. import schema
+from ..telemetry import Telemetry
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -18,7 +19,7 @@ _TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 16384, 65536)
 class Metrics:
     """Count for one service; `queue` returns the texts and the tokens that wait now."""
 
-    def __init__(self, queue: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, queue: Callable[[], tuple[int, int]], telemetry: Telemetry) -> None:
         self._registry = CollectorRegistry()
         counter, gauge, histogram = map(self._bind, (Counter, Gauge, Histogram))
         self._requests = counter("requests_total", "Requests answered", ("route", "code"))
@@ -33,10 +34,15 @@ class Metrics:
         gauge("queue_texts", "Texts that wait").set_function(lambda: queue()[0])
         gauge("queue_tokens", "Tokens that wait, estimated").set_function(lambda: queue()[1])
         self._model = gauge("model_info", "1 for the model in use", ("version", "engine", "instruction_set"))
+        # The name of OpenTelemetry's semantic conventions for HTTP servers (version 1.23, stable).
+        self._sent_seconds = telemetry.make_histogram("http.server.request.duration", "s")
+        self._sent_predictions = telemetry.make_counter("sentiment.predictions", "{prediction}")
+        self._sent_rejects = telemetry.make_counter("sentiment.rejects", "{text}")
 
     def note_request(self, route: str, status: int, seconds: float, problem: str | None) -> None:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+        self._sent_seconds.record(seconds, {"http.route": route, "http.response.status_code": status})
         if problem is not None:
             self._refused.labels(problem).inc()
 
@@ -46,11 +52,17 @@ class Metrics:
 
     def note_predictions(self, predictions: Sequence[dict[str, Any]]) -> None:
         for prediction in predictions:
-            if prediction[schema.REJECT_REASON] is None:
-                self._predictions.labels(prediction[schema.LABEL], prediction[schema.STAGE]).inc()
-                self._unsure.inc(bool(prediction[schema.UNSURE]))
+            reason = prediction[schema.REJECT_REASON]
+            if reason is None:
+                label, stage, is_unsure = (
+                    prediction[key] for key in (schema.LABEL, schema.STAGE, schema.UNSURE)
+                )
+                self._predictions.labels(label, stage).inc()
+                self._unsure.inc(bool(is_unsure))
+                self._sent_predictions.add(1, {"label": label, "stage": stage, "unsure": bool(is_unsure)})
             else:
-                self._rejects.labels(prediction[schema.REJECT_REASON]).inc()
+                self._rejects.labels(reason).inc()
+                self._sent_rejects.add(1, {"reason": reason})
 
     def note_model(self, version: str, engine: str, instruction_set: str) -> None:
         self._model.clear()

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ..config import ServeConfig
 from ..errors import ConfigError
 from ..models import loading, registry
+from ..telemetry import Telemetry, open_telemetry
 from .api import create_app
 from .champion import Champion, ServedModel, load_served_model
 from .guard import Guard
@@ -49,14 +50,21 @@ def serve(config: ServeConfig, environment: Mapping[str, str] = os.environ, debu
 
 
 def assemble(
-    config: ServeConfig, champion: Champion, environment: Mapping[str, str] = os.environ
+    config: ServeConfig,
+    champion: Champion,
+    environment: Mapping[str, str] = os.environ,
+    telemetry: Telemetry | None = None,
 ) -> tuple[Guard, Service]:
-    """Make the application and its service. Raises ConfigError for a configuration that admits strangers."""
+    """Make the application and its service; without a `telemetry`, the environment says where to send to.
+
+    Raises ConfigError for a configuration that admits strangers.
+    """
     tokens = _read_tokens(config, environment)
     rate_limit = _read_rate(config.rate_limit)
-    service = Service(config, champion)
+    telemetry = telemetry or open_telemetry("sentiment.serving", environment)
+    service = Service(config, champion, telemetry)
     app = create_app(service, needs_token=tokens is not None)
-    guard = Guard(app, service.metrics, config, tokens, _list_hosts(config), rate_limit)
+    guard = Guard(app, service.metrics, config, tokens, _list_hosts(config), rate_limit, telemetry)
     return guard, service
 
 

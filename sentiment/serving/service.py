@@ -6,6 +6,7 @@ import os
 
 from ..config import ServeConfig
 from ..errors import RegistryError, SentimentError
+from ..telemetry import Telemetry
 from .champion import Champion, ServedModel
 from .logs import describe, log_event
 from .metrics import Metrics
@@ -14,15 +15,20 @@ from .queue import Queue
 
 # A caller may try again after this time if there is no model yet, or if another instance must answer.
 _NOT_READY_SECONDS = 5.0
+# A collector that does not answer must not hold up the end of the process.
+_CLOSE_SECONDS = 5.0
 
 
 class Service:
     """Hold what the routes share. Use from one event loop, between `start` and `stop`."""
 
-    def __init__(self, config: ServeConfig, champion: Champion) -> None:
+    def __init__(self, config: ServeConfig, champion: Champion, telemetry: Telemetry | None = None) -> None:
         self.config = config
         self.champion = champion
-        self.metrics = Metrics(lambda: (self.queue.waiting.n_texts, self.queue.waiting.n_tokens))
+        self.telemetry = telemetry or Telemetry()
+        self.metrics = Metrics(
+            lambda: (self.queue.waiting.n_texts, self.queue.waiting.n_tokens), self.telemetry
+        )
         self.queue = Queue(config, count_streams(config), self.metrics.note_minibatch)
         self.is_draining = False
         self._watch: asyncio.Task[None] | None = None
@@ -35,11 +41,16 @@ class Service:
             self._watch = asyncio.create_task(self._watch_champion())
 
     async def stop(self) -> None:
-        """Finish what runs."""
+        """Finish what runs, and send the last spans and metrics."""
         self.is_draining = True
         if self._watch is not None:
             self._watch.cancel()
         await self.queue.close()
+        closing = asyncio.get_running_loop().run_in_executor(None, self.telemetry.close)
+        try:
+            await asyncio.wait_for(closing, _CLOSE_SECONDS)
+        except asyncio.TimeoutError:
+            log_event("telemetry_unsent", logging.WARNING)
 
     def require_model(self) -> ServedModel:
         """Return the model that serves now. Raises Problem `not_ready`."""

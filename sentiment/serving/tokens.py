@@ -23,11 +23,11 @@ def read_tokens(path: Path) -> dict[bytes, str]:
     read by other users, has another line, or has no token.
     """
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"tokens_file: cannot read {path} as UTF-8 text") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if not is_private(status.st_mode, status.st_uid, os.geteuid()):
         raise ConfigError(f"tokens_file: {path} may be used by others; run chmod 600 {path}")
     tokens = {}
     for number, line in enumerate(lines, 1):
@@ -43,6 +43,17 @@ def read_tokens(path: Path) -> dict[bytes, str]:
     if not tokens:
         raise ConfigError(f"tokens_file: {path} holds no token; expected a line name:token")
     return tokens
+
+
+def is_private(mode: int, owner: int, user: int) -> bool:
+    """Return whether only the user and the administrator can read a file of this mode and owner.
+
+    A secret that Kubernetes mounts for a user other than root belongs to root and may be read, not written,
+    by the group of the pod (`fsGroup`); there is no other way to pass one.
+    """
+    is_mounted_secret = owner == 0 and user != 0
+    others = stat.S_IRWXO | ((stat.S_IWGRP | stat.S_IXGRP) if is_mounted_secret else stat.S_IRWXG)
+    return not mode & others
 
 
 class TokenFile:

@@ -135,7 +135,7 @@ def test_without_the_right_token_everything_is_401(server: Server) -> None:
             assert _ask(server, method, path, headers) == 401, (headers, path)
     for path in ("/version", "/docs", "/openapi.json", "/docs/files/swagger-ui.css", "/nothing", "//ping"):
         assert _ask(server, "GET", path, {}) == 401, path
-    for path in ("/ping", "/health", "/readyz"):
+    for path in ("/ping", "/health", "/healthz", "/readyz"):
         assert _ask(server, "GET", path, {}) == 200, path
 
 
@@ -218,7 +218,7 @@ def test_too_many_texts_are_422_and_one_too_long_for_the_body_is_413(server: Ser
 
 def test_a_name_that_is_not_ours_in_host_is_400(server: Server) -> None:
     for host in ("evil.example.org", "localhost.evil.example.org", "127.0.0.1.nip.io", "", "[::]", "0.0.0.0"):
-        for path in ("/version", "/ping", "/docs"):
+        for path in ("/version", "/metrics", "/docs"):
             assert _ask(server, "GET", path, server.headers, host=host) == 400, (host, path)
     assert _ask(server, "GET", "/version", server.headers, host=f"localhost:{server.port}") == 200
 

@@ -1,14 +1,18 @@
 """`python score.py --serve` as a process: started, asked, stopped; and `score.py` as a platform has it."""
 
 import contextlib
+import http.client
+import http.server
 import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -99,6 +103,43 @@ def test_mlflows_own_server_answers_the_same(served, use_tiny_model):
         assert served.ask("/invocations", body) == (200, expected)
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_answer_http_1_0_without_host(served, path):
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.split(b"\r\n")[0] == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.reliability
+def test_spans_and_metrics_reach_the_collector_before_the_process_ends(tiny_model, tmp_path, monkeypatch):
+    received = {}
+
+    class Collector(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            received[self.path] = received.get(self.path, b"") + body
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever).start()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    try:
+        with serve(tiny_model.tracking_uri, tmp_path, reload_seconds=0) as served:
+            assert served.ask("/v1/sentiment", {"texts": [f"great {CANARY}", None]})[0] == 200
+    finally:
+        collector.shutdown()
+        collector.server_close()
+    assert b"POST /v1/sentiment" in received["/v1/traces"]
+    assert b"http.server.request.duration" in received["/v1/metrics"]
+    assert b"sentiment.predictions" in received["/v1/metrics"]
+    assert CANARY.encode() not in b"".join(received.values())
+
+
 def test_it_needs_neither_torch_nor_spark(served):
     maps = Path(f"/proc/{served.process.pid}/maps").read_text()
     assert "/torch/" not in maps
@@ -125,8 +166,6 @@ def test_told_to_stop_it_ends_what_runs_and_says_that_it_is_not_ready(tiny_model
 
 
 def test_a_client_that_goes_takes_its_texts_along(served):
-    import http.client
-
     address = served.url.removeprefix("http://")
     connection = http.client.HTTPConnection(address, timeout=10)
     body = json.dumps({"texts": [f"{CANARY} {i} " * 300 for i in range(250)]})
@@ -226,23 +265,34 @@ def test_predictions_are_captured_where_dominos_client_is_without_their_text(tin
     (package / "data_capture_client.py").write_text(
         "import json, os\n"
         "class DataCaptureClient:\n"
-        "    def __init__(self, features, predictions): self.names = [features, predictions]\n"
-        "    def capturePrediction(self, features, predictions):\n"
+        "    def __init__(self, feature_names, predict_names, metadata_names=None):\n"
+        "        self.names = [feature_names, predict_names, metadata_names]\n"
+        "    def capturePrediction(self, feature_values, prediction_values, metadata_values=None,\n"
+        "                          event_id=None, timestamp=None, prediction_probability=None,\n"
+        "                          sample_weight=None):\n"
+        "        values = [feature_values, prediction_values, metadata_values]\n"
+        "        pairs = [dict(zip(*both, strict=True)) for both in zip(self.names, values)]\n"
         "        with open(os.environ['CAPTURED'], 'a') as file:\n"
-        "            print(json.dumps([self.names, features, predictions]), file=file)\n"
+        "            print(json.dumps([pairs, event_id, timestamp]), file=file)\n"
     )
+    code = f"import json, score; print(json.dumps(score.predict_sentiment(['great {CANARY}', None])))"
     ended = run_python(
-        *("-c", f"import score; score.predict_sentiment(['great {CANARY}', None])"),
+        *("-c", code),
         MLFLOW_TRACKING_URI=tiny_model.tracking_uri,
-        PYTHONPATH=str(tmp_path),
+        PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}",
         CAPTURED=str(tmp_path / "captured"),
     )
     assert ended.returncode == 0, ended.stderr
+    answered = json.loads(ended.stdout)
     (line,) = (tmp_path / "captured").read_text().splitlines()
-    names, features, predictions = json.loads(line)
-    assert names == [["chars", "n_tokens", "truncated"], ["label", "score"]]
-    assert features[0] == len(f"great {CANARY}")
-    assert predictions[0] in ("positive", "negative")
+    (features, predictions, metadata), event_id, timestamp = json.loads(line)
+    assert set(features) == {"chars", "n_tokens", "truncated", "score"}
+    assert features["chars"] == len(f"great {CANARY}")
+    assert predictions == {"label": answered[0]["label"]}
+    assert set(metadata) == {"stage", "unsure"}
+    assert datetime.fromisoformat(timestamp).utcoffset() == timedelta(0)
+    # The caller can report the right label later, by the id that was captured.
+    assert [prediction["event_id"] for prediction in answered] == [event_id, None]
     assert CANARY not in line
 
 

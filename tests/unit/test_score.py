@@ -144,3 +144,17 @@ def test_a_key_that_the_environment_names_is_demanded(monkeypatch, capsys):
     monkeypatch.setenv("SENTIMENT_VERIFY_KEY", "/no/such/key.pub")
     assert score.main([]) == 2
     assert "verify_key" in capsys.readouterr().err
+
+
+def test_the_table_marks_what_is_unsure_and_shows_the_mean_of_stars(monkeypatch, tmp_path, capsys):
+    sure = dict.fromkeys(schema.PREDICTION_COLUMNS) | {"label": "4", "score": 0.9, "unsure": False}
+    unsure = sure | {"label": "2", "score": 0.3, "unsure": True, "expected": 2.75}
+    monkeypatch.setattr(score, "predict_sentiment", lambda _: [sure | {"expected": 3.9}, unsure])
+    path = tmp_path / "reviews.txt"
+    path.write_text("fine\nwell\n")
+    assert score.main(["--eval_path", str(path)]) == 0
+    table = capsys.readouterr().out
+    assert "expected" in table
+    assert "2 (unsure)" in table
+    assert "3.900" in table
+    assert "2.750" in table

@@ -51,14 +51,14 @@ def start_service():
     """Starts the application with options of `ServeConfig`: a client, with `service` as an attribute."""
     with contextlib.ExitStack() as stack:
 
-        def start(model=None, environment=None, champion=None, **options):
+        def start(model=None, environment=None, champion=None, telemetry=None, **options):
             config = ServeConfig(**{"reload_seconds": 0} | options)
             if champion is None:
                 champion = Champion(
                     config.model_uri, lambda uri: make_served_model(model=model), lambda uri: "7"
                 )
                 champion.start()
-            guard, service = assemble(config, champion, environment or {})
+            guard, service = assemble(config, champion, environment or {}, telemetry)
             client = stack.enter_context(TestClient(guard, base_url="http://localhost"))
             client.service = service
             return client

@@ -56,3 +56,17 @@ def test_app_sh_says_what_to_install_without_streamlit(tmp_path):
     assert done.returncode == 127
     assert done.stderr.count("\n") == 1
     assert "no streamlit" in done.stderr
+
+
+def test_app_sh_gives_a_home_to_a_user_that_has_none(tmp_path):
+    programs = {"streamlit": 'echo "$HOME"', "getent": "exit 2"}
+    for name, line in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    shutil.copy(ROOT / "app.sh", tmp_path)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+    for given, expected in (({}, str(tmp_path)), ({"HOME": "/home/me"}, "/home/me")):
+        done = subprocess.run(
+            [tmp_path / "app.sh"], env=environment | given, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == expected

@@ -7,6 +7,9 @@ import threading
 import time
 
 import pytest
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from sentiment import schema
 from sentiment.config import ServeConfig
@@ -16,6 +19,7 @@ from sentiment.serving.champion import Champion
 from sentiment.serving.logs import LOGGER
 from sentiment.serving.problems import KINDS
 from sentiment.serving.server import _make_loader
+from sentiment.telemetry import make_telemetry
 from tests.factories import CANARY, TOKEN
 
 from .conftest import WordModel, make_served_model
@@ -393,6 +397,31 @@ def test_a_host_that_is_not_ours_is_refused_on_loopback(start_service):
     refuse(client.get("/version", headers={"host": "evil.example.org"}), 400, "wrong_host")
     for host in ("localhost:8080", "127.0.0.1", "scores.example.org", "[::1]:80"):
         assert client.get("/version", headers={"host": host}).status_code == 200
+
+
+def test_a_span_says_what_the_log_says_and_no_text(start_service):
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    client = start_service(telemetry=make_telemetry("tests", SimpleSpanProcessor(spans), reader))
+    post(client, ["good", CANARY, None])
+    refuse(client.get(f"/{CANARY}"), 404, "not_found")
+    scored, missing = spans.get_finished_spans()
+    assert scored.name == "POST /v1/sentiment"
+    assert scored.attributes["http.response.status_code"] == 200
+    assert (scored.attributes["sentiment.texts"], scored.attributes["sentiment.model_version"]) == (3, "7")
+    assert (missing.name, missing.attributes["sentiment.problem"]) == ("GET unrouted", "not_found")
+    sent = reader.get_metrics_data().to_json()
+    for name in ("http.server.request.duration", "sentiment.predictions", "sentiment.rejects"):
+        assert name in sent
+    assert CANARY not in sent + scored.to_json() + missing.to_json()
+
+
+@pytest.mark.parametrize("path", ["/ping", "/health", "/healthz", "/readyz"])
+@pytest.mark.parametrize("host", ["10.42.0.17:8080", "", "evil.example.org"])
+def test_probes_answer_whatever_the_host_is_called(start_service, path, host):
+    client = start_service(allowed_hosts="scores.example.org")
+    assert client.get(path, headers={"host": host}).status_code == 200
+    # Metrics name labels, versions and counts, so they are no probe.
+    refuse(client.get("/metrics", headers={"host": host}), 400, "wrong_host")
 
 
 def test_a_deadline_is_a_504_and_leaves_nothing_waiting(start_service):

@@ -1,4 +1,4 @@
-"""GET /ping, /health, /readyz, /version and /metrics: what an operator and a balancer need."""
+"""GET /ping, /health, /healthz, /readyz, /version and /metrics: what an operator and a balancer need."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -17,6 +17,7 @@ def add_probes(router: APIRouter, service: Service) -> None:
 
     @router.get("/ping", name="ping")
     @router.get("/health", name="health")
+    @router.get("/healthz", name="healthz")
     async def say_alive() -> dict[str, str]:
         """Answer while the process lives."""
         return {"status": "ok"}

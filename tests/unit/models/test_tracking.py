@@ -254,3 +254,27 @@ def test_a_store_of_files_that_may_not_be_written_is_no_silent_server(use_store)
     says = str(tracking.as_registry_error("registration of 'a'", error))
     assert "cannot use /store/artifacts (Permission denied)" in says
     assert "does not answer" not in says
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_that_names_the_variable(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"file/var: cannot be made .* MLFLOW_TRACKING_URI"):
+        tracking.use_tracking(tmp_path / "file")
+
+
+def test_a_user_without_home_and_passwd_entry_can_use_mlflow():
+    """As in a container with a number for a user: MLflow fails at its import, and at the start of a run."""
+    code = (
+        "import os, pwd\n"
+        "def fail(uid): raise KeyError(uid)\n"
+        "pwd.getpwuid = fail\n"
+        "from sentiment.models import tracking\n"
+        "tracking.import_mlflow()\n"
+        "from mlflow.tracking.context.default_context import _get_user\n"
+        "assert os.path.isdir(os.environ['HOME']) and _get_user() == f'uid-{os.getuid()}'\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -30,12 +30,14 @@ import os, pathlib, sys
 calls = pathlib.Path(os.environ["CALLS"])
 calls.write_text("\\n".join(sys.argv))
 calls.with_suffix(".tracking").write_text(os.environ.get("MLFLOW_TRACKING_URI", "unset"))
+calls.with_suffix(".locale").write_text(os.environ.get("LC_ALL", "unset"))
 calls.with_suffix(".java").write_text(os.environ.get("SPARK_SUBMIT_OPTS", "unset"))
 if summary := os.environ["FAKE_SUMMARY"]:
     pathlib.Path(sys.argv[-1]).parent.mkdir(parents=True, exist_ok=True)
     pathlib.Path(sys.argv[-1]).write_text(summary)
 sys.exit(int(os.environ.get("FAKE_CODE", "0")))
 """
+JAVA = "#!/bin/sh\necho 'openjdk version \"{}\" 2025-04-15' >&2\n"
 
 
 class Tree:
@@ -48,6 +50,7 @@ class Tree:
         (self.root / "jobs").mkdir(parents=True)
         shutil.copy(HOME / "jobs" / "nightly.sh", self.root / "jobs")
         (self.root / "jobs" / "nightly.py").write_text(NIGHTLY)
+        write_executable(self.bin / "java", JAVA.format("17.0.15"))
         write_executable(self.bin / "python3", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
 
     def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -240,3 +243,54 @@ def test_tracking_uri_stays_what_it_is(environment: dict[str, str], seen: str, t
     tree.run(**PATHS, **environment)
 
     assert Path(f"{tree.calls}.tracking").read_text() == seen
+
+
+@pytest.mark.parametrize("given", [{}, {"LC_ALL": "C"}, {"LANG": "POSIX"}])
+def test_paths_keep_their_letters_without_a_locale(given: dict[str, str], tree: Tree) -> None:
+    paths = {"REVIEWS_INPUT": "/Größe/neu", "SCORES_OUTPUT": "/评分"}
+
+    tree.run(**paths, **given)
+
+    assert tree.called_with()[2:5:2] == ["/Größe/neu", "/评分"]
+    assert Path(f"{tree.calls}.locale").read_text() == "C.UTF-8"
+
+
+def test_a_locale_of_utf_8_stays(tree: Tree) -> None:
+    tree.run(**PATHS, LANG="C.UTF-8")
+
+    assert Path(f"{tree.calls}.locale").read_text() == "unset"
+
+
+def test_folder_for_temporary_files_is_javas_too(tree: Tree, tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+
+    tree.run(**PATHS, TMPDIR=str(folder))
+
+    assert tree.calls.with_suffix(".java").read_text() == f'{jvm.OPTIONS} -Djava.io.tmpdir="{folder}"'
+
+
+@pytest.mark.parametrize(
+    ("commands", "given", "words"),
+    [
+        ({"java": JAVA.format("1.8.0_412")}, {}, "Java 17 or newer, found 1 ("),
+        ({"java": "#!/bin/sh\nexit 127\n"}, {}, "Java 17 or newer, found none ("),
+        ({}, {"JAVA_HOME": "/nowhere"}, "found none (/nowhere/bin/java)"),
+        ({"python3": "#!/bin/sh\nexit 1\n"}, {}, "lacks pyspark"),
+        ({"getent": "#!/bin/sh\nexit 2\n"}, {}, "has no entry in /etc/passwd"),
+        ({}, {"SPARK_REMOTE": "sc://host"}, "SPARK_REMOTE is set"),
+        ({}, {"TMPDIR": "/nowhere"}, "cannot write to /nowhere; set TMPDIR"),
+        ({}, {"DOMINO_ARTIFACTS_DIR": "/dev/null"}, "set DOMINO_ARTIFACTS_DIR"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line_before_spark(
+    commands: dict[str, str], given: dict[str, str], words: str, tree: Tree
+) -> None:
+    for name, content in commands.items():
+        write_executable(tree.bin / name, content)
+
+    done = tree.run(**PATHS, **given)
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert words in done.stderr
+    assert not tree.calls.exists()
