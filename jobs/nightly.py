@@ -17,7 +17,14 @@ from rich.table import Table
 
 from sentiment.cli import Reporter, Terminated, make_table, run_job, tell_stderr
 from sentiment.config import NightlyConfig, ScoreConfig, config_fields
-from sentiment.errors import ConfigError, InputError, StoreError, StoreLockedError, UnreadableFileError
+from sentiment.errors import (
+    ConfigError,
+    InputError,
+    SentimentError,
+    StoreError,
+    StoreLockedError,
+    UnreadableFileError,
+)
 from sentiment.locks import hold_lock
 
 if TYPE_CHECKING:
@@ -58,6 +65,10 @@ def run(config: NightlyConfig, report: Reporter) -> dict[str, Any]:
                 with sender.open_span("night", {"night": day.isoformat()}):
                     results.append(night.run_night(day, folder, doors, channels, limits, runner))
                 sender.send_metrics(results[-1].row)
+        except SentimentError as error:
+            # Of a range, the nights before are done.
+            error.summary = summarise(results, folder) if results else None
+            raise
         finally:
             sender.close()
     summary = summarise(results, folder)
