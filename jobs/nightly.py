@@ -96,7 +96,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
         summary = scratch / "score.json"
         arguments = [*list_arguments(config, day), "--model_uri", champion.uri, *further]
         command = [*program, str(HOME / "jobs" / "score_reviews.py"), *arguments, "--summary", str(summary)]
-        return run_scoring(command, HOME, summary, tell_stderr)
+        return run_scoring(command, summary, tell_stderr)
 
     return Doors(
         resolve=lambda: resolve_champion(config),
@@ -112,7 +112,9 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
             includes,
         ),
         label=functools.partial(label, config) if config.labels else None,
-        log=lambda night, row, page: log_night(config.experiment, config.output, night, row, page),
+        log=lambda night, row, page: log_night(
+            config.experiment, str(Path(config.output).absolute()), night, row, page
+        ),
     )
 
 
