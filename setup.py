@@ -127,7 +127,6 @@ setup(
         "minilm": MINILM,
         "search": SEARCH,
         "signing": SIGNING,
-        "telemetry": TELEMETRY,
         "demo": [*TRAIN, *SPARK, *SERVE, *MINILM],
         "bench": BENCH,
         "dev": DEV,

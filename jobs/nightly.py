@@ -17,7 +17,14 @@ from rich.table import Table
 
 from sentiment.cli import Reporter, Terminated, make_table, run_job, tell_stderr
 from sentiment.config import NightlyConfig, ScoreConfig, config_fields
-from sentiment.errors import ConfigError, InputError, StoreError, StoreLockedError, UnreadableFileError
+from sentiment.errors import (
+    ConfigError,
+    InputError,
+    SentimentError,
+    StoreError,
+    StoreLockedError,
+    UnreadableFileError,
+)
 from sentiment.locks import hold_lock
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ def run(config: NightlyConfig, report: Reporter) -> dict[str, Any]:
     """Run the night, or each night of a range, and return a summary of the last one and a line for each."""
     from sentiment.models import registry
     from sentiment.monitoring import alerts, night, quality, steps, telemetry
+    from sentiment.telemetry import open_telemetry
 
     registry.use_tracking(HOME)
     channels = alerts.open_channels(config.alert_to or os.environ.get(ALERT_VARIABLE, ""), HOME)
@@ -49,7 +57,7 @@ def run(config: NightlyConfig, report: Reporter) -> dict[str, Any]:
     )
     folder = Path(config.monitoring or f"{config.output.rstrip('/')}-monitoring").absolute()
     results = []
-    sender = telemetry.open_telemetry()
+    sender = open_telemetry(telemetry.SERVICE)
     with _hold(folder), tempfile.TemporaryDirectory(prefix="sentiment-nightly-") as scratch:
         try:
             for day in list_days(config.date, datetime.datetime.now(datetime.timezone.utc).date()):
@@ -58,7 +66,11 @@ def run(config: NightlyConfig, report: Reporter) -> dict[str, Any]:
                 runner = steps.Steps(tell_stderr, open_span=sender.open_span)
                 with sender.open_span("night", {"night": day.isoformat()}):
                     results.append(night.run_night(day, folder, doors, channels, limits, runner))
-                sender.send_metrics(results[-1].row)
+                telemetry.send_metrics(sender, results[-1].row)
+        except SentimentError as error:
+            # Of a range, the nights before are done.
+            error.summary = summarise(results, folder) if results else None
+            raise
         finally:
             sender.close()
     summary = summarise(results, folder)
@@ -86,7 +98,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
         summary = scratch / "score.json"
         arguments = [*list_arguments(config, day), "--model_uri", champion.uri, *further]
         command = [*program, str(HOME / "jobs" / "score_reviews.py"), *arguments, "--summary", str(summary)]
-        return run_scoring(command, HOME, summary, tell_stderr)
+        return run_scoring(command, summary, tell_stderr)
 
     return Doors(
         resolve=lambda: resolve_champion(config),
@@ -102,7 +114,9 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
             includes,
         ),
         label=functools.partial(label, config) if config.labels else None,
-        log=lambda night, row, page: log_night(config.experiment, config.output, night, row, page),
+        log=lambda night, row, page: log_night(
+            config.experiment, str(Path(config.output).absolute()), night, row, page
+        ),
     )
 
 

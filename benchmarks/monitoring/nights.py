@@ -91,9 +91,13 @@ def list_changes(sets: Mapping[str, pd.DataFrame]) -> dict[str, tuple[str, Chang
         "upper case": (DATED, lambda night, rng: _pick(sets[UPPER], len(night), rng)),
         "20 % in Spanish and German": (DATED, replace_share(FOREIGN)),
         "20 % repeated texts": (DATED, repeat),
-        "labels exchanged, 31 / 69 %": (CLOTHING, flip),
-        "labels exchanged, 53 / 47 %": (DATED, flip),
+        **{f"labels exchanged, {_show_mix(sets[name])}": (name, flip) for name in (CLOTHING, DATED)},
     }
+
+
+def _show_mix(rows: pd.DataFrame) -> str:
+    shares = rows[schema.LABEL].value_counts(normalize=True).sort_index()
+    return " and ".join(f"{share:.0%} {label}" for label, share in shares.items())
 
 
 def _pick(rows: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -21,9 +21,10 @@ def log_night(experiment: str, store: str, night: datetime.date, row: Mapping[st
     mlflow = import_mlflow()
     tags = {NIGHT_TAG: night.isoformat(), STORE_TAG: store}
     try:
-        query = " and ".join(f"tags.`{name}` = '{_quote(value)}'" for name, value in tags.items())
-        found = mlflow.search_runs(filter_string=query, output_format="list", max_results=1)
-        started = {"run_id": found[0].info.run_id} if found else {"run_name": f"night {night}", "tags": tags}
+        query = f"tags.`{NIGHT_TAG}` = '{night.isoformat()}'"
+        found = mlflow.search_runs(filter_string=query, output_format="list")
+        mine = [run.info.run_id for run in found if run.data.tags.get(STORE_TAG) == store]
+        started = {"run_id": mine[0]} if mine else {"run_name": f"night {night}", "tags": tags}
         with mlflow.start_run(**started) as run:
             mlflow.set_tags({"model_uri": row["model_uri"], "status": row["status"]})
             mlflow.log_metrics({name: float(row[name]) for name in _METRICS if row[name] is not None})
@@ -31,8 +32,3 @@ def log_night(experiment: str, store: str, night: datetime.date, row: Mapping[st
     except Exception as error:  # MLflow's stores raise errors of their own
         raise as_registry_error(f"the run of the night {night}", error) from error
     return str(run.info.run_id)
-
-
-def _quote(value: str) -> str:
-    # MLflow's filters have no escape for a quote.
-    return value.replace("'", "%")

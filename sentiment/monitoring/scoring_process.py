@@ -24,10 +24,8 @@ _PREFIX = "error: "
 _STOP_SECONDS = 30
 
 
-def run_scoring(
-    command: Sequence[str], folder: Path, summary: Path, tell: Callable[[str], None]
-) -> dict[str, Any]:
-    """Run the command in a folder and return the summary that it wrote; its lines on stderr go to `tell`.
+def run_scoring(command: Sequence[str], summary: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Run the command and return the summary that it wrote; its lines on stderr go to `tell`.
 
     Raises the error that its exit code means, with the summary if the job wrote one: a PassingError if the
     store was in use, or if it ended in a way that another try may not.
@@ -37,7 +35,6 @@ def run_scoring(
     # The tables that the job prints are for people who run it by hand; the summary has their figures.
     process = subprocess.Popen(
         command,
-        cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""Check, before Spark starts, that this machine can start it; its own errors are those of shells and of Java."""
+"""Check that this machine can start Spark, whose own errors then are those of shells and of Java."""
 
 import os
 import pwd
@@ -43,7 +43,8 @@ def check_java(environment: Mapping[str, str]) -> None:
     release = numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]
     if release < _OLDEST_JAVA:
         raise ConfigError(
-            f"Spark needs Java {_OLDEST_JAVA} or newer, and {java} is {version}; install a newer one, or set JAVA_HOME"
+            f"Spark needs Java {_OLDEST_JAVA} or newer, and {java} is {version}; install a newer one, or set "
+            "JAVA_HOME"
         )
 
 

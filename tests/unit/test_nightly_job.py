@@ -7,8 +7,9 @@ import pytest
 
 from jobs import nightly
 from sentiment.config import NightlyConfig
-from sentiment.errors import StoreLockedError, UnreadableFileError, UnusableLabelsError
+from sentiment.errors import ModelError, StoreLockedError, UnreadableFileError, UnusableLabelsError
 from sentiment.monitoring.published import PublishedBatch
+from tests.unit.monitoring.nights import World
 
 TODAY = datetime.date(2026, 3, 2)
 
@@ -80,3 +81,33 @@ def test_one_job_at_a_time(tmp_path):
         nightly._hold(tmp_path / "m"),
     ):
         pass
+
+
+def test_a_night_that_fails_keeps_the_summary_of_the_nights_before(tmp_path, monkeypatch):
+    first = World(tmp_path / "world").run(TODAY)
+
+    def run_night(day, *arguments):
+        if day > TODAY:
+            raise ModelError("step score: broken", {"pending_rows": 1})
+        return first
+
+    monkeypatch.setattr("sentiment.monitoring.night.run_night", run_night)
+    monkeypatch.setattr("sentiment.models.registry.use_tracking", lambda home: "")
+    config = make_config(date="2026-03-02..2026-03-04", date_col="day", monitoring=str(tmp_path / "m"))
+    with pytest.raises(ModelError) as raised:
+        nightly.run(config, lambda *arguments: None)
+    assert [night["night"] for night in raised.value.summary["nights"]] == ["2026-03-02"]
+    [nights, steps] = nightly.show(raised.value.summary)
+    assert (nights.row_count, nights.columns[1]._cells[0].plain) == (1, "nothing was pending")
+    assert steps.row_count > 5
+
+
+def test_the_error_of_the_first_night_has_no_summary(tmp_path, monkeypatch):
+    def run_night(*arguments):
+        raise ModelError("step score: broken", {"pending_rows": 1})
+
+    monkeypatch.setattr("sentiment.monitoring.night.run_night", run_night)
+    monkeypatch.setattr("sentiment.models.registry.use_tracking", lambda home: "")
+    with pytest.raises(ModelError) as raised:
+        nightly.run(make_config(monitoring=str(tmp_path)), lambda *arguments: None)
+    assert raised.value.summary is None

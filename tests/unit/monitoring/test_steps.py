@@ -58,7 +58,9 @@ def run_script(tmp_path, script, summary=None):
     code = f"import pathlib, sys, json; {script}"
     path = tmp_path / "summary.json"
     try:
-        return run_scoring([sys.executable, "-c", code], tmp_path, path, told.append), told
+        return run_scoring(
+            [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r}); {code}"], path, told.append
+        ), told
     except Exception as error:
         error.told = told
         raise

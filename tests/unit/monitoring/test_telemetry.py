@@ -7,7 +7,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from sentiment.errors import ConfigError
 from sentiment.monitoring.steps import Steps
-from sentiment.monitoring.telemetry import make_telemetry, open_telemetry
+from sentiment.monitoring.telemetry import SERVICE, send_metrics
+from sentiment.telemetry import make_telemetry, open_telemetry
 
 ROW = {"night": "2026-03-30", "model_version": "3", "input_rows": 7, "alerts": 1, "estimated_accuracy": None}
 
@@ -15,7 +16,7 @@ ROW = {"night": "2026-03-30", "model_version": "3", "input_rows": 7, "alerts": 1
 @pytest.fixture
 def sent():
     spans, metrics = InMemorySpanExporter(), InMemoryMetricReader()
-    telemetry = make_telemetry(SimpleSpanProcessor(spans), metrics)
+    telemetry = make_telemetry(SERVICE, SimpleSpanProcessor(spans), metrics)
     yield telemetry, spans, metrics
     telemetry.close()
 
@@ -47,7 +48,7 @@ def test_a_failure_is_a_status_without_its_message(sent):
 
 def test_metrics_have_the_night_and_leave_out_nulls(sent):
     telemetry, _, metrics = sent
-    telemetry.send_metrics(ROW)
+    send_metrics(telemetry, ROW)
     [resource] = metrics.get_metrics_data().resource_metrics
     found = {m.name: m.data.data_points[0] for m in resource.scope_metrics[0].metrics}
     assert found["sentiment.night.rows"].value == 7
@@ -57,9 +58,9 @@ def test_metrics_have_the_night_and_leave_out_nulls(sent):
 
 
 def test_without_an_endpoint_nothing_is_sent():
-    telemetry = open_telemetry({})
+    telemetry = open_telemetry(SERVICE, {})
     with telemetry.open_span("night"):
-        telemetry.send_metrics(ROW)
+        send_metrics(telemetry, ROW)
     telemetry.close()
     assert (telemetry.tracing, telemetry.metering) == (None, None)
 
@@ -67,4 +68,4 @@ def test_without_an_endpoint_nothing_is_sent():
 def test_an_endpoint_without_the_packages_is_an_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry.sdk.trace.export", None)
     with pytest.raises(ConfigError, match="sentiment\\[telemetry\\]"):
-        open_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+        open_telemetry(SERVICE, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
