@@ -14,6 +14,7 @@ from sentiment import schema
 from sentiment.tables.store.manifests import MANIFEST
 from tests.factories import make_manifest, make_reviews
 
+_FIGURES = ("score", "label", "n_tokens", "rejects")
 FIRST_NIGHT = datetime.date(2024, 1, 1)
 
 
@@ -57,8 +58,9 @@ def make_nights(folder: Path, n: int = 40) -> Path:
         night = FIRST_NIGHT + datetime.timedelta(days=i)
         is_bad = i % 30 == 29
         rows, accuracy = int(random.normal(20_000, 1_500)), random.normal(0.92, 0.005)
-        _write(folder, "figures", night, [_make_figure(name, against, random, is_bad)
-            for name in ("score", "label", "n_tokens", "rejects") for against in ("model", "trailing")])  # fmt: skip
+        names = [(name, against) for name in _FIGURES for against in ("model", "trailing")]
+        figures = [_make_figure(name, against, random, is_bad) for name, against in names]
+        _write(folder, "figures", night, figures)
         _write(folder, "alerts", night, [_make_alert(night)] if is_bad else [])
         if i < n - 14:
             realised = {"realised_accuracy": accuracy + random.normal(0, 0.004), "realised_rows": 500}

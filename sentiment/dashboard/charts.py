@@ -8,6 +8,8 @@ from .trends import CHANGE, PERIOD, REVIEWS, Measure
 
 _HEIGHT = 260
 _BAR_HEIGHT = 26
+# Clear on white and on black, and different for colour-blind readers.
+_COLOURS = ["#3b82f6", "#ea580c", "#0d9488", "#a855f7", "#ca8a04", "#64748b"]
 
 
 def draw_trend(found: pd.DataFrame, measure: Measure) -> None:
@@ -65,6 +67,7 @@ def draw_bars(found: pd.DataFrame, name: str, measure: Measure) -> None:
 
 def draw_lines(found: pd.DataFrame, x: str, columns: list[str], style: str, title: str) -> None:
     """Draw several columns of a table over time, one line each."""
+    st.markdown(f"**{title}**")
     long = found.melt(id_vars=x, value_vars=columns, var_name="figure", value_name="value").dropna(
         subset=["value"]
     )
@@ -75,7 +78,10 @@ def draw_lines(found: pd.DataFrame, x: str, columns: list[str], style: str, titl
             x=alt.X(f"{x}:T", title=None),
             y=alt.Y("value:Q", title=None, axis=alt.Axis(format=style)).scale(zero=False),
             color=alt.Color(
-                "figure:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=260, columns=2)
+                "figure:N",
+                title=None,
+                scale=alt.Scale(range=_COLOURS),
+                legend=alt.Legend(orient="bottom", labelLimit=260, columns=2),
             ),
             strokeDash=alt.StrokeDash("figure:N", title=None, legend=None),
             tooltip=[alt.Tooltip(f"{x}:T"), "figure:N", alt.Tooltip("value:Q", format=".4")],

@@ -1,10 +1,14 @@
 """Make Arrow columns of values of any type, and keep what Arrow cannot hold."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+
+# Python has a byte that is not UTF-8 as one of these, and so has JSON what it escapes wrongly.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,4 @@ def _as_string(value: object) -> str | None:
 def _replace_surrogates(value: object) -> str | None:
     if value is None:
         return None
-    # Bytes that were not UTF-8 first, then surrogates that were written as escapes.
-    data = str(value).encode("utf-8", "surrogatepass")
-    return data.decode("utf-8", "replace")
+    return _SURROGATE.sub("\ufffd", str(value))

@@ -12,6 +12,7 @@ import streamlit as st
 from .. import schema
 from ..errors import SchemaMismatchError
 from . import downloads, uploads
+from .figures import show_figures
 from .model import ModelInUse, predict
 from .model_panel import use_model
 from .previews import show_rows
@@ -154,8 +155,7 @@ def _show_summary(scored: ScoredUpload, labels: tuple[str, ...]) -> None:
     }
     if len(scored.rejects) > rejected:
         counts["Left out"] = len(scored.rejects) - rejected
-    for place, (name, count) in zip(st.columns(len(counts)), counts.items(), strict=True):
-        place.metric(name, f"{count:,}")
+    show_figures({name: f"{count:,}" for name, count in counts.items()})
     mix, rejects = st.columns(2)
     with mix:
         st.subheader("Labels")

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from .model import Word
 
-# Smaller weights are differences of rounding, or next to nothing.
-MIN_WEIGHT = 0.01
+# Smaller weights are next to nothing; so are words that weigh little next to the strongest one.
+MIN_WEIGHT = 0.001
+_MIN_SHARE = 0.15
 # The colours differ for colour-blind readers too, and are clear on white and on black: the strongest word has
 # this opacity. The line under a word says the same without colour.
 _RAISES, _LOWERS = "59,130,246", "249,115,22"
@@ -24,7 +25,7 @@ def mark_words(text: str, words: Sequence[Word], label: str) -> str:
     for word in words:
         pieces.append(html.escape(text[position : word.start]))
         shown = html.escape(text[word.start : word.end])
-        is_marked = abs(word.weight) >= MIN_WEIGHT
+        is_marked = abs(word.weight) >= max(MIN_WEIGHT, _MIN_SHARE * strongest)
         pieces.append(_mark(shown, word.weight, strongest, label) if is_marked else shown)
         position = word.end
     pieces.append(html.escape(text[position:]))
@@ -35,7 +36,7 @@ def describe_weight(weight: float, label: str) -> str:
     """Return the weight of a word in words."""
     if abs(weight) < MIN_WEIGHT:
         return "next to nothing"
-    return f"{'raises' if weight > 0 else 'lowers'} {label} by {abs(weight):.2f}"
+    return f"{'raises' if weight > 0 else 'lowers'} {label} by {abs(weight):.3f}"
 
 
 def _mark(shown: str, weight: float, strongest: float, label: str) -> str:

@@ -19,7 +19,6 @@ _METRICS = {
     "test_accuracy": "accuracy",
     "test_f1_macro": "macro F1",
     "test_ece": "calibration error",
-    "test_rows": "test reviews",
 }
 # A wrong token costs the one who guesses this time.
 _WRONG_TOKEN_SECONDS = 1
@@ -65,7 +64,7 @@ def _show_versions(name: str, found: list[versions.Version], moves: ledger.Ledge
         pd.DataFrame(rows), hide_index=True, alt="Versions of the model, the newest first",
         column_config={
             "created": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
-            **{title: st.column_config.NumberColumn(format="%.3f") for title in list(_METRICS.values())[:3]},
+            **{title: st.column_config.NumberColumn(format="%.3f") for title in _METRICS.values()},
         },
     )  # fmt: skip
     if len(found) > _SHOWN_VERSIONS:
@@ -142,9 +141,7 @@ def _show_promotion(
     st.subheader("Promote")
     challengers = [version.number for version in found if version.number != moves.champion]
     if settings.admin_token is None:
-        st.info(
-            f"Promotion is off here: the operator has not set {ADMIN_TOKEN_VARIABLE}. `jobs/promote.py` works."
-        )
+        st.info(f"Promotion is off here, as {ADMIN_TOKEN_VARIABLE} is not set. `jobs/promote.py` works.")
         return
     if not challengers:
         st.info("There is no challenger: the only version is the champion. This command makes another:")

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from .charts import draw_lines
+from .figures import show_figures
 from .nights import (
     AGAINST,
     EMPTY,
@@ -32,6 +33,14 @@ _RUN_COLUMNS = (
     *("night", "status", "model_version", "input_rows", "scored_rows", "rejected_rows", "skipped_rows"),
     *("reject_share", "unsure_share", "volume_ratio", "freshness_hours", "late_files", "bad_files"),
     *("estimated_accuracy", "realised_accuracy", "drifted_figures", "alerts", "seconds", "run_id"),
+)
+
+
+_LAST_FIGURES = (
+    ("Scored", "scored_rows", "{:,.0f}"),
+    ("Rejected", "reject_share", "{:.2%}"),
+    ("Unsure", "unsure_share", "{:.1%}"),
+    ("Estimated accuracy", "estimated_accuracy", "{:.1%}"),
 )
 
 
@@ -74,29 +83,16 @@ def _show_last(nights: pd.DataFrame) -> None:
         st.info("Nothing was pending.")
     elif last[STATUS] != OK:
         st.warning("This night raised alerts or did not end well. See below.")
-    places = st.columns(5)
-    places[0].metric("Status", str(last[STATUS]))
-    for place, (title, column, style) in zip(
-        places[1:],
-        (
-            ("Scored", "scored_rows", "{:,.0f}"),
-            ("Rejected", "reject_share", "{:.2%}"),
-            ("Unsure", "unsure_share", "{:.1%}"),
-            ("Estimated accuracy", "estimated_accuracy", "{:.1%}"),
-        ),
-        strict=True,
-    ):
+    figures: dict[str, str] = {"Status": str(last[STATUS])}
+    changes: dict[str, str | None] = {}
+    for title, column, style in _LAST_FIGURES:
         value = last.get(column)
-        delta = (
-            None
-            if before is None or pd.isna(value) or pd.isna(before.get(column))
-            else value - before[column]
-        )
-        shown = None if delta is None else style.format(delta)
-        place.metric(
-            title, "unknown" if pd.isna(value) else style.format(value), shown,
-            delta_color="off", help="The small figure is the change from the night before.",
-        )  # fmt: skip
+        figures[title] = "unknown" if pd.isna(value) else style.format(value)
+        if before is not None and not pd.isna(value) and not pd.isna(before.get(column)):
+            changes[title] = style.format(value - before[column])
+    show_figures(figures, changes)
+    if changes:
+        st.caption("The small figures are the changes from the night before.")
 
 
 def _show_alerts(alerts: pd.DataFrame) -> None:
@@ -165,4 +161,6 @@ def _show_quality(nights: pd.DataFrame) -> None:
 
 
 def _dates() -> dict[str, Any]:
-    return {NIGHT: st.column_config.DateColumn(pinned=True)}
+    shares = ("reject_share", "unsure_share", "estimated_accuracy", "realised_accuracy")
+    formats = {name: st.column_config.NumberColumn(format="percent") for name in shares}
+    return {NIGHT: st.column_config.DateColumn(pinned=True), **formats}

@@ -35,8 +35,8 @@ def is_right_token(given: str, expected: str) -> bool:
     """
     if len(expected) < MIN_TOKEN_CHARS:
         raise ConfigError(
-            f"SENTIMENT_ADMIN_TOKEN: expected at least {MIN_TOKEN_CHARS} characters, found {len(expected)}; set "
-            "a longer one"
+            f"SENTIMENT_ADMIN_TOKEN: expected {MIN_TOKEN_CHARS} or more characters, found {len(expected)}; "
+            "set a longer one"
         )
     return hmac.compare_digest(given.encode(), expected.encode())
 

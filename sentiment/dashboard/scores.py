@@ -15,6 +15,8 @@ from ..errors import MissingInputError, SchemaMismatchError, UnreadableFileError
 
 # The columns of a published table that are no ids.
 _OUTPUT = {*schema.PREDICTION_TYPES, *schema.TABLE_COLUMNS, schema.EXPECTED, schema.PROBABILITIES}
+# These come first; other columns may be categories too.
+_CATEGORY_NAMES = ("category", "product", "product_id", "product_category", "department")
 _DATE_NAMES = ("date", "review_date", "timestamp", "created_at")
 # A column with more values than this is no category.
 MAX_CATEGORIES = 1_000
@@ -85,11 +87,16 @@ def find_categories(reviews: Reviews | None, ids: Sequence[str]) -> list[str]:
         return []
     taken = {*ids, *find_dates(reviews), schema.TEXT}
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean)
-    return [
+    found = [
         field.name
         for field in reviews.columns
         if field.name not in taken and any(is_kind(_find_plain(field.type)) for is_kind in kinds)
     ]
+    return sorted(found, key=_rank_category)
+
+
+def _rank_category(name: str) -> int:
+    return _CATEGORY_NAMES.index(name) if name in _CATEGORY_NAMES else len(_CATEGORY_NAMES)
 
 
 def find_texts(reviews: Reviews | None) -> list[str]:

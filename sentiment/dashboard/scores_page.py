@@ -11,6 +11,7 @@ from . import scores as tables
 from . import trends
 from .charts import draw_bars, draw_trend
 from .correction_form import show_rows
+from .figures import show_figures
 from .paths import choose_path
 from .settings import REVIEWS_VARIABLE, SCORES_VARIABLE, Settings, read_settings
 from .wording import escape_markdown
@@ -76,7 +77,9 @@ def _choose_view(
     measures = {measure.title: measure for measure in trends.list_measures(scores)}
     places = st.columns(4)
     measure = places[0].selectbox("Show", list(measures))
-    period = places[1].selectbox("By", list(trends.PERIODS), format_func=trends.PERIODS.__getitem__)
+    period = places[1].selectbox(
+        "By", list(trends.PERIODS), index=int(bool(dates)), format_func=trends.PERIODS.__getitem__
+    )
     date_column = places[2].selectbox("Date", [*dates, schema.SCORED_AT])
     category = places[3].selectbox(
         "Break down by", [None, schema.LABEL, schema.MODEL_VERSION, *categories],
@@ -115,8 +118,7 @@ def _show_figures(kept: pd.DataFrame, n_all: int) -> None:
         figures |= {str(label): f"{share:.1%}" for label, share in shares.head(3).items()}
         if schema.UNSURE in kept:
             figures["Unsure"] = f"{kept[schema.UNSURE].astype(float).mean():.1%}"
-    for place, (name, value) in zip(st.columns(len(figures)), figures.items(), strict=True):
-        place.metric(name, value)
+    show_figures(figures)
 
 
 def _show_trend(kept: pd.DataFrame, measure: trends.Measure, period: str) -> None:

@@ -6,7 +6,8 @@ import streamlit as st
 from .. import schema
 from ..models.occlusion import MAX_PARTS
 from ..models.predictions import Prediction
-from .highlights import describe_weight, mark_words
+from .figures import show_figures
+from .highlights import MIN_WEIGHT, describe_weight, mark_words
 from .model import ModelInUse, Word, explain
 from .model_panel import use_model
 from .wording import escape_markdown, explain_reject
@@ -14,6 +15,8 @@ from .wording import escape_markdown, explain_reject
 # Session key of the last prediction, with the version of its model, the text and its words.
 _PREDICTED = "predicted"
 _SHOWN_WORDS = 12
+# A smaller change is no push: the other words carry the label.
+_CLEAR_WEIGHT = 0.02
 
 
 def show() -> None:
@@ -48,8 +51,7 @@ def _show_prediction(used: ModelInUse, prediction: Prediction) -> None:
     }
     if prediction.get(schema.EXPECTED) is not None:
         figures["Expected"] = f"{prediction[schema.EXPECTED]:.2f}"
-    for place, (name, value) in zip(st.columns(len(figures)), figures.items(), strict=True):
-        place.metric(name, value)
+    show_figures(figures)
     st.caption(
         "The score is the calibrated probability of the label: of 100 reviews with a score of 0.9, about 90 "
         "have the right label."
@@ -74,6 +76,12 @@ def _show_prediction(used: ModelInUse, prediction: Prediction) -> None:
 def _show_words(text: str, words: list[Word], label: str) -> None:
     st.subheader("Words that pushed the label")
     st.html(mark_words(text, words, label))
+    largest = max(abs(word.weight) for word in words)
+    if largest < _CLEAR_WEIGHT:
+        st.info(
+            f"No single word changes the probability by more than {max(largest, MIN_WEIGHT):.3f}: many "
+            "words say the same. The colours show which of them change it most."
+        )
     parts = (
         ""
         if len(words) < MAX_PARTS
@@ -83,8 +91,8 @@ def _show_words(text: str, words: list[Word], label: str) -> None:
         escape_markdown(
             "How this is computed: each word is left out once, and the model scores the rest again "
             f"(occlusion). Blue, with a solid line: the probability of {label} falls without the word. "
-            "Orange, with a dashed line: it rises. The stronger the colour, the larger the change. It says what the model "
-            f"reacts to, not why.{parts}"
+            "Orange, with a dashed line: it rises. The stronger the colour, the larger the change. It says "
+            f"what the model reacts to, not why.{parts}"
         )
     )
     with st.expander("The strongest words as a table"):

@@ -7,6 +7,7 @@ needs only predictions of the model, so it explains what is in use: the int8 eng
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from .. import schema
@@ -42,11 +43,19 @@ def measure_weights(
     """Return what the probability of the label loses without each part, in [-1, 1].
 
     `prediction` is that of the whole text, which must have a label, and `without` those of `leave_out`;
-    these need the column `probabilities`, in the order of `labels`.
+    these need the column `probabilities`, in the order of `labels`. If another stage of the cascade decides
+    without a part, its probability is compared with the median of that stage: the two stages differ by more
+    than a word does.
     """
     place = labels.index(prediction[schema.LABEL])
-    score = prediction[schema.SCORE]
-    return [score - _find_probability(other, place, len(labels)) for other in without]
+    found = [_find_probability(other, place, len(labels)) for other in without]
+    stages = [other[schema.STAGE] or prediction[schema.STAGE] for other in without]
+    whole = {
+        stage: median(value for value, other in zip(found, stages, strict=True) if other == stage)
+        for stage in {*stages}
+    }
+    whole[prediction[schema.STAGE]] = prediction[schema.SCORE]
+    return [whole[stage] - value for value, stage in zip(found, stages, strict=True)]
 
 
 def _find_probability(prediction: Mapping[str, Any], place: int, n_labels: int) -> float:
