@@ -61,7 +61,7 @@ def list_drift(figures: pd.DataFrame, against: str) -> pd.DataFrame:
     if figures.empty:
         return figures
     some = figures[figures["against"] == against]
-    newest = some[some[NIGHT] == some[NIGHT].max()]
+    newest: pd.DataFrame = some[some[NIGHT] == some[NIGHT].max()]
     return newest.sort_values(["is_alarm", "is_drifted", "effect"], ascending=False)
 
 

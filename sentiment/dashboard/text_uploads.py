@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import EmptyInputError, InputError, UnreadableFileError
@@ -38,6 +38,15 @@ class LeftOut:
         return f"{self.first_line:,} to {self.last_line:,}"
 
 
+@dataclass(frozen=True)
+class _Row:
+    """Hold the values of a row, and its lines."""
+
+    first_line: int
+    last_line: int
+    values: list[str]
+
+
 def is_unicode(data: bytes) -> bool:
     """Return whether a text is UTF-8, or begins with the mark of another form of Unicode."""
     try:
@@ -53,37 +62,21 @@ def parse_csv(name: str, data: bytes, encoding: str) -> tuple[dict[str, Column],
     Raises an InputError if it has no header, a quote is never closed, or most rows do not fit the header.
     """
     text = _decode(name, data, encoding)
-    # The default is 131,072 characters, and a longer review would be "not valid CSV".
-    csv.field_size_limit(sys.maxsize)
     delimiter = "\t" if name.lower().endswith(".tsv") else _find_delimiter(text)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     left_out: list[LeftOut] = []
-    n_read = 0
-    while True:
-        first = lines.line_num + 1
-        try:
-            row = next(lines)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            if "unexpected end" in str(error):
-                raise UnreadableFileError(
-                    f"{name}, line {first:,}: not valid CSV: a quote opens in this row and is not closed; "
-                    "close it; write a quote inside a value twice"
-                ) from error
-            left_out.append(LeftOut(first, max(first, lines.line_num), f"not valid CSV ({error})"))
-            continue
-        if row and rows and len(row) != len(rows[0]):
-            reason = f"{len(row)} values, expected {len(rows[0])} as in the header"
-            left_out.append(LeftOut(first, lines.line_num, reason))
-        elif row:
-            rows.append(row)
-        n_read += bool(row)
+    for found in _read_rows(name, text, delimiter):
+        if isinstance(found, LeftOut):
+            left_out.append(found)
+        elif rows and len(found.values) != len(rows[0]):
+            reason = f"{len(found.values)} values, expected {len(rows[0])} as in the header"
+            left_out.append(LeftOut(found.first_line, found.last_line, reason))
+        else:
+            rows.append(found.values)
     if not rows:
         raise EmptyInputError(f"{name}: has only blank lines; expected column names and reviews")
-    advice = "put quotes around values that hold a delimiter or a line break"
     header, *values = rows
+    advice = "put quotes around values that hold a delimiter or a line break"
     _check_left_out(name, left_out, len(values), advice)
     _check_header(name, header)
     columns = list(zip(*values, strict=True)) if values else [() for _ in header]
@@ -113,6 +106,32 @@ def parse_json_lines(name: str, data: bytes, encoding: str) -> tuple[dict[str, C
     _check_left_out(name, left_out, len(rows), "write one JSON object per line")
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return {key: make_column([row.get(key) for row in rows]) for key in keys}, left_out
+
+
+def _read_rows(name: str, text: str, delimiter: str) -> Iterator[_Row | LeftOut]:
+    """Yield the rows that are not blank, and those that are no valid CSV; after one of these, reading goes on.
+
+    Raises UnreadableFileError if a quote is never closed: the rest of the file is inside it.
+    """
+    # The default is 131,072 characters, and a longer review would be "not valid CSV".
+    csv.field_size_limit(sys.maxsize)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    while True:
+        first = lines.line_num + 1
+        try:
+            row = next(lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise UnreadableFileError(
+                    f"{name}, line {first:,}: not valid CSV: a quote opens in this row and is not closed; "
+                    "close it; write a quote inside a value twice"
+                ) from error
+            yield LeftOut(first, max(first, lines.line_num), f"not valid CSV ({error})")
+            continue
+        if row:
+            yield _Row(first, lines.line_num, row)
 
 
 def _check_left_out(name: str, left_out: Sequence[LeftOut], n_rows: int, advice: str) -> None:
