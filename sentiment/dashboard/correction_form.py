@@ -12,7 +12,7 @@ from . import corrections
 from .paths import choose_path
 from .scores import Reviews, find_texts, join_reviews, read_columns
 from .settings import CORRECTIONS_VARIABLE, Settings
-from .wording import escape_markdown
+from .wording import count, escape_markdown
 
 SHOWN_ROWS = 200
 CORRECT = "correct label"
@@ -59,7 +59,7 @@ def _show_form(rows: pd.DataFrame, ids: list[str], text_column: str, settings: S
     rows = corrections.apply_corrections(rows, saved, ids)
     labels = _list_labels(rows, saved)
     with st.form("corrections"):
-        st.caption("Change a label in the last column, then save. The text is saved with it, for training.")
+        st.caption("Change a label in the first column, then save. The text is saved with it, for training.")
         edited = st.data_editor(
             rows.assign(**{CORRECT: rows[schema.LABEL]})[
                 [text_column, schema.LABEL, schema.SCORE, *ids, CORRECT]
@@ -108,7 +108,7 @@ def _save(
     total = corrections.save_corrections(folder, new, ids)
     st.success(
         escape_markdown(
-            f"Saved {new.num_rows:,} corrections; {folder / corrections.FILE} has {total:,}. Train with:"
+            f"Saved {count(new.num_rows, 'correction')}; {folder / corrections.FILE} has {total:,}. Train:"
         )
     )
     st.code(f"python jobs/finetune.py --dataset_name {folder}", language="bash", wrap_lines=True)

@@ -16,7 +16,7 @@ from .figures import show_figures
 from .model import ModelInUse, predict
 from .model_panel import use_model
 from .previews import show_rows
-from .wording import escape_markdown, explain_reject
+from .wording import count, escape_markdown, explain_reject
 
 # Session keys of the uploaded table and of its result, both removed with the file.
 _READ = "read"
@@ -54,7 +54,7 @@ def show() -> None:
     reading = (file.file_id, *_choose_reading(file))
     upload, columns = _read_once(file, reading)
     table = upload.table
-    st.caption(f"{table.num_rows:,} rows, {table.num_columns:,} columns")
+    st.caption(f"{count(table.num_rows, 'row')}, {count(table.num_columns, 'column')}")
     column = st.selectbox(
         "Text column",
         columns,
@@ -105,8 +105,8 @@ def _show_notes(upload: uploads.Upload, columns: Sequence[str]) -> None:
     """Say what is left out, renamed, or not possible, before the reader waits for the scores."""
     if upload.left_out:
         st.warning(
-            f"{len(upload.left_out):,} rows of the file cannot be read and are left out. They are listed "
-            "with the rejects."
+            f"{count(len(upload.left_out), 'row')} of the file cannot be read: left out, and "
+            "listed with the rejects."
         )
     names = downloads.name_prediction_columns(upload.table.column_names, columns)
     renamed = ", ".join(f"{old} → {new}" for old, new in names.items() if old != new)
@@ -155,7 +155,7 @@ def _show_summary(scored: ScoredUpload, labels: tuple[str, ...]) -> None:
     }
     if len(scored.rejects) > rejected:
         counts["Left out"] = len(scored.rejects) - rejected
-    show_figures({name: f"{count:,}" for name, count in counts.items()})
+    show_figures({name: f"{number:,}" for name, number in counts.items()})
     mix, rejects = st.columns(2)
     with mix:
         st.subheader("Labels")
@@ -176,7 +176,7 @@ def _show_summary(scored: ScoredUpload, labels: tuple[str, ...]) -> None:
 
 def _show_rejects(scored: ScoredUpload, reasons: "pd.Series[int]") -> None:
     words = [escape_markdown(explain_reject(str(reason))) for reason in reasons.index]
-    counts = [int(count) for count in reasons]
+    counts = [int(number) for number in reasons]
     left_out = len(scored.rejects) - sum(counts)
     if left_out:
         words.append("the line cannot be read")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from .model import Word
 
 # Smaller weights are next to nothing; so are words that weigh little next to the strongest one.
-MIN_WEIGHT = 0.001
+MIN_WEIGHT = 0.005
 _MIN_SHARE = 0.15
 # The colours differ for colour-blind readers too, and are clear on white and on black: the strongest word has
 # this opacity. The line under a word says the same without colour.
@@ -35,7 +35,7 @@ def mark_words(text: str, words: Sequence[Word], label: str) -> str:
 def describe_weight(weight: float, label: str) -> str:
     """Return the weight of a word in words."""
     if abs(weight) < MIN_WEIGHT:
-        return "next to nothing"
+        return f"changes {label} by {weight:+.4f}, next to nothing"
     return f"{'raises' if weight > 0 else 'lowers'} {label} by {abs(weight):.3f}"
 
 

@@ -13,7 +13,7 @@ PREVIEW_ROWS = 100
 
 
 def show_rows(table: pa.Table, text_column: str, prediction_columns: Sequence[str]) -> None:
-    """Show the first rows: the text, its predictions (the last columns of the table), then the rest."""
+    """Show the first rows: label and score (which lead the last columns), the text, then the rest."""
     names = table.column_names
     predicted = names[-len(prediction_columns) :]
     score = predicted[list(prediction_columns).index(schema.SCORE)]
@@ -23,9 +23,14 @@ def show_rows(table: pa.Table, text_column: str, prediction_columns: Sequence[st
     st.dataframe(
         _as_shown(table.slice(0, shown)),
         hide_index=True,
-        column_order=[text_column, *predicted, *(n for n in names if n not in (text_column, *predicted))],
+        column_order=[
+            *predicted[:2],
+            text_column,
+            *predicted[2:],
+            *(n for n in names if n not in (text_column, *predicted)),
+        ],
         column_config={
-            text_column: st.column_config.TextColumn(width="large"),
+            text_column: st.column_config.TextColumn(width="medium"),
             score: st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.3f"),
         },
         alt="The first rows with their predictions",

@@ -109,7 +109,7 @@ def parse_json_lines(name: str, data: bytes, encoding: str) -> tuple[dict[str, C
 
 
 def _read_rows(name: str, text: str, delimiter: str) -> Iterator[_Row | LeftOut]:
-    """Yield the rows that are not blank, and those that are no valid CSV; after one of these, reading goes on.
+    """Yield the rows that are not blank, and those that are no valid CSV, after which reading goes on.
 
     Raises UnreadableFileError if a quote is never closed: the rest of the file is inside it.
     """

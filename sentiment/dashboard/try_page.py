@@ -15,8 +15,6 @@ from .wording import escape_markdown, explain_reject
 # Session key of the last prediction, with the version of its model, the text and its words.
 _PREDICTED = "predicted"
 _SHOWN_WORDS = 12
-# A smaller change is no push: the other words carry the label.
-_CLEAR_WEIGHT = 0.02
 
 
 def show() -> None:
@@ -45,7 +43,7 @@ def _show_prediction(used: ModelInUse, prediction: Prediction) -> None:
         return
     figures = {
         "Label": prediction[schema.LABEL],
-        "Score": f"{prediction[schema.SCORE]:.3f}",
+        "Score": _show_score(prediction[schema.SCORE]),
         "Sure enough": "no, unsure" if prediction[schema.UNSURE] else "yes",
         "Tokens read": f"{prediction[schema.N_TOKENS]:,}",
     }
@@ -73,14 +71,18 @@ def _show_prediction(used: ModelInUse, prediction: Prediction) -> None:
         )  # fmt: skip
 
 
+def _show_score(score: float) -> str:
+    """Return a score with three decimals; no score is certain, so none is shown as 1."""
+    return "> 0.999" if score >= 0.9995 else f"{score:.3f}"
+
+
 def _show_words(text: str, words: list[Word], label: str) -> None:
     st.subheader("Words that pushed the label")
     st.html(mark_words(text, words, label))
-    largest = max(abs(word.weight) for word in words)
-    if largest < _CLEAR_WEIGHT:
+    if max(abs(word.weight) for word in words) < MIN_WEIGHT:
         st.info(
-            f"No single word changes the probability by more than {max(largest, MIN_WEIGHT):.3f}: many "
-            "words say the same. The colours show which of them change it most."
+            f"No single word changes the probability by {MIN_WEIGHT} or more: many words say the "
+            "same. The table below has the small differences."
         )
     parts = (
         ""

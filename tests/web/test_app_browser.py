@@ -159,7 +159,7 @@ def test_a_correction_is_saved_and_fine_tuning_reads_it(world):
         option.filter(has_text=other).click()
         page.get_by_label("Your name").fill("Ada")
         page.get_by_role("button", name="Save the corrections").click()
-        page.get_by_text("Saved 1 corrections").wait_for()
+        page.get_by_text("Saved 1 correction;").wait_for()
     saved = corrections.load_corrections(folder / "kept").to_pylist()
     assert [(row["review_id"], row["label"], row["who"]) for row in saved] == [
         (rows["review_id"].iloc[0], other, "Ada")
