@@ -188,6 +188,8 @@ def _promote(challenger: str, test: str, alias: str, dry_run: bool) -> None:
         st.success(escape_markdown(f"{challenger}: {outcome.summary['outcome']}"))
     else:
         st.error(escape_markdown(outcome.error or "The job ended without a message; see the log of the app."))
+    if outcome.summary.get("run_id"):
+        st.caption("The decision is in the history above when the page is opened again.")
     if gates:
         words = {True: "passed", False: "FAILED", None: "not judged"}
         rows = [
