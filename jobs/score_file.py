@@ -1,6 +1,6 @@
 """Score one uploaded file, for Domino's launcher "Score my file": `python jobs/score_file.py FILE`.
 
-Writes `results/NAME.scored.csv` (or .parquet, as the file) and email.html to the current folder. Email and
+Writes `results/NAME.scored.csv` (.parquet for a Parquet file) and email.html to the current folder. Email and
 table on the terminal have counts and no review.
 """
 
@@ -22,23 +22,30 @@ HOME = Path(__file__).resolve().parents[1]
 
 def score_file(path: Path, text_col: str | None, folder: Path, model_uri: str) -> dict[str, str]:
     """Score the file into `folder/results`, write the email, return the figures. Raises SentimentError."""
-    from sentiment.dashboard import model, uploads
+    from sentiment.dashboard import downloads, model, uploads
     from sentiment.domino.mail import format_mail, write_mail
 
-    table = uploads.read_upload(path.name, _read(path))
-    column = choose_text_column(text_col, uploads.find_text_columns(path.name, table), path.name)
+    data = _read(path)
+    if uploads.needs_encoding(path.name, data):
+        raise AmbiguousInputError(
+            f"{path.name}: is not Unicode, and its encoding is not known; save it as UTF-8"
+        )
+    upload = uploads.read_upload(path.name, data)
+    columns = uploads.find_text_columns(path.name, upload.table)
+    column = choose_text_column(text_col, columns, path.name)
     used = model.open_model(model_uri, HOME)
-    predictions = model.predict(used, table.column(column).to_pylist())
-    scored = uploads.add_predictions(table, predictions)
-    is_csv = path.suffix.lower() == ".csv"
-    target = Path("results") / f"{path.stem}.scored{path.suffix.lower()}"
-    content = uploads.write_csv(scored) if is_csv else uploads.write_parquet(scored)
+    predictions = model.predict(used, list(upload.list_texts(column)))
+    scored = downloads.add_predictions(upload.table, predictions)
+    is_parquet = path.suffix.lower() == ".parquet"
+    target = Path("results") / f"{path.stem}.scored{'.parquet' if is_parquet else '.csv'}"
+    content = downloads.write_parquet(scored) if is_parquet else downloads.write_csv(scored)
     try:
         (folder / target).parent.mkdir(exist_ok=True)
         (folder / target).write_bytes(content)
     except OSError as error:
         raise ConfigError(f"{folder / target}: cannot be written ({error.strerror})") from error
-    figures = count(predictions) | {"model version": used.reference.version, "text column": column}
+    left_out = {"lines left out: they cannot be read": f"{len(upload.left_out):,}"} if upload.left_out else {}
+    figures = count(predictions) | left_out | {"model version": used.reference.version, "text column": column}
     page = format_mail(f"{path.name}: scored", figures, f"The table with predictions is {target}.")
     write_mail(folder, page, [str(target)])
     return figures
@@ -72,8 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score a file and print the counts; return an exit code (see `sentiment.errors`)."""
     from rich.console import Console
 
-    parser = argparse.ArgumentParser(description="Score one CSV or Parquet file.", allow_abbrev=False)
-    parser.add_argument("file", type=Path, help="CSV or Parquet file")
+    parser = argparse.ArgumentParser(
+        description="Score one CSV, TSV, JSON lines, Excel or Parquet file.", allow_abbrev=False
+    )
+    parser.add_argument("file", type=Path, help="file with a column of reviews")
     # A launcher passes an empty text for a field that is left empty.
     parser.add_argument("--text_col", default="", help="text column (default: text, content or the only one)")
     arguments = parser.parse_args(argv)

@@ -5,11 +5,14 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..models import ledger, registry
 from ..models.tracking import as_registry_error, import_mlflow
-from .gates import GateResult
+
+# Readers of the history, such as the app, need no gates, which import the libraries of the evaluation.
+if TYPE_CHECKING:
+    from .gates import GateResult
 
 # `passed` stays where the process was killed before the alias moved.
 PROMOTED, REFUSED, PASSED, LOST, ROLLED_BACK = "promoted", "refused", "passed", "lost", "rolled_back"
@@ -32,7 +35,7 @@ class Decision:
 def record(
     moves: ledger.Ledger,
     version: str,
-    gates: Sequence[GateResult],
+    gates: "Sequence[GateResult]",
     figures: Mapping[str, float],
     experiment: str,
 ) -> Decision:
@@ -90,6 +93,11 @@ def read_decisions(name: str, version: str, alias: str) -> list[dict[str, Any]]:
         tags = import_mlflow().MlflowClient().get_model_version(name, version).tags
     except Exception as error:  # as in `registry.resolve_model`
         raise as_registry_error(f"version {version} of {name!r}", error) from error
+    return find_decisions(tags, alias)
+
+
+def find_decisions(tags: Mapping[str, str], alias: str) -> list[dict[str, Any]]:
+    """Return the decisions in the tags of a version, oldest first."""
     return [json.loads(tags[tag]) for tag in sorted(tags) if tag.startswith(f"{_PREFIX}.{alias}.")]
 
 
@@ -105,7 +113,7 @@ def _write(decision: Decision) -> None:
         raise as_registry_error(f"a tag of version {decision.version} of {decision.name!r}", error) from error
 
 
-def _describe(gate: GateResult) -> dict[str, Any]:
+def _describe(gate: "GateResult") -> dict[str, Any]:
     """Return a gate for the tag; what passed needs no words."""
     found = {"name": gate.name, "figure": gate.figure, "bound": gate.bound, "is_passed": gate.is_passed}
     return found if gate.is_passed else {**found, "sentence": gate.sentence}

@@ -1,0 +1,151 @@
+"""Read a published table and the reviews that it scores, and join them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+import sentiment
+
+from .. import schema
+from ..errors import MissingInputError, SchemaMismatchError, UnreadableFileError
+
+# The columns of a published table that are no ids.
+_OUTPUT = {*schema.PREDICTION_TYPES, *schema.TABLE_COLUMNS, schema.EXPECTED, schema.PROBABILITIES}
+# These come first; other columns may be categories too.
+_CATEGORY_NAMES = ("category", "product", "product_id", "product_category", "department")
+_DATE_NAMES = ("date", "review_date", "timestamp", "created_at")
+# A column with more values than this is no category.
+MAX_CATEGORIES = 1_000
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Hold the files of a table of reviews, the oldest first, and its columns."""
+
+    path: str
+    files: tuple[str, ...]
+    columns: pa.Schema
+
+
+def load_table(path: str) -> pd.DataFrame:
+    """Load the newest score of each id, as every reader does. Raises StoreError, MissingInputError."""
+    return sentiment.load_scores(path)
+
+
+def find_ids(scores: pd.DataFrame) -> list[str]:
+    """Return the id columns of a published table."""
+    return [str(name) for name in scores.columns if name not in _OUTPUT]
+
+
+def open_reviews(path: str, ids: Sequence[str]) -> Reviews:
+    """Open a Parquet file or a folder of them. Raises an InputError if an id column is missing."""
+    root = Path(path)
+    found = [root] if root.is_file() else sorted(root.rglob("*.parquet")) if root.is_dir() else []
+    files = [
+        file
+        for file in found
+        if not any(part.startswith(("_", ".")) for part in file.relative_to(root).parts)
+    ]
+    if not files:
+        raise MissingInputError(f"no reviews at {path!r}: expected a Parquet file, or a folder of these")
+    # Of two rows of one id the later one wins, as in the nightly job.
+    files.sort(key=lambda file: (file.stat().st_mtime_ns, str(file)))
+    names = tuple(str(file) for file in files)
+    try:
+        columns = ds.dataset(list(names), format="parquet").schema
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableFileError(f"{path}: cannot be read as Parquet ({type(error).__name__})") from error
+    missing = [name for name in ids if name not in columns.names]
+    if missing:
+        raise SchemaMismatchError(
+            f"{path}: has no column {', '.join(missing)}, which the scores have as id; found "
+            f"{schema.show_columns(columns.names)}; pass the reviews that were scored"
+        )
+    return Reviews(path, names, columns)
+
+
+def find_dates(reviews: Reviews | None) -> list[str]:
+    """Return the columns that may date a review: of a date or time type, or texts with a usual name."""
+    if reviews is None:
+        return []
+    return [
+        field.name
+        for field in reviews.columns
+        if pa.types.is_date(field.type)
+        or pa.types.is_timestamp(field.type)
+        or (field.name in _DATE_NAMES and pa.types.is_string(field.type))
+    ]
+
+
+def find_categories(reviews: Reviews | None, ids: Sequence[str]) -> list[str]:
+    """Return the columns that may group reviews: texts, whole numbers and truth values; no ids or dates."""
+    if reviews is None:
+        return []
+    taken = {*ids, *find_dates(reviews), schema.TEXT}
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean)
+    found = [
+        field.name
+        for field in reviews.columns
+        if field.name not in taken and any(is_kind(_find_plain(field.type)) for is_kind in kinds)
+    ]
+    return sorted(found, key=_rank_category)
+
+
+def _rank_category(name: str) -> int:
+    return _CATEGORY_NAMES.index(name) if name in _CATEGORY_NAMES else len(_CATEGORY_NAMES)
+
+
+def find_texts(reviews: Reviews | None) -> list[str]:
+    """Return the columns of strings, the usual names of a text first."""
+    if reviews is None:
+        return []
+    texts = [
+        field.name
+        for field in reviews.columns
+        if pa.types.is_string(_find_plain(field.type)) or pa.types.is_large_string(_find_plain(field.type))
+    ]
+    return sorted(texts, key=lambda name: name not in (schema.TEXT, "content"))
+
+
+def read_columns(
+    reviews: Reviews, ids: Sequence[str], names: Sequence[str], only: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Return ids and these columns, one row per id; `only` limits the rows to its ids.
+
+    Raises UnreadableFileError if the files cannot be read.
+    """
+    wanted = list(dict.fromkeys([*ids, *names]))
+    condition = None
+    if only is not None:
+        kind = reviews.columns.field(ids[0]).type
+        condition = ds.field(ids[0]).isin(pa.array(only[ids[0]].unique()).cast(kind))
+    try:
+        table = ds.dataset(list(reviews.files), format="parquet").to_table(wanted, filter=condition)
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableFileError(f"{reviews.path}: cannot be read ({type(error).__name__})") from error
+    frame: pd.DataFrame = table.to_pandas().drop_duplicates(list(ids), keep="last")
+    return frame
+
+
+def join_reviews(scores: pd.DataFrame, reviews: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
+    """Add the columns of the reviews to their scores; null where a review is gone.
+
+    A column that the scores have too gets the suffix `_of_review`. Raises SchemaMismatchError if the ids have
+    other types.
+    """
+    kinds = {name: (scores[name].dtype, reviews[name].dtype) for name in ids}
+    other = [f"{name} ({ours}, {theirs})" for name, (ours, theirs) in kinds.items() if ours != theirs]
+    if other:
+        raise SchemaMismatchError(
+            f"the ids of scores and reviews have other types: {', '.join(other)}; pass the "
+            "reviews that were scored"
+        )
+    return scores.merge(reviews, on=list(ids), how="left", suffixes=("", "_of_review"))
+
+
+def _find_plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
