@@ -114,7 +114,6 @@ def _show_summary(predictions: pd.DataFrame, labels: tuple[str, ...]) -> None:
     counts = {
         "Rows": len(predictions),
         "Scored": len(predictions) - rejected,
-        "Unsure": int(predictions[schema.UNSURE].sum()),
         "Rejected": rejected,
         "Unsure": int(predictions[schema.UNSURE].sum()),
         "Truncated": int(predictions[schema.TRUNCATED].sum()),
