@@ -186,7 +186,7 @@ def test_a_file_without_magic_at_its_beginning_is_named_or_read_whole(run: Run, 
 
 def test_a_flipped_bit_in_a_text_without_checksums_loses_no_row(run: Run, tmp_path: Path) -> None:
     def write(path: Path) -> None:
-        reviews = _bad_reviews().assign(text=["unmistakable", *_bad_reviews()["text"][1:]])
+        reviews = _bad_reviews().assign(text=["good unmistakable phone", *_bad_reviews()["text"][1:]])
         _write_plain(reviews, path, "none", has_checksums=False)
         _flip(path, path.read_bytes().index(b"unmistakable"), 0)
 
