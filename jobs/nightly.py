@@ -238,7 +238,12 @@ def summarise(results: "Sequence[NightResult]", folder: Path) -> dict[str, Any]:
         "monitoring": str(folder),
         "report": str(last.report),
         "nights": [
-            {**result.row, "raised": [alert.message for alert in result.alerts]} for result in results
+            {
+                **result.row,
+                "pending_rows": result.scoring["pending_rows"],
+                "raised": [alert.message for alert in result.alerts],
+            }
+            for result in results
         ],
     }
 
@@ -248,7 +253,8 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
     rows = [
         (
             night["night"],
-            "nothing was pending" if not night["input_rows"] else f"{night['input_rows']:,}",
+            f"{night['input_rows']:,}",
+            f"{night['pending_rows']:,}" if night["pending_rows"] else "nothing was pending",
             f"{night['rejected_rows']:,}",
             _show_share(night["estimated_accuracy"]),
             f"{night['drifted_figures']:,}",
@@ -256,7 +262,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         )
         for night in summary["nights"]
     ]
-    columns = ("night", "new rows", "rejects", "estimated accuracy", "drifted figures", "alerts")
+    columns = ("night", "rows", "pending", "rejects", "estimated accuracy", "drifted figures", "alerts")
     steps = [(name, f"{seconds:,.1f}") for name, seconds in summary["nights"][-1]["steps"].items()]
     return [make_table("Nights", columns, rows), make_table("Steps", ("", "seconds"), steps)]
 

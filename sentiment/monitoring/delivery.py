@@ -14,9 +14,9 @@ from .alerts import CRITICAL, Alert, Channel
 _COLUMNS = ("key", "kind", "subject", "severity", "message", "advice")
 
 
-def load_earlier_alerts(folder: Path) -> list[Alert]:
-    """Return all alerts that were recorded."""
-    rows = history.load_alerts(folder)
+def load_earlier_alerts(folder: Path, since: datetime.date) -> list[Alert]:
+    """Return the alerts that were recorded for this night and later ones."""
+    rows = history.load_alerts(folder, since)
     return [
         Alert(night=row[history.NIGHT].date(), **{name: row[name] for name in _COLUMNS})
         for row in rows.to_dict("records")
@@ -50,7 +50,7 @@ def deliver(folder: Path, night: datetime.date, alerts: Sequence[Alert], channel
 
 def load_delivered(folder: Path, night: datetime.date) -> dict[str, tuple[str, ...]]:
     """Return the channels that have each alert of a night, finished or not, by the key of the alert."""
-    rows = history.load_rows(folder, history.ALERTS)
+    rows = history.load_rows(folder, history.ALERTS, since=night)
     rows = rows[rows[history.NIGHT] == pd.Timestamp(night)]
     return {
         key: tuple(names.split(", "))
@@ -63,7 +63,7 @@ def record_failure(
     night: datetime.date, folder: Path, error: SentimentError, channels: Sequence[Channel]
 ) -> None:
     """Record a night that failed, unless an earlier run of it succeeded, and alert."""
-    known = history.load_nights(folder)
+    known = history.load_nights(folder, since=night)
     done = known[(known[history.NIGHT] == pd.Timestamp(night)) & (known["status"] != "failed")]
     alert = Alert.of(
         night,
@@ -82,7 +82,9 @@ def record_failure(
         history.write_rows(folder, history.FIGURES, night, [])
         history.write_rows(folder, history.NIGHTS, night, [{**row, "missing": {"night": str(error)}}])
     try:
-        others = [old for old in load_earlier_alerts(folder) if old.night == night and old.key != alert.key]
+        others = [
+            old for old in load_earlier_alerts(folder, night) if old.night == night and old.key != alert.key
+        ]
         deliver(folder, night, [*others, alert], channels)
     except MonitoringError as other:
         error.args = (f"{error}; and the alert on it was not delivered: {other}",)

@@ -125,25 +125,25 @@ ALERT_COLUMNS = pa.schema(
 _COLUMNS = {NIGHTS: NIGHT_COLUMNS, FIGURES: FIGURE_COLUMNS, ALERTS: ALERT_COLUMNS, REALISED: REALISED_COLUMNS}
 
 
-def load_nights(folder: str | Path) -> pd.DataFrame:
+def load_nights(folder: str | Path, since: datetime.date | None = None) -> pd.DataFrame:
     """Load one row per night, oldest first: NIGHT_COLUMNS and REALISED_COLUMNS (null without labels).
 
-    `night` and `measured_on` are datetime64. No folder, or one without nights, gives no rows. Raises
-    StoreError if a file cannot be read.
+    `since` leaves earlier nights out, whose files are not read. `night` and `measured_on` are datetime64. No
+    folder, or one without nights, gives no rows. Raises StoreError if a file cannot be read.
     """
-    nights = load_rows(Path(folder), NIGHTS)
-    realised = load_rows(Path(folder), REALISED)
+    nights = load_rows(Path(folder), NIGHTS, since)
+    realised = load_rows(Path(folder), REALISED, since)
     return nights.merge(realised, on=NIGHT, how="left")
 
 
-def load_figures(folder: str | Path) -> pd.DataFrame:
+def load_figures(folder: str | Path, since: datetime.date | None = None) -> pd.DataFrame:
     """Load one row per night, figure and reference: FIGURE_COLUMNS. See `load_nights`."""
-    return _load_finished(Path(folder), FIGURES)
+    return _load_finished(Path(folder), FIGURES, since)
 
 
-def load_alerts(folder: str | Path) -> pd.DataFrame:
+def load_alerts(folder: str | Path, since: datetime.date | None = None) -> pd.DataFrame:
     """Load one row per alert: ALERT_COLUMNS. See `load_nights`."""
-    return _load_finished(Path(folder), ALERTS)
+    return _load_finished(Path(folder), ALERTS, since)
 
 
 def load_profiles(folder: str | Path, nights: Iterable[datetime.date]) -> dict[datetime.date, Profile]:
@@ -194,18 +194,25 @@ def replace_file(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _load_finished(folder: Path, table: str) -> pd.DataFrame:
-    """Load the rows of the nights that have a row in `nights`."""
-    rows = load_rows(folder, table)
-    return rows[rows[NIGHT].isin(load_rows(folder, NIGHTS)[NIGHT])].reset_index(drop=True)
+def _load_finished(folder: Path, table: str, since: datetime.date | None) -> pd.DataFrame:
+    """Load the rows of the nights that have a file in `nights`."""
+    rows = load_rows(folder, table, since)
+    finished = pd.to_datetime([path.stem for path in _list_files(folder, NIGHTS, since)])
+    return rows[rows[NIGHT].isin(finished)].reset_index(drop=True)
 
 
-def load_rows(folder: Path, table: str) -> pd.DataFrame:
-    columns = _COLUMNS[table]
+def _list_files(folder: Path, table: str, since: datetime.date | None) -> list[Path]:
+    """Return the files of a table, oldest first; each has the name of its night."""
     paths = sorted((folder / table).glob("*.parquet"))
+    return [path for path in paths if since is None or path.stem >= since.isoformat()]
+
+
+def load_rows(folder: Path, table: str, since: datetime.date | None = None) -> pd.DataFrame:
+    """Load the rows of one table, those of unfinished nights too. Raises StoreError."""
+    columns = _COLUMNS[table]
     try:
         # Files of earlier versions may lack a column, which is null then.
-        parts = [pq.read_table(path) for path in paths]
+        parts = [pq.read_table(path) for path in _list_files(folder, table, since)]
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
             f"{folder / table}: a file cannot be read ({type(error).__name__}); "

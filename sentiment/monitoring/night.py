@@ -25,6 +25,8 @@ from .steps import Steps
 REPORTS = "reports"
 # Labels are joined with nights of so many days: late ones seldom come later.
 LABEL_DAYS = 90
+# No rule, and no picture of the report, looks further back.
+MEMORY_DAYS = 90
 
 
 @dataclass(frozen=True)
@@ -163,14 +165,15 @@ def _label(
 def _load_past(
     folder: Path, night: datetime.date, champion: Champion, labelled: Mapping[datetime.date, Labelled]
 ) -> Past:
-    nights = history.load_nights(folder)
+    since = night - datetime.timedelta(days=MEMORY_DAYS)
+    nights = history.load_nights(folder, since)
     nights = nights[nights["status"] != "failed"]
     days = [night - datetime.timedelta(days=ago) for ago in range(1, history.TRAILING_DAYS + 1)]
     recent = {day: labelled[day] for day in days if day in labelled}
     return Past(
         nights=nights,
-        figures=history.load_figures(folder),
-        alerts=load_earlier_alerts(folder),
+        figures=history.load_figures(folder, since),
+        alerts=load_earlier_alerts(folder, since),
         profiles=history.load_profiles(folder, days),
         reference=champion.reference,
         labelled=add_up(recent.values(), champion.version),
@@ -204,8 +207,10 @@ def _finish(
 
 
 def _write_report(folder: Path, night: datetime.date) -> Path:
-    alerts = [alert for alert in load_earlier_alerts(folder) if alert.night == night]
-    content = render_report(night, history.load_nights(folder), history.load_figures(folder), alerts)
+    since = night - datetime.timedelta(days=MEMORY_DAYS)
+    alerts = [alert for alert in load_earlier_alerts(folder, night) if alert.night == night]
+    nights, figures = history.load_nights(folder, since), history.load_figures(folder, since)
+    content = render_report(night, nights, figures, alerts)
     path = folder / REPORTS / f"{night.isoformat()}.html"
     history.replace_file(path, content.encode())
     return path

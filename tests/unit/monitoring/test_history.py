@@ -69,3 +69,14 @@ def test_profiles_are_read_back(tmp_path):
     history.write_profile(tmp_path, DAY, profile)
     other = DAY + datetime.timedelta(days=1)
     assert history.load_profiles(tmp_path, [DAY, other]) == {DAY: profile}
+
+
+def test_files_of_nights_before_are_not_read(tmp_path):
+    later = DAY + datetime.timedelta(days=1)
+    for day in (DAY, later):
+        history.write_rows(tmp_path, history.NIGHTS, day, [ROW])
+        history.write_rows(tmp_path, history.FIGURES, day, [{"figure": str(day)}])
+    for table in ("nights", "figures"):
+        (tmp_path / table / f"{DAY}.parquet").write_bytes(b"damaged")
+    assert history.load_nights(tmp_path, since=later)["night"].tolist() == [pd.Timestamp(later)]
+    assert history.load_figures(tmp_path, since=later)["figure"].tolist() == [str(later)]

@@ -225,7 +225,7 @@ def test_batches_without_profiles_have_no_figures_of_texts_and_say_so(tmp_path):
 
 def test_late_labels_that_show_a_fall_are_an_alert(tmp_path):
     world = World(tmp_path, labels=make_labels(make_rows(n=600, seed=1)).head(0))
-    for number in range(20):
+    for number in range(17):
         day = FIRST + number * DAY
         rows = make_rows(n=300, seed=number)
         if number >= 12:  # the labels mean something else from here on, which no score shows
