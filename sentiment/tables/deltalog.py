@@ -1,6 +1,7 @@
 """Open Delta tables: the only place that touches deltalake and obstore; errors become one line each."""
 
 import datetime
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ _REFUSED = (("olumn mapping", "columnMapping"), ("catalog-managed", "catalogMana
 
 def import_deltalake() -> Any:
     """Import deltalake; raise ConfigError that says how to install it."""
+    # Its Rust libraries print what they try, as lines around the one that reports an error.
+    os.environ.setdefault("RUST_LOG", "off")
     try:
         import deltalake
     except ImportError as error:

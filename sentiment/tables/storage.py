@@ -182,6 +182,10 @@ def ask(storage: Storage, uri: str, question: Callable[[pafs.FileSystem], Answer
 
 # What S3 and its clients call an error, and what to do about it.
 _KINDS = (
+    (
+        ("IMDS", "loading credentials", "no credentials"),
+        "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or pass --storage_options",
+    ),
     (("NO_SUCH_BUCKET", "NoSuchBucket", "bucket does not exist"), "there is no such bucket; check its name"),
     (
         (

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 EXAMPLES, QUICK_EXAMPLES = 500, 5
-N_OPERATIONS = 8
+N_OPERATIONS = 9
 _PHASES = ("examples", "coverage", "fuzzing", "stateful")
 _HOOKS = "tests.abuse.bodies"
 _TOOL = Path(sys.executable).with_name("schemathesis")

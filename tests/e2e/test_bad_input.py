@@ -67,7 +67,8 @@ def check_failed(found, code, says):
         (["--input", "{}/reviews.parquet", "--output", "{}/s", "--conf", "{}/none.yaml"], 2, "cannot read"),
         (["--input", "{}/reviews.parquet", "--output", "{}/s", "--rows_per_task", "0"], 2, "rows_per_task"),
         (["--input", "{}/reviews.parquet", "--output", "{}/s", "--model_uri", "models:/no/1"], 4, "no model"),
-        (["--input", "{}/reviews.parquet", "--output", "s3://b/s"], 2, "object stores"),
+        (["--input", "{}/reviews.parquet", "--output", "hdfs://b/s"], 2, "is not supported"),
+        (["--input", "{}/reviews.parquet", "--output", "s3://b/s"], 3, "credentials"),
     ],
 )
 def test_scoring(place, tracking, run_job_file, arguments, code, says):
