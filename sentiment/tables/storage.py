@@ -184,7 +184,7 @@ def ask(storage: Storage, uri: str, question: Callable[[pafs.FileSystem], Answer
 _KINDS = (
     (
         ("IMDS", "loading credentials", "no credentials"),
-        "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or pass --storage_options",
+        "there are no credentials; set AWS_ACCESS_KEY_ID and its secret, or pass --storage_options",
     ),
     (("NO_SUCH_BUCKET", "NoSuchBucket", "bucket does not exist"), "there is no such bucket; check its name"),
     (
