@@ -85,10 +85,12 @@ def _publish_pending(plan: Plan, spark: SparkSession, store: Store, progress: Pr
     with _translate_errors(plan.config.model_uri):
         model = share_model(spark, plan.model, plan.model_options, plan.prediction_types)
     rest = plan
+    done_rows, all_rows = 0, count_slice_rows(plan.pending)
     while rest.pending:
         try:
-            for published in _publish_chunks(rest, spark, model, store, progress):
+            for published in _publish_chunks(rest, spark, model, store, progress, done_rows, all_rows):
                 yield published
+                done_rows += published.batches[0].manifest.input_rows
                 done = published.batches[0].manifest.consumption.inputs
                 rest = replace(rest, pending=tuple(skip_slices(rest.pending, done)))
             return
@@ -107,10 +109,15 @@ def _publish_pending(plan: Plan, spark: SparkSession, store: Store, progress: Pr
 
 
 def _publish_chunks(
-    plan: Plan, spark: SparkSession, model: SharedModel, store: Store, progress: Progress
+    plan: Plan,
+    spark: SparkSession,
+    model: SharedModel,
+    store: Store,
+    progress: Progress,
+    done_rows: int,
+    all_rows: int,
 ) -> Iterator[Outcome]:
-    """Score and publish each chunk; yield its outcome."""
-    done_rows, all_rows = 0, count_slice_rows(plan.pending)
+    """Score and publish each chunk, after `done_rows` of the run's `all_rows`; yield its outcome."""
     ids, cores = plan.table.columns.ids, session.count_cores(spark)
     model_id = plan.model.model_id if plan.config.rescore else None
     for number, slices in enumerate(cut_chunks(plan.pending, plan.config.chunk_rows)):

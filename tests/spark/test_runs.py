@@ -236,6 +236,18 @@ def test_a_batch_has_a_profile_of_its_rows_without_text(score, write_parquet):
     assert sum(profile.figures["n_chars"]) == sum(profile.figures["n_tokens"]) == 39
 
 
+def test_a_row_without_id_never_replaces_one_with_an_id(score, write_parquet, tmp_path):
+    """Whatever the ids are: the second row has no id, and its number in the file is the id of the first."""
+    for first in ("1", "0"):
+        ids = [first, None, None]
+        summary = score(
+            write_parquet({"review_id": ids, "text": ["good"] * 3}, f"{first}.parquet"),
+            output=str(tmp_path / f"scores-{first}"),
+            max_reject_share=1,
+        )
+        assert (summary.scored_rows, summary.rejected_by_reason) == (1, {"null_id": 2})
+
+
 def test_an_id_that_is_no_number_is_a_null_id(score, write_parquet):
     ids = [1.0, float("nan"), float("nan"), 4.0]
     summary = score(write_parquet({"review_id": ids, "text": ["good"] * 4}), max_reject_share=1)

@@ -78,15 +78,18 @@ class Objects:
         )
 
 
-def read_chain(objects: Objects, head: Head) -> list[tuple[str, dict[str, Any]]]:
-    """Return the entries from the first to the newest; raise StoreError if one is missing or changed."""
+def read_chain(objects: Objects, head: Head, bodies: dict[str, bytes]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the entries from the first to the newest; raise StoreError if one is missing or changed.
+
+    `bodies` holds those that were read before, by name, and gets the new ones: an entry never changes.
+    """
     if head.number == 0:
         return []
-    names = objects.list_names(ENTRIES)
-    with ThreadPoolExecutor(_READERS) as pool:
-        bodies = dict(
-            zip(names, pool.map(lambda name: objects.read(f"{ENTRIES}/{name}"), names), strict=True)
-        )
+    if head.name not in bodies:
+        names = [name for name in objects.list_names(ENTRIES) if name not in bodies]
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = pool.map(lambda name: objects.read(f"{ENTRIES}/{name}"), names)
+            bodies.update(zip(names, found, strict=True))
     chain = []
     name: str | None = head.name
     while name is not None:

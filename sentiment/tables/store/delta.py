@@ -60,6 +60,7 @@ class DeltaStore:
         self.root = root
         self.storage = storage
         self._objects = Objects(root, storage)
+        self._entries: dict[str, bytes] = {}
         self._base: Head | None = None
 
     @classmethod
@@ -89,7 +90,7 @@ class DeltaStore:
         if self._base is None:
             self._base = head
         batches: dict[str, Batch] = {}
-        for name, entry in read_chain(self._objects, head):
+        for name, entry in read_chain(self._objects, head, self._entries):
             for gone in entry["removed"]:
                 batches.pop(gone, None)
             for added in entry["added"]:
@@ -375,7 +376,7 @@ class DeltaStore:
             return 0
         with translate(self.root):
             gone = table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
-        kept = {name for name, _ in read_chain(self._objects, self._find_head())}
+        kept = {name for name, _ in read_chain(self._objects, self._find_head(), self._entries)}
         used = {file.name for batch in self.list_batches() for file in batch.manifest.files}
         names = [f"{ENTRIES}/{name}" for name in self._objects.list_names(ENTRIES) if name not in kept]
         names += [
