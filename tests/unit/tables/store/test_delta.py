@@ -20,7 +20,8 @@ from sentiment.tables.store.protocol import find_batch
 from tests.factories import make_manifest, stage_rows
 
 
-@pytest.fixture(params=["folder", "s3"])
+# The other tests of the store on S3 run in tests/spark/test_delta.py.
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.reliability)])
 def place(request, tmp_path):
     """Returns the path of a store and the options of its storage."""
     if request.param == "folder":
