@@ -236,6 +236,17 @@ def test_a_batch_has_a_profile_of_its_rows_without_text(score, write_parquet):
     assert sum(profile.figures["n_chars"]) == sum(profile.figures["n_tokens"]) == 39
 
 
+def test_rows_that_the_model_failed_on_are_tried_again_once_if_asked(score, write_parquet):
+    path = write_parquet(make_reviews(10, text=[None] + ["good"] * 9))
+    manifest = Path(score(path, max_reject_share=1).batch) / "_MANIFEST.json"
+    # As if the model had failed on the row.
+    manifest.write_text(manifest.read_text().replace("null_text", "model_failed"))
+    assert score(path).pending_rows == 0
+    again = score(path, retry_failed=True, max_reject_share=1)
+    assert (again.scored_rows, again.skipped_rows, again.rejected_rows) == (0, 9, 1)
+    assert score(path, retry_failed=True).pending_rows == 0
+
+
 def test_a_row_without_id_never_replaces_one_with_an_id(score, write_parquet, tmp_path):
     """Whatever the ids are: the second row has no id, and its number in the file is the id of the first."""
     for first in ("1", "0"):
