@@ -55,7 +55,7 @@ def run(config: NightlyConfig, report: Reporter) -> dict[str, Any]:
         config.max_repeated_share,
         config.max_accuracy_drop,
     )
-    folder = Path(config.monitoring or f"{config.output.rstrip('/')}-monitoring").absolute()
+    folder = choose_folder(config)
     results = []
     sender = open_telemetry(telemetry.SERVICE)
     with _hold(folder), tempfile.TemporaryDirectory(prefix="sentiment-nightly-") as scratch:
@@ -130,6 +130,21 @@ def list_arguments(config: NightlyConfig, day: datetime.date) -> list[str]:
     if config.date and config.date_col:
         values |= {"since": day.isoformat(), "until": (day + datetime.timedelta(days=1)).isoformat()}
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def choose_folder(config: NightlyConfig) -> Path:
+    """Return the monitoring folder, by default next to the store; raise ConfigError if that is in a bucket."""
+    from sentiment.tables.storage import find_local_path, resolve_uri
+
+    if config.monitoring:
+        return Path(config.monitoring).absolute()
+    beside = find_local_path(f"{resolve_uri(config.output)}-monitoring")
+    if beside is None:
+        raise ConfigError(
+            f"monitoring: the scores are at {config.output}, and results of nights need a mounted folder; pass "
+            "--monitoring"
+        )
+    return beside
 
 
 def resolve_champion(config: NightlyConfig) -> "Champion":

@@ -7,7 +7,13 @@ import pytest
 
 from jobs import nightly
 from sentiment.config import NightlyConfig
-from sentiment.errors import ModelError, StoreLockedError, UnreadableFileError, UnusableLabelsError
+from sentiment.errors import (
+    ConfigError,
+    ModelError,
+    StoreLockedError,
+    UnreadableFileError,
+    UnusableLabelsError,
+)
 from sentiment.monitoring.published import PublishedBatch
 from tests.unit.monitoring.nights import World
 
@@ -72,6 +78,21 @@ def test_labels_without_the_id_columns_are_an_error(tmp_path):
     pd.DataFrame({"id": ["a"], "label": ["positive"]}).to_parquet(tmp_path / "labels.parquet")
     with pytest.raises(UnreadableFileError, match="columns shop, id, label"):
         nightly.load_labels(make_config(labels=str(tmp_path)), [make_batch()])
+
+
+@pytest.mark.parametrize(
+    ("output", "folder"),
+    [("/data/scores/", "/data/scores-monitoring"), ("delta:/data/s", "/data/s-monitoring")],
+)
+def test_results_lie_next_to_a_store_on_a_mounted_file_system(output, folder):
+    assert str(nightly.choose_folder(NightlyConfig(input="/in", output=output))) == folder
+
+
+def test_for_a_store_in_a_bucket_the_place_of_the_results_must_be_given(tmp_path):
+    with pytest.raises(ConfigError, match="--monitoring"):
+        nightly.choose_folder(NightlyConfig(input="/in", output="s3://bucket/scores"))
+    given = NightlyConfig(input="/in", output="s3://bucket/scores", monitoring=str(tmp_path))
+    assert nightly.choose_folder(given) == tmp_path
 
 
 def test_one_job_at_a_time(tmp_path):
