@@ -133,7 +133,7 @@ def list_arguments(config: NightlyConfig, day: datetime.date) -> list[str]:
 
 
 def choose_folder(config: NightlyConfig) -> Path:
-    """Return the monitoring folder, by default next to the store; raise ConfigError if that is in a bucket."""
+    """Return the monitoring folder, by default next to the store; raise ConfigError for one in a bucket."""
     from sentiment.tables.storage import find_local_path, resolve_uri
 
     if config.monitoring:
@@ -141,8 +141,8 @@ def choose_folder(config: NightlyConfig) -> Path:
     beside = find_local_path(f"{resolve_uri(config.output)}-monitoring")
     if beside is None:
         raise ConfigError(
-            f"monitoring: the scores are at {config.output}, and results of nights need a mounted folder; pass "
-            "--monitoring"
+            f"monitoring: the scores are at {config.output}, and results of nights need a mounted folder; "
+            "pass --monitoring"
         )
     return beside
 
