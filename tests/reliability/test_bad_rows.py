@@ -110,7 +110,7 @@ def found(score: Score, tmp_path_factory: pytest.TempPathFactory) -> Found:
 @pytest.fixture(scope="module")
 def ask(model: TinyModel) -> Ask:
     """Return a function that asks the model of one text alone: scored, or the reject reason."""
-    loaded = loading.load_model(model.uri, max_text_chars=_MAX_CHARS)
+    loaded = loading.load_model(model.uri, {"max_text_chars": _MAX_CHARS})
 
     def ask_alone(text: bytes | None) -> str:
         try:
