@@ -157,9 +157,14 @@ def test_a_correction_is_saved_and_fine_tuning_reads_it(world):
         rows = pd.read_parquet(next((folder / "scores").rglob("part-*.parquet"))).sort_values("score")
         other = "positive" if rows["label"].iloc[0] == "negative" else "negative"
         option.filter(has_text=other).click()
+        # The grid hands an edit over a moment later, as a hand needs for the next step.
+        page.wait_for_timeout(800)
         page.get_by_label("Your name").fill("Ada")
+        page.keyboard.press("Tab")
         page.get_by_role("button", name="Save the corrections").click()
-        page.get_by_text("Saved 1 correction;").wait_for()
+        shown = page.get_by_test_id("stAlert").filter(has_text="orrection")
+        shown.first.wait_for()
+        assert "Saved 1 correction;" in shown.first.inner_text()
     saved = corrections.load_corrections(folder / "kept").to_pylist()
     assert [(row["review_id"], row["label"], row["who"]) for row in saved] == [
         (rows["review_id"].iloc[0], other, "Ada")
