@@ -37,7 +37,7 @@ help:
 	@echo "make abuse   test the service against floods, forged requests and hostile models (under 10 minutes)"
 	@echo "             ARGS goes to pytest: make faults ARGS='-k F1', make abuse ARGS='-k R3 --long'"
 	@echo "make cluster-demo   score on a Spark cluster of three processes, and kill an executor"
-	@echo "make month-demo   thirty nights with planted events, each reported on its night"
+	@echo "make month-demo   thirty nights with planted events, each reported on its night (about 5 minutes)"
 	@echo "make clean   remove .venv and var"
 
 demo: .venv/demo.installed java demo-model
