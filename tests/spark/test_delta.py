@@ -112,7 +112,7 @@ def test_a_column_that_comes_later_is_no_obstacle(score, reviews, tmp_path):
     assert score(reviews, str(tmp_path / "scores")).scored_rows == 62
 
 
-@pytest.mark.parametrize("chunk_rows", [1_000, 7])
+@pytest.mark.parametrize("chunk_rows", [1_000, 19])
 def test_rows_with_a_deletion_vector_are_left_out(score, reviews, tmp_path, chunk_rows):
     output = str(tmp_path / "scores")
     gone = [0, 5, 19]
