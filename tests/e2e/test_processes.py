@@ -37,6 +37,7 @@ def run_in_two(place, *arguments):
     )
 
 
+@pytest.mark.reliability
 def test_two_processes_are_one_run(place, tracking):
     done = run_in_two(place, "--dataset_name", place / "train.parquet", "--summary", place / "summary.json")
     assert done.returncode == 0, done.stderr

@@ -180,7 +180,7 @@ def test_tables_that_mean_something_else_are_refused_by_name(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("place", ["folder", "s3"])
+@pytest.mark.parametrize("place", [pytest.param("folder", marks=pytest.mark.reliability), "s3"])
 def test_a_delta_store_holds_what_a_folder_store_holds(score, tmp_path, request, place):
     """With rejects, several chunks, an older batch, a changed text and a drop."""
     output, options = f"delta:{tmp_path}/delta", {}
