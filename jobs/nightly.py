@@ -105,12 +105,12 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
         # Nothing is scored, so that Spark is not needed.
         plan=lambda champion: start([sys.executable], champion, "--dry_run"),
         score=lambda champion: start([_find_spark_submit()], champion),
-        next_number=lambda: 1 + max((batch.number for batch in list_published(config.output)), default=-1),
+        next_number=lambda: 1 + max((batch.number for batch in list_published(config)), default=-1),
         observe=lambda champion, includes: observe(
             day,
             datetime.datetime.now(datetime.timezone.utc),
             (champion.uri, champion.version),
-            list_published(config.output),
+            list_published(config),
             includes,
         ),
         label=functools.partial(label, config) if config.labels else None,
@@ -163,12 +163,13 @@ def resolve_champion(config: NightlyConfig) -> "Champion":
         copies.release(model.folder)
 
 
-def list_published(output: str) -> "list[PublishedBatch]":
+def list_published(config: NightlyConfig) -> "list[PublishedBatch]":
     """Return the batches of a store as they were scored, also those that were compacted since."""
     from sentiment.monitoring.published import PublishedBatch
+    from sentiment.tables.storage import load_options
     from sentiment.tables.store.opening import find_store
 
-    store = find_store(output)
+    store = find_store(config.output, load_options(config.storage_options))
     return [
         PublishedBatch(
             number=manifest.sequence,
@@ -239,7 +240,7 @@ def label(
     """Return the scored rows of each night whose labels have come in."""
     from sentiment.monitoring.published import label_nights
 
-    batches = list_published(config.output)
+    batches = list_published(config)
     return label_nights(batches, load_labels(config, batches), nights) if batches else {}
 
 

@@ -3,7 +3,7 @@
 import datetime
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
@@ -102,11 +102,10 @@ def _naming_features(uri: str, version: int | None) -> Iterator[None]:
 
 
 def _check_readable(uri: str, table: Any) -> None:
-    features = set(table.protocol().reader_features or ())
-    mode = table.metadata().configuration.get(_MAPPING, "none")
-    if mode != "none":
-        features.add("columnMapping")
-    unknown = sorted(features - _READABLE - ({"columnMapping"} if mode == "none" else set()))
+    is_mapped = table.metadata().configuration.get(_MAPPING, "none") != "none"
+    # The feature alone changes nothing; the mode does.
+    features = set(table.protocol().reader_features or ()) - {"columnMapping"}
+    unknown = sorted((features | ({"columnMapping"} if is_mapped else set())) - _READABLE)
     if unknown:
         raise InputError(
             f"{uri}: this Delta table uses {', '.join(unknown)}, which is not read here; expected only "
@@ -121,14 +120,24 @@ def list_adds(table: Any) -> list[dict[str, Any]]:
     return [{**row, "path": unquote(row["path"])} for row in rows]
 
 
-def list_deleted_rows(table: Any) -> dict[str, tuple[int, ...]]:
-    """Return the deleted rows of each file that has a deletion vector, by the last part of its path."""
+def list_deleted_rows(table: Any, paths: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Return the deleted rows of each of these files of a snapshot that has a deletion vector, by its path.
+
+    Raises InputError if a vector belongs to none of them: rows that are deleted would be read.
+    """
+    known = set(paths)
     found = {}
     for batch in table.deletion_vectors():
         for row in pa.record_batch(batch).to_pylist():
+            # The place is stated as a URI. Files of two partitions may have one name, so the whole path counts.
+            parts = unquote(row["filepath"]).split("/")
+            path = next((p for n in range(len(parts)) if (p := "/".join(parts[n:])) in known), None)
+            if path is None:
+                raise InputError(
+                    f"{row['filepath']}: has deleted rows, but is no file of the table's snapshot"
+                )
             kept = row["selection_vector"]
-            name = unquote(row["filepath"]).rpartition("/")[2]
-            found[name] = tuple(number for number, is_kept in enumerate(kept) if not is_kept)
+            found[path] = tuple(number for number, is_kept in enumerate(kept) if not is_kept)
     return found
 
 

@@ -41,8 +41,11 @@ def find_known(
     None if there is no such id. With `model_id` only texts count that this model has scored.
     """
     batches = [batch for batch in store.list_batches() if set(batch.manifest.id_types) == set(ids)]
-    scored, rejected = (_read_keys(spark, store, ids, is_rejected) for is_rejected in (False, True))
-    if scored is None or not batches:
+    scored, rejected = (
+        _read_keys(spark, store.list_files(batches, is_rejected), ids, is_rejected)
+        for is_rejected in (False, True)
+    )
+    if scored is None:
         return None
     rows = scored if rejected is None else scored.unionByName(rejected)
     outcome = F.struct(F.col(schema.TEXT_DIGEST).alias("digest"), F.col(_IS_REJECTED).alias("is_rejected"))
@@ -59,8 +62,9 @@ def find_known(
     return newest.where(is_known).select(KEY, F.col("newest.digest").alias(KNOWN_DIGEST))
 
 
-def _read_keys(spark: SparkSession, store: Store, ids: Sequence[str], is_rejected: bool) -> DataFrame | None:
-    files = store.list_files(store.list_batches(), is_rejected)
+def _read_keys(
+    spark: SparkSession, files: Sequence[StoredFile], ids: Sequence[str], is_rejected: bool
+) -> DataFrame | None:
     rows = read_files(spark, files, (*ids, schema.TEXT_DIGEST, schema.SEQUENCE))
     if rows is None:
         return None
@@ -73,18 +77,18 @@ def _read_keys(spark: SparkSession, store: Store, ids: Sequence[str], is_rejecte
 def read_files(
     spark: SparkSession, files: Sequence[StoredFile], names: Sequence[str] | None = None
 ) -> DataFrame | None:
-    """Read these columns of published files, None for all; files without one of them are left out.
+    """Read these columns of published files, which all have them, or all columns; None without files.
 
-    Returns None if no file is left. Batches differ in their columns (`probabilities`): with all columns, a
-    value is null where a file has none.
+    Batches differ in their columns (`probabilities`): with all, a value may be null for a whole file.
     """
-    held = [(file, file.read_schema()) for file in _one_per_batch(files)]
-    unlike = {file.batch for file, found in held if names and not set(names) <= set(found.names)}
-    files = [file for file in files if file.batch not in unlike]
     if not files:
         return None
-    whole = pa.unify_schemas([found for file, found in held if file.batch not in unlike])
-    output = _make_output(whole if names is None else pa.schema([whole.field(name) for name in names]))
+    if names is None:
+        output = _make_output(pa.unify_schemas([file.read_schema() for file in _one_per_batch(files)]))
+    else:
+        # One footer tells the types of all: a store has one type per column.
+        found = files[0].read_schema()
+        output = _make_output(pa.schema([found.field(name) for name in names]))
     tasks = [files[n::_MAX_TASKS] for n in range(min(_MAX_TASKS, len(files)))]
 
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -30,7 +30,7 @@ def select_rows(
     Rows are distributed by their id, so a retried task puts every row where it was before (a round robin
     would not, SPARK-23207).
     """
-    # Each row without an id is a group of its own. The null keeps it apart from all ids, which have none.
+    # Each row without an id is a group of its own. The null makes it unlike any id, which has none.
     alone = F.array(F.col(POSITION).cast("string"), F.lit(None).cast("string"))
     group = F.coalesce(make_key(ids), alone)
     rows = (

@@ -26,8 +26,8 @@ def inspect_delta(
     """
     table = open_snapshot(root, storage, version, timestamp)
     partition_columns = set(table.metadata().partition_columns)
-    deleted = list_deleted_rows(table)
     adds = list_adds(table)
+    deleted = list_deleted_rows(table, (add["path"] for add in adds))
     if not adds:
         raise EmptyInputError(f"{root}: version {table.version()} of the table has no rows")
 
@@ -61,7 +61,7 @@ def _inspect_add(
         )
     values = {name: _show(add.get(f"partition.{name}")) for name in partition_columns if name in columns.all}
     file = inspect_file(f"{root}/{path}", root, storage, columns, values)
-    gone = deleted.get(path.rpartition("/")[2], ())
+    gone = deleted.get(path, ())
     identity = hashlib.sha256(f"{path} {gone}".encode()).hexdigest()[:16]
     return dataclasses.replace(file, footer_digest=identity, deleted_rows=gone)
 

@@ -109,17 +109,18 @@ class DeltaStore:
         table = find_table(self.root, self.storage)
         if table is None or not batches:
             return []
-        deleted = list_deleted_rows(table)
+        adds = list_adds(table)
+        deleted = list_deleted_rows(table, (add["path"] for add in adds))
         columns = _read_schema(table)
         return [
             StoredFile(
                 f"{self.root}/{add['path']}",
                 self.root,
                 self.storage,
-                deleted.get(add["path"].rpartition("/")[2], ()),
+                deleted.get(add["path"], ()),
                 columns,
             )
-            for add in list_adds(table)
+            for add in adds
         ]
 
     def stage(self) -> Staging:
@@ -263,7 +264,7 @@ class DeltaStore:
         return find_head(find_table(self.root, self.storage))
 
     def drop(self, batch: Batch) -> None:
-        """Delete the rows of a batch in one commit; files with rows of other batches are written anew."""
+        """Delete the rows of a batch in one commit; files with rows of other batches are rewritten."""
         sequences = ", ".join(str(origin.sequence) for origin in batch.manifest.origins)
         predicate = f"{schema.SEQUENCE} IN ({sequences})"
         has_rows = batch.manifest.scored_rows > 0
@@ -395,7 +396,7 @@ class DeltaStore:
         for file in manifest.files:
             is_rejected = file.name.startswith(_REJECTED)
             if not is_rejected and file.name not in held:
-                continue  # OPTIMIZE or a deletion has written its rows anew; they are counted below
+                continue  # OPTIMIZE or a deletion has rewritten its rows; they are counted below
             try:
                 body = self._objects.read(file.name)
             except StorageError:

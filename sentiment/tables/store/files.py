@@ -118,7 +118,7 @@ class Ids:
 
 
 def _with_plain_strings(rows: pa.Table) -> pa.Table:
-    """Return the rows with one type of string: files that deltalake has written anew hold views."""
+    """Return the rows with one type of string: files that deltalake has rewritten hold views."""
     fields = [
         field.with_type(pa.string()) if field.type in (pa.string_view(), pa.large_string()) else field
         for field in rows.schema

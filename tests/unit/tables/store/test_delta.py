@@ -9,8 +9,9 @@ from deltalake import DeltaTable, write_deltalake
 from pyarrow.fs import FileSelector, FileType
 
 import sentiment
-from sentiment.errors import ConfigError, StorageError, StoreError, StoreLockedError
+from sentiment.errors import ConfigError, InputError, StorageError, StoreError, StoreLockedError
 from sentiment.tables import storage
+from sentiment.tables.deltalog import list_deleted_rows
 from sentiment.tables.store import delta
 from sentiment.tables.store.delta import DeltaStore
 from sentiment.tables.store.files import Ids
@@ -282,3 +283,20 @@ def test_a_bucket_without_conditional_writes_is_refused(bucket, monkeypatch):
     with pytest.raises(ConfigError, match="ignores If-None-Match") as caught:
         DeltaStore.create(f"{bucket.uri}/scores", bucket.options)
     assert caught.value.exit_code == 2
+
+
+def test_deleted_rows_belong_to_the_file_of_their_partition():
+    """Spark gives the files of a task one name in every partition."""
+
+    class Table:
+        def __init__(self, *places):
+            self.places = places
+
+        def deletion_vectors(self):
+            rows = [{"filepath": place, "selection_vector": [False, True]} for place in self.places]
+            return pa.Table.from_pylist(rows).to_batches()
+
+    paths = ["day=1/part-0.parquet", "day=2/part-0.parquet"]
+    assert list_deleted_rows(Table("file:///t/day=2/part-0.parquet"), paths) == {paths[1]: (0,)}
+    with pytest.raises(InputError, match="no file of the snapshot"):
+        list_deleted_rows(Table("file:///t/day=3/part-0.parquet"), paths)
