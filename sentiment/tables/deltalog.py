@@ -129,7 +129,7 @@ def list_deleted_rows(table: Any, paths: Iterable[str]) -> dict[str, tuple[int, 
     found = {}
     for batch in table.deletion_vectors():
         for row in pa.record_batch(batch).to_pylist():
-            # The place is stated as a URI. Files of two partitions may have one name, so the whole path counts.
+            # Files of two partitions may have one name, so the whole path counts.
             parts = unquote(row["filepath"]).split("/")
             path = next((p for n in range(len(parts)) if (p := "/".join(parts[n:])) in known), None)
             if path is None:

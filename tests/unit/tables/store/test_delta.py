@@ -298,5 +298,5 @@ def test_deleted_rows_belong_to_the_file_of_their_partition():
 
     paths = ["day=1/part-0.parquet", "day=2/part-0.parquet"]
     assert list_deleted_rows(Table("file:///t/day=2/part-0.parquet"), paths) == {paths[1]: (0,)}
-    with pytest.raises(InputError, match="no file of the snapshot"):
+    with pytest.raises(InputError, match="no file of the table"):
         list_deleted_rows(Table("file:///t/day=3/part-0.parquet"), paths)
