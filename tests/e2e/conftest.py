@@ -55,7 +55,7 @@ def main_job(tmp_path_factory: pytest.TempPathFactory) -> MainJob:
     tracking_uri = f"sqlite:///{folder / 'mlflow.db'}"
     tuned = run_python(
         *("jobs/finetune.py", "--conf", "conf/demo.yaml", "--alias", "champion"),
-        *("--max_length", "64"),
+        *("--max_length", "64", "--checkpoint_dir", folder / "checkpoints"),
         *("--summary", folder / "finetune.json"),
         MLFLOW_TRACKING_URI=tracking_uri,
         # Arguments of the original template must work and be logged.
