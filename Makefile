@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Two processes divide the tests, file by file.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 DEMO := var/demo
 # On a shared tracking server, the demo must not replace the champion that others use.
 DEMO_MODEL := $(if $(MLFLOW_TRACKING_URI),sentiment_demo,sentiment)
@@ -70,11 +72,11 @@ demo-adopt: .venv/demo.installed
 	@SENTIMENT_MODEL_URI="models:/$(DEMO_MODEL)_adopted@champion" $(BIN)/python score.py
 
 unit: .venv/test.installed
-	@$(BIN)/python -m pytest tests/unit
+	@$(PYTEST) tests/unit
 
 test: lint java
 	@echo "== Tests"
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 cluster-demo: .venv/test.installed java
 	@$(BIN)/python -m tests.cluster.demo

@@ -85,6 +85,7 @@ DEV = [
     "playwright>=1.50,<2",
     "polars>=1.20,<3",
     "pytest>=8.3,<10",
+    "pytest-xdist>=3.6,<4",
     "schemathesis>=4,<5",
     "ruff>=0.12,<1",
     *CONNECT,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .models.loading import load_model
-    from .tables.history import read_scores
+    from .tables.scores import read_scores
     from .tables.scoring import score, sentiment_udf
     from .tables.store.scores import load_scores
 
@@ -18,7 +18,7 @@ __all__ = ["__version__", "load_model", "load_scores", "read_scores", "score", "
 _HOMES = {
     "load_model": ".models.loading",
     "load_scores": ".tables.store.scores",
-    "read_scores": ".tables.history",
+    "read_scores": ".tables.scores",
     "score": ".tables.scoring",
     "sentiment_udf": ".tables.scoring",
 }

@@ -1,7 +1,7 @@
 """Score one chunk: read, select, score and write it in the executors, then audit and publish it."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -12,8 +12,9 @@ from .audit import Counts, audit, audit_files, check_rejects
 from .input.reviews import read_reviews
 from .pending import Slice, count_slice_rows, make_consumption, name_batch
 from .plans import Plan
-from .scoring import Stamp, score_rows
+from .scoring import score_rows
 from .selection import select_rows
+from .store.files import Staging, Stamp
 from .store.manifests import Consumption, Manifest
 from .store.protocol import MAX_FILE_ROWS, Batch, Store
 from .worker import SharedModel, WorkerCensus
@@ -60,27 +61,40 @@ def score_chunk(
     """Score a chunk and publish it as a batch; raise StoreError if its rows do not add up."""
     staging = store.stage()
     started = time.monotonic()
-    rows = _make_query(chunk, spark, model, known, census)
-    plan = chunk.plan
-    ids, n_files = plan.table.columns.ids, -(-chunk.n_rows // MAX_FILE_ROWS)
-    written = write_rows(
-        rows, staging, ids, tuple(plan.prediction_types), plan.model.labels, chunk.stamp, n_files
-    )
+    written = _write(chunk, spark, model, known, staging, census)
     seconds = time.monotonic() - started
     _check(chunk, written, staging.folder)
-    name = name_batch(chunk.consumption, plan.model.version, plan.now)
+    name = name_batch(chunk.consumption, chunk.plan.model.version, chunk.plan.now)
     manifest = _make_manifest(chunk, written, census)
     return Published(store.publish(staging, name, manifest, written.files), written.counts, seconds)
 
 
-def _make_query(
-    chunk: Chunk, spark: SparkSession, model: SharedModel, known: DataFrame | None, census: WorkerCensus
-) -> DataFrame:
+def _write(
+    chunk: Chunk,
+    spark: SparkSession,
+    model: SharedModel,
+    known: DataFrame | None,
+    staging: Staging,
+    census: WorkerCensus,
+) -> Written:
+    """Select rows in a first query, of ids and digests; read, score and write their texts in a second."""
     plan, cores = chunk.plan, session.count_cores(spark)
-    n_tasks = min(chunk.n_rows, max(cores * _TASKS_PER_CORE, -(-chunk.n_rows // plan.config.rows_per_task)))
-    reviews = read_reviews(spark, plan.table, chunk.slices, cores, plan.request.window)
-    selected = select_rows(reviews, plan.table.columns.ids, known, plan.config.on_duplicate, n_tasks)
-    return score_rows(selected, model, census, n_tasks)
+    table, ids = plan.table, plan.table.columns.ids
+
+    def count_tasks(rows: int) -> int:
+        return min(rows, max(cores * _TASKS_PER_CORE, -(-rows // plan.config.rows_per_task)))
+
+    compared = read_reviews(spark, table, chunk.slices, cores, plan.request.window)
+    selection = select_rows(compared, ids, known, plan.config.on_duplicate, count_tasks(chunk.n_rows))
+    counts = Counts(skipped_by_reason=selection.skipped_by_reason, conflicting_ids=selection.conflicting_ids)
+    n_rows = chunk.n_rows - counts.skipped
+    if not n_rows:
+        return Written(counts=counts)
+    reviews = read_reviews(spark, table, chunk.slices, cores, selection=selection)
+    rows = score_rows(reviews, ids, model, census, count_tasks(n_rows))
+    names, n_files = tuple(plan.prediction_types), -(-n_rows // MAX_FILE_ROWS)
+    written = write_rows(rows, staging, ids, names, plan.model.labels, chunk.stamp, n_files)
+    return replace(written, counts=written.counts + counts)
 
 
 def _check(chunk: Chunk, written: Written, staged: str) -> None:

@@ -1,36 +1,22 @@
-"""Read the rows of past batches with Spark, for the next run and for readers."""
+"""Read the rows of past batches in Spark's executors, and find the ids whose text they have scored."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from .. import schema
-from .input.reviews import column
+from .columns import KEY, KNOWN_DIGEST, make_key, quote
 from .input.types import cast_column, find_carried_type, name_spark_type
 from .store.files import StoredFile
-from .store.opening import find_store
 from .store.protocol import Store
-from .store.scores import ALL, LATEST, choose_batches, make_no_scores_error
 
-KEY = "_key"
-# The text digest that an id's row needs no score for, because its newest outcome in the store is that score.
-KNOWN_DIGEST = "_known_digest"
 _IS_REJECTED = "_is_rejected"
-_RANK = "_rank"
 _BATCH_ROWS = 10_000
 # Files are read by at most this many tasks.
 _MAX_TASKS = 200
-
-
-def make_key(ids: Sequence[str]) -> Column:
-    """Combine the ids of a row into one value to compare; null if one of them is null."""
-    is_whole = F.lit(True)
-    for name in ids:
-        is_whole &= column(name).isNotNull()
-    return F.when(is_whole, F.array(*(column(name).cast("string") for name in ids)))
 
 
 def find_known(
@@ -97,7 +83,7 @@ def read_files(
                 for file in tasks[number]:
                     yield from _read_file(file, output)
 
-    ddl = ", ".join(f"`{f.name.replace('`', '``')}` {_name_type(f.type)}" for f in output)
+    ddl = ", ".join(f"{quote(f.name)} {_name_type(f.type)}" for f in output)
     return spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(read, ddl)
 
 
@@ -140,31 +126,3 @@ def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def _name_type(kind: pa.DataType) -> str:
     return f"array<{name_spark_type(kind.value_type)}>" if pa.types.is_list(kind) else name_spark_type(kind)
-
-
-def read_scores(
-    spark: SparkSession, path: str, model: str = LATEST, storage_options: Mapping[str, str] | None = None
-) -> DataFrame:
-    """Read the same rows as `scores.load_scores`, as a lazy Spark DataFrame with the ids' own types."""
-    store = find_store(path, storage_options)
-    batches = choose_batches(store, model)
-    scored, rejected = (read_files(spark, store.list_files(batches, kind)) for kind in (False, True))
-    if scored is None:
-        raise make_no_scores_error(store, model)
-    if model == ALL:
-        return scored
-    if model != LATEST:
-        # A Delta table may hold rows of several models in one file.
-        scored = scored.where(F.col(schema.MODEL_VERSION) == model)
-        rejected = rejected.where(F.col(schema.MODEL_VERSION) == model) if rejected is not None else None
-    ids = list(batches[0].manifest.id_types)
-    rows = scored.withColumn(schema.REJECT_REASON, F.lit(None).cast("string"))
-    if rejected is not None:
-        rows = rows.unionByName(rejected, allowMissingColumns=True)
-    newest_first = Window.partitionBy(make_key(ids)).orderBy(F.desc(schema.SEQUENCE))
-    return (
-        rows.where(make_key(ids).isNotNull())
-        .withColumn(_RANK, F.row_number().over(newest_first))
-        .where((F.col(_RANK) == 1) & F.col(schema.REJECT_REASON).isNull())
-        .select(*map(column, scored.columns))
-    )

@@ -8,16 +8,17 @@ from datetime import datetime
 
 from ..errors import SchemaMismatchError
 from ..schema import MODEL_FAILED
-from .input.files import FileIdentity, InputFile
-from .input.inspection import ReviewTable
-from .store.manifests import BatchId, Consumption, Manifest, Window, digest_content
-
-# The store's newest text for this id is identical.
-KNOWN = "known"
-# The chunk has a later row with the same id.
-SUPERSEDED = "superseded"
-# The date is outside the window; the row stays pending.
-WAITING = "waiting"
+from .input.files import InputFile
+from .input.tables import ReviewTable
+from .store.manifests import (
+    KNOWN,
+    BatchId,
+    Consumption,
+    FileIdentity,
+    Manifest,
+    Window,
+    digest_content,
+)
 
 
 @dataclass(frozen=True)

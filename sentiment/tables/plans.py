@@ -10,8 +10,8 @@ from ..config import ScoreConfig
 from ..models import loading, registry
 from ..models.coverage import check_target_accuracy
 from .input.files import BadFile
-from .input.inspection import ReviewTable, check_columns
-from .input.tables import inspect_table
+from .input.inspection import inspect_table
+from .input.tables import ReviewTable, check_columns
 from .pending import Request, Slice, check_id_types, find_pending, limit_rows
 from .storage import load_options
 from .store.manifests import Window

@@ -29,8 +29,9 @@ from .history import find_known
 from .input.reviews import find_unreadable
 from .pending import count_slice_rows, cut_chunks, skip_slices
 from .plans import Plan, make_plan
-from .scoring import Stamp, report_progress
+from .scoring import report_progress
 from .storage import check_apart
+from .store.files import Stamp
 from .store.protocol import Store
 from .summary import Outcome, RunSummary, check_bad_files, summarise
 from .worker import SharedModel, WorkerCensus, share_model

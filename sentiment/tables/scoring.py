@@ -1,10 +1,8 @@
 """Score a column of texts with a model: for the job, for any DataFrame, and in SQL."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -16,21 +14,12 @@ from ..cli import Progress
 from ..config import DEFAULT_MODEL_URI
 from ..errors import ConfigError
 from ..models import loading, registry
-from .input.reviews import column
-from .selection import EARLY_REASON, SKIP_REASON
+from .columns import IS_DUPLICATE, column, make_key
 from .worker import JOB_TYPES, SharedModel, WorkerCensus, make_scorer, share_model
 
 _POLL_SECONDS = 0.5
 _PREDICTION = "_prediction"
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """Hold the values that every row of a batch has next to its prediction."""
-
-    model_version: str
-    scored_at: datetime
-    sequence: int
+_EARLY_REASON = "_early_reason"
 
 
 def score(
@@ -112,24 +101,34 @@ def _add_predictions(
     )
 
 
-def score_rows(selected: DataFrame, model: SharedModel, census: WorkerCensus, n_tasks: int) -> DataFrame:
-    """Add predictions to rows of `selection.select_rows`, and remove their text.
+def score_rows(
+    reviews: DataFrame, ids: Sequence[str], model: SharedModel, census: WorkerCensus, n_tasks: int
+) -> DataFrame:
+    """Add `text_digest` and predictions to rows of `read_reviews`, and return them with their ids only.
 
-    Skipped rows and rows with an early reject reason do not reach the model. Equal texts are in one task,
-    one after the other, so that each is scored once. Lazy: an action runs the model.
+    Rows that are rejected for their id or their bytes do not reach the model. Equal texts are in one task,
+    one after the other, so that each is scored once; a retried task has the same rows in the same order (a
+    round robin would not, SPARK-23207). Lazy: an action runs the model.
     """
-    needs_model = F.col(SKIP_REASON).isNull() & F.col(EARLY_REASON).isNull()
-    ordered = (
-        selected.withColumn(schema.TEXT, F.when(needs_model, F.col(schema.TEXT)))
-        .repartition(n_tasks, schema.TEXT_DIGEST)
-        .sortWithinPartitions(schema.TEXT_DIGEST)
+    # Spark cannot pass invalid UTF-8 to Python: one such text would fail the whole task.
+    is_undecodable = F.coalesce(~F.is_valid_utf8(F.col(schema.TEXT)), F.lit(False))
+    early = (
+        F.when(make_key(ids).isNull(), schema.NULL_ID)
+        .when(F.col(IS_DUPLICATE), schema.DUPLICATE_ID)
+        .when(is_undecodable, schema.UNDECODABLE_TEXT)
     )
+    rows = reviews.select(
+        *map(column, ids),
+        F.when(early.isNull(), F.col(schema.TEXT)).alias(schema.TEXT),
+        F.xxhash64(schema.TEXT).alias(schema.TEXT_DIGEST),
+        early.alias(_EARLY_REASON),
+    )
+    ordered = rows.repartition(n_tasks, schema.TEXT_DIGEST).sortWithinPartitions(schema.TEXT_DIGEST)
     scored = _add_predictions(ordered, F.col(schema.TEXT), model, census)
-    reason = F.coalesce(F.col(EARLY_REASON), F.col(schema.REJECT_REASON))
-    extra = (schema.TEXT, EARLY_REASON, schema.REJECT_REASON)
+    extra = (schema.TEXT, _EARLY_REASON, schema.REJECT_REASON)
     return scored.select(
         *(column(name) for name in scored.columns if name not in extra),
-        F.when(F.col(SKIP_REASON).isNull(), reason).alias(schema.REJECT_REASON),
+        F.coalesce(F.col(_EARLY_REASON), F.col(schema.REJECT_REASON)).alias(schema.REJECT_REASON),
     )
 
 

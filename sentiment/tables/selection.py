@@ -1,77 +1,80 @@
-"""Decide, in one Spark query per chunk, which rows are scored: the latest of each id, unless it is known."""
+"""Decide which rows of a chunk are scored: the latest of each id, unless its text is known."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from pyspark.sql import Column, DataFrame, Window
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from .. import schema
 from ..config import REJECT
-from .history import KEY, KNOWN_DIGEST, make_key
-from .input.reviews import IS_OUTSIDE, ORDER, POSITION, column
-from .pending import KNOWN, SUPERSEDED, WAITING
+from .columns import IS_OUTSIDE, KEY, KNOWN_DIGEST, ORDER, POSITION, make_key
+from .store.manifests import KNOWN, SUPERSEDED, WAITING
 
-SKIP_REASON = "_skip_reason"
-EARLY_REASON = "_early_reason"
-# True for the row that is kept of an id with several texts.
-IS_CONFLICT = "_is_conflict"
-_GROUP = "_group"
+_DECISION = "_decision"
+_IS_CONFLICT = "_is_conflict"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Hold the rows of a chunk that are not scored, by their positions, in rising order.
+
+    The rows at `skipped` end as `skipped_by_reason` counts them, those at `duplicates` as rejects.
+    `conflicting_ids` is the number of ids with several texts.
+    """
+
+    skipped: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    duplicates: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    skipped_by_reason: dict[str, int] = field(default_factory=dict)
+    conflicting_ids: int = 0
 
 
 def select_rows(
     reviews: DataFrame, ids: Sequence[str], known: DataFrame | None, on_duplicate: str, n_tasks: int
-) -> DataFrame:
-    """Give each row of `read_reviews` a skip reason, an early reject reason, or none if the model scores it.
+) -> Selection:
+    """Select among rows of `read_reviews`, in one query that moves their ids and positions, not their texts.
 
-    Returns the ids, `text`, `text_digest`, `_skip_reason`, `_early_reason` and `_is_conflict`. Of the rows
-    with one id the latest is kept: the highest `_order` if there is one, then the highest `_position`. With
-    `on_duplicate` = reject, no row is kept of an id whose texts differ. `known` is of `history.find_known`.
-
-    Rows are distributed by their id, so a retried task puts every row where it was before (a round robin
-    would not, SPARK-23207).
+    Of the rows with one id the latest is scored: the highest `_order` if there is one, then the highest
+    `_position`. With `on_duplicate` = reject, no row is scored of an id whose texts differ. `known` is of
+    `history.find_known`. A row without an id is like no other.
     """
-    # Each row without an id is a group of its own. The null makes it unlike any id, which has none.
-    alone = F.array(F.col(POSITION).cast("string"), F.lit(None).cast("string"))
-    group = F.coalesce(make_key(ids), alone)
-    rows = (
-        reviews.withColumn(KEY, make_key(ids))
-        .withColumn(schema.TEXT_DIGEST, F.xxhash64(schema.TEXT))
-        .withColumn(_GROUP, group)
-        .repartition(n_tasks, _GROUP)
-    )
+    digested = reviews.withColumn(schema.TEXT_DIGEST, F.xxhash64(schema.TEXT)).drop(schema.TEXT)
+    # The null makes the key of a row without an id unlike that of any id, which has none.
+    without_id = F.array(F.col(POSITION).cast("string"), F.lit(None).cast("string"))
+    rows = digested.withColumn(KEY, F.coalesce(make_key(ids), without_id)).repartition(n_tasks, KEY)
     is_known = F.lit(False)
     if known is not None:
-        rows = rows.join(known.withColumnRenamed(KEY, _GROUP), _GROUP, "left")
+        rows = rows.join(known, KEY, "left")
         is_known = F.coalesce(F.col(KNOWN_DIGEST) == F.col(schema.TEXT_DIGEST), F.lit(False))
     is_inside = ~F.col(IS_OUTSIDE)
     order = [F.col(ORDER).desc_nulls_last()] if ORDER in reviews.columns else []
-    same_id = Window.partitionBy(_GROUP)
-    number = F.row_number().over(same_id.orderBy(F.col(IS_OUTSIDE), *order, F.col(POSITION).desc()))
+    same_id = Window.partitionBy(KEY)
+    is_latest = F.row_number().over(same_id.orderBy(IS_OUTSIDE, *order, F.col(POSITION).desc())) == 1
     digest = F.when(is_inside, F.col(schema.TEXT_DIGEST))
     has_texts = F.min(digest).over(same_id) != F.max(digest).over(same_id)
-    is_latest = number == 1
-    is_rejected = has_texts & F.lit(on_duplicate == REJECT)
-    skip = (
-        F.when(~is_inside, F.lit(WAITING))
-        .when(is_rejected, F.lit(None))
-        .when(~is_latest, F.lit(SUPERSEDED))
-        .when(is_known, F.lit(KNOWN))
+    decision = (
+        F.when(~is_inside, WAITING)
+        .when(has_texts & F.lit(on_duplicate == REJECT), schema.DUPLICATE_ID)
+        .when(~is_latest, SUPERSEDED)
+        .when(is_known, KNOWN)
     )
-    return rows.select(
-        *map(column, ids),
-        schema.TEXT,
-        schema.TEXT_DIGEST,
-        skip.alias(SKIP_REASON),
-        F.when(is_inside, _find_early_reason(is_rejected)).alias(EARLY_REASON),
-        (has_texts & is_inside & is_latest).alias(IS_CONFLICT),
-    )
+    is_conflict = F.coalesce(has_texts & is_inside & is_latest, F.lit(False))
+    decided = rows.select(POSITION, decision.alias(_DECISION), is_conflict.alias(_IS_CONFLICT))
+    return _collect(decided.where(F.col(_DECISION).isNotNull() | F.col(_IS_CONFLICT)))
 
 
-def _find_early_reason(is_rejected: Column) -> Column:
-    # Spark cannot pass invalid UTF-8 to Python: one such text would fail the whole task.
-    is_undecodable = F.coalesce(~F.is_valid_utf8(F.col(schema.TEXT)), F.lit(False))
-    return (
-        F.when(F.col(KEY).isNull(), F.lit(schema.NULL_ID))
-        .when(is_rejected, F.lit(schema.DUPLICATE_ID))
-        .when(is_undecodable, F.lit(schema.UNDECODABLE_TEXT))
+def _collect(decided: DataFrame) -> Selection:
+    found = decided.toArrow().sort_by(POSITION)
+    positions, decisions = found[POSITION].to_numpy(), found[_DECISION]
+    is_duplicate = pc.fill_null(pc.equal(decisions, schema.DUPLICATE_ID), False)
+    is_skipped = pc.and_(pc.is_valid(decisions), pc.invert(is_duplicate))
+    counts = pc.value_counts(decisions.filter(is_skipped)).to_pylist()
+    return Selection(
+        positions[is_skipped.to_numpy()],
+        positions[is_duplicate.to_numpy()],
+        {count["values"]: count["counts"] for count in counts},
+        int(pc.sum(found[_IS_CONFLICT]).as_py() or 0),
     )

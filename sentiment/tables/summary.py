@@ -9,8 +9,9 @@ from ..config import REJECT
 from ..errors import BadFilesError
 from .audit import Counts
 from .input.files import BadFile
-from .pending import KNOWN, SUPERSEDED, WAITING, count_slice_rows, find_pending
+from .pending import count_slice_rows, find_pending
 from .plans import Plan
+from .store.manifests import KNOWN, SUPERSEDED, WAITING
 from .store.protocol import Batch
 from .worker import ModelLoad, WorkerEngine
 

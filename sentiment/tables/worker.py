@@ -21,9 +21,8 @@ from ..models.loading import LoadedModel, load_checked, silence_engine_warning
 from ..models.predictions import predict_each
 from ..models.registry import ModelReference
 from . import session
+from .columns import IS_REPEATED
 
-# True for a text that the worker had just scored for another row.
-IS_REPEATED = "_is_repeated"
 # Columns, and their types in Spark, that a worker adds for the job's counts and the batch's profile.
 JOB_TYPES = {IS_REPEATED: "boolean", **dict.fromkeys(TEXT_FIGURES, "float")}
 

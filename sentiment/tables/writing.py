@@ -19,11 +19,8 @@ from .. import schema
 from ..evaluation import profile
 from ..evaluation.profile import Profile
 from .audit import Counts, find_lowest_score
-from .input.reviews import column
-from .scoring import Stamp
-from .selection import IS_CONFLICT, SKIP_REASON
-from .store.files import Staging, WrittenFile
-from .worker import IS_REPEATED
+from .columns import IS_REPEATED, column
+from .store.files import Staging, Stamp, WrittenFile
 
 # Rows of a row group; also the most that a task holds before it writes.
 _GROUP_ROWS = 100_000
@@ -32,7 +29,7 @@ _STATISTICS_TYPES = (bool, int, float, str)
 
 @dataclass(frozen=True)
 class Written:
-    """Hold the files of a chunk, the counts of its rows, and the profile of those that are not skipped."""
+    """Hold the files of a chunk, and the counts and the profile of their rows."""
 
     files: tuple[WrittenFile, ...] = ()
     counts: Counts = field(default_factory=Counts)
@@ -102,7 +99,7 @@ def list_scored_columns(prediction_columns: Sequence[str]) -> tuple[str, ...]:
 
 
 class _TaskWriter:
-    """Divide the rows of one task into scores, rejects and skipped rows, and write the first two."""
+    """Divide the rows of one task into scores and rejects, count them, and write a file of each."""
 
     def __init__(self, form: _Format) -> None:
         self.counts = Counts()
@@ -127,27 +124,20 @@ class _TaskWriter:
             file.close(is_complete=kind is None)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Count the rows of a batch, and write those that are not skipped."""
         rows = pa.Table.from_batches([batch])
-        skipped = rows.filter(pc.is_valid(rows[SKIP_REASON]))
-        active = rows.filter(pc.is_null(rows[SKIP_REASON]))
-        is_rejected = pc.is_valid(active[schema.REJECT_REASON])
-        rejected, scored = active.filter(is_rejected), active.filter(pc.invert(is_rejected))
+        is_rejected = pc.is_valid(rows[schema.REJECT_REASON])
+        rejected, scored = rows.filter(is_rejected), rows.filter(pc.invert(is_rejected))
         scores = scored[schema.SCORE]
         is_good = pc.and_(pc.greater_equal(scores, self._form.lowest_score), pc.less_equal(scores, 1.0))
         self.counts += Counts(
             labels=_count(scored[schema.LABEL]),
             stages=_count(scored[schema.STAGE]),
             rejected_by_reason=_count(rejected[schema.REJECT_REASON]),
-            skipped_by_reason=_count(skipped[SKIP_REASON]),
             unsure=_count_true(scored[schema.UNSURE]),
             bad_scores=len(scored) - _count_true(is_good),
-            conflicting_ids=_count_true(rows[IS_CONFLICT]),
             repeated_texts=_count_true(scored[IS_REPEATED]),
         )
-        frame = active.select(
-            [name for name in active.column_names if name not in self._form.ids]
-        ).to_pandas()
+        frame = rows.select([name for name in rows.column_names if name not in self._form.ids]).to_pandas()
         self._profile = self._profile.merge(profile.make_profile(frame))
         self._scored.add(scored)
         self._rejected.add(rejected)

@@ -15,7 +15,7 @@ import pytest
 from sentiment.config import FinetuneConfig
 from sentiment.errors import SentimentError
 from sentiment.models import registry
-from sentiment.tables.history import read_scores
+from sentiment.tables.scores import read_scores
 from sentiment.tables.store.folder import FolderStore
 from sentiment.tables.store.scores import ALL, LATEST, load_scores
 from tests.factories import TinyModel, make_reviews, make_tiny_encoder

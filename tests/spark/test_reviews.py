@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pandas as pd
 import polars
@@ -9,21 +11,23 @@ from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from sentiment.tables.input.inspection import check_columns, inspect_reviews
-from sentiment.tables.input.reviews import IS_OUTSIDE, POSITION, read_reviews
+from sentiment.tables.columns import IS_DUPLICATE, IS_OUTSIDE, POSITION
+from sentiment.tables.input.inspection import inspect_reviews
+from sentiment.tables.input.reviews import read_reviews
+from sentiment.tables.input.tables import check_columns
 from sentiment.tables.pending import Slice
-from sentiment.tables.selection import select_rows
+from sentiment.tables.selection import Selection
 from tests.factories import make_reviews
 
 
-def read(spark, path, id_col="review_id", text_col="text", bounds=None, n_tasks=2):
+def read(spark, path, id_col="review_id", text_col="text", bounds=None, n_tasks=2, **options):
     table = inspect_reviews(str(path), check_columns(id_col, text_col))
     slices = [Slice(file, *pair) for file in table.files for pair in bounds or [(0, file.rows)]]
-    return read_reviews(spark, table, slices, n_tasks)
+    return read_reviews(spark, table, slices, n_tasks, **options)
 
 
 def read_plain(*arguments, **options):
-    return read(*arguments, **options).drop(IS_OUTSIDE, POSITION)
+    return read(*arguments, **options).drop(IS_OUTSIDE, IS_DUPLICATE, POSITION)
 
 
 def _write_by_spark(reviews, path):
@@ -92,10 +96,6 @@ def test_one_file_keeps_all_cores_busy(spark, write_parquet, rows):
     assert sum(sizes) == rows
     assert len(sizes) == -(-rows // max(sizes)) <= 4
     assert max(sizes) == -(-rows // 4)
-    selected = select_rows(reviews, ["review_id"], None, "latest", min(rows, 16))
-    sizes = [len(part) for part in selected.rdd.glom().collect()]
-    assert (sum(sizes), len(sizes)) == (rows, min(rows, 16))
-    assert rows < 400 or max(sizes) < 2.5 * rows / len(sizes)
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -109,6 +109,27 @@ def test_a_slice_has_its_rows_in_order(spark, tmp_path, writer):
         assert [(row.review_id, row.text, row[POSITION]) for row in found.collect()] == list(
             zip(expected.review_id, expected.text, expected.index, strict=True)
         )
+
+
+def test_skipped_rows_are_not_read_and_duplicates_are_flagged(spark, tmp_path):
+    """Positions count through all files, whatever slices and tasks they are cut into."""
+    reviews = make_reviews(60)
+    for name, part in (("a", reviews[:25]), ("b", reviews[25:])):
+        part.to_parquet(tmp_path / f"{name}.parquet")
+        os.utime(tmp_path / f"{name}.parquet", (1, 1))
+    selection = Selection(skipped=np.array([0, 3, 24, 25, 40, 59]), duplicates=np.array([2, 26, 58]))
+    for bounds, n_tasks in ([None, 1], [None, 7], [[(0, 4), (20, 25)], 3]):
+        rows = read(spark, tmp_path, bounds=bounds, n_tasks=n_tasks, selection=selection).collect()
+        places = [
+            at
+            for start, n in ((0, 25), (25, 35))
+            for low, high in bounds or [(0, n)]
+            for at in range(start + low, start + high)
+        ]
+        expected = [
+            (at, reviews.review_id[at], at in (2, 26, 58)) for at in places if at not in selection.skipped
+        ]
+        assert sorted((row[POSITION], row.review_id, row[IS_DUPLICATE]) for row in rows) == expected
 
 
 def test_only_the_row_groups_of_a_slice_are_read(spark, tmp_path):

@@ -323,7 +323,7 @@ def test_a_store_in_use_is_refused_before_spark_does_anything(score, write_parqu
 
 def test_the_audit_refuses_rows_that_do_not_add_up(score, write_parquet, tmp_path, monkeypatch):
     real = chunks.read_reviews
-    monkeypatch.setattr(chunks, "read_reviews", lambda *a: real(*a).where("review_id <> 'r7'"))
+    monkeypatch.setattr(chunks, "read_reviews", lambda *a, **k: real(*a, **k).where("review_id <> 'r7'"))
     with pytest.raises(StoreError, match="40 rows were read, 39 scored"):
         score(write_parquet(make_reviews(40)))
     assert not (tmp_path / "scores").exists()

@@ -10,7 +10,7 @@ from ...errors import EmptyInputError, InputError, UnreadableFileError
 from ..deltalog import list_adds, list_deleted_rows, open_snapshot
 from ..storage import Storage, find_scheme
 from .files import BadFile, Columns, InputFile, inspect_file
-from .inspection import ReviewTable, make_table
+from .tables import ReviewTable, make_table
 
 _READERS = 8
 

@@ -8,7 +8,6 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -17,15 +16,14 @@ import pyarrow.parquet as pq
 from ... import schema
 from ...errors import InputError, SchemaMismatchError, UnreadableFileError
 from ..storage import LOCAL, Storage
+from ..store.manifests import FileIdentity
 from .dates import is_date_type, parse_day
+from .types import is_string
 
 # The last bytes of a Parquet file: the length of its footer (4 bytes, little-endian) and `PAR1`.
 _FOOTER_TAIL_BYTES = 8
 # Spark's and Hive's folder name for a null.
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-
-# Path, size, modification time, footer digest and rows of a file, as a manifest holds them.
-FileIdentity = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -151,13 +149,6 @@ def partition_values(path: str, root: str) -> dict[str, str | None]:
         urllib.parse.unquote(key): None if value == _NULL_PARTITION else urllib.parse.unquote(value)
         for key, _, value in parts
     }
-
-
-def is_string(kind: pa.DataType) -> bool:
-    """Return True for every Arrow string type, including a dictionary of strings."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def make_unreadable_error(storage: Storage, path: str, error: Exception) -> UnreadableFileError:

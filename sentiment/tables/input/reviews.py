@@ -8,24 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ... import schema
 from ...errors import InputError, SchemaMismatchError, UnreadableFileError
+from ..columns import IS_DUPLICATE, IS_OUTSIDE, ORDER, POSITION, column, quote
 from ..pending import Slice
+from ..selection import Selection
 from ..storage import Storage
 from ..store.manifests import Window
 from .dates import parse_days
 from .files import BadFile, Columns, InputFile, make_unreadable_error
-from .inspection import ReviewTable
+from .tables import ReviewTable
 from .types import cast_column, find_carried_type, name_spark_type
-
-IS_OUTSIDE = "_is_outside"
-# Rises from the oldest to the newest row: of two rows with one id, the higher is the latest.
-POSITION = "_position"
-# The value of `order_col`, which decides before the position does.
-ORDER = "_order"
 
 _BATCH_ROWS = 1_024
 _READ_BYTES = 1 << 20
@@ -33,14 +30,29 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class _Part:
-    """Describe rows [start_row, stop_row) of a file; `position` is that of the file's row 0."""
+    """Describe rows [start_row, stop_row) of a file; `position` is that of the file's row 0.
+
+    `left_out` and `duplicates` are numbers of rows in the file, in rising order: of those that are not read,
+    and of those that a selection rejects.
+    """
 
     path: str
     start_row: int
     stop_row: int
     position: int
     partitions: dict[str, str | None]
-    deleted_rows: tuple[int, ...]
+    left_out: NDArray[np.int64]
+    duplicates: NDArray[np.int64]
+
+    def cut(self, start_row: int, stop_row: int) -> "_Part":
+        """Return the part that has only these rows."""
+        return dataclasses.replace(
+            self,
+            start_row=start_row,
+            stop_row=stop_row,
+            left_out=_cut_sorted(self.left_out, start_row, stop_row),
+            duplicates=_cut_sorted(self.duplicates, start_row, stop_row),
+        )
 
 
 @dataclass(frozen=True)
@@ -56,11 +68,11 @@ class _Reader:
     def output(self) -> pa.Schema:
         ids = [(name, self.types[name]) for name in self.columns.ids]
         order = [(ORDER, self.types[self.columns.order])] if self.columns.order else []
-        plain = [(schema.TEXT, pa.string()), (IS_OUTSIDE, pa.bool_()), (POSITION, pa.int64())]
-        return pa.schema([*ids, *plain, *order])
+        flags = [(IS_OUTSIDE, pa.bool_()), (IS_DUPLICATE, pa.bool_())]
+        return pa.schema([*ids, (schema.TEXT, pa.string()), (POSITION, pa.int64()), *flags, *order])
 
     def read(self, part: _Part) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a part that are not deleted; raise an InputError that names the file."""
+        """Yield the rows of a part that are not left out; raise an InputError that names the file."""
         found = wrong_dates = 0
         try:
             for first_row, batch in self._read_groups(part):
@@ -121,13 +133,14 @@ class _Reader:
         arrays = [cast_column(find(name), self.types[name]) for name in columns.ids]
         arrays.append(_join_texts([cast_column(find(name), pa.string()) for name in columns.texts]))
         outside, wrong_dates = self._find_outside(find, len(batch))
-        arrays.append(outside)
         arrays.append(pa.array(part.position + numbers, pa.int64()))
+        arrays.append(outside)
+        arrays.append(pa.array(np.isin(numbers, part.duplicates, assume_unique=True)))
         if columns.order:
             arrays.append(cast_column(find(columns.order), self.types[columns.order]))
         made = pa.RecordBatch.from_arrays(arrays, schema=self.output)
-        if part.deleted_rows:
-            made = made.filter(pa.array(~np.isin(numbers, part.deleted_rows, assume_unique=True)))
+        if len(part.left_out):
+            made = made.filter(pa.array(~np.isin(numbers, part.left_out, assume_unique=True)))
         return made, wrong_dates
 
     def _find_outside(self, find: Callable[[str], pa.Array], n_rows: int) -> tuple[pa.Array, int]:
@@ -152,15 +165,16 @@ def read_reviews(
     slices: Sequence[Slice],
     n_tasks: int,
     window: Window | None = None,
+    selection: Selection | None = None,
 ) -> DataFrame:
-    """Read one row per row of the slices that is not deleted, in `n_tasks` tasks of equal size.
+    """Read one row per row of the slices that is neither deleted nor skipped, in `n_tasks` equal tasks.
 
-    Columns: the ids, `text`, `_is_outside`, `_position`, and `_order` if there is an order column. An id is
-    null if it is NaN or not valid UTF-8, `text` if all text columns are null. `_is_outside` is true if the
-    date is outside the window or null. Lazy: a file that cannot be read fails the query (`find_unreadable`
-    names it).
+    Columns: the ids, `text`, `_position`, `_is_outside`, `_is_duplicate`, and `_order` if there is an order
+    column. An id is null if it is NaN or not valid UTF-8, `text` if all text columns are null. `_is_outside`
+    is true if the date is outside the window or null. `selection` says which rows are skipped and which are
+    duplicates. Lazy: a file that cannot be read fails the query (`find_unreadable` names it).
     """
-    reader, parts = _prepare(table, slices, window)
+    reader, parts = _prepare(table, slices, window, selection)
     tasks = _cut_evenly(parts, n_tasks)
 
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -170,7 +184,7 @@ def read_reviews(
                     yield from reader.read(part)
 
     kinds = {field.name: name_spark_type(field.type) for field in reader.output}
-    ddl = ", ".join(f"`{name.replace('`', '``')}` {kind}" for name, kind in kinds.items())
+    ddl = ", ".join(f"{quote(name)} {kind}" for name, kind in kinds.items())
     rows = spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(read, ddl)
     return rows.select(
         *(_without_broken(name, kinds[name]) for name in table.columns.ids),
@@ -205,8 +219,12 @@ def find_unreadable(
 
 
 def _prepare(
-    table: ReviewTable, slices: Sequence[Slice], window: Window | None
+    table: ReviewTable,
+    slices: Sequence[Slice],
+    window: Window | None,
+    selection: Selection | None = None,
 ) -> tuple[_Reader, list[_Part]]:
+    selection = selection or Selection()
     starts = dict(
         zip(
             (file.path for file in table.files),
@@ -214,22 +232,23 @@ def _prepare(
             strict=False,
         )
     )
-    parts = [
-        _Part(
-            piece.file.path,
-            piece.start_row,
-            piece.stop_row,
-            starts[piece.file.path],
-            dict(piece.file.partitions),
-            _list_deleted(piece),
+    parts = []
+    for piece in slices:
+        file, position = piece.file, starts[piece.file.path]
+        skipped, duplicates = (
+            _cut_sorted(positions, position, position + file.rows) - position
+            for positions in (selection.skipped, selection.duplicates)
         )
-        for piece in slices
-    ]
+        left_out = np.union1d(np.asarray(file.deleted_rows, np.int64), skipped)
+        whole = _Part(file.path, 0, file.rows, position, dict(file.partitions), left_out, duplicates)
+        parts.append(whole.cut(piece.start_row, piece.stop_row))
     return _Reader(table.storage, table.columns, window, _find_types(table.files, table.columns)), parts
 
 
-def _list_deleted(piece: Slice) -> tuple[int, ...]:
-    return tuple(row for row in piece.file.deleted_rows if piece.start_row <= row < piece.stop_row)
+def _cut_sorted(numbers: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:
+    """Return the numbers in [start, stop) of numbers in rising order."""
+    first, last = np.searchsorted(numbers, (start, stop))
+    return numbers[first:last]
 
 
 def _find_types(files: Sequence[InputFile], columns: Columns) -> dict[str, pa.DataType]:
@@ -255,7 +274,7 @@ def _cut_evenly(parts: Sequence[_Part], n_tasks: int) -> list[list[_Part]]:
                 tasks.append([])
                 room = size
             stop = min(part.stop_row, start + room)
-            tasks[-1].append(dataclasses.replace(part, start_row=start, stop_row=stop))
+            tasks[-1].append(part.cut(start, stop))
             room -= stop - start
             start = stop
     return tasks
@@ -277,8 +296,3 @@ def _join_texts(texts: Sequence[pa.Array]) -> pa.Array:
         )
         joined = pc.if_else(pc.is_null(joined), text, pc.if_else(pc.is_null(text), joined, both))
     return joined
-
-
-def column(name: str) -> Column:
-    """Return the column with exactly this name, even if it contains dots or backticks."""
-    return F.col("`" + name.replace("`", "``") + "`")

@@ -4,7 +4,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...errors import SchemaMismatchError
-from .files import is_string
 
 # Arrow types that Spark has under the name of the right side.
 _PLAIN = {
@@ -32,6 +31,13 @@ _WIDENED = {
     pa.large_binary(): pa.binary(),
     pa.binary_view(): pa.binary(),
 }
+
+
+def is_string(kind: pa.DataType) -> bool:
+    """Return True for every Arrow string type, including a dictionary of strings."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def find_carried_type(kind: pa.DataType) -> pa.DataType | None:

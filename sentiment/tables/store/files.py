@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ class WrittenFile:
     sha256: str
     columns: tuple[str, ...]
     statistics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Hold the values that every row of a batch has next to its prediction."""
+
+    model_version: str
+    scored_at: datetime
+    sequence: int
 
 
 @dataclass(frozen=True)

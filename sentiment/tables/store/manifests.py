@@ -8,12 +8,22 @@ from typing import Any
 
 from ...errors import StoreError
 from ...schema import POLARITY_LABELS
-from ..input.files import FileIdentity
 
 MANIFEST = "_MANIFEST.json"
 # Folder of a batch's rejects.
 REJECTED = "_rejected"
 MANIFEST_VERSION = 5
+
+# Why a row is skipped. The store's newest text of its id is identical:
+KNOWN = "known"
+# its chunk has a later row with its id:
+SUPERSEDED = "superseded"
+# its date is outside the window, and it stays pending.
+WAITING = "waiting"
+
+# Path, size, modification time, footer digest and rows of a file.
+FileIdentity = dict[str, Any]
+
 # What older versions did not state, and what it was then: no engines before version 3; always two classes
 # before version 4; no thresholds, profiles or erased rows before version 5.
 _SINCE_5: dict[str, Any] = {
@@ -98,7 +108,7 @@ class Manifest:
     input_rows: int
     scored_rows: int
     rejected_rows: int
-    # Counts by skip reason, a constant such as `planning.KNOWN`.
+    # Counts by skip reason.
     skipped_rows: dict[str, int]
     rejected_by_reason: dict[str, int]
     labels: dict[str, int]

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from sentiment.errors import SchemaMismatchError
 from sentiment.schema import MODEL_FAILED
 from sentiment.tables.input.files import Columns, InputFile
-from sentiment.tables.input.inspection import ReviewTable
+from sentiment.tables.input.tables import ReviewTable
 from sentiment.tables.pending import (
-    KNOWN,
     Request,
     Slice,
     check_id_types,
@@ -22,7 +21,7 @@ from sentiment.tables.pending import (
     name_batch,
     skip_slices,
 )
-from sentiment.tables.store.manifests import Manifest, Window
+from sentiment.tables.store.manifests import KNOWN, Manifest, Window
 from tests.factories import make_manifest
 
 REQUEST = Request("review_id", "text", "m-1", None, False)

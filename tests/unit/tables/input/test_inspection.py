@@ -14,7 +14,8 @@ from sentiment.errors import (
     SchemaMismatchError,
     UnreadableFileError,
 )
-from sentiment.tables.input.inspection import check_columns, inspect_reviews
+from sentiment.tables.input.inspection import inspect_reviews
+from sentiment.tables.input.tables import check_columns
 from sentiment.tables.storage import LOCAL
 from tests.factories import make_reviews
 

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from sentiment.errors import ConfigError, InputError, MissingInputError
-from sentiment.tables.input.inspection import check_columns
-from sentiment.tables.input.tables import inspect_table
+from sentiment.tables.input.inspection import inspect_table
+from sentiment.tables.input.tables import check_columns
 from sentiment.tables.storage import LOCAL, Storage, find_storage
 from tests.factories import make_reviews
 

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentiment.errors import SchemaMismatchError
-from sentiment.tables.input.inspection import check_columns, inspect_reviews
+from sentiment.tables.input.inspection import inspect_reviews
 from sentiment.tables.input.reviews import _prepare
+from sentiment.tables.input.tables import check_columns
 from sentiment.tables.input.types import find_carried_type, name_spark_type
 from sentiment.tables.pending import Slice
 
