@@ -8,6 +8,7 @@ written to var/faults.json or var/abuse.json; codes that were not run, or only i
 import atexit
 import itertools
 import json
+import logging
 import os
 import shutil
 import sys
@@ -103,6 +104,18 @@ def _count(reports: list[pytest.TestReport]) -> dict[str, float]:
     failed = {report.nodeid for report in reports if report.failed}
     seconds = round(sum(report.duration for report in reports), 1)
     return {"passed": len(ran - failed), "failed": len(failed), "seconds": seconds}
+
+
+@pytest.fixture(autouse=True)
+def _keep_logging() -> Iterator[None]:
+    """Restore the loggers after each test: services, workers and libraries silence some in their process."""
+    loggers = [item for item in logging.root.manager.loggerDict.values() if isinstance(item, logging.Logger)]
+    before = [(logger, logger.level, logger.disabled, logger.propagate) for logger in loggers]
+    yield
+    for logger, *state in before:
+        if [logger.level, logger.disabled, logger.propagate] != state:
+            logger.setLevel(state[0])  # also forgets which levels are enabled
+            logger.disabled, logger.propagate = state[1:]
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,12 @@ def _forget(parsed: argparse.Namespace, console: Console) -> int:
             raise MissingInputError(f"{store.root}: holds no batches")
         ids = load_ids(parsed.ids, tuple(batches[-1].manifest.id_types))
         erased = store.forget(ids, _report)
-        console.print(f"erased {erased:,} rows of {len(ids.values):,} ids", markup=False)
+        found = len(set(erased))
+        console.print(
+            f"erased {len(erased):,} rows of {found:,} ids; {len(ids.values) - found:,} of the "
+            f"{len(ids.values):,} ids have no row in this store",
+            markup=False,
+        )
         console.print(store.after_forget, markup=False)
     return 0
 

@@ -306,15 +306,16 @@ class DeltaStore:
         self._sync_log()
         return next(batch for batch in self.list_batches() if batch.name == name)
 
-    def forget(self, ids: Ids, report: Report) -> int:
+    def forget(self, ids: Ids, report: Report) -> list[tuple[str, ...]]:
         """Delete all rows of these ids in one commit; older versions of the table still hold them."""
         batches = self.list_batches()
         table = find_table(self.root, self.storage)
         if table is None:
-            return 0
+            return []
         changed: dict[str, Manifest] = {}
         stale: list[str] = []
         scored = self._find_rows(table, ids)
+        erased = ids.list_of(scored)
         for done, batch in enumerate(batches):
             report(done, len(batches))
             manifest = batch.manifest
@@ -322,12 +323,13 @@ class DeltaStore:
             manifest = erasure.subtract(
                 manifest, scored.filter(pc.is_in(scored[schema.SEQUENCE], pa.array(own))), is_rejected=False
             )
-            manifest, old_files = erasure.erase_rejects(self._objects, manifest, ids, _REJECTED)
+            manifest, old_files, rejected = erasure.erase_rejects(self._objects, manifest, ids, _REJECTED)
             stale += old_files
+            erased += rejected
             if manifest != batch.manifest:
                 changed[batch.name] = manifest
         if not changed:
-            return 0
+            return []
         source = erasure.make_source(ids, _read_schema(table))
         match = " AND ".join(f't."{name}" = s."{name}"' for name in ids.columns)
 
@@ -343,9 +345,7 @@ class DeltaStore:
         self._commit("forget", list(changed), changed, act)
         for name in stale:
             self._objects.delete(name)
-        return sum(new.forgotten_rows for new in changed.values()) - sum(
-            batch.manifest.forgotten_rows for batch in batches if batch.name in changed
-        )
+        return erased
 
     def _find_rows(self, table: Any, ids: Ids) -> pa.Table:
         """Return the scored rows of these ids."""

@@ -56,15 +56,15 @@ def _write_texts(path: str, name: str, values: pa.ChunkedArray) -> list[str | No
     ]
 
 
-def copy_without(batch: Batch, target: Path, ids: Ids) -> tuple[Manifest, int]:
-    """Copy the files of a batch without the rows of these ids; return the manifest and the rows erased."""
-    manifest, erased = batch.manifest, 0
+def copy_without(batch: Batch, target: Path, ids: Ids) -> tuple[Manifest, list[tuple[str, ...]]]:
+    """Copy the files of a batch without the rows of these ids; return its manifest, and the rows' ids."""
+    manifest, erased = batch.manifest, []
     for file in manifest.files:
         rows = pq.ParquetFile(batch.folder / file.name).read()
         is_erased = ids.find(rows)
         gone, kept = rows.filter(pa.array(is_erased)), rows.filter(pa.array(~is_erased))
         manifest = subtract(manifest, gone, file.name.startswith(REJECTED))
-        erased += len(gone)
+        erased += ids.list_of(gone)
         if len(kept):
             (target / file.name).parent.mkdir(exist_ok=True)
             pq.write_table(kept, target / file.name)
@@ -95,12 +95,15 @@ def _subtract(counts: dict[str, int], values: pa.ChunkedArray) -> dict[str, int]
     return {name: count for name, count in left.items() if count}
 
 
-def erase_rejects(objects: Objects, manifest: Manifest, ids: Ids, folder: str) -> tuple[Manifest, list[str]]:
+def erase_rejects(
+    objects: Objects, manifest: Manifest, ids: Ids, folder: str
+) -> tuple[Manifest, list[str], list[tuple[str, ...]]]:
     """Write the rejects of a Delta store's batch without these ids to new files.
 
-    Returns the manifest with the new files, and the names of the old ones, which are still there.
+    Returns the manifest with the new files, the names of the old ones, which are still there, and the ids of
+    the rows.
     """
-    files, stale = [], []
+    files, stale, erased = [], [], []
     for file in manifest.files:
         rows = None
         if file.name.startswith(folder):
@@ -109,7 +112,9 @@ def erase_rejects(objects: Objects, manifest: Manifest, ids: Ids, folder: str) -
         if rows is None or is_erased is None or not is_erased.any():
             files.append(file)
             continue
-        manifest = subtract(manifest, rows.filter(pa.array(is_erased)), is_rejected=True)
+        gone = rows.filter(pa.array(is_erased))
+        erased += ids.list_of(gone)
+        manifest = subtract(manifest, gone, is_rejected=True)
         stale.append(file.name)
         kept = rows.filter(pa.array(~is_erased))
         if len(kept):
@@ -120,7 +125,7 @@ def erase_rejects(objects: Objects, manifest: Manifest, ids: Ids, folder: str) -
             name = f"{folder}/part-{digest[:32]}.parquet"
             objects.write(name, body)
             files.append(PublishedFile(name, len(kept), len(body), digest))
-    return replace(manifest, files=tuple(files)), stale
+    return replace(manifest, files=tuple(files)), stale, erased
 
 
 def make_source(ids: Ids, columns: pa.Schema) -> pa.Table:

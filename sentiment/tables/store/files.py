@@ -110,8 +110,12 @@ class Ids:
         Raises ConfigError if an id cannot be a value of its column.
         """
         wanted = set(zip(*map(self._write, self.columns, (rows[n].type for n in self.columns)), strict=True))
-        texts = [rows[name].cast(pa.string()).to_pylist() for name in self.columns]
-        return pd.Series([row in wanted for row in zip(*texts, strict=True)], dtype=bool)
+        return pd.Series([row in wanted for row in self.list_of(rows)], dtype=bool)
+
+    def list_of(self, rows: pa.Table) -> list[tuple[str, ...]]:
+        """Return the id of each row, as texts."""
+        texts = (rows[name].cast(pa.string()).to_pylist() for name in self.columns)
+        return list(zip(*texts, strict=True))
 
     def _write(self, name: str, kind: pa.DataType) -> list[str]:
         """Return the values of a column as the store's values are written: `1.0` and `1` are one number."""

@@ -162,20 +162,20 @@ class FolderStore:
         self._replace(model_version, old, {Path(name.folder).name: staged}, {staged: manifest})
         return _make_batch(self.path / name.folder)
 
-    def forget(self, ids: Ids, report: Report) -> int:
-        """Erase all rows of these ids, in one step per model version; return their number."""
+    def forget(self, ids: Ids, report: Report) -> list[tuple[str, ...]]:
+        """Erase all rows of these ids, in one step per model version; return the id of each erased row."""
         batches = self.list_batches()
         self._check(batches, report)
-        erased = 0
+        erased: list[tuple[str, ...]] = []
         for version in sorted({batch.manifest.model_version for batch in batches}):
             some = [batch for batch in batches if batch.manifest.model_version == version]
             staged, manifests = {}, {}
             for batch in some:
                 folder = self._make_staging()
-                manifest, n_rows = erasure.copy_without(batch, folder, ids)
-                if n_rows:
+                manifest, found = erasure.copy_without(batch, folder, ids)
+                if found:
                     staged[batch.folder.name], manifests[folder] = folder, manifest
-                    erased += n_rows
+                    erased += found
             gone = [batch for batch in some if batch.folder.name in staged]
             if gone:
                 self._replace(version, gone, staged, manifests)

@@ -72,8 +72,8 @@ class Store(Protocol):
         """Merge the batches of a model version into one; return None if there are fewer than two."""
         ...
 
-    def forget(self, ids: Ids, report: Report) -> int:
-        """Erase all rows of these ids from every batch; return their number."""
+    def forget(self, ids: Ids, report: Report) -> list[tuple[str, ...]]:
+        """Erase all rows of these ids from every batch; return the id of each erased row, as texts."""
         ...
 
     @property
