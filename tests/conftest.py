@@ -109,8 +109,8 @@ def _count(reports: list[pytest.TestReport]) -> dict[str, float]:
 @pytest.fixture(autouse=True)
 def _keep_logging() -> Iterator[None]:
     """Restore the loggers after each test: services, workers and libraries silence some in their process."""
-    loggers = [item for item in logging.root.manager.loggerDict.values() if isinstance(item, logging.Logger)]
-    before = [(logger, logger.level, logger.disabled, logger.propagate) for logger in loggers]
+    found = [item for item in logging.root.manager.loggerDict.values() if isinstance(item, logging.Logger)]
+    before = [(logger, logger.level, logger.disabled, logger.propagate) for logger in (logging.root, *found)]
     yield
     for logger, *state in before:
         if [logger.level, logger.disabled, logger.propagate] != state:

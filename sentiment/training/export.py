@@ -76,7 +76,8 @@ def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
     import torch
     import transformers
 
-    nncf.set_log_level(logging.ERROR)
+    # Its own function sets the level of handlers too, which may be those of the process.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     verbosity = transformers.logging.get_verbosity()
     # Tracing reads every property of the encoder, of which one warns that it has no loss.
     transformers.logging.set_verbosity_error()
@@ -86,7 +87,8 @@ def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
         with warnings.catch_warnings():
             # Tracing warns about each Python branch in the code of the model.
             warnings.simplefilter("ignore")
-            graph = openvino.convert_model(_make_traceable(model), example_input=example)
+            with _keep_root_logger():
+                graph = openvino.convert_model(_make_traceable(model), example_input=example)
             for parameter in graph.get_parameters():
                 parameter.set_partial_shape(openvino.PartialShape([-1, -1]))
             graph.validate_nodes_and_infer_types()
@@ -100,6 +102,18 @@ def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
         ) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _keep_root_logger() -> Iterator[None]:
+    """Restore the root logger: a conversion that fails leaves it at ERROR, for the whole process."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 def _scale_after_lookup(graph: Any) -> None:

@@ -60,12 +60,12 @@ Predictor.predict_columns = _fail_on_bad
 def score(spark, use_tiny_model, tmp_path):
     """Runs a scoring over `input` into `tmp_path/scores`."""
 
-    def run(input, **options):
+    def run(input, progress=lambda *_: None, **options):
         config = ScoreConfig(
             **{"input": input, "output": str(tmp_path / "scores"), "model_uri": use_tiny_model.uri, **options}
         )
         with open_store(config.output) as store:
-            return run_scoring(config, store, lambda: spark, NOW, lambda *_: None)
+            return run_scoring(config, store, lambda: spark, NOW, progress)
 
     return run
 
@@ -319,6 +319,20 @@ def test_an_output_that_is_or_touches_the_input_is_refused(score, write_parquet,
 def test_a_store_in_use_is_refused_before_spark_does_anything(score, write_parquet, tmp_path):
     with open_store(str(tmp_path / "scores")), pytest.raises(StoreLockedError):
         score(write_parquet(make_reviews(3)))
+
+
+def test_progress_rises_to_all_rows_through_all_chunks(score, write_parquet):
+    reports = []
+    summary = score(
+        write_parquet(make_reviews(300)),
+        chunk_rows=100,
+        progress=lambda stage, done, total, unit: reports.append((done, total, unit)),
+    )
+    rows = [(done, total) for done, total, unit in reports if unit == "rows"]
+    assert [done for done, _ in rows] == sorted(done for done, _ in rows)
+    assert {total for _, total in rows} == {300}
+    assert rows[-1] == (300, 300)
+    assert len(summary.batches) == 3
 
 
 def test_the_audit_refuses_rows_that_do_not_add_up(score, write_parquet, tmp_path, monkeypatch):

@@ -84,8 +84,6 @@ def test_a_client_that_fails_costs_no_prediction_and_gives_no_id(
         raise OSError(CANARY)
 
     monkeypatch.setattr(capture, "_make_client", lambda: SimpleNamespace(capturePrediction=fail))
-    # MLflow configures logging when it makes a SQLite store, which an earlier test may have done.
-    monkeypatch.setattr(capture._log, "disabled", False)
     [found] = capture.capture_predictions([CANARY], [SCORED])
     assert found == {**SCORED, "event_id": None}
     assert "OSError" in caplog.text

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import signal
@@ -50,6 +51,31 @@ def test_files_are_synced_before_the_rename_and_folders_after(tmp_path, monkeypa
     files_and_folders = 5  # two parts, the manifest, two folders
     assert calls[commit - files_and_folders : commit] == ["sync"] * files_and_folders
     assert calls[commit + 1 :] == ["sync", "sync", "sync"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_sync_folders_is_good_enough(tmp_path, monkeypatch, code):
+    """All rows were scored every night, and then the run failed."""
+    real = os.fsync
+
+    def fsync(handle):
+        if Path(f"/proc/self/fd/{handle}").resolve().is_dir():
+            raise OSError(code, os.strerror(code))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with open_store(str(tmp_path / "scores")) as store:
+        batch = publish(store)
+    assert store.list_batches() == [batch]
+
+
+def test_a_disk_that_fails_to_sync_a_folder_stops_the_run(tmp_path, monkeypatch):
+    def fsync(handle):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with open_store(str(tmp_path / "scores")) as store, pytest.raises(StoreError):
+        publish(store)
 
 
 def test_batches_are_listed_in_the_order_of_their_numbers(tmp_path):
