@@ -17,6 +17,8 @@ from .storage import Storage, explain
 # name.
 _READABLE = frozenset({"deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
 _MAPPING = "delta.columnMapping.mode"
+# Begins the names of the objects of `check_conditional_put`; a run that is killed may leave one.
+PROBE = "_sentiment/probe-"
 # What deltalake says of tables that it cannot open, and the name of the feature.
 _REFUSED = (("olumn mapping", "columnMapping"), ("catalog-managed", "catalogManaged"))
 
@@ -147,7 +149,7 @@ def check_conditional_put(uri: str, storage: Storage) -> None:
     from obstore.exceptions import AlreadyExistsError
     from obstore.store import from_url
 
-    key = f"_sentiment/probe-{uuid.uuid4().hex}"
+    key = f"{PROBE}{uuid.uuid4().hex}"
     options = make_options(storage) or {}
     allow_http = {"allow_http": True} if options.pop("AWS_ALLOW_HTTP", "") == "true" else {}
     with translate(uri):
