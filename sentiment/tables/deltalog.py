@@ -154,13 +154,14 @@ def check_conditional_put(uri: str, storage: Storage) -> None:
     allow_http = {"allow_http": True} if options.pop("AWS_ALLOW_HTTP", "") == "true" else {}
     with translate(uri):
         store = from_url(uri, config={k.lower(): v for k, v in options.items()}, client_options=allow_http)
-        obstore.put(store, key, b"1", mode="create")
-        try:
-            obstore.put(store, key, b"2", mode="create")
-        except AlreadyExistsError:
-            return
-        finally:
-            obstore.delete(store, key)
+        for body in (b"1", b"2"):
+            try:
+                obstore.put(store, key, body, mode="create")
+            except AlreadyExistsError:
+                # Of the first put, too: its answer was lost, and its repetition was refused.
+                obstore.delete(store, key)
+                return
+        obstore.delete(store, key)
     raise ConfigError(
         f"{uri}: this object store ignores If-None-Match, so two commits could replace each other and rows "
         "would be lost; use a store with conditional writes, or a mounted folder"

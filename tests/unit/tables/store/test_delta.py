@@ -260,6 +260,24 @@ def test_vacuum_removes_what_killed_runs_leave(place):
     assert [store.find_damage(batch) for batch in store.list_batches()] == [[], []]
 
 
+def test_a_probe_whose_first_answer_is_lost_is_no_error(bucket, monkeypatch):
+    """The client repeats the request, which is then refused."""
+    import obstore
+
+    real, calls = obstore.put, []
+
+    def put_twice(store, key, body, mode=None):
+        if not calls:
+            calls.append(key)
+            real(store, key, body, mode=mode)
+        return real(store, key, body, mode=mode)
+
+    monkeypatch.setattr(obstore, "put", put_twice)
+    store = DeltaStore.create(f"{bucket.uri}/scores", bucket.options)
+    assert calls
+    assert store._objects.list_names("_sentiment") == []
+
+
 def test_a_table_that_another_tool_wrote_is_refused(tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
     write_deltalake(tmp_path / "scores", pa.table({"a": [1]}))
