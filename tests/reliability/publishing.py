@@ -25,7 +25,7 @@ from tests.factories import make_manifest, stage_rows
 if TYPE_CHECKING:
     from sentiment.tables.store.files import WrittenFile
 
-# Scored and rejected rows of the batch that is there, and of the one that is published.
+# Scored and rejected rows of the first and the second batch.
 BATCHES = {1: (40, 4), 2: (90, 9)}
 _PARTS = 2
 # Exit codes of the child; the last is for an error that is not one of the library's.
@@ -53,14 +53,14 @@ def publish(output: str, options: Mapping[str, str] | None, sequence: int) -> No
 
 
 def publish_in_child(
-    output: str, options: Mapping[str, str] | None, watch: Callable[[BaseProcess], None]
+    output: str, options: Mapping[str, str] | None, sequence: int, watch: Callable[[BaseProcess], None]
 ) -> int:
-    """Publish the second batch in a child; return its exit code, negative if a signal ended it.
+    """Publish a batch in a child; return its exit code, negative if a signal ended it.
 
     `watch` is called with the child before it begins.
     """
     begin = _context.Event()
-    child = _context.Process(target=_run_child, args=(output, options, begin), daemon=True)
+    child = _context.Process(target=_run_child, args=(output, options, sequence, begin), daemon=True)
     child.start()
     try:
         watch(child)
@@ -73,14 +73,14 @@ def publish_in_child(
     return child.exitcode
 
 
-def _run_child(output: str, options: Mapping[str, str] | None, begin: Event) -> None:
+def _run_child(output: str, options: Mapping[str, str] | None, sequence: int, begin: Event) -> None:
     """Publish and exit, never return."""
     code = BROKEN
     try:
         signal.alarm(_CHILD_SECONDS)
         begin.wait()
         try:
-            publish(output, options, 2)
+            publish(output, options, sequence)
             code = PUBLISHED
         except SentimentError as error:
             os.write(2, f"{type(error).__name__}: {error}\n".encode())

@@ -25,31 +25,40 @@ pytestmark = [
     pytest.mark.promise("F1", "a publish whose file operations and requests fail, one after another"),
 ]
 
-# Requests of an undisturbed publish: one is the commit.
+# Requests of an undisturbed publish of the second batch: one is the commit.
 REQUESTS, _COMMIT = 65, 60
+# Requests of a publish of the first batch that make the table: one writes the log's first entry.
+_MAKING, _FIRST_ENTRY = range(21, 29), 24
 # System calls of an undisturbed publish that some thread makes at least so often. The log is written by a
 # link from a file that is then unlinked; the lock is given back by an unlink, too.
-_CALLS = {"mkdir": 3, "openat": 32, "flock": 1, "fsync": 11, "linkat": 1, "unlink": 1, "rmdir": 1}
+_CALLS = {"mkdir": 3, "openat": 24, "flock": 1, "fsync": 11, "linkat": 1, "unlink": 1, "rmdir": 1}
 _MOMENTS = 40
 _STRACE = shutil.which("strace")
 _QUICK_FAULTS = {(LOST, _COMMIT), (KILL_BEFORE, _COMMIT), (KILL_AFTER, _COMMIT), (LOST, _COMMIT - 6)}
 _QUICK_MOMENTS = (20, 35)
 
-_OLD = BATCHES[1]
-_NEW = (BATCHES[1][0] + BATCHES[2][0], BATCHES[1][1] + BATCHES[2][1])
+
+@pytest.fixture
+def sequence() -> int:
+    """Return the number of the batch that is published; tests of the first one are parametrised by it."""
+    return 2
 
 
 @pytest.fixture
-def place(kind: str, make_place: MakePlace, tmp_path: Path) -> Place:
-    """Make a store of one batch."""
+def place(kind: str, sequence: int, make_place: MakePlace, tmp_path: Path) -> Place:
+    """Make a store of the batches before the one that is published."""
     made = make_place(kind, tmp_path)
-    publish(made.output, made.options, 1)
+    for number in range(1, sequence):
+        publish(made.output, made.options, number)
     return made
 
 
 def _read_rows(place: Place) -> tuple[int, int]:
     """Count scored and rejected rows, on which a reader of the table and the manifests have to agree."""
     assert place.find_damage() == []
+    if not place.has_scores():
+        assert (place.count_batches(), len(place.read_rejects())) == (0, 0)
+        return 0, 0
     scored, rejected = place.read_scores(), place.read_rejects()
     assert scored["review_id"].is_unique
     assert rejected["review_id"].is_unique
@@ -59,52 +68,66 @@ def _read_rows(place: Place) -> tuple[int, int]:
     return len(scored), len(rejected)
 
 
-def _check_and_complete(place: Place, code: int) -> None:
+def _sum_rows(last: int) -> tuple[int, int]:
+    """Return the scored and the rejected rows of all batches up to the last."""
+    batches = [rows for sequence, rows in BATCHES.items() if sequence <= last]
+    return sum(scored for scored, _ in batches), sum(rejected for _, rejected in batches)
+
+
+def _check_and_complete(place: Place, sequence: int, code: int) -> None:
     """Check what a disturbed publish has left, and publish again."""
+    old, new = _sum_rows(sequence - 1), _sum_rows(sequence)
     rows = _read_rows(place)
-    assert rows in (_OLD, _NEW), f"a reader sees {rows}"
-    assert code != PUBLISHED or rows == _NEW, "said to be published, and is not"
-    publish(place.output, place.options, 2)
-    assert _read_rows(place) == _NEW
+    assert rows in (old, new), f"a reader sees {rows}"
+    assert code != PUBLISHED or rows == new, "said to be published, and is not"
+    publish(place.output, place.options, sequence)
+    assert _read_rows(place) == new
     left = place.list_left()
     assert not left, f"left behind: {left}"
-    assert len(place.read_scores()) == _NEW[0]
+    assert len(place.read_scores()) == new[0]
 
 
 @pytest.mark.parametrize("kind", [S3])
 @pytest.mark.parametrize(
-    ("disturbed", "at"),
+    ("sequence", "disturbed", "at"),
     [
         pytest.param(
-            *(disturbed, at),
-            id=f"{disturbed} at request {at}",
-            marks=[pytest.mark.quick] * ((disturbed, at) in _QUICK_FAULTS),
+            *(sequence, disturbed, at),
+            id=f"batch {sequence}, {disturbed} at request {at}",
+            marks=[pytest.mark.quick] * (sequence == 2 and (disturbed, at) in _QUICK_FAULTS),
         )
-        for at in range(REQUESTS)
+        for sequence, requests in ((1, _MAKING), (2, range(REQUESTS)))
+        for at in requests
         for disturbed in KINDS
     ],
 )
 def test_after_a_disturbed_request_the_table_is_old_or_new_and_a_rerun_completes_it(
-    disturbed: str, at: int, place: Place
+    sequence: int, disturbed: str, at: int, place: Place
 ) -> None:
-    code, requests = _publish_through_proxy(place, Disturbance(disturbed, at))
+    code, requests = _publish_through_proxy(place, sequence, Disturbance(disturbed, at))
     assert len(requests) > at, "the request never came"
     if disturbed in (KILL_BEFORE, KILL_AFTER):
         assert code == -signal.SIGKILL, f"ended in {code}"
     else:
         assert code in (PUBLISHED, REFUSED), f"ended in {code}"
-    _check_and_complete(place, code)
+    _check_and_complete(place, sequence, code)
 
 
 @pytest.mark.parametrize("kind", [S3])
-def test_the_requests_of_a_publish_are_all_disturbed(place: Place) -> None:
-    code, requests = _publish_through_proxy(place, None)
-    assert (code, len(requests)) == (PUBLISHED, REQUESTS)
-    commit = re.compile(r"PUT .*/_delta_log/0+2\.json")
-    assert [number for number, request in enumerate(requests) if commit.match(request)] == [_COMMIT]
+@pytest.mark.parametrize(("sequence", "version", "entry"), [(1, 0, _FIRST_ENTRY), (2, 2, _COMMIT)])
+def test_the_requests_of_a_publish_are_all_disturbed(
+    sequence: int, version: int, entry: int, place: Place
+) -> None:
+    code, requests = _publish_through_proxy(place, sequence, None)
+    assert code == PUBLISHED
+    assert sequence == 1 or len(requests) == REQUESTS
+    written = re.compile(rf"PUT .*/_delta_log/{version:020}\.json")
+    assert [number for number, request in enumerate(requests) if written.match(request)] == [entry]
 
 
-def _publish_through_proxy(place: Place, disturbance: Disturbance | None) -> tuple[int, list[str]]:
+def _publish_through_proxy(
+    place: Place, sequence: int, disturbance: Disturbance | None
+) -> tuple[int, list[str]]:
     assert place.options is not None
     with start_proxy(place.options["AWS_ENDPOINT_URL"], disturbance) as proxy:
 
@@ -112,7 +135,7 @@ def _publish_through_proxy(place: Place, disturbance: Disturbance | None) -> tup
             proxy.kill = child.kill
 
         options = {**place.options, "AWS_ENDPOINT_URL": proxy.url}
-        return publish_in_child(place.output, options, watch), proxy.requests
+        return publish_in_child(place.output, options, sequence, watch), proxy.requests
 
 
 @pytest.mark.skipif(_STRACE is None, reason="NOT RUN: no strace, which kills at a system call")
@@ -126,7 +149,7 @@ def _publish_through_proxy(place: Place, disturbance: Disturbance | None) -> tup
     ],
 )
 def test_after_a_kill_at_a_system_call_a_rerun_completes_the_table(
-    call: str, number: int, place: Place
+    call: str, number: int, sequence: int, place: Place
 ) -> None:
     """Kill when a thread makes the call for this time; threads are counted one by one."""
     tracers: list[subprocess.Popen[str]] = []
@@ -150,10 +173,10 @@ def test_after_a_kill_at_a_system_call_a_rerun_completes_the_table(
         said = tracers[0].stderr.readline()
         assert "attached" in said, said
 
-    code = publish_in_child(place.output, place.options, watch)
+    code = publish_in_child(place.output, place.options, sequence, watch)
     tracers[0].communicate()
     assert code == -signal.SIGKILL, f"the call never came; ended in {code}"
-    _check_and_complete(place, code)
+    _check_and_complete(place, sequence, code)
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +187,8 @@ def publish_seconds(make_place: MakePlace, tmp_path_factory: pytest.TempPathFact
         place = make_place(DELTA, tmp_path_factory.mktemp("undisturbed"))
         publish(place.output, place.options, 1)
         began: list[float] = []
-        assert (
-            publish_in_child(place.output, None, lambda _, began=began: began.append(time.monotonic())) == 0
-        )
+        code = publish_in_child(place.output, None, 2, lambda _, began=began: began.append(time.monotonic()))
+        assert code == PUBLISHED
         took.append(time.monotonic() - began[0])
     return min(took)
 
@@ -181,7 +203,7 @@ def publish_seconds(make_place: MakePlace, tmp_path_factory: pytest.TempPathFact
     ids=f"SIGKILL at moment {{}} of {_MOMENTS}".format,
 )
 def test_after_a_kill_at_a_moment_a_rerun_completes_the_table(
-    moment: int, publish_seconds: float, place: Place
+    moment: int, publish_seconds: float, sequence: int, place: Place
 ) -> None:
     """Spread the kills over the time of a publish; one that comes too late has killed nothing."""
     timers: list[Timer] = []
@@ -190,7 +212,7 @@ def test_after_a_kill_at_a_moment_a_rerun_completes_the_table(
         timers.append(Timer((moment + 0.5) / _MOMENTS * publish_seconds, child.kill))
         timers[0].start()
 
-    code = publish_in_child(place.output, place.options, watch)
+    code = publish_in_child(place.output, place.options, sequence, watch)
     timers[0].cancel()
     assert code in (PUBLISHED, -signal.SIGKILL), f"ended in {code}"
-    _check_and_complete(place, code)
+    _check_and_complete(place, sequence, code)
