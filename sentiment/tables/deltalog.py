@@ -17,6 +17,8 @@ from .storage import Storage, explain
 # name.
 _READABLE = frozenset({"deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
 _MAPPING = "delta.columnMapping.mode"
+# Begins the names of the objects of `check_conditional_put`; a run that is killed may leave one.
+PROBE = "_sentiment/probe-"
 # What deltalake says of tables that it cannot open, and the name of the feature.
 _REFUSED = (("olumn mapping", "columnMapping"), ("catalog-managed", "catalogManaged"))
 
@@ -147,18 +149,19 @@ def check_conditional_put(uri: str, storage: Storage) -> None:
     from obstore.exceptions import AlreadyExistsError
     from obstore.store import from_url
 
-    key = f"_sentiment/probe-{uuid.uuid4().hex}"
+    key = f"{PROBE}{uuid.uuid4().hex}"
     options = make_options(storage) or {}
     allow_http = {"allow_http": True} if options.pop("AWS_ALLOW_HTTP", "") == "true" else {}
     with translate(uri):
         store = from_url(uri, config={k.lower(): v for k, v in options.items()}, client_options=allow_http)
-        obstore.put(store, key, b"1", mode="create")
-        try:
-            obstore.put(store, key, b"2", mode="create")
-        except AlreadyExistsError:
-            return
-        finally:
-            obstore.delete(store, key)
+        for body in (b"1", b"2"):
+            try:
+                obstore.put(store, key, body, mode="create")
+            except AlreadyExistsError:
+                # Of the first put, too: its answer was lost, and its repetition was refused.
+                obstore.delete(store, key)
+                return
+        obstore.delete(store, key)
     raise ConfigError(
         f"{uri}: this object store ignores If-None-Match, so two commits could replace each other and rows "
         "would be lost; use a store with conditional writes, or a mounted folder"

@@ -16,12 +16,14 @@ from sentiment.config import FinetuneConfig
 from sentiment.errors import SentimentError
 from sentiment.models import registry
 from sentiment.tables.scores import read_scores
+from sentiment.tables.store.delta import DeltaStore
 from sentiment.tables.store.folder import FolderStore
 from sentiment.tables.store.scores import ALL, LATEST, load_scores
 from tests.factories import TinyModel, make_reviews, make_tiny_encoder
 
 from .conftest import NOW
-from .tables import Ended, read_rejects
+from .places import DELTA, FOLDER, S3, Place, on_every_store, quick_on_a_folder
+from .tables import Ended
 
 pytestmark = [
     pytest.mark.reliability,
@@ -55,8 +57,8 @@ def new_model(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> str
     return uri
 
 
-@pytest.mark.quick
-def test_a_late_file_is_scored(run, tmp_path) -> None:
+@quick_on_a_folder
+def test_a_late_file_is_scored(run, place, tmp_path) -> None:
     """Add a file that is older than the scored one, in a folder of an earlier day."""
     reviews = make_reviews(40)
     _write(reviews[:20], tmp_path / "in" / "day=02" / "a.parquet")
@@ -65,29 +67,36 @@ def test_a_late_file_is_scored(run, tmp_path) -> None:
     os.utime(late, (1, 1))
     assert _count(run()) == (20, 20)
     assert _count(run()) == (0, 40)
-    _check_ids(tmp_path, reviews["review_id"])
+    _check_ids(place, reviews["review_id"])
 
 
 @pytest.mark.parametrize(
-    "days",
+    ("kind", "days"),
     [
-        pytest.param(1, id="a day later", marks=pytest.mark.quick),
-        pytest.param(-1, id="while the clock goes back"),
+        pytest.param(
+            kind, days, id=f"{kind}-{when}", marks=[pytest.mark.quick] * (kind == FOLDER and days > 0)
+        )
+        for kind in (FOLDER, DELTA, S3)
+        for days, when in ((1, "a day later"), (-1, "while the clock goes back"))
     ],
 )
-def test_of_a_rewritten_file_only_changed_and_new_rows_are_scored(days: int, run, spark, tmp_path) -> None:
+def test_of_a_rewritten_file_only_changed_and_new_rows_are_scored(
+    days: int, run, place, spark, tmp_path
+) -> None:
     """Rewrite one of two files with a changed text, a new row and one row less."""
     reviews = make_reviews(41)
     _write(reviews[:20], tmp_path / "in" / "a.parquet")
     _write(reviews[20:40], tmp_path / "in" / "b.parquet")
     run()
-    before = load_scores(str(tmp_path / "scores")).set_index("review_id")
+    before = _load(place).set_index("review_id")
     changed = reviews[21:].copy()
     changed.loc[25, "text"] = "great great love perfect happy"
     _write(changed, tmp_path / "in" / "b.parquet")
     assert _count(run(now=NOW + timedelta(days=days))) == (2, 20 + 18)
-    by_pandas = load_scores(str(tmp_path / "scores")).set_index("review_id")
-    by_spark = read_scores(spark, str(tmp_path / "scores")).toPandas().set_index("review_id")
+    by_pandas = _load(place).set_index("review_id")
+    by_spark = (
+        read_scores(spark, place.output, storage_options=place.options).toPandas().set_index("review_id")
+    )
     for latest in (by_pandas, by_spark):
         assert sorted(latest.index) == sorted(reviews["review_id"])
         is_new = latest["sequence"] == 2
@@ -95,10 +104,11 @@ def test_of_a_rewritten_file_only_changed_and_new_rows_are_scored(days: int, run
         assert latest.loc["r25", "score"] != before.loc["r25", "score"]
         old = latest[~is_new]
         pd.testing.assert_series_equal(old["score"], before["score"].reindex(old.index))
-    assert len(load_scores(str(tmp_path / "scores"), ALL)) == 42
+    assert len(_load(place, ALL)) == 42
 
 
-def test_the_latest_view_follows_a_text_that_comes_back(run, tmp_path) -> None:
+@on_every_store
+def test_the_latest_view_follows_a_text_that_comes_back(run, place, tmp_path) -> None:
     """Change a text to B, back to A, to null, and back to A."""
     reviews = make_reviews(20)
     first, other = reviews.loc[3, "text"], "great great love perfect happy"
@@ -108,25 +118,26 @@ def test_the_latest_view_follows_a_text_that_comes_back(run, tmp_path) -> None:
         _write(reviews, tmp_path / "in" / "a.parquet")
         os.utime(tmp_path / "in" / "a.parquet", (step + 1, step + 1))
         run(max_reject_share=1.0)
-        found = load_scores(str(tmp_path / "scores")).set_index("review_id")
+        found = _load(place).set_index("review_id")
         latest.append(found["score"].get("r3"))
         assert len(found) == 20 - (text is None)
     assert latest[0] == latest[2] == latest[4] != latest[1]
     assert latest[3] is None
-    assert len(load_scores(str(tmp_path / "scores"), ALL)) == 20 + 3
+    assert len(_load(place, ALL)) == 20 + 3
 
 
-def test_of_touched_files_with_an_old_and_a_new_text_the_last_decides(run, tmp_path) -> None:
+@on_every_store
+def test_of_touched_files_with_an_old_and_a_new_text_the_last_decides(run, place, tmp_path) -> None:
     """Touch two files that differ in one text: the latest row is in the newer file, or the last by name."""
     old, new = make_reviews(10), make_reviews(10)
     new.loc[3, "text"] = "great great love perfect happy"
     a, z = (tmp_path / "in" / name for name in ("a.parquet", "z.parquet"))
     _write(old, z)
     run()
-    before = _read_digests(tmp_path)
+    before = _read_digests(place)
     _write(new, a)
     run()
-    changed = _read_digests(tmp_path)
+    changed = _read_digests(place)
     assert {id_ for id_ in before if before[id_] != changed[id_]} == {"r3"}
     for times, options, expected in (
         ((2, 1), {}, changed),
@@ -137,18 +148,21 @@ def test_of_touched_files_with_an_old_and_a_new_text_the_last_decides(run, tmp_p
         for path, time in zip((a, z), times, strict=True):
             os.utime(path, (time, time))
         assert run(**options).exit_code == 0
-        assert _read_digests(tmp_path) == expected
+        assert _read_digests(place) == expected
         assert _count(run(**options)) == (0, 20)
 
 
-def _read_digests(folder: Path) -> dict[str, int]:
-    found: dict[str, int] = (
-        load_scores(str(folder / "scores")).set_index("review_id")["text_digest"].to_dict()
-    )
+def _load(place: Place, model: str = LATEST) -> pd.DataFrame:
+    return load_scores(place.output, model, place.options)
+
+
+def _read_digests(place: Place) -> dict[str, int]:
+    found: dict[str, int] = _load(place).set_index("review_id")["text_digest"].to_dict()
     return found
 
 
-def test_a_moved_or_touched_file_is_read_again_and_its_rows_are_known(run, tmp_path) -> None:
+@on_every_store
+def test_a_moved_or_touched_file_is_read_again_and_its_rows_are_known(run, place, tmp_path) -> None:
     path = _write(make_reviews(20), tmp_path / "in" / "a.parquet")
     _write(make_reviews(40)[20:], tmp_path / "in" / "b.parquet")
     run()
@@ -157,38 +171,42 @@ def test_a_moved_or_touched_file_is_read_again_and_its_rows_are_known(run, tmp_p
     ended = run()
     assert _count(ended) == (0, 40)
     assert ended.summary["pending_rows"] == 40
-    _check_ids(tmp_path, make_reviews(40)["review_id"])
+    _check_ids(place, make_reviews(40)["review_id"])
 
 
-def test_a_new_model_scores_only_new_rows(run, spark, new_model, tmp_path) -> None:
+@on_every_store
+def test_a_new_model_scores_only_new_rows(run, spark, new_model, place, tmp_path) -> None:
     _score_by_two_models(run, new_model, tmp_path)
-    _check_latest(spark, tmp_path, LATEST, {"1": 20, "2": 10})
-    _check_latest(spark, tmp_path, "1", {"1": 20})
-    _check_latest(spark, tmp_path, "2", {"2": 10})
+    _check_latest(spark, place, LATEST, {"1": 20, "2": 10})
+    _check_latest(spark, place, "1", {"1": 20})
+    _check_latest(spark, place, "2", {"2": 10})
 
 
-def test_a_new_model_scores_all_rows_once_if_asked(run, spark, new_model, tmp_path) -> None:
+@on_every_store
+def test_a_new_model_scores_all_rows_once_if_asked(run, spark, new_model, place, tmp_path) -> None:
     _score_by_two_models(run, new_model, tmp_path)
     assert _count(run(model_uri=new_model, rescore=True)) == (20, 10)
     assert _count(run(model_uri=new_model, rescore=True)) == (0, 30)
     assert _count(run(model_uri=new_model)) == (0, 30)
-    _check_latest(spark, tmp_path, LATEST, {"2": 30})
-    _check_latest(spark, tmp_path, "1", {"1": 20})
-    _check_latest(spark, tmp_path, ALL, {"1": 20, "2": 30})
+    _check_latest(spark, place, LATEST, {"2": 30})
+    _check_latest(spark, place, "1", {"1": 20})
+    _check_latest(spark, place, ALL, {"1": 20, "2": 30})
 
 
-def test_thirty_days_in_chunks_equal_one_chunk(run, score, tmp_path) -> None:
+@on_every_store
+def test_thirty_days_in_chunks_equal_one_chunk(run, score, place, tmp_path) -> None:
     """Let ids come again in later chunks."""
     _write_days(tmp_path / "in")
     ended = run(chunk_rows=_CHUNK_ROWS, max_reject_share=1.0)
     assert len(ended.summary["batches"]) == -(-_DAYS * _DAY_ROWS // _CHUNK_ROWS)
     assert (ended.summary["skipped_rows"], ended.summary["superseded_rows"]) == (2, 0)
-    _check_equals_one_chunk(score, tmp_path)
+    _check_equals_one_chunk(score, tmp_path, place)
     rerun = run(chunk_rows=_CHUNK_ROWS)
     assert _count(rerun) == (0, _DAYS * _DAY_ROWS)
 
 
-def test_thirty_days_in_windows_of_dates_equal_one_chunk(run, score, tmp_path) -> None:
+@on_every_store
+def test_thirty_days_in_windows_of_dates_equal_one_chunk(run, score, place, tmp_path) -> None:
     """Score ten days at a time, out of order and overlapping; the first and the last have no end."""
     _write_days(tmp_path / "in", has_repeats=False)
     windows = [
@@ -199,11 +217,12 @@ def test_thirty_days_in_windows_of_dates_equal_one_chunk(run, score, tmp_path) -
     ]
     taken = [_count(run(date_col="day", max_reject_share=1.0, **window))[0] for window in windows]
     assert taken == [100, 100, 0, 100]
-    _check_equals_one_chunk(score, tmp_path)
+    _check_equals_one_chunk(score, tmp_path, place)
     assert _count(run()) == (0, _DAYS * _DAY_ROWS)
 
 
-def test_thirty_days_by_max_rows_equal_one_chunk(run, score, tmp_path) -> None:
+@on_every_store
+def test_thirty_days_by_max_rows_equal_one_chunk(run, score, place, tmp_path) -> None:
     """Score 110 rows per run until nothing waits."""
     _write_days(tmp_path / "in", has_repeats=False)
     taken = []
@@ -212,24 +231,26 @@ def test_thirty_days_by_max_rows_equal_one_chunk(run, score, tmp_path) -> None:
         taken.append(ended.summary["scored_rows"])
         assert ended.summary["waiting_rows"] == _DAYS * _DAY_ROWS - sum(taken)
     assert taken == [110, 110, 80, 0]
-    _check_equals_one_chunk(score, tmp_path)
+    _check_equals_one_chunk(score, tmp_path, place)
 
 
-def test_a_run_that_stopped_between_its_chunks_is_completed(run, score, tmp_path) -> None:
+@on_every_store
+def test_a_run_that_stopped_between_its_chunks_is_completed(run, score, place, tmp_path) -> None:
     """Let the second batch of a run fail to be published; the next run scores the rest."""
     _write_days(tmp_path / "in")
     options = {"chunk_rows": _CHUNK_ROWS, "max_reject_share": 1.0}
-    with mock.patch.object(FolderStore, "publish", _make_failing(FolderStore.publish)):
+    store = FolderStore if place.kind == FOLDER else DeltaStore
+    with mock.patch.object(store, "publish", _make_failing(store.publish)):
         ended = run(**options)
     assert ended.error == "stopped here"
-    assert len(list((tmp_path / "scores").glob("*/*"))) == 1
+    assert place.count_batches() == 1
     run(**options)
-    _check_equals_one_chunk(score, tmp_path)
+    _check_equals_one_chunk(score, tmp_path, place)
     assert _count(run(**options)) == (0, _DAYS * _DAY_ROWS)
 
 
 def _make_failing(publish: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `FolderStore.publish` with a second call that fails."""
+    """Return the `publish` of a store with a second call that fails."""
     calls = []
 
     def call(*arguments: Any) -> Any:
@@ -252,14 +273,14 @@ def _write_days(folder: Path, has_repeats: bool = True) -> None:
         _write(reviews.assign(day=f"2026-01-{day + 1:02d}"), folder / f"{day:02d}.parquet")
 
 
-def _check_equals_one_chunk(score: Score, folder: Path) -> None:
-    """Check that scores and rejects are those of one run in one chunk over the same input."""
-    score(folder / "in", folder / "at-once", max_reject_share=1.0)
-    outputs = folder / "scores", folder / "at-once"
-    found, expected = (load_scores(str(output)).set_index("review_id").sort_index() for output in outputs)
+def _check_equals_one_chunk(score: Score, folder: Path, place: Place) -> None:
+    """Check that scores and rejects are those of one run in one chunk over the same input, into a folder."""
+    at_once = Place(FOLDER, str(folder / "at-once"))
+    score(folder / "in", at_once, max_reject_share=1.0)
+    found, expected = (_load(which).set_index("review_id").sort_index() for which in (place, at_once))
     columns = ["label", "score", "text_digest"]
     pd.testing.assert_frame_equal(found[columns], expected[columns])
-    assert sorted(read_rejects(outputs[0])["review_id"]) == sorted(read_rejects(outputs[1])["review_id"])
+    assert sorted(place.read_rejects()["review_id"]) == sorted(at_once.read_rejects()["review_id"])
 
 
 def _score_by_two_models(run: Score, new_model: str, folder: Path) -> None:
@@ -270,10 +291,10 @@ def _score_by_two_models(run: Score, new_model: str, folder: Path) -> None:
     assert _count(run(model_uri=new_model)) == (10, 20)
 
 
-def _check_latest(spark: Any, folder: Path, model: str, versions: dict[str, int]) -> None:
+def _check_latest(spark: Any, place: Place, model: str, versions: dict[str, int]) -> None:
     """Check the rows of each version in both readers, and that ids are unique unless all rows are read."""
-    by_pandas = load_scores(str(folder / "scores"), model)[_COLUMNS]
-    by_spark = read_scores(spark, str(folder / "scores"), model).select(*_COLUMNS).toPandas()
+    by_pandas = _load(place, model)[_COLUMNS]
+    by_spark = read_scores(spark, place.output, model, place.options).select(*_COLUMNS).toPandas()
     for found in (by_pandas, by_spark):
         assert found["model_version"].value_counts().to_dict() == versions
         assert model == ALL or found["review_id"].is_unique
@@ -291,5 +312,5 @@ def _count(ended: Ended) -> tuple[int, int]:
     return ended.summary["scored_rows"], ended.summary["skipped_rows"]
 
 
-def _check_ids(folder: Path, ids: "pd.Series[str]") -> None:
-    assert sorted(pd.read_parquet(folder / "scores")["review_id"]) == sorted(ids)
+def _check_ids(place: Place, ids: "pd.Series[str]") -> None:
+    assert sorted(place.read_scores()["review_id"]) == sorted(ids)

@@ -1,9 +1,10 @@
-"""Real runs of the job, killed at named points and at random ones, and run again.
+"""Real runs of the job into each store, killed at named points and at random ones, and run again.
 
 The run after a kill is in this process, which spares the start of a JVM per test.
 """
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -22,7 +23,7 @@ import pytest
 
 from tests.factories import ROOT, TinyModel, make_reviews
 
-from .tables import read_table
+from .places import DELTA, FOLDER, S3, MakePlace, Place, on_every_store
 
 pytestmark = pytest.mark.reliability
 
@@ -60,10 +61,10 @@ class _Job:
 
 
 @contextlib.contextmanager
-def _started(model: TinyModel, reviews: Path, output: Path, folder: Path) -> Iterator[_Job]:
+def _started(model: TinyModel, reviews: Path, place: Place, folder: Path) -> Iterator[_Job]:
     process = subprocess.Popen(
         [
-            *(sys.executable, "jobs/score_reviews.py", "--input", str(reviews), "--output", str(output)),
+            *(sys.executable, "jobs/score_reviews.py", "--input", str(reviews), *place.arguments),
             *("--model_uri", model.uri, "--chunk_rows", str(CHUNK_ROWS)),
             *("--max_reject_share", "0.5", "--summary", str(folder / "summary.json")),
         ],
@@ -83,8 +84,8 @@ def _started(model: TinyModel, reviews: Path, output: Path, folder: Path) -> Ite
         job.close()
 
 
-def _run(model: TinyModel, reviews: Path, output: Path, folder: Path) -> int:
-    with _started(model, reviews, output, folder) as job:
+def _run(model: TinyModel, reviews: Path, place: Place, folder: Path) -> int:
+    with _started(model, reviews, place, folder) as job:
         return job.process.wait(_WAIT_SECONDS)
 
 
@@ -157,55 +158,84 @@ def list_kills() -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Return the table of an undisturbed run."""
+def undisturbed(
+    model: TinyModel, make_place: MakePlace, tmp_path_factory: pytest.TempPathFactory
+) -> pd.DataFrame:
+    """Return the table of an undisturbed run into a folder; that of the other stores has to be the same."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert _run(model, _write_reviews(folder / "in"), folder / "scores", folder) == 0
-    table = read_table(folder / "scores")
+    place = make_place(FOLDER, folder)
+    assert _run(model, _write_reviews(folder / "in"), place, folder) == 0
+    table = place.read()
     assert len(table) == ROWS
     return table
 
 
 @pytest.mark.promise("F2", "runs whose driver, process group, executor or worker is killed")
+@on_every_store
 @pytest.mark.parametrize(("victim", "point", "delay"), list_kills())
 def test_a_killed_run_is_completed_by_the_next_one(
-    victim: str, point: str, delay: float, undisturbed, model, score, tmp_path
+    victim: str, point: str, delay: float, undisturbed, model, score, place, tmp_path
 ) -> None:
-    reviews, output = _write_reviews(tmp_path / "in"), tmp_path / "scores"
-    with _started(model, reviews, output, tmp_path) as job:
+    reviews = _write_reviews(tmp_path / "in")
+    with _started(model, reviews, place, tmp_path) as job:
         _wait_for(job, point)
         time.sleep(delay)
         _VICTIMS[victim](job.process)
         job.process.wait(_WAIT_SECONDS)
-    _check_readable(output, undisturbed)
-    ended = score(reviews, output, chunk_rows=CHUNK_ROWS, max_reject_share=0.5)
+    _check_readable(place, undisturbed)
+    ended = score(reviews, place, chunk_rows=CHUNK_ROWS, max_reject_share=0.5)
     assert ended.exit_code == 0, f"the run after it ended in {ended.exit_code}: {ended.error}"
-    pd.testing.assert_frame_equal(read_table(output), undisturbed)
-    left = [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
-    left += [p.name for p in output.iterdir() if not p.name.startswith("model=")]
+    pd.testing.assert_frame_equal(place.read(), undisturbed)
+    assert place.find_damage() == []
+    left = place.list_left()
     assert not left, f"left behind: {left}"
+    pd.testing.assert_frame_equal(place.read(), undisturbed)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that succeeded: its folder, and the place of its store."""
+
+    folder: Path
+    place: Place
 
 
 @pytest.fixture(scope="module")
-def finished(model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a run that succeeded."""
-    folder = tmp_path_factory.mktemp("finished")
-    assert _run(model, _write_reviews(folder / "in"), folder / "scores", folder) == 0
-    return folder
+def make_finished(
+    model: TinyModel, make_place: MakePlace, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Finished]:
+    """Return a function that runs the job into a place of a kind, once for all of its tests."""
+
+    @functools.cache
+    def make(kind: str) -> Finished:
+        folder = tmp_path_factory.mktemp("finished")
+        finished = Finished(folder, make_place(kind, folder))
+        assert _run(model, _write_reviews(folder / "in"), finished.place, folder) == 0
+        return finished
+
+    return make
 
 
 @pytest.mark.promise("F3", "runs after success")
 @pytest.mark.parametrize(
-    "rerun", [pytest.param(1, marks=pytest.mark.quick), 2, 3, 4, 5], ids="rerun {}".format
+    ("kind", "rerun"),
+    [
+        pytest.param(kind, rerun, marks=[pytest.mark.quick] * ((kind, rerun) == (FOLDER, 1)))
+        for kind in (FOLDER, DELTA, S3)
+        for rerun in range(1, 6)
+    ],
 )
-def test_a_rerun_scores_loads_and_changes_nothing(rerun: int, finished: Path, model: TinyModel) -> None:
-    before = _snapshot(finished / "scores")
-    assert _run(model, finished / "in", finished / "scores", finished) == 0
-    summary = json.loads((finished / "summary.json").read_text())
+def test_a_rerun_scores_loads_and_changes_nothing(
+    kind: str, rerun: int, make_finished: Callable[[str], Finished], model: TinyModel
+) -> None:
+    finished = make_finished(kind)
+    before = finished.place.snapshot()
+    assert _run(model, finished.folder / "in", finished.place, finished.folder) == 0
+    summary = json.loads((finished.folder / "summary.json").read_text())
     done = {key: summary[key] for key in ("scored_rows", "rejected_rows", "model_loads", "python_workers")}
     assert not any(done.values()), done
     assert summary["skipped_rows"] == ROWS
-    assert _snapshot(finished / "scores") == before
+    assert finished.place.snapshot() == before
 
 
 def _write_reviews(folder: Path) -> Path:
@@ -217,16 +247,13 @@ def _write_reviews(folder: Path) -> Path:
     return folder
 
 
-def _check_readable(output: Path, expected: pd.DataFrame) -> None:
+def _check_readable(place: Place, expected: pd.DataFrame) -> None:
     """Check that right after the kill a reader sees whole batches, of rows of the undisturbed run."""
-    if not list(output.glob("*/*/*.parquet")):
+    if not place.has_scores():
         return
-    found = read_table(output)
+    found = place.read()
     assert found["review_id"].is_unique
+    assert place.find_damage() == []
     pd.testing.assert_frame_equal(
         found, expected[expected["review_id"].isin(found["review_id"])].reset_index(drop=True)
     )
-
-
-def _snapshot(output: Path) -> dict[str, tuple[int, int]]:
-    return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in output.rglob("*") if p.is_file()}

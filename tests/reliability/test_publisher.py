@@ -31,7 +31,7 @@ from tests.factories import describe_file, make_manifest, write_part, write_reje
 
 pytestmark = [
     pytest.mark.reliability,
-    pytest.mark.promise("F1", "a publish whose file operations fail, one after another"),
+    pytest.mark.promise("F1", "a publish whose file operations and requests fail, one after another"),
 ]
 
 _KILL, _UNKNOWN = "SIGKILL", "EIO though done"

@@ -8,15 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from multiprocessing.sharedctypes import Synchronized
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
+from sentiment.tables.deltalog import make_options
+from sentiment.tables.scores import read_scores
 from sentiment.tables.store.manifests import BatchId
 from sentiment.tables.store.opening import open_store
+from sentiment.tables.store.scores import ALL
 from tests.factories import make_manifest, publish_rows
+
+from .places import DELTA, FOLDER, S3, MakePlace, Place
 
 pytestmark = [
     pytest.mark.reliability,
@@ -26,11 +29,16 @@ pytestmark = [
 PUBLISHES = 50
 # Rows after each publish: batch n has n rows, and the first is there before anyone reads.
 SNAPSHOTS = tuple(accumulate(range(1, PUBLISHES + 2)))
-# Reads of the two runs by reader, 1,000 in all; each run has its 50 publishes.
+# Reads of each run by reader; those into a folder are 1,000. Each run has its 50 publishes.
 _RUNS = {
     "few": {"duckdb": 20, "polars": 20, "pandas": 20},
     "many": {"duckdb": 280, "polars": 280, "pandas": 280, "spark": 100},
+    "delta": {"deltalake": 100, "polars": 100, "duckdb": 100, "read_scores": 40},
+    "s3": {"deltalake": 50, "polars": 50, "read_scores": 20},
 }
+_KINDS = {"few": FOLDER, "many": FOLDER, "delta": DELTA, "s3": S3}
+# Readers that need a Spark session.
+_SPARK_READERS = {"spark", "read_scores"}
 # A reader may be ahead of its share by this many publishes, so that reads and publishes stay mixed.
 _LEAD = 5
 _WAIT_SECONDS = 900
@@ -45,47 +53,74 @@ class Read:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class Reads:
+    """All reads of a run by reader, in order, and the place that was read."""
+
+    by_reader: dict[str, list[Read]]
+    place: Place
+
+
 @pytest.fixture(scope="module")
 def make_reads(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], dict[str, list[Read]]]:
-    """Return a function that makes all reads of a run, by reader, once for all of its tests."""
+    request: pytest.FixtureRequest, make_place: MakePlace, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Reads]:
+    """Return a function that makes all reads of a run, once for all of its tests."""
 
     @functools.cache
-    def make(run: str) -> dict[str, list[Read]]:
-        spark = request.getfixturevalue("spark") if "spark" in _RUNS[run] else None
-        return _read_while_publishing(spark, tmp_path_factory.mktemp("reads") / "scores", _RUNS[run])
+    def make(run: str) -> Reads:
+        spark = request.getfixturevalue("spark") if _SPARK_READERS & set(_RUNS[run]) else None
+        place = make_place(_KINDS[run], tmp_path_factory.mktemp("reads"))
+        return Reads(_read_while_publishing(spark, place, _RUNS[run]), place)
 
     return make
 
 
 @pytest.mark.parametrize(
-    ("run", "reader", "number"),
+    ("kind", "run", "reader", "number"),
     [
-        pytest.param(run, reader, number, id=f"{reader} {number + 1} of {n}", marks=marks)
-        for run, marks in (("few", pytest.mark.quick), ("many", ()))
+        pytest.param(
+            *(_KINDS[run], run, reader, number),
+            id=f"{run}, {reader} {number + 1} of {n}",
+            marks=[pytest.mark.quick] * (run == "few"),
+        )
+        for run in _RUNS
         for reader, n in _RUNS[run].items()
         for number in range(n)
     ],
 )
 def test_each_read_counts_a_published_snapshot(
-    run: str, reader: str, number: int, make_reads: Callable[[str], dict[str, list[Read]]]
+    kind: str, run: str, reader: str, number: int, make_reads: Callable[[str], Reads]
 ) -> None:
-    read = make_reads(run)[reader][number]
+    read = make_reads(run).by_reader[reader][number]
     assert read.rows is not None, read.error
     assert read.rows in SNAPSHOTS, f"{read.rows} rows are of no snapshot"
     assert read.rows >= read.rows_before, f"{read.rows} rows, and {read.rows_before} before"
 
 
-def _read_while_publishing(spark: Any, root: Path, reads: dict[str, int]) -> dict[str, list[Read]]:
+@pytest.mark.parametrize("kind", [DELTA, S3])
+def test_each_version_of_a_delta_table_holds_whole_batches(
+    kind: str, make_reads: Callable[[str], Reads]
+) -> None:
+    place = make_reads(kind).place
+    newest = place.open_table().version()
+    # The first version is the empty table.
+    assert newest == PUBLISHES + 1
+    for version in range(1, newest + 1):
+        sequences = place.open_table(version).to_pandas()["sequence"]
+        assert sequences.value_counts().to_dict() == {n: n for n in range(1, version + 1)}
+    assert place.find_damage() == []
+
+
+def _read_while_publishing(spark: Any, place: Place, reads: dict[str, int]) -> dict[str, list[Read]]:
     """Return all reads by reader, in order; publishes are spread over them."""
-    counts = _make_readers(spark, str(root), reads)
-    _publish(root, 1)
+    counts = {reader: _make_reader(reader, spark, place) for reader in reads}
+    _publish(place, 1)
     for count in counts.values():
         assert count() == SNAPSHOTS[0]  # and what takes long the first time is done
     context = multiprocessing.get_context("spawn")
     n_read, n_published = context.Value("i", 0), context.Value("i", 0)
-    arguments = (str(root), sum(reads.values()), n_read, n_published)
+    arguments = (place, sum(reads.values()), n_read, n_published)
     publisher = context.Process(target=_publish_all, args=arguments, daemon=True)
     publisher.start()
     with ThreadPoolExecutor(len(reads)) as threads:
@@ -101,19 +136,32 @@ def _read_while_publishing(spark: Any, root: Path, reads: dict[str, int]) -> dic
     return found
 
 
-def _make_readers(spark: Any, root: str, reads: dict[str, int]) -> dict[str, Callable[[], int]]:
-    """Count the rows of the folder as a plain Parquet reader."""
+def _make_reader(reader: str, spark: Any, place: Place) -> Callable[[], int]:
+    """Return a function that counts the rows as a plain reader of Parquet or Delta, or as `read_scores`."""
     import duckdb
     import polars
 
-    everything = f"{root}/**/*.parquet"
-    readers: dict[str, Callable[[], int]] = {
+    if reader == "read_scores":
+        return lambda: read_scores(spark, place.output, ALL, place.options).count()
+    if place.kind != FOLDER:
+        options = make_options(place.storage)
+
+        def read_files() -> int:
+            files = place.open_table().file_uris()
+            return len(duckdb.connect().sql(f"select * from read_parquet({files})").fetchall())
+
+        return {
+            "deltalake": lambda: len(place.read_scores()),
+            "polars": lambda: len(polars.read_delta(place.root, storage_options=options)),
+            "duckdb": read_files,
+        }[reader]
+    everything = f"{place.output}/**/*.parquet"
+    return {
         "duckdb": lambda: len(duckdb.connect().sql(f"select * from read_parquet('{everything}')").fetchall()),
         "polars": lambda: len(polars.read_parquet(everything)),
-        "pandas": lambda: len(pd.read_parquet(root)),
-        "spark": lambda: len(spark.read.parquet(root).collect()),
-    }
-    return {reader: readers[reader] for reader in reads}
+        "pandas": lambda: len(place.read_scores()),
+        "spark": lambda: len(spark.read.parquet(place.output).collect()),
+    }[reader]
 
 
 def _read_repeatedly(
@@ -135,12 +183,12 @@ def _read_repeatedly(
 
 
 def _publish_all(
-    root: str, n_reads: int, n_read: "Synchronized[int]", n_published: "Synchronized[int]"
+    place: Place, n_reads: int, n_read: "Synchronized[int]", n_published: "Synchronized[int]"
 ) -> None:
     """Publish 50 times, in a process of its own, each time when its share of the reads was made."""
     for number in range(PUBLISHES):
         _wait_until(lambda share=number / PUBLISHES: n_read.value >= share * n_reads)
-        _publish(Path(root), number + 2)
+        _publish(place, number + 2)
         n_published.value = number + 1
 
 
@@ -152,7 +200,7 @@ def _wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def _publish(root: Path, n: int) -> None:
+def _publish(place: Place, n: int) -> None:
     """Publish batch n, of n rows and a reject."""
-    with open_store(str(root)) as store:
+    with open_store(place.output, place.options) as store:
         publish_rows(store, BatchId("3", "2026-01-31", f"{n:012d}"), make_manifest(n, n, 1), 1000 * n)

@@ -14,6 +14,7 @@ survives log cleanup and OPTIMIZE. Readers and VACUUM skip names that begin with
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -27,6 +28,7 @@ import pyarrow.parquet as pq
 from ... import schema
 from ...errors import ConfigError, StorageError, StoreError, StoreLockedError
 from ..deltalog import (
+    PROBE,
     check_conditional_put,
     find_table,
     import_deltalake,
@@ -48,6 +50,8 @@ _REJECTED = "_sentiment/rejected"
 _ATTEMPTS = 4
 _COMMIT_RETRIES = 15
 _FIRST_PAUSE_SECONDS = 0.5
+# deltalake writes a local log entry under such a name, and links it to its own.
+_UNLINKED = re.compile(r"\.json#[0-9]+$")
 
 
 class DeltaStore:
@@ -383,9 +387,18 @@ class DeltaStore:
         names += [
             f"{_REJECTED}/{n}" for n in self._objects.list_names(_REJECTED) if f"{_REJECTED}/{n}" not in used
         ]
+        names += self._list_left_by_kills()
         for name in names:
             self._objects.delete(name)
         return len(gone) + len(names)
+
+    def _list_left_by_kills(self) -> list[str]:
+        """Return files that only the run that wrote them uses: probes, and log entries before their link."""
+        probes = [f"_sentiment/{name}" for name in self._objects.list_names("_sentiment")]
+        entries = [f"_delta_log/{name}" for name in self._objects.list_names("_delta_log")]
+        return [name for name in probes if name.startswith(PROBE)] + [
+            name for name in entries if _UNLINKED.search(name)
+        ]
 
     def find_damage(self, batch: Batch) -> list[str]:
         """Compare the rows of the snapshot, and the files that are still as published, with the manifest."""

@@ -245,6 +245,39 @@ def test_forgotten_ids_are_in_no_file_version_or_entry(place, tmp_path):
     assert load(place).sort_values("review_id").reset_index(drop=True).equals(kept.reset_index(drop=True))
 
 
+def test_vacuum_removes_what_killed_runs_leave(place):
+    """A probe, and a log entry before it is linked to its name."""
+    store = open_delta(place)
+    publish(store, 1, ["a"], rejected=["b"])
+    names = ["_sentiment/probe-1f", "_delta_log/00000000000000000002.json#1"]
+    for name in names:
+        store._objects.write(name, b"1")
+    store.vacuum()
+    assert not {"probe-1f"} & set(store._objects.list_names("_sentiment"))
+    assert store._objects.list_names("_delta_log") == [f"{number:020}.json" for number in range(2)]
+    assert load(place)["review_id"].tolist() == ["a"]
+    publish(open_delta(place), 2, ["c"])
+    assert [store.find_damage(batch) for batch in store.list_batches()] == [[], []]
+
+
+def test_a_probe_whose_first_answer_is_lost_is_no_error(bucket, monkeypatch):
+    """The client repeats the request, which is then refused."""
+    import obstore
+
+    real, calls = obstore.put, []
+
+    def put_twice(store, key, body, mode=None):
+        if not calls:
+            calls.append(key)
+            real(store, key, body, mode=mode)
+        return real(store, key, body, mode=mode)
+
+    monkeypatch.setattr(obstore, "put", put_twice)
+    store = DeltaStore.create(f"{bucket.uri}/scores", bucket.options)
+    assert calls
+    assert store._objects.list_names("_sentiment") == []
+
+
 def test_a_table_that_another_tool_wrote_is_refused(tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
     write_deltalake(tmp_path / "scores", pa.table({"a": [1]}))
