@@ -190,8 +190,10 @@ def _quieten() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     # transformers sets the level of its logger when it is imported.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    for name in ("transformers", "datasets", "huggingface_hub", "py4j", "matplotlib"):
+    for name in ("transformers", "datasets", "huggingface_hub", "matplotlib"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Its errors are stack traces of what the job reports in a line, as when Ctrl-C stops the JVM too.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
 
 
 def _prepare_summary(summary: Path | None) -> None:

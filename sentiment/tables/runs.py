@@ -38,6 +38,7 @@ from .worker import SharedModel, WorkerCensus, share_model
 
 # Spark passes a worker's error only as text. These messages are safe to show: they hold no review.
 _NO_RIGHT_ENGINE = re.compile(r"NoRightEngineError: (no engine of the model [^\n]{1,2000})")
+_DISK_IS_FULL = "No space left on device"
 _STORAGE_FAILED = re.compile(rf"{StorageError.__name__}: ([^\n]{{1,500}})")
 
 
@@ -153,6 +154,11 @@ def _translate_errors(model_uri: str) -> Iterator[None]:
         if UnreadableFileError.__name__ in message or SchemaMismatchError.__name__ in message:
             raise UnreadableFileError(
                 "an input file cannot be read; run again with --debug to see which"
+            ) from error
+        if _DISK_IS_FULL in message:
+            raise ScoringError(
+                "a local disk of Spark is full; the batch was not published; free some space, or name "
+                "another disk with SPARK_LOCAL_DIRS or spark.local.dir"
             ) from error
         raise ScoringError(
             f"Spark stopped with {type(error).__name__}; the batch was not published; run again with "

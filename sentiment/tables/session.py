@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -92,8 +94,13 @@ def build_session(app_name: str, debug: bool = False, worker_timeout_seconds: in
             settings["spark.python.daemon.module"] = _DAEMON
     for key, value in settings.items():
         builder = builder.config(key, value)
+    interrupt = signal.getsignal(signal.SIGINT)
     with _translate_start(str(master)):
-        return builder.getOrCreate()
+        session = builder.getOrCreate()
+    if threading.current_thread() is threading.main_thread():
+        # Spark's own handler asks the JVM, which Ctrl-C stops too, and fails instead of interrupting.
+        signal.signal(signal.SIGINT, interrupt)
+    return session
 
 
 def find_context(spark: SparkSession) -> SparkContext:
