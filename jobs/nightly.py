@@ -89,16 +89,16 @@ def list_days(date: str | None, today: datetime.date) -> list[datetime.date]:
 
 def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doors":
     """Return what the steps of a night need of registry, store, Spark and MLflow."""
+    from sentiment.job_process import run_process
     from sentiment.monitoring.night import Doors
     from sentiment.monitoring.night_run import log_night
     from sentiment.monitoring.published import observe
-    from sentiment.monitoring.scoring_process import run_scoring
 
     def start(program: Sequence[str], champion: "Champion", *further: str) -> dict[str, Any]:
         summary = scratch / "score.json"
         arguments = [*list_arguments(config, day), "--model_uri", champion.uri, *further]
         command = [*program, str(HOME / "jobs" / "score_reviews.py"), *arguments, "--summary", str(summary)]
-        return run_scoring(command, summary, tell_stderr)
+        return run_process(command, summary, tell_stderr)
 
     return Doors(
         resolve=lambda: resolve_champion(config),

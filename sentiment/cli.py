@@ -34,6 +34,8 @@ Tell = Callable[[str], None]
 
 # The exit codes that shells use for a process that Ctrl-C ended, and for one that SIGTERM ended.
 INTERRUPTED, TERMINATED = 130, 143
+# Key in the summary of a failed run: the name of the error's class, which an exit code does not tell.
+ERROR_TYPE = "error_type"
 _LINE_EVERY_SECONDS = 5.0
 
 
@@ -100,11 +102,15 @@ def run_job(
         _quieten()
     try:
         _prepare_summary(arguments.summary)
+    except ConfigError as error:
+        return _fail(reporter, tell, str(error), error.exit_code)
+    try:
         summary = run(read_config(config_class, arguments, default_conf), reporter)
     except SentimentError as error:
         if error.summary is not None:  # part of the work was done
             reporter.close()
-            _show_result(error.summary, arguments.summary, show, tell)
+            _show_result(error.summary, show, tell)
+        _write_summary(arguments.summary, {**(error.summary or {}), ERROR_TYPE: type(error).__name__})
         return _fail(reporter, tell, "" if error.is_reported else str(error), error.exit_code)
     except Terminated as error:
         return _fail(reporter, tell, str(error) if is_main else "", TERMINATED)
@@ -112,9 +118,11 @@ def run_job(
         return _fail(reporter, tell, "interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 the outermost handler: it reports and ends the job
         message = f"unexpected {type(error).__name__}; run again with --debug to see where"
+        _write_summary(arguments.summary, {ERROR_TYPE: type(error).__name__})
         return _fail(reporter, tell, message, SentimentError.exit_code)
     reporter.close()
-    _show_result(summary, arguments.summary, show, tell)
+    _write_summary(arguments.summary, summary)
+    _show_result(summary, show, tell)
     return 0
 
 
@@ -165,10 +173,9 @@ def _help(field: "dataclasses.Field[Any]") -> str:
     return text if field.default in (None, dataclasses.MISSING) else f"{text} ({field.default})"
 
 
-def _show_result(summary: Mapping[str, Any], path: Path | None, show: Show, tell: Tell) -> None:
+def _show_result(summary: Mapping[str, Any], show: Show, tell: Tell) -> None:
     for warning in summary.get("warnings", ()):
         tell(f"warning: {warning}")
-    _write_summary(path, summary)
     out = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
     for table in show(summary):
         out.print(table)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MonitoringError, SentimentError
+from ..errors import BadFilesError, MonitoringError, SentimentError
 from ..evaluation.profile import Profile
 from . import history, journal
 from .alerts import Alert, Channel
@@ -42,7 +42,7 @@ class Champion:
 class Doors:
     """Do what needs the registry, the store, Spark or MLflow; each may raise a SentimentError.
 
-    `plan` and `score` return the summary of jobs/score_reviews.py. `score` raises an InputError with a
+    `plan` and `score` return the summary of jobs/score_reviews.py. `score` raises a BadFilesError with a
     summary if files are unusable and all others are done. `next_number` is that of the next batch.
     `observe` gets a test for the numbers of batches. `label` gets tests for the numbers by night, and
     returns rows with labels; None if there is no source of labels. `log` returns the id of an MLflow run.
@@ -132,7 +132,7 @@ def _tolerate(work: Callable[[], Mapping[str, Any]]) -> tuple[Mapping[str, Any],
     """Return a summary, and the error about files that are unusable while all others are done."""
     try:
         return work(), None
-    except InputError as error:
+    except BadFilesError as error:
         if error.summary is None:
             raise
         return error.summary, error

@@ -9,7 +9,7 @@ from collections import Counter
 import pandas as pd
 
 from sentiment import schema
-from sentiment.errors import InputError
+from sentiment.errors import BadFilesError
 from sentiment.evaluation.profile import IS_RIGHT, make_profile
 from sentiment.monitoring import alerts, history, night, published, quality, steps
 from tests.unit.monitoring.made import make_reference, make_rows
@@ -124,7 +124,7 @@ class World:
                 raise Stopped
         summary = self._summarise(0)
         if self.bad_files:
-            raise InputError("1 of 2 input files cannot be used", summary)
+            raise BadFilesError("1 of 2 input files cannot be used", summary)
         return summary
 
     def _summarise(self, pending):

@@ -5,7 +5,7 @@ import datetime
 import pandas as pd
 import pytest
 
-from sentiment.errors import ConfigError, InputError, MonitoringError, RegistryError
+from sentiment.errors import BadFilesError, ConfigError, MonitoringError, RegistryError, StorageError
 from sentiment.monitoring import alerts, history
 from sentiment.monitoring import night as night_module
 from tests.unit.monitoring.made import make_rows
@@ -93,9 +93,22 @@ def test_unusable_files_are_alerted_and_the_rest_is_judged(tmp_path):
     world.arrive(FIRST, n=300)
     world.bad_files = [{"path": "/in/a.parquet", "reason": "/in/a.parquet: is empty"}]
     result = world.run(FIRST)
-    assert isinstance(result.failure, InputError)
+    assert isinstance(result.failure, BadFilesError)
     assert result.row["input_rows"] == 300
     assert [(alert.kind, alert.subject) for alert in result.alerts] == [("bad_files", "a.parquet")]
+
+
+def test_a_scoring_that_an_object_store_broke_off_is_a_failed_night(tmp_path, monkeypatch):
+    """It has the exit code and, if a batch was published, the summary of a run with unusable files."""
+    world = make_world(tmp_path)
+
+    def fail(champion):
+        raise StorageError("no answer", world._summarise(1))
+
+    monkeypatch.setattr(world, "_score", fail)
+    with pytest.raises(StorageError, match="^step score: no answer$"):
+        world.run(FIRST)
+    assert [night["status"] for night in world.load()["nights"]] == ["failed"]
 
 
 def test_a_step_that_fails_is_named_recorded_and_alerted(tmp_path, monkeypatch):

@@ -1,34 +1,28 @@
-"""Run jobs/score_reviews.py as a process of its own, and turn its exit code back into an error.
+"""Run a job of `jobs/` as a process of its own, and turn how it ended back into a summary or an error.
 
 A cluster needs a process of its own (spark-submit knows its master), and a JVM that dies, or has too little
-memory, does not take the night with it: the next try starts a new one.
+memory, does not take its caller with it: the next try starts a new one.
 """
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, GateError, InputError, ModelError, ScoringError, SentimentError
-from .steps import PassingError
+from . import errors
+from .cli import ERROR_TYPE
 
-_ERRORS: Mapping[int, type[SentimentError]] = {
-    2: ConfigError,
-    3: InputError,
-    4: ModelError,
-    6: GateError,
-}
 _PREFIX = "error: "
 # A job gets so long to stop its executors before it is killed.
 _STOP_SECONDS = 30
 
 
-def run_scoring(command: Sequence[str], summary: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def run_process(command: Sequence[str], summary: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     """Run the command and return the summary that it wrote; its lines on stderr go to `tell`.
 
-    Raises the error that its exit code means, with the summary if the job wrote one: a PassingError if the
-    store was in use, or if it ended in a way that another try may not.
+    Raises the error of the job, of its own class and with its summary, or a LostJobError if the job ended
+    without one.
     """
     summary.unlink(missing_ok=True)
     last = ""
@@ -53,11 +47,23 @@ def run_scoring(command: Sequence[str], summary: Path, tell: Callable[[str], Non
     if code == 0 and found is not None:
         return found
     if code == 0:
-        raise ScoringError(f"{summary}: the scoring job succeeded, but wrote no summary; look at its log")
-    message = last or f"the scoring job ended with exit code {code}, and gave no reason; look at its log"
-    if code in _ERRORS:
-        raise _ERRORS[code](message, found)
-    raise PassingError(message, code if code == 5 else SentimentError.exit_code)
+        raise errors.ScoringError(f"{summary}: the job succeeded, but wrote no summary; look at its log")
+    raise _make_error(code, last, found)
+
+
+def _make_error(code: int, message: str, summary: dict[str, Any] | None) -> errors.SentimentError:
+    """Return the error of the class that the summary names; a LostJobError if the job did not end with it.
+
+    A job whose JVM dies may still write its error down, but ends with the exit code of the JVM.
+    """
+    kind: type[errors.SentimentError] = errors.LostJobError
+    if summary is not None:
+        named = getattr(errors, summary.pop(ERROR_TYPE, ""), errors.SentimentError)
+        kind = named if named.exit_code == code else kind
+    elif code == errors.ConfigError.exit_code:  # wrong arguments, or no place for a summary
+        kind = errors.ConfigError
+    message = message or f"the job ended with exit code {code}, and gave no reason; look at its log"
+    return kind(message, summary or None)
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
