@@ -93,6 +93,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
     from sentiment.monitoring.night import Doors
     from sentiment.monitoring.night_run import log_night
     from sentiment.monitoring.published import observe
+    from sentiment.tables.storage import resolve_uri
 
     def start(program: Sequence[str], champion: "Champion", *further: str) -> dict[str, Any]:
         summary = scratch / "score.json"
@@ -100,7 +101,9 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
         command = [*program, str(HOME / "jobs" / "score_reviews.py"), *arguments, "--summary", str(summary)]
         return run_process(command, summary, tell_stderr)
 
+    store = resolve_uri(config.output)
     return Doors(
+        store=store,
         resolve=lambda: resolve_champion(config),
         # Nothing is scored, so that Spark is not needed.
         plan=lambda champion: start([sys.executable], champion, "--dry_run"),
@@ -114,9 +117,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
             includes,
         ),
         label=functools.partial(label, config) if config.labels else None,
-        log=lambda night, row, page: log_night(
-            config.experiment, str(Path(config.output).absolute()), night, row, page
-        ),
+        log=lambda night, row, page: log_night(config.experiment, store, night, row, page),
     )
 
 

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from ..evaluation.profile import Profile
 from .accuracy import Estimate, choose_known, estimate_accuracy
 from .accuracy_alerts import check_estimate, check_realised
-from .alerts import WARNING, Alert, is_new
+from .alerts import KINDS, LAPSE_NIGHTS, WARNING, Alert
 from .drift import MIN_ROWS, MODEL, TRAILING, Drift, find_drift, is_persistent
 from .figures import MODEL_FIGURES, Distribution, add_distributions, list_distributions
 from .history import NIGHT, TRAILING_DAYS
@@ -39,7 +39,10 @@ class Past:
 
 @dataclass(frozen=True)
 class Assessment:
-    """Hold the judgement of one night. `alarms` are figures that have drifted for several nights."""
+    """Hold the judgement of one night. `alarms` are figures that have drifted for several nights.
+
+    `alerts` are all that are raised, also those that nights before raised.
+    """
 
     seen: Observation
     expected_rows: float | None
@@ -111,7 +114,7 @@ def assess(seen: Observation, past: Past, limits: Limits, seed: int = 0) -> Asse
         *check_estimate(seen, estimate, known, limits),
         *check_realised(seen, past.nights, past.reference, limits),
     ]
-    alerts = [alert for alert in raised if is_new(alert, past.alerts)]
+    alerts = [replace(alert, is_new=_is_new(alert, past)) for alert in raised]
     return Assessment(seen, expected, drifts, alarms, estimate, alerts, {**seen.missing, **missing})
 
 
@@ -144,6 +147,17 @@ def choose_references(
             len(same & set(figures)), "nights of this model"
         )
     return references | ({TRAILING: trailing} if trailing else {}), missing
+
+
+def _is_new(alert: Alert, past: Past) -> bool:
+    """Return whether the alert is about an item that the nights just before did not raise."""
+    if not KINDS[alert.kind]:
+        return True
+    recent = set(past.nights[NIGHT].drop_duplicates().sort_values().tail(LAPSE_NIGHTS).dt.date)
+    known = {
+        item for old in past.alerts if old.kind == alert.kind and old.night in recent for item in old.items
+    }
+    return not known.issuperset(alert.items)
 
 
 def _count_nights(found: int, nights: str) -> str:
@@ -183,9 +197,9 @@ def _report_drift(
     if not found:
         return []
     listed = "; ".join(describe_drift(drift) for drift in found[:5])
-    subject = ", ".join(sorted({drift.figure for drift in found}))
+    figures = sorted({drift.figure for drift in found})
     advice = "look at the report: if the reviews have changed, label some of them and judge the model again"
-    return [Alert.of(seen.night, "drift", subject, WARNING, listed, advice)]
+    return [Alert.of(seen, "drift", ", ".join(figures), WARNING, listed, advice, figures)]
 
 
 def describe_drift(drift: Drift) -> str:

@@ -42,12 +42,14 @@ class Champion:
 class Doors:
     """Do what needs the registry, the store, Spark or MLflow; each may raise a SentimentError.
 
-    `plan` and `score` return the summary of jobs/score_reviews.py. `score` raises a BadFilesError with a
-    summary if files are unusable and all others are done. `next_number` is that of the next batch.
-    `observe` gets a test for the numbers of batches. `label` gets tests for the numbers by night, and
-    returns rows with labels; None if there is no source of labels. `log` returns the id of an MLflow run.
+    `store` is the address of the scores, which alerts name. `plan` and `score` return the summary of
+    jobs/score_reviews.py, or raise a BadFilesError with it if files are unusable and all others are done.
+    `next_number` is that of the next batch. `observe` gets a test for the numbers of batches. `label` gets
+    tests for the numbers by night, and returns rows with labels; None if there is no source of labels. `log`
+    returns the id of an MLflow run.
     """
 
+    store: str
     resolve: Callable[[], Champion]
     plan: Callable[[Champion], Mapping[str, Any]]
     score: Callable[[Champion], Mapping[str, Any]]
@@ -88,7 +90,7 @@ def run_night(
         failed = steps.failed
         known = error if isinstance(error, SentimentError) else MonitoringError(_describe(error))
         known.args = (f"step {failed.name if failed else 'start'}: {known}",)
-        record_failure(night, folder, known, channels)
+        record_failure(night, doors.store, folder, known, channels)
         raise known from error
 
 
@@ -108,7 +110,7 @@ def _run_steps(
     notes = journal.load_journal(folder)
     seen = steps.run("profile", lambda: doors.observe(champion, lambda n: journal.belongs(notes, night, n)))
     bad_files = {bad["path"]: bad for bad in (*seen.bad_files, *scoring["bad_files"])}
-    seen = replace(seen, night=night, bad_files=list(bad_files.values()))
+    seen = replace(seen, night=night, store=doors.store, bad_files=list(bad_files.values()))
     labelled = steps.run("labels", lambda: _label(folder, night, notes, doors))
     past = steps.run("history", lambda: _load_past(folder, night, champion, labelled))
     judged = steps.run("drift", lambda: assess(seen, past, limits))
@@ -186,7 +188,7 @@ def _record(folder: Path, judged: Assessment, steps: Steps) -> None:
     history.write_profile(folder, night, judged.seen.profile)
     history.write_rows(folder, history.FIGURES, night, judged.as_figures())
     delivered = load_delivered(folder, night)
-    rows = [as_row(alert, delivered.get(alert.key, ())) for alert in judged.alerts]
+    rows = [as_row(alert, delivered.get(alert.kind, {})) for alert in judged.alerts]
     history.write_rows(folder, history.ALERTS, night, rows)
     row = {**judged.as_night(), "steps": steps.seconds, "seconds": sum(steps.seconds.values())}
     history.write_rows(folder, history.NIGHTS, night, [row])

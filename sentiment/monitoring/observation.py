@@ -38,13 +38,15 @@ class SeenFile:
 class Observation:
     """Hold the batches of one night. `skipped` counts rows by reason; `missing` says why figures are missing.
 
-    `now` is when the night was looked at, in UTC. `bad_files` have `path` and `reason`.
+    `store` is the address of the scores. `now` is when the night was looked at, in UTC. `bad_files` have
+    `path` and `reason`.
     """
 
     night: datetime.date
     now: datetime.datetime
     model_uri: str
     model_version: str
+    store: str = ""
     profile: Profile = field(default_factory=Profile)
     batches: int = 0
     input_rows: int = 0

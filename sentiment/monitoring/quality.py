@@ -3,7 +3,6 @@
 import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -58,7 +57,7 @@ def _check_volume(seen: Observation, expected: float | None, limits: Limits) -> 
         return
     if not seen.input_rows:
         yield Alert.of(
-            seen.night,
+            seen,
             "empty",
             "volume",
             CRITICAL,
@@ -70,7 +69,7 @@ def _check_volume(seen: Observation, expected: float | None, limits: Limits) -> 
     is_large = abs(seen.input_rows - expected) > _MIN_DEVIATIONS * np.sqrt(expected)
     if is_large and not 1 / limits.max_volume_ratio <= ratio <= limits.max_volume_ratio:
         yield Alert.of(
-            seen.night,
+            seen,
             "volume",
             "volume",
             WARNING,
@@ -83,7 +82,7 @@ def _check_files(seen: Observation, limits: Limits) -> Iterator[Alert]:
     age = seen.freshness_hours
     if age is not None and age > limits.max_freshness_hours:
         yield Alert.of(
-            seen.night,
+            seen,
             "freshness",
             "freshness",
             WARNING,
@@ -93,7 +92,7 @@ def _check_files(seen: Observation, limits: Limits) -> Iterator[Alert]:
     if late := seen.late_files:
         days = sorted({str(file.day) for file in late})
         yield Alert.of(
-            seen.night,
+            seen,
             "late_files",
             "late files",
             WARNING,
@@ -103,12 +102,13 @@ def _check_files(seen: Observation, limits: Limits) -> Iterator[Alert]:
         )
     if seen.bad_files:
         yield Alert.of(
-            seen.night,
+            seen,
             "bad_files",
-            ", ".join(sorted(Path(bad["path"]).name for bad in seen.bad_files)),
+            "input files",
             CRITICAL,
             f"{len(seen.bad_files):,} input files cannot be used; the first: {seen.bad_files[0]['reason']}",
             "have them delivered again; the next night scores them",
+            {bad["path"] for bad in seen.bad_files},
         )
 
 
@@ -118,7 +118,7 @@ def _check_rows(seen: Observation, limits: Limits) -> Iterator[Alert]:
         reasons = sorted(seen.profile.rejects.items(), key=lambda item: -item[1])
         listed = ", ".join(f"{reason} {rows:,}" for reason, rows in reasons)
         yield Alert.of(
-            seen.night,
+            seen,
             "rejects",
             "rejects",
             WARNING,
@@ -128,7 +128,7 @@ def _check_rows(seen: Observation, limits: Limits) -> Iterator[Alert]:
     repeated = seen.skipped_rows / seen.input_rows if seen.input_rows else 0.0
     if repeated > limits.max_repeated_share:
         yield Alert.of(
-            seen.night,
+            seen,
             "repeated_rows",
             "repeated rows",
             WARNING,

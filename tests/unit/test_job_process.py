@@ -24,11 +24,14 @@ def test_the_summary_of_the_process_comes_back_with_its_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind", ["ConfigError", "BadFilesError", "StorageError", "RegistryError", "StoreLockedError", "StoreError"]
+    "kind",
+    ["ConfigError", "BadFilesError", "StorageError", "RegistryError", "StoreLockedError", "StoreError"],
 )
 def test_an_error_comes_back_with_its_class_which_its_exit_code_does_not_tell(kind, tmp_path):
     code = getattr(errors, kind).exit_code
-    script = f"write(a=1, error_type={kind!r}); print('error: it is wrong', file=sys.stderr); sys.exit({code})"
+    script = (
+        f"write(a=1, error_type={kind!r}); print('error: it is wrong', file=sys.stderr); sys.exit({code})"
+    )
     with pytest.raises(errors.SentimentError, match="^it is wrong$") as raised:
         run_script(tmp_path, script)
     assert type(raised.value).__name__ == kind

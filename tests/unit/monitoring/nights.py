@@ -46,6 +46,7 @@ class World:
 
     def run(self, day, channels=None, limits=None, waits=(), now=None):
         doors = night.Doors(
+            store="/scores",
             resolve=lambda: night.Champion("models:/m/1", self.version, self.reference),
             plan=lambda champion: self._summarise(len(self.pending)),
             score=self._score,
@@ -72,6 +73,9 @@ class World:
         folder = self.folder / "monitoring"
         nights = history.load_nights(folder).drop(columns=["steps", "seconds"])
         raised = history.load_alerts(folder).drop(columns=["raised_at"])
+        raised["items"] = raised["items"].map(list)
+        # The name of a channel has a digest of its folder.
+        raised["delivered"] = raised["delivered"].map(lambda delivered: list(delivered.values()))
         sent = self.folder / "alerts.jsonl"
         tables = {"nights": nights, "figures": history.load_figures(folder), "alerts": raised}
         return {
