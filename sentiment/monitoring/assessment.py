@@ -115,7 +115,7 @@ def assess(seen: Observation, past: Past, limits: Limits, seed: int = 0) -> Asse
         *check_realised(seen, past.nights, past.reference, limits),
     ]
     alerts = [replace(alert, is_new=_is_new(alert, past)) for alert in raised]
-    return Assessment(seen, expected, drifts, alarms, estimate, alerts, {**seen.missing, **missing})
+    return Assessment(seen, expected, drifts, alarms, estimate, alerts, {**missing, **seen.missing})
 
 
 def choose_references(

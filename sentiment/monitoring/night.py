@@ -29,6 +29,11 @@ LABEL_DAYS = 90
 MEMORY_DAYS = 90
 
 
+# Tells whether the batch with a number belongs to a night.
+Includes = Callable[[int], bool]
+LabelledNights = Mapping[datetime.date, Labelled]
+
+
 @dataclass(frozen=True)
 class Champion:
     """Hold the model of a night: a URI that no moved alias changes, and the profile of its test set."""
@@ -45,8 +50,8 @@ class Doors:
     `store` is the address of the scores, which alerts name. `plan` and `score` return the summary of
     jobs/score_reviews.py, or raise a BadFilesError with it if files are unusable and all others are done.
     `next_number` is that of the next batch. `observe` gets a test for the numbers of batches. `label` gets
-    tests for the numbers by night, and returns rows with labels; None if there is no source of labels. `log`
-    returns the id of an MLflow run.
+    tests for the numbers by night, and returns rows with labels, and why some are missing; None if there is
+    no source of labels. `log` returns the id of an MLflow run.
     """
 
     store: str
@@ -54,8 +59,8 @@ class Doors:
     plan: Callable[[Champion], Mapping[str, Any]]
     score: Callable[[Champion], Mapping[str, Any]]
     next_number: Callable[[], int]
-    observe: Callable[[Champion, Callable[[int], bool]], Observation]
-    label: Callable[[Mapping[datetime.date, Callable[[int], bool]]], Mapping[datetime.date, Labelled]] | None
+    observe: Callable[[Champion, Includes], Observation]
+    label: Callable[[Mapping[datetime.date, Includes]], tuple[LabelledNights, Mapping[str, str]]] | None
     log: Callable[[datetime.date, Mapping[str, Any], str], str]
 
 
@@ -110,8 +115,17 @@ def _run_steps(
     notes = journal.load_journal(folder)
     seen = steps.run("profile", lambda: doors.observe(champion, lambda n: journal.belongs(notes, night, n)))
     bad_files = {bad["path"]: bad for bad in (*seen.bad_files, *scoring["bad_files"])}
-    seen = replace(seen, night=night, store=doors.store, bad_files=list(bad_files.values()))
-    labelled = steps.run("labels", lambda: _label(folder, night, notes, doors))
+    labelled, missing = steps.run("labels", lambda: _label(folder, night, notes, doors))
+    if seen.model_version != champion.version:  # a night of the past
+        champion = replace(champion, version=seen.model_version, reference=None)
+        missing = {**missing, "drift against the model": "the night was scored by another model than today's"}
+    seen = replace(
+        seen,
+        night=night,
+        store=doors.store,
+        bad_files=list(bad_files.values()),
+        missing={**seen.missing, **missing},
+    )
     past = steps.run("history", lambda: _load_past(folder, night, champion, labelled))
     judged = steps.run("drift", lambda: assess(seen, past, limits))
     steps.run("record", lambda: _record(folder, judged, steps))
@@ -149,24 +163,22 @@ def _begin(folder: Path, night: datetime.date, next_number: int) -> list[datetim
 
 def _label(
     folder: Path, night: datetime.date, notes: journal.Journal, doors: Doors
-) -> Mapping[datetime.date, Labelled]:
-    """Measure the accuracy of the nights whose labels have come in, and record it."""
+) -> tuple[LabelledNights, Mapping[str, str]]:
+    """Measure the accuracy of the nights whose labels have come in, record it, and say what is missing."""
     if doors.label is None:
-        return {}
+        return {}, {}
     first = night - datetime.timedelta(days=LABEL_DAYS)
 
-    def make_test(day: datetime.date) -> Callable[[int], bool]:
+    def make_test(day: datetime.date) -> Includes:
         return lambda number: journal.belongs(notes, day, number)
 
-    labelled = doors.label({day: make_test(day) for day in notes if first <= day <= night})
+    labelled, missing = doors.label({day: make_test(day) for day in notes if first <= day <= night})
     for day, row in measure_nights(labelled, measured_on=night).items():
         history.write_rows(folder, history.REALISED, day, [row])
-    return labelled
+    return labelled, missing
 
 
-def _load_past(
-    folder: Path, night: datetime.date, champion: Champion, labelled: Mapping[datetime.date, Labelled]
-) -> Past:
+def _load_past(folder: Path, night: datetime.date, champion: Champion, labelled: LabelledNights) -> Past:
     since = night - datetime.timedelta(days=MEMORY_DAYS)
     nights = history.load_nights(folder, since)
     nights = nights[nights["status"] != "failed"]

@@ -36,10 +36,11 @@ class SeenFile:
 
 @dataclass(frozen=True)
 class Observation:
-    """Hold the batches of one night. `skipped` counts rows by reason; `missing` says why figures are missing.
+    """Hold the batches of one night. `missing` says why figures are missing.
 
-    `store` is the address of the scores. `now` is when the night was looked at, in UTC. `bad_files` have
-    `path` and `reason`.
+    `store` is the address of the scores. `now` is when the night was looked at, in UTC. `input_rows` are
+    those that the night took; of them `skipped_rows` were not scored, `known_rows` because the store has
+    their ids with the same texts. `bad_files` have `path` and `reason`.
     """
 
     night: datetime.date
@@ -50,14 +51,11 @@ class Observation:
     profile: Profile = field(default_factory=Profile)
     batches: int = 0
     input_rows: int = 0
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    known_rows: int = 0
+    skipped_rows: int = 0
     files: Sequence[SeenFile] = ()
     bad_files: Sequence[Mapping[str, str]] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def skipped_rows(self) -> int:
-        return sum(self.skipped.values())
 
     @property
     def reject_share(self) -> float | None:

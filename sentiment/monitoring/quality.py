@@ -125,7 +125,7 @@ def _check_rows(seen: Observation, limits: Limits) -> Iterator[Alert]:
             f"{share:.1%} of the rows are rejects; expected at most {limits.max_reject_share:.1%}: {listed}",
             "docs/batch.md explains each reason; look at the rows in the folder _rejected of the batch",
         )
-    repeated = seen.skipped_rows / seen.input_rows if seen.input_rows else 0.0
+    repeated = seen.known_rows / seen.input_rows if seen.input_rows else 0.0
     if repeated > limits.max_repeated_share:
         yield Alert.of(
             seen,

@@ -111,11 +111,14 @@ class World:
             self.batches.append(
                 published.PublishedBatch(
                     number=len(self.batches) + 1,
+                    model_uri=champion.uri,
+                    model_version=champion.version,
                     ids=("id",),
                     label_names=("negative", "positive"),
                     input_rows=len(rows) + skipped,
                     scored_rows=len(rows) - rejects,
-                    skipped={"known": skipped} if skipped else {},
+                    known_rows=skipped,
+                    skipped_rows=skipped,
                     inputs=[{**entry, "stop_row": len(rows) + skipped}],
                     bad_files=[],
                     profile=make_profile(rows).as_dict() if self.has_profiles else None,
@@ -135,7 +138,14 @@ class World:
         return {"pending_rows": pending, "bad_files": list(self.bad_files), "warnings": []}
 
     def _label(self, nights):
-        return published.label_nights(self.batches, self.labels, nights)
+        if not self.batches:
+            return {}, {}
+
+        def load_scored(numbers):
+            chosen = [batch for batch in self.batches if batch.number in numbers]
+            return pd.concat([batch.load_rows().assign(sequence=batch.number) for batch in chosen])
+
+        return published.label_nights(self.batches, nights, load_scored, lambda names: self.labels)
 
     def _log(self, day, row, report):
         self.runs[day.isoformat()] = row["input_rows"]

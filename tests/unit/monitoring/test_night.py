@@ -107,6 +107,17 @@ def test_a_night_that_was_killed_for_good_keeps_its_batches_and_is_named_the_nex
     assert [night["input_rows"] for night in world.load()["nights"]] == [600, 300]
 
 
+def test_a_night_that_is_repeated_belongs_to_the_model_that_scored_it(tmp_path):
+    world = World(tmp_path)
+    world.arrive(FIRST, n=300)
+    world.run(FIRST)
+    world.version = "2"
+    row = world.run(FIRST).row
+    assert row["model_version"] == "1"
+    assert "another model" in row["missing"]["drift against the model"]
+    assert {figure["against"] for figure in world.load()["figures"]} == set()
+
+
 def test_nothing_pending_is_a_success_that_says_so(tmp_path):
     result = World(tmp_path).run(FIRST)
     assert (result.row["status"], result.row["input_rows"], result.alerts) == ("empty", 0, [])
