@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from sentiment.cli import Reporter, Terminated, make_table, run_job, tell_stderr
-from sentiment.config import NightlyConfig, ScoreConfig, config_fields
+from sentiment.config import NightlyConfig, ScoreConfig, config_fields, find_monitoring_folder
 from sentiment.errors import (
     ConfigError,
     InputError,
@@ -125,7 +125,10 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
 
 
 def list_arguments(config: NightlyConfig, day: datetime.date) -> list[str]:
-    """Return the arguments of the scoring job: all values that differ from its defaults, and the day."""
+    """Return the arguments of the scoring job: all values that differ from its defaults, and the day.
+
+    The job reads no file, so that it has the values of this job, which has read conf/score.yaml too.
+    """
     values = {
         field.name: getattr(config, field.name)
         for field in config_fields(ScoreConfig)
@@ -133,16 +136,15 @@ def list_arguments(config: NightlyConfig, day: datetime.date) -> list[str]:
     }
     if config.date and config.date_col:
         values |= {"since": day.isoformat(), "until": (day + datetime.timedelta(days=1)).isoformat()}
-    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    return ["--conf", os.devnull, *words]
 
 
 def choose_folder(config: NightlyConfig) -> Path:
     """Return the monitoring folder, by default next to the store; raise ConfigError for one in a bucket."""
-    from sentiment.tables.storage import find_local_path, resolve_uri
-
     if config.monitoring:
         return Path(config.monitoring).absolute()
-    beside = find_local_path(f"{resolve_uri(config.output)}-monitoring")
+    beside = find_monitoring_folder(config.output)
     if beside is None:
         raise ConfigError(
             f"monitoring: the scores are at {config.output}, and results of nights need a mounted folder; "
@@ -387,4 +389,5 @@ def _terminate(number: int, frame: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run_job(NightlyConfig, HOME / "conf" / "nightly.yaml", run, show))
+    conf = HOME / "conf"
+    sys.exit(run_job(NightlyConfig, conf / "nightly.yaml", run, show, base_conf=conf / "score.yaml"))

@@ -87,11 +87,13 @@ def run_job(
     argv: Sequence[str] | None = None,
     tell: Tell = tell_stderr,
     is_main: bool = True,
+    base_conf: Path | None = None,
 ) -> int:
     """Run a job as a command and return its exit code (see `sentiment.errors`).
 
     Every error becomes one line on stderr. Only `--debug` prints a traceback, because it may contain reviews.
     Of several processes of one run only the main one prints anything else, and writes the summary.
+    `base_conf` has values that hold where the config file and the arguments state none.
     """
     arguments = _parse(config_class, default_conf, argv)
     console = Console(stderr=True, highlight=False)
@@ -105,7 +107,7 @@ def run_job(
     except ConfigError as error:
         return _fail(reporter, tell, str(error), error.exit_code)
     try:
-        summary = run(read_config(config_class, arguments, default_conf), reporter)
+        summary = run(read_config(config_class, arguments, default_conf, base_conf), reporter)
     except SentimentError as error:
         if error.summary is not None:  # part of the work was done
             reporter.close()
@@ -160,11 +162,17 @@ def add_config_arguments(
     parser.add_argument("--conf", metavar="FILE", help=f"YAML file with these values ({default_conf.name})")
 
 
-def read_config(config_class: type[Config], arguments: argparse.Namespace, default_conf: Path) -> Config:
+def read_config(
+    config_class: type[Config],
+    arguments: argparse.Namespace,
+    default_conf: Path,
+    base_conf: Path | None = None,
+) -> Config:
     """Return the config: arguments win over YAML, YAML over defaults. Raises ConfigError."""
     conf = Path(arguments.conf) if arguments.conf else default_conf if default_conf.exists() else None
     given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
-    return load_config(config_class, conf, given)
+    base = base_conf if base_conf is not None and base_conf.exists() else None
+    return load_config(config_class, conf, given, base)
 
 
 def _help(field: "dataclasses.Field[Any]") -> str:

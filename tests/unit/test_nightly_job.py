@@ -2,12 +2,14 @@
 
 import dataclasses
 import datetime
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from jobs import nightly
-from sentiment.config import NightlyConfig
+from sentiment.config import NightlyConfig, ScoreConfig, load_config
+from sentiment.dashboard.settings import read_settings
 from sentiment.errors import (
     ConfigError,
     ModelError,
@@ -43,6 +45,7 @@ def test_the_scoring_job_gets_what_differs_from_its_defaults_and_the_day():
         text_col="title,content", rescore=True, date="2026-01-31", date_col="day", labels="/l"
     )
     assert nightly.list_arguments(config, datetime.date(2026, 1, 31)) == [
+        *("--conf", "/dev/null"),
         *("--input", "/in", "--output", "/out", "--text_col", "title,content", "--date_col", "day"),
         *("--rescore", "True", "--since", "2026-01-31", "--until", "2026-02-01"),
     ]
@@ -50,7 +53,38 @@ def test_the_scoring_job_gets_what_differs_from_its_defaults_and_the_day():
 
 def test_without_a_date_column_a_date_only_names_the_night():
     arguments = nightly.list_arguments(make_config(date="2026-01-31"), datetime.date(2026, 1, 31))
-    assert arguments == ["--input", "/in", "--output", "/out"]
+    assert arguments == ["--conf", "/dev/null", "--input", "/in", "--output", "/out"]
+
+
+def test_values_of_the_scoring_hold_for_the_whole_night_and_arguments_win(tmp_path):
+    (tmp_path / "score.yaml").write_text("date_col: day\nstorage_options: keys.json\nchunk_rows: 5\n")
+    (tmp_path / "nightly.yaml").write_text("chunk_rows: 6\n")
+    given = {"input": "/in", "output": "/out", "date": "2026-01-31", "storage_options": "other.json"}
+    config = load_config(NightlyConfig, tmp_path / "nightly.yaml", given, tmp_path / "score.yaml")
+    assert (config.date_col, config.storage_options, config.chunk_rows) == ("day", "other.json", 6)
+    assert "--since" in nightly.list_arguments(config, datetime.date(2026, 1, 31))
+    # A default that is passed wins too: the scoring job reads no file of its own.
+    config = load_config(NightlyConfig, None, {**given, "chunk_rows": 200_000}, tmp_path / "score.yaml")
+    arguments = nightly.list_arguments(config, datetime.date(2026, 1, 31))
+    parsed = load_config(
+        ScoreConfig,
+        Path(arguments[1]),
+        {
+            name.removeprefix("--"): value
+            for name, value in zip(arguments[2::2], arguments[3::2], strict=True)
+        },
+    )
+    assert parsed.chunk_rows == 200_000
+
+
+def test_runs_and_alerts_name_the_store_and_no_path_that_is_none(tmp_path):
+    def find_store(output):
+        config = NightlyConfig(input="/in", output=output, monitoring=str(tmp_path))
+        return nightly.open_doors(config, TODAY, tmp_path).store
+
+    assert [find_store(o) for o in ("s3://b/scores/", "delta:/data/s", "/data/s/")] == [
+        "s3://b/scores", "/data/s", "/data/s"
+    ]  # fmt: skip
 
 
 def find_truth(config, ids, names=("negative", "positive")):
@@ -86,15 +120,21 @@ def test_labels_without_the_id_columns_are_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("output", "folder"),
-    [("/data/scores/", "/data/scores-monitoring"), ("delta:/data/s", "/data/s-monitoring")],
+    [
+        ("/data/scores/", "/data/scores-monitoring"),
+        ("delta:/data/s", "/data/s-monitoring"),
+        ("file:///data/s", "/data/s-monitoring"),
+    ],
 )
-def test_results_lie_next_to_a_store_on_a_mounted_file_system(output, folder):
+def test_results_lie_next_to_a_store_on_a_mounted_file_system_and_the_app_finds_them(output, folder):
     assert str(nightly.choose_folder(NightlyConfig(input="/in", output=output))) == folder
+    assert read_settings({"SENTIMENT_SCORES": output}).monitoring == folder
 
 
 def test_for_a_store_in_a_bucket_the_place_of_the_results_must_be_given(tmp_path):
     with pytest.raises(ConfigError, match="--monitoring"):
         nightly.choose_folder(NightlyConfig(input="/in", output="s3://bucket/scores"))
+    assert read_settings({"SENTIMENT_SCORES": "s3://bucket/scores"}).monitoring is None
     given = NightlyConfig(input="/in", output="s3://bucket/scores", monitoring=str(tmp_path))
     assert nightly.choose_folder(given) == tmp_path
 
