@@ -93,6 +93,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
     from sentiment.job_process import run_process
     from sentiment.monitoring.night import Doors
     from sentiment.monitoring.night_run import log_night
+    from sentiment.monitoring.observation import SETTINGS
     from sentiment.monitoring.published import observe
     from sentiment.tables.storage import resolve_uri
 
@@ -103,6 +104,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
         return run_process(command, summary, tell_stderr)
 
     store = resolve_uri(config.output)
+    settings = {name: getattr(config, name) for name in SETTINGS if getattr(config, name) is not None}
     return Doors(
         store=store,
         resolve=lambda: resolve_champion(config),
@@ -118,6 +120,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
             (champion.uri, champion.version),
             list_published(open_for_reading(config)),
             includes,
+            settings,
         ),
         label=functools.partial(label, config) if config.labels else None,
         log=lambda night, row, page: log_night(config.experiment, store, night, row, page),
@@ -192,6 +195,7 @@ def list_published(store: "Store") -> "list[PublishedBatch]":
             scored_rows=manifest.scored_rows,
             known_rows=manifest.skipped_rows.get(KNOWN, 0),
             skipped_rows=sum(manifest.skipped_rows.values()) - manifest.skipped_rows.get(WAITING, 0),
+            is_rescore=manifest.consumption.is_rescore,
             inputs=manifest.consumption.inputs,
             bad_files=manifest.bad_files,
             # None in a batch of an earlier version.

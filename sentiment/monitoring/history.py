@@ -33,11 +33,13 @@ TRAILING_DAYS = 28
 NIGHTS, FIGURES, ALERTS, REALISED, PROFILES = "nights", "figures", "alerts", "realised", "profiles"
 # Columns of this type are JSON objects in the files and dicts once they are loaded.
 _OBJECT = pa.string()
-_OBJECTS = ("labels", "stages", "rejects", "steps", "missing", "delivered")
+_OBJECTS = ("labels", "stages", "rejects", "steps", "settings", "missing", "delivered")
 
 # `night` is a date. Shares and accuracies are in [0, 1]; a value that is not known is null. `labels`,
 # `stages` and `rejects` count rows, `steps` has seconds by the name of the step, `missing` has why a figure
-# is missing. `status` is `ok`, `alert` or `empty` (nothing was pending). `late_files` are of earlier days.
+# is missing. `settings` are those of `observation.SETTINGS` that differ from the model's own. `status` is
+# `ok`, `alert`, `empty` (nothing was pending) or `failed`. `late_files` are of earlier days; `rescored_rows`
+# are of a run that scored all rows again.
 NIGHT_COLUMNS = pa.schema(
     [
         (NIGHT, pa.date32()),
@@ -49,6 +51,7 @@ NIGHT_COLUMNS = pa.schema(
         ("scored_rows", pa.int64()),
         ("rejected_rows", pa.int64()),
         ("skipped_rows", pa.int64()),
+        ("rescored_rows", pa.int64()),
         ("reject_share", pa.float64()),
         ("unsure_share", pa.float64()),
         ("expected_rows", pa.float64()),
@@ -68,6 +71,7 @@ NIGHT_COLUMNS = pa.schema(
         ("stages", _OBJECT),
         ("rejects", _OBJECT),
         ("steps", _OBJECT),
+        ("settings", _OBJECT),
         ("missing", _OBJECT),
     ]
 )

@@ -37,6 +37,7 @@ class PublishedBatch:
     scored_rows: int
     known_rows: int
     skipped_rows: int
+    is_rescore: bool
     inputs: Sequence[Mapping[str, Any]]
     bad_files: Sequence[Mapping[str, str]]
     profile: Mapping[str, Any] | None
@@ -49,8 +50,9 @@ def observe(
     model: tuple[str, str],
     batches: Sequence[PublishedBatch],
     includes: Includes,
+    settings: Mapping[str, Any],
 ) -> Observation:
-    """Add up the batches of a night; `now` is in UTC.
+    """Add up the batches of a night; `now` is in UTC, `settings` as an `Observation` has them.
 
     The model is that of the newest batch; without batches it is `model`, URI and version.
     """
@@ -77,7 +79,10 @@ def observe(
         input_rows=sum(batch.input_rows for batch in chosen),
         known_rows=sum(batch.known_rows for batch in chosen),
         skipped_rows=sum(batch.skipped_rows for batch in chosen),
-        files=list_files(chosen),
+        rescored_rows=sum(batch.input_rows for batch in chosen if batch.is_rescore),
+        settings=settings,
+        # The files of rows that are scored again came long ago.
+        files=list_files([batch for batch in chosen if not batch.is_rescore]),
         bad_files=list(bad.values()),
         missing=missing,
     )

@@ -43,11 +43,16 @@ def find_expected_rows(night: datetime.date, nights: pd.DataFrame) -> float | No
     return float(recent.median()) if len(recent) >= MIN_DAYS else None
 
 
-def check_data(seen: Observation, expected_rows: float | None, limits: Limits) -> list[Alert]:
-    """Return an alert for each bound that the data of the night breaks."""
+def check_data(
+    seen: Observation, expected_rows: float | None, limits: Limits, is_first: bool = False
+) -> list[Alert]:
+    """Return an alert for each bound that the data of the night breaks.
+
+    In the first night no file is late: it takes all that there is.
+    """
     return [
         *_check_volume(seen, expected_rows, limits),
-        *_check_files(seen, limits),
+        *_check_files(seen, limits, is_first),
         *_check_rows(seen, limits),
     ]
 
@@ -78,7 +83,7 @@ def _check_volume(seen: Observation, expected: float | None, limits: Limits) -> 
         )
 
 
-def _check_files(seen: Observation, limits: Limits) -> Iterator[Alert]:
+def _check_files(seen: Observation, limits: Limits, is_first: bool) -> Iterator[Alert]:
     age = seen.freshness_hours
     if age is not None and age > limits.max_freshness_hours:
         yield Alert.of(
@@ -89,7 +94,7 @@ def _check_files(seen: Observation, limits: Limits) -> Iterator[Alert]:
             f"the newest input file is {age:,.0f} hours old; expected at most {limits.max_freshness_hours:g}",
             "look whether the delivery ran",
         )
-    if late := seen.late_files:
+    if (late := seen.late_files) and not is_first:
         days = sorted({str(file.day) for file in late})
         yield Alert.of(
             seen,

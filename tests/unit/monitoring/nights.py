@@ -36,6 +36,8 @@ class World:
         self.version = version
         self.reference = make_reference(n=3_000, seed=99)
         self.stop_at = None
+        self.settings = {}
+        self.is_rescore = False
 
     def arrive(self, day, modified=None, name=None, skipped=0, **options):
         """Put a file of rows into the input."""
@@ -57,6 +59,7 @@ class World:
                 (champion.uri, champion.version),
                 self.batches,
                 includes,
+                self.settings,
             ),
             label=None if self.labels is None else self._label,
             log=self._log,
@@ -119,6 +122,7 @@ class World:
                     scored_rows=len(rows) - rejects,
                     known_rows=skipped,
                     skipped_rows=skipped,
+                    is_rescore=self.is_rescore,
                     inputs=[{**entry, "stop_row": len(rows) + skipped}],
                     bad_files=[],
                     profile=make_profile(rows).as_dict() if self.has_profiles else None,

@@ -295,6 +295,50 @@ def test_a_new_model_is_not_compared_with_the_predictions_of_the_old_one(tmp_pat
     assert "nights of this model" in str(result.row["missing"])
 
 
+def test_a_first_night_takes_old_files_and_has_no_late_ones(tmp_path):
+    world = World(tmp_path)
+    now = datetime.datetime(2026, 3, 2, tzinfo=datetime.timezone.utc)
+    world.arrive(FIRST - 90 * DAY, modified=now, n=300)
+    assert world.run(FIRST).alerts == []
+
+
+def test_a_night_that_scores_all_rows_again_is_no_alert_and_no_norm(tmp_path):
+    world = World(tmp_path)
+    for number in range(9):
+        day = FIRST + number * DAY
+        world.is_rescore = number == 7
+        if world.is_rescore:  # all rows of the days before, from their old files
+            world.arrive(FIRST, n=2_100, seed=20, chars=900)
+        else:
+            world.arrive(day, n=300, seed=number)
+        assert world.run(day).alerts == []
+    found = world.load()
+    assert [night["expected_rows"] for night in found["nights"]][6:] == [300, None, 300]
+    trailing = [row for row in found["figures"] if row["night"] == pd.Timestamp(FIRST + 8 * DAY)]
+    assert {row["reference_rows"] for row in trailing if row["against"] == "trailing"} == {7 * 300}
+
+
+@pytest.mark.parametrize(
+    ("settings", "figures"),
+    [({"min_score": 0.9}, {"unsure"}), ({"cascade": "off"}, {"score", "stage", "unsure"})],
+)
+def test_other_settings_than_those_of_the_model_are_no_drift(settings, figures, tmp_path):
+    world = World(tmp_path)
+    for number in range(9):
+        world.settings = settings if number == 8 else {}
+        world.arrive(FIRST + number * DAY, n=300, seed=number)
+        if number == 8:
+            world.pending[0][2]["unsure"] = True
+            if "cascade" in settings:
+                world.pending[0][2]["stage"] = "encoder"
+        row = world.run(FIRST + number * DAY).row
+    last = [row for row in world.load()["figures"] if row["night"] == pd.Timestamp(FIRST + 8 * DAY)]
+    assert not {row["figure"] for row in last} & figures
+    assert row["drifted_figures"] == 0
+    assert f"drift of {', '.join(sorted(figures))} against the model" in row["missing"]
+    assert ("calibrated estimate" in row["missing"]) == ("cascade" in settings)
+
+
 def test_late_labels_show_the_accuracy_and_correct_the_estimate(tmp_path):
     rows = make_rows(n=2_000, seed=1, inflated=0.1)
     world = World(tmp_path, labels=make_labels(rows))

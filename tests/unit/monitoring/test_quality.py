@@ -96,6 +96,7 @@ def test_files_of_the_night_and_of_the_day_before_are_not_late():
     files = [make_file(f"/in/date=2026-03-{day}/x") for day in (28, 29, 30)]
     assert [file.path for file in see(files=files).late_files] == ["/in/date=2026-03-28/x"]
     assert find_kinds(see(files=files)) == ["late_files"]
+    assert check_data(see(files=files), None, Limits(), is_first=True) == []
 
 
 def test_damaged_files_rejects_and_repeated_rows():
