@@ -90,7 +90,7 @@ def list_days(date: str | None, today: datetime.date) -> list[datetime.date]:
 
 def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doors":
     """Return what the steps of a night need of registry, store, Spark and MLflow."""
-    from sentiment.job_process import run_process
+    from sentiment.job_process import run_job_process
     from sentiment.monitoring.night import Doors
     from sentiment.monitoring.night_run import log_night
     from sentiment.monitoring.observation import SETTINGS
@@ -98,10 +98,9 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
     from sentiment.tables.storage import resolve_uri
 
     def start(program: Sequence[str], champion: "Champion", *further: str) -> dict[str, Any]:
-        summary = scratch / "score.json"
         arguments = [*list_arguments(config, day), "--model_uri", champion.uri, *further]
-        command = [*program, str(HOME / "jobs" / "score_reviews.py"), *arguments, "--summary", str(summary)]
-        return run_process(command, summary, tell_stderr)
+        command = [*program, str(HOME / "jobs" / "score_reviews.py"), *arguments]
+        return run_job_process(command, scratch, tell_stderr)
 
     store = resolve_uri(config.output)
     settings = {name: getattr(config, name) for name in SETTINGS if getattr(config, name) is not None}

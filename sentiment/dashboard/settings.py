@@ -18,11 +18,11 @@ ADMIN_TOKEN_VARIABLE = "SENTIMENT_ADMIN_TOKEN"
 
 @dataclass(frozen=True)
 class Settings:
-    """Hold what the operator has set; a path that is None is typed by the reader.
+    """Hold what the operator has set; a path to read that is None is typed by the reader.
 
-    `scores` is a published table, `reviews` the reviews that it scores, `corrections` a folder for labels
-    that readers correct, `monitoring` the folder of the nightly reports. Without `admin_token` the app
-    cannot promote.
+    `scores` is a published table, `reviews` the reviews that it scores, `monitoring` the folder of the
+    nightly reports. `corrections` is a folder for labels that readers correct; without it, and without
+    `admin_token`, the app writes and promotes nothing.
     """
 
     model_uri: str

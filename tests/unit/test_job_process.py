@@ -5,18 +5,18 @@ import sys
 import pytest
 
 from sentiment import errors
-from sentiment.job_process import run_process
+from sentiment.job_process import run_job_process, start_job
 
 
 def run_script(tmp_path, script):
     told = []
     code = (
         "import json, os, pathlib, sys\n"
-        "def write(**summary): pathlib.Path(sys.argv[1]).write_text(json.dumps(summary))\n"
+        "path = pathlib.Path(sys.argv[1].removeprefix('--summary='))\n"
+        "def write(**summary): path.write_text(json.dumps(summary))\n"
         f"{script}"
     )
-    path = tmp_path / "summary.json"
-    return run_process([sys.executable, "-c", code, str(path)], path, told.append), told
+    return run_job_process([sys.executable, "-c", code], tmp_path, told.append), told
 
 
 def test_the_summary_of_the_process_comes_back_with_its_lines(tmp_path):
@@ -68,3 +68,22 @@ def test_wrong_arguments_are_wrong_the_next_time(tmp_path):
 def test_success_without_a_summary_is_an_error(tmp_path):
     with pytest.raises(errors.ScoringError, match="wrote no summary"):
         run_script(tmp_path, "pass")
+
+
+def test_a_detached_job_goes_on_when_nobody_reads_and_can_be_followed_later(tmp_path):
+    """A reader who closes the page closes what the job writes to, if that is a pipe of the page."""
+    (tmp_path / "go").touch()
+    code = (
+        "import os, pathlib, sys, time\n"
+        "print('one', file=sys.stderr, flush=True)\n"
+        f"while pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+        "print('two', file=sys.stderr, flush=True)\n"
+        "pathlib.Path(sys.argv[1].removeprefix('--summary=')).write_text('{\"sid\": %d}' % os.getsid(0))\n"
+    )
+    job = start_job([sys.executable, "-c", code], tmp_path, is_detached=True)
+    lines = job.follow()
+    assert next(lines) == "one"
+    lines.close()
+    (tmp_path / "go").unlink()
+    assert list(job.follow()) == ["one", "two"]
+    assert job.finish() == {"sid": job.process.pid}
