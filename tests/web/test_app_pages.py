@@ -113,6 +113,14 @@ def test_a_path_may_be_typed_unless_the_operator_has_set_it(open_page, tmp_path)
     assert "Published scores" not in [field.label for field in fixed.text_input]
 
 
+def test_reading_again_reads_the_reviews_too(open_page, tmp_path):
+    store, reviews = make_store(tmp_path)
+    page = open_page("scores", SCORES=store, REVIEWS=reviews)
+    pd.read_parquet(reviews).assign(category="new").to_parquet(reviews)
+    page = find(page.button, "Read again").click().run()
+    assert set(page.dataframe[1].value["category"]) == {"new"}
+
+
 def test_a_reader_cannot_choose_where_the_app_writes(open_page, tmp_path):
     store, reviews = make_store(tmp_path)
     page = open_page("scores", SCORES=store, REVIEWS=reviews)
