@@ -110,9 +110,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
         # Nothing is scored, so that Spark is not needed.
         plan=lambda champion: start([sys.executable], champion, "--dry_run"),
         score=lambda champion: start([_find_spark_submit()], champion),
-        next_number=lambda: (
-            1 + max((batch.number for batch in list_published(open_for_reading(config))), default=-1)
-        ),
+        list_names=lambda: {batch.number: batch.name for batch in list_published(open_for_reading(config))},
         observe=lambda champion, includes: observe(
             day,
             datetime.datetime.now(datetime.timezone.utc),
@@ -186,6 +184,7 @@ def list_published(store: "Store") -> "list[PublishedBatch]":
     return [
         PublishedBatch(
             number=manifest.sequence,
+            name=f"{manifest.sequence} of {manifest.scored_at}",
             model_uri=manifest.model_uri,
             model_version=manifest.model_version,
             ids=tuple(manifest.id_types),

@@ -5,6 +5,7 @@ rename, the MLflow run is found again by its tags, and a delivered alert is writ
 """
 
 import datetime
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,8 +30,8 @@ LABEL_DAYS = 90
 MEMORY_DAYS = 90
 
 
-# Tells whether the batch with a number belongs to a night.
-Includes = Callable[[int], bool]
+# Tells whether the batch with a number and a name belongs to a night.
+Includes = Callable[[int, str], bool]
 LabelledNights = Mapping[datetime.date, Labelled]
 
 
@@ -49,16 +50,16 @@ class Doors:
 
     `store` is the address of the scores, which alerts name. `plan` and `score` return the summary of
     jobs/score_reviews.py, or raise a BadFilesError with it if files are unusable and all others are done.
-    `next_number` is that of the next batch. `observe` gets a test for the numbers of batches. `label` gets
-    tests for the numbers by night, and returns rows with labels, and why some are missing; None if there is
-    no source of labels. `log` returns the id of an MLflow run.
+    `list_names` returns the names of all batches by their numbers. `observe` gets a test for batches. `label`
+    gets such tests by night, and returns rows with labels, and why some are missing; None if there is no
+    source of labels. `log` returns the id of an MLflow run.
     """
 
     store: str
     resolve: Callable[[], Champion]
     plan: Callable[[Champion], Mapping[str, Any]]
     score: Callable[[Champion], Mapping[str, Any]]
-    next_number: Callable[[], int]
+    list_names: Callable[[], Mapping[int, str]]
     observe: Callable[[Champion, Includes], Observation]
     label: Callable[[Mapping[datetime.date, Includes]], tuple[LabelledNights, Mapping[str, str]]] | None
     log: Callable[[datetime.date, Mapping[str, Any], str], str]
@@ -109,11 +110,13 @@ def _run_steps(
 ) -> NightResult:
     champion = steps.run("champion", doors.resolve)
     scoring, failure = steps.run("plan", lambda: _tolerate(lambda: doors.plan(champion)))
-    killed = steps.run("begin", lambda: _begin(folder, night, doors.next_number()))
+    killed = steps.run("begin", lambda: _begin(folder, night, doors.list_names()))
     if scoring["pending_rows"]:
         scoring, failure = steps.run("score", lambda: _tolerate(lambda: doors.score(champion)))
     notes = journal.load_journal(folder)
-    seen = steps.run("profile", lambda: doors.observe(champion, lambda n: journal.belongs(notes, night, n)))
+    seen = steps.run(
+        "profile", lambda: doors.observe(champion, lambda *batch: journal.belongs(notes, night, *batch))
+    )
     bad_files = {bad["path"]: bad for bad in (*seen.bad_files, *scoring["bad_files"])}
     labelled, missing = steps.run("labels", lambda: _label(folder, night, notes, doors))
     if seen.model_version != champion.version:  # a night of the past
@@ -132,7 +135,7 @@ def _run_steps(
     report = steps.run("report", lambda: _write_report(folder, night))
     run_id = steps.run("mlflow", lambda: doors.log(night, judged.as_night(), report.read_text("utf-8")))
     steps.run("alerts", lambda: deliver(folder, night, judged.alerts, channels))
-    row = steps.run("finish", lambda: _finish(folder, night, judged, run_id, doors.next_number(), steps))
+    row = steps.run("finish", lambda: _finish(folder, night, judged, run_id, doors.list_names(), steps))
     warnings = [
         f"the night of {other} was killed before it was recorded; run it again: --date {other}"
         for other in killed
@@ -154,10 +157,10 @@ def _tolerate(work: Callable[[], Mapping[str, Any]]) -> tuple[Mapping[str, Any],
         return error.summary, error
 
 
-def _begin(folder: Path, night: datetime.date, next_number: int) -> list[datetime.date]:
+def _begin(folder: Path, night: datetime.date, names: Mapping[int, str]) -> list[datetime.date]:
     """Write down that the night runs; return other nights that were killed."""
     notes = journal.load_journal(folder)
-    journal.write_journal(folder, journal.begin(notes, night, next_number))
+    journal.write_journal(folder, journal.begin(notes, night, names))
     return journal.list_killed(notes, night)
 
 
@@ -168,11 +171,9 @@ def _label(
     if doors.label is None:
         return {}, {}
     first = night - datetime.timedelta(days=LABEL_DAYS)
-
-    def make_test(day: datetime.date) -> Includes:
-        return lambda number: journal.belongs(notes, day, number)
-
-    labelled, missing = doors.label({day: make_test(day) for day in notes if first <= day <= night})
+    labelled, missing = doors.label(
+        {day: functools.partial(journal.belongs, notes, day) for day in notes if first <= day <= night}
+    )
     for day, row in measure_nights(labelled, measured_on=night).items():
         history.write_rows(folder, history.REALISED, day, [row])
     return labelled, missing
@@ -207,7 +208,12 @@ def _record(folder: Path, judged: Assessment, steps: Steps) -> None:
 
 
 def _finish(
-    folder: Path, night: datetime.date, judged: Assessment, run_id: str, next_number: int, steps: Steps
+    folder: Path,
+    night: datetime.date,
+    judged: Assessment,
+    run_id: str,
+    names: Mapping[int, str],
+    steps: Steps,
 ) -> dict[str, Any]:
     row = {
         **judged.as_night(),
@@ -216,7 +222,7 @@ def _finish(
         "run_id": run_id,
     }
     history.write_rows(folder, history.NIGHTS, night, [row])
-    journal.write_journal(folder, journal.end(journal.load_journal(folder), night, next_number))
+    journal.write_journal(folder, journal.end(journal.load_journal(folder), night, names))
     return {history.NIGHT: night.isoformat(), **row}
 
 

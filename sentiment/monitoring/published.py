@@ -14,8 +14,8 @@ from ..evaluation import profile
 from .observation import Observation, SeenFile
 from .realised import Labelled, choose_labels, join_labels
 
-# Tells whether the batch with a number belongs to a night.
-Includes = Callable[[int], bool]
+# Tells whether the batch with a number and a name belongs to a night.
+Includes = Callable[[int, str], bool]
 _NO_PROFILE = "a batch has no profile in its manifest, and the published rows have no texts"
 
 
@@ -29,6 +29,8 @@ class PublishedBatch:
     """
 
     number: int
+    # Two batches may have had one number, if one of them was dropped, but no name.
+    name: str
     model_uri: str
     model_version: str
     ids: tuple[str, ...]
@@ -56,7 +58,7 @@ def observe(
 
     The model is that of the newest batch; without batches it is `model`, URI and version.
     """
-    chosen = [batch for batch in batches if includes(batch.number)]
+    chosen = [batch for batch in batches if includes(batch.number, batch.name)]
     models = [*dict.fromkeys((batch.model_uri, batch.model_version) for batch in chosen)] or [model]
     missing = {}
     if any(batch.profile is None for batch in chosen):
@@ -123,7 +125,7 @@ def label_nights(
         batch.number: night
         for night, includes in nights.items()
         for batch in batches
-        if batch.scored_rows and includes(batch.number)
+        if batch.scored_rows and includes(batch.number, batch.name)
     }
     newest = (batches[-1].ids, batches[-1].label_names)
     numbers: dict[tuple[tuple[str, ...], tuple[str, ...]], set[int]] = {newest: set()}

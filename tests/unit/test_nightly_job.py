@@ -164,7 +164,7 @@ def label(folder, labels, numbers=(1,), **options):
     config = NightlyConfig(
         input="/in", output=str(folder / "scores"), labels=str(folder / "labels.parquet"), **options
     )
-    nights, missing = nightly.label(config, {TODAY: lambda number: number in numbers})
+    nights, missing = nightly.label(config, {TODAY: lambda number, name: number in numbers})
     return nights[TODAY].rows if nights else None, missing
 
 
@@ -218,7 +218,7 @@ def test_what_waits_is_not_of_the_night_and_a_night_of_the_past_has_its_own_mode
     )
     assert (batch.input_rows, batch.known_rows, batch.skipped_rows) == (6, 3, 5)
     now = datetime.datetime(2026, 3, 2, tzinfo=datetime.timezone.utc)
-    seen = observe(TODAY, now, ("models:/m/9", "9"), [batch], lambda number: True, {})
+    seen = observe(TODAY, now, ("models:/m/9", "9"), [batch], lambda number, name: True, {})
     assert (seen.model_version, seen.input_rows) == ("3", 6)
 
 

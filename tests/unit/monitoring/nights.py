@@ -52,7 +52,7 @@ class World:
             resolve=lambda: night.Champion("models:/m/1", self.version, self.reference),
             plan=lambda champion: self._summarise(len(self.pending)),
             score=self._score,
-            next_number=lambda: len(self.batches) + 1,
+            list_names=lambda: {batch.number: batch.name for batch in self.batches},
             observe=lambda champion, includes: published.observe(
                 day,
                 now or datetime.datetime.combine(day, datetime.time(2), datetime.timezone.utc),
@@ -114,6 +114,7 @@ class World:
             self.batches.append(
                 published.PublishedBatch(
                     number=len(self.batches) + 1,
+                    name=f"{len(self.batches) + 1} {path} {at}",
                     model_uri=champion.uri,
                     model_version=champion.version,
                     ids=("id",),
