@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from sentiment.cli import Reporter, Terminated, make_table, run_job, tell_stderr
-from sentiment.config import NightlyConfig, ScoreConfig, config_fields
+from sentiment.config import NightlyConfig, ScoreConfig, config_fields, find_monitoring_folder
 from sentiment.errors import (
     ConfigError,
     InputError,
@@ -29,6 +29,7 @@ from sentiment.locks import hold_lock
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from sentiment.monitoring.night import Champion, Doors, NightResult
     from sentiment.monitoring.published import Includes, PublishedBatch
@@ -89,39 +90,45 @@ def list_days(date: str | None, today: datetime.date) -> list[datetime.date]:
 
 def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doors":
     """Return what the steps of a night need of registry, store, Spark and MLflow."""
+    from sentiment.job_process import run_job_process
     from sentiment.monitoring.night import Doors
     from sentiment.monitoring.night_run import log_night
+    from sentiment.monitoring.observation import SETTINGS
     from sentiment.monitoring.published import observe
-    from sentiment.monitoring.scoring_process import run_scoring
+    from sentiment.tables.storage import resolve_uri
 
     def start(program: Sequence[str], champion: "Champion", *further: str) -> dict[str, Any]:
-        summary = scratch / "score.json"
         arguments = [*list_arguments(config, day), "--model_uri", champion.uri, *further]
-        command = [*program, str(HOME / "jobs" / "score_reviews.py"), *arguments, "--summary", str(summary)]
-        return run_scoring(command, summary, tell_stderr)
+        command = [*program, str(HOME / "jobs" / "score_reviews.py"), *arguments]
+        return run_job_process(command, scratch, tell_stderr)
 
+    store = resolve_uri(config.output)
+    settings = {name: getattr(config, name) for name in SETTINGS if getattr(config, name) is not None}
     return Doors(
+        store=store,
         resolve=lambda: resolve_champion(config),
         # Nothing is scored, so that Spark is not needed.
         plan=lambda champion: start([sys.executable], champion, "--dry_run"),
         score=lambda champion: start([_find_spark_submit()], champion),
-        next_number=lambda: 1 + max((batch.number for batch in list_published(config)), default=-1),
+        list_names=lambda: {batch.number: batch.name for batch in list_published(open_for_reading(config))},
         observe=lambda champion, includes: observe(
             day,
             datetime.datetime.now(datetime.timezone.utc),
             (champion.uri, champion.version),
-            list_published(config),
+            list_published(open_for_reading(config)),
             includes,
+            settings,
         ),
         label=functools.partial(label, config) if config.labels else None,
-        log=lambda night, row, page: log_night(
-            config.experiment, str(Path(config.output).absolute()), night, row, page
-        ),
+        log=lambda night, row, page: log_night(config.experiment, store, night, row, page),
     )
 
 
 def list_arguments(config: NightlyConfig, day: datetime.date) -> list[str]:
-    """Return the arguments of the scoring job: all values that differ from its defaults, and the day."""
+    """Return the arguments of the scoring job: all values that differ from its defaults, and the day.
+
+    The job reads no file, so that it has the values of this job, which has read conf/score.yaml too.
+    """
     values = {
         field.name: getattr(config, field.name)
         for field in config_fields(ScoreConfig)
@@ -129,16 +136,15 @@ def list_arguments(config: NightlyConfig, day: datetime.date) -> list[str]:
     }
     if config.date and config.date_col:
         values |= {"since": day.isoformat(), "until": (day + datetime.timedelta(days=1)).isoformat()}
-    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    return ["--conf", os.devnull, *words]
 
 
 def choose_folder(config: NightlyConfig) -> Path:
     """Return the monitoring folder, by default next to the store; raise ConfigError for one in a bucket."""
-    from sentiment.tables.storage import find_local_path, resolve_uri
-
     if config.monitoring:
         return Path(config.monitoring).absolute()
-    beside = find_local_path(f"{resolve_uri(config.output)}-monitoring")
+    beside = find_monitoring_folder(config.output)
     if beside is None:
         raise ConfigError(
             f"monitoring: the scores are at {config.output}, and results of nights need a mounted folder; "
@@ -163,21 +169,31 @@ def resolve_champion(config: NightlyConfig) -> "Champion":
         copies.release(model.folder)
 
 
-def list_published(config: NightlyConfig) -> "list[PublishedBatch]":
-    """Return the batches of a store as they were scored, also those that were compacted since."""
-    from sentiment.monitoring.published import PublishedBatch
+def open_for_reading(config: NightlyConfig) -> "Store":
     from sentiment.tables.storage import load_options
     from sentiment.tables.store.opening import find_store
 
-    store = find_store(config.output, load_options(config.storage_options))
+    return find_store(config.output, load_options(config.storage_options))
+
+
+def list_published(store: "Store") -> "list[PublishedBatch]":
+    """Return the batches of a store as they were scored, also those that were compacted since."""
+    from sentiment.monitoring.published import PublishedBatch
+    from sentiment.tables.store.manifests import KNOWN, WAITING
+
     return [
         PublishedBatch(
             number=manifest.sequence,
+            name=f"{manifest.sequence} of {manifest.scored_at}",
+            model_uri=manifest.model_uri,
+            model_version=manifest.model_version,
             ids=tuple(manifest.id_types),
             label_names=manifest.label_names,
-            input_rows=manifest.input_rows,
+            input_rows=manifest.input_rows - manifest.skipped_rows.get(WAITING, 0),
             scored_rows=manifest.scored_rows,
-            skipped=manifest.skipped_rows,
+            known_rows=manifest.skipped_rows.get(KNOWN, 0),
+            skipped_rows=sum(manifest.skipped_rows.values()) - manifest.skipped_rows.get(WAITING, 0),
+            is_rescore=manifest.consumption.is_rescore,
             inputs=manifest.consumption.inputs,
             bad_files=manifest.bad_files,
             # None in a batch of an earlier version.
@@ -208,40 +224,98 @@ def load_rows(store: "Store", batch: "Batch", number: int) -> "pd.DataFrame":
     return rows
 
 
-def load_labels(config: NightlyConfig, batches: "Sequence[PublishedBatch]") -> "pd.DataFrame":
-    """Load the labels that came later: the id columns, and `truth`, a label of the model or null."""
-    import pandas as pd
+def load_scored(
+    store: "Store", ids: Sequence[str], labels: "pa.Table", numbers: frozenset[int]
+) -> "pd.DataFrame":
+    """Load the scored rows of these batches whose first id has a label; each file is read once.
+
+    Ids become texts before pandas sees them, which makes floats of whole numbers where one is null.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from sentiment import schema
+
+    needed = (*ids, schema.LABEL, schema.SCORE, schema.STAGE, schema.MODEL_VERSION, schema.SEQUENCE)
+    batches = [
+        batch
+        for batch in store.list_batches()
+        if any(manifest.sequence in numbers for manifest in batch.manifest.origins)
+    ]
+    found = []
+    for file in store.list_files(batches, False):
+        with file.open() as opened:
+            names = pq.read_schema(opened).names
+        rows = with_text_ids(file.load([name for name in needed if name in names]), ids)
+        is_wanted = pc.and_(
+            pc.is_in(rows[schema.SEQUENCE], pa.array(sorted(numbers), pa.int64())),
+            pc.is_in(rows[ids[0]], labels[ids[0]].combine_chunks()),
+        )
+        found.append(rows.filter(is_wanted))
+    joined: pd.DataFrame = pa.concat_tables(found, promote_options="default").to_pandas()
+    return joined
+
+
+def with_text_ids(rows: "pa.Table", ids: Sequence[str]) -> "pa.Table":
+    """Return the rows with their ids as texts."""
+    import pyarrow as pa
+
+    for name in ids:
+        rows = rows.set_column(rows.column_names.index(name), name, rows[name].cast(pa.string()))
+    return rows
+
+
+def load_labels(config: NightlyConfig, ids: Sequence[str]) -> "pa.Table":
+    """Load the labels that came later: the id columns, as texts, and `config.label_col`."""
     import pyarrow as pa
     import pyarrow.dataset as ds
+
+    columns = [*ids, config.label_col]
+    try:
+        return with_text_ids(ds.dataset(config.labels, format="parquet").to_table(columns=columns), ids)
+    except (OSError, pa.ArrowException) as error:
+        raise UnreadableFileError(
+            f"labels {config.labels}: expected Parquet with the columns {', '.join(columns)} "
+            f"({type(error).__name__}); choose with --labels and --label_col"
+        ) from error
+
+
+def find_truth(
+    config: NightlyConfig, labels: "pa.Table", ids: Sequence[str], label_names: Sequence[str]
+) -> "pd.DataFrame":
+    """Return the id columns and `truth`: the label of a model that each value means, or null."""
+    import pandas as pd
 
     from sentiment.training.data.labels import clean_label
     from sentiment.training.data.model_labels import number_for_model
 
-    ids, column = list(batches[-1].ids), config.label_col
-    try:
-        table = ds.dataset(config.labels, format="parquet").to_table(columns=[*ids, column])
-    except (OSError, pa.ArrowException) as error:
-        raise UnreadableFileError(
-            f"labels {config.labels}: expected Parquet with the columns {', '.join([*ids, column])} "
-            f"({type(error).__name__}); choose with --labels and --label_col"
-        ) from error
-    rows: pd.DataFrame = table.to_pandas()
-    values = [clean_label(value) for value in rows[column]]
-    found = number_for_model(
-        {"labels": Counter(values)}, column, batches[-1].label_names, label_map=config.label_map
-    )
+    column = config.label_col
+    values = [clean_label(value) for value in labels[column].to_pylist()]
+    found = number_for_model({"labels": Counter(values)}, column, label_names, label_map=config.label_map)
     names = {value: found.names[i] for value, i in found.ids.items() if i is not None}
-    return rows[ids].assign(truth=pd.Series(values, dtype=object).map(names))
+    rows: pd.DataFrame = labels.select(list(ids)).to_pandas()
+    return rows.assign(truth=pd.Series(values, dtype=object).map(names))
 
 
 def label(
     config: NightlyConfig, nights: "Mapping[datetime.date, Includes]"
-) -> "dict[datetime.date, Labelled]":
-    """Return the scored rows of each night whose labels have come in."""
+) -> "tuple[dict[datetime.date, Labelled], dict[str, str]]":
+    """Return the scored rows of each night whose labels have come in, and why some are missing."""
     from sentiment.monitoring.published import label_nights
 
-    batches = list_published(config)
-    return label_nights(batches, load_labels(config, batches), nights) if batches else {}
+    store = open_for_reading(config)
+    batches = list_published(store)
+    if not batches:
+        return {}, {}
+    ids = batches[-1].ids
+    labels = load_labels(config, ids)
+    return label_nights(
+        batches,
+        nights,
+        functools.partial(load_scored, store, ids, labels),
+        functools.partial(find_truth, config, labels, ids),
+    )
 
 
 def summarise(results: "Sequence[NightResult]", folder: Path) -> dict[str, Any]:
@@ -317,4 +391,5 @@ def _terminate(number: int, frame: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run_job(NightlyConfig, HOME / "conf" / "nightly.yaml", run, show))
+    conf = HOME / "conf"
+    sys.exit(run_job(NightlyConfig, conf / "nightly.yaml", run, show, base_conf=conf / "score.yaml"))

@@ -92,6 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SentimentError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    # The messages of Arrow, and with them a traceback, may quote a review.
+    except Exception as error:  # noqa: BLE001 the outermost handler: it reports and ends the job
+        print(f"error: unexpected {type(error).__name__}", file=sys.stderr)
+        return SentimentError.exit_code
     table = make_table("Scored", (arguments.file.name, ""), list(figures.items()))
     Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
     return 0

@@ -34,6 +34,8 @@ Tell = Callable[[str], None]
 
 # The exit codes that shells use for a process that Ctrl-C ended, and for one that SIGTERM ended.
 INTERRUPTED, TERMINATED = 130, 143
+# Key in the summary of a failed run: the name of the error's class, which an exit code does not tell.
+ERROR_TYPE = "error_type"
 _LINE_EVERY_SECONDS = 5.0
 
 
@@ -85,11 +87,13 @@ def run_job(
     argv: Sequence[str] | None = None,
     tell: Tell = tell_stderr,
     is_main: bool = True,
+    base_conf: Path | None = None,
 ) -> int:
     """Run a job as a command and return its exit code (see `sentiment.errors`).
 
     Every error becomes one line on stderr. Only `--debug` prints a traceback, because it may contain reviews.
     Of several processes of one run only the main one prints anything else, and writes the summary.
+    `base_conf` has values that hold where the config file and the arguments state none.
     """
     arguments = _parse(config_class, default_conf, argv)
     console = Console(stderr=True, highlight=False)
@@ -100,11 +104,15 @@ def run_job(
         _quieten()
     try:
         _prepare_summary(arguments.summary)
-        summary = run(read_config(config_class, arguments, default_conf), reporter)
+    except ConfigError as error:
+        return _fail(reporter, tell, str(error), error.exit_code)
+    try:
+        summary = run(read_config(config_class, arguments, default_conf, base_conf), reporter)
     except SentimentError as error:
         if error.summary is not None:  # part of the work was done
             reporter.close()
-            _show_result(error.summary, arguments.summary, show, tell)
+            _show_result(error.summary, show, tell)
+        _write_summary(arguments.summary, {**(error.summary or {}), ERROR_TYPE: type(error).__name__})
         return _fail(reporter, tell, "" if error.is_reported else str(error), error.exit_code)
     except Terminated as error:
         return _fail(reporter, tell, str(error) if is_main else "", TERMINATED)
@@ -112,9 +120,11 @@ def run_job(
         return _fail(reporter, tell, "interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 the outermost handler: it reports and ends the job
         message = f"unexpected {type(error).__name__}; run again with --debug to see where"
+        _write_summary(arguments.summary, {ERROR_TYPE: type(error).__name__})
         return _fail(reporter, tell, message, SentimentError.exit_code)
     reporter.close()
-    _show_result(summary, arguments.summary, show, tell)
+    _write_summary(arguments.summary, summary)
+    _show_result(summary, show, tell)
     return 0
 
 
@@ -152,11 +162,17 @@ def add_config_arguments(
     parser.add_argument("--conf", metavar="FILE", help=f"YAML file with these values ({default_conf.name})")
 
 
-def read_config(config_class: type[Config], arguments: argparse.Namespace, default_conf: Path) -> Config:
+def read_config(
+    config_class: type[Config],
+    arguments: argparse.Namespace,
+    default_conf: Path,
+    base_conf: Path | None = None,
+) -> Config:
     """Return the config: arguments win over YAML, YAML over defaults. Raises ConfigError."""
     conf = Path(arguments.conf) if arguments.conf else default_conf if default_conf.exists() else None
     given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
-    return load_config(config_class, conf, given)
+    base = base_conf if base_conf is not None and base_conf.exists() else None
+    return load_config(config_class, conf, given, base)
 
 
 def _help(field: "dataclasses.Field[Any]") -> str:
@@ -165,10 +181,9 @@ def _help(field: "dataclasses.Field[Any]") -> str:
     return text if field.default in (None, dataclasses.MISSING) else f"{text} ({field.default})"
 
 
-def _show_result(summary: Mapping[str, Any], path: Path | None, show: Show, tell: Tell) -> None:
+def _show_result(summary: Mapping[str, Any], show: Show, tell: Tell) -> None:
     for warning in summary.get("warnings", ()):
         tell(f"warning: {warning}")
-    _write_summary(path, summary)
     out = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
     for table in show(summary):
         out.print(table)

@@ -27,6 +27,9 @@ LATEST, REJECT = "latest", "reject"
 _MODEL_NAME = r"^[^/:@.?#\s]([^/:@.?#]*[^/:@.?#\s])?$"
 
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
+# What may come before the path of a store on a mounted file system; any other scheme is that of a bucket.
+_MOUNTED = re.compile(r"^(delta:)?(file:(//(?=/))?)?")
+_URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _Positive = Field(gt=0)
 _Share = Field(ge=0, le=1)
 
@@ -530,13 +533,25 @@ def _check_min_score(config: "FinetuneConfig | AdoptConfig | ScoreConfig | Serve
         raise ValueError("min_score and target_accuracy say the same; pass one of them")
 
 
-def load_config(config_class: type[Config], path: Path | None, arguments: Mapping[str, Any]) -> Config:
+def find_monitoring_folder(output: str) -> Path | None:
+    """Return the default folder of the nights of a store: next to it, or None for a store in a bucket."""
+    path = _MOUNTED.sub("", output)
+    if _URI_SCHEME.match(path):
+        return None
+    store = Path(path).resolve()
+    return store.with_name(f"{store.name}-monitoring")
+
+
+def load_config(
+    config_class: type[Config], path: Path | None, arguments: Mapping[str, Any], base: Path | None = None
+) -> Config:
     """Build a config from the YAML file at `path` (None: no file) and arguments, which win.
 
-    In `arguments`, None means not given. Raises ConfigError if the file cannot be read, a key is unknown, or
-    a value is missing, of the wrong type or out of range.
+    `base` is another YAML file, whose values hold where neither states one. In `arguments`, None means not
+    given. Raises ConfigError if a file cannot be read, a key is unknown, or a value is missing, of the wrong
+    type or out of range.
     """
-    values = {**_read_yaml(path), **{k: v for k, v in arguments.items() if v is not None}}
+    values = {**_read_yaml(base), **_read_yaml(path), **{k: v for k, v in arguments.items() if v is not None}}
     try:
         return config_class(**values)
     except pydantic.ValidationError as error:

@@ -146,6 +146,10 @@ class RefusedChallengerError(GateError):
     """A gate refused the challenger; the alias stays where it is."""
 
 
+class LostJobError(SentimentError):
+    """A job that runs as a process of its own was killed, or ended without a cause that it knows."""
+
+
 class ScoringError(SentimentError):
     """A Spark run failed, and not because of the input, the model or the store."""
 

@@ -9,7 +9,6 @@ import streamlit as st
 
 from .. import schema
 from . import corrections
-from .paths import choose_path
 from .scores import Reviews, find_texts, join_reviews, read_columns
 from .settings import CORRECTIONS_VARIABLE, Settings
 from .wording import count, escape_markdown
@@ -51,10 +50,8 @@ def show_rows(kept: pd.DataFrame, reviews: Reviews | None, ids: list[str], setti
 
 
 def _show_form(rows: pd.DataFrame, ids: list[str], text_column: str, settings: Settings) -> None:
-    place = choose_path(
-        "Folder of corrections", "corrections_path", settings.corrections, CORRECTIONS_VARIABLE,
-        "Corrected labels are saved here.",
-    )  # fmt: skip
+    # Never a folder that a reader types: it would be written by the app's process.
+    place = settings.corrections
     saved = corrections.load_corrections(Path(place)) if place else None
     rows = corrections.apply_corrections(rows, saved, ids)
     labels = _list_labels(rows, saved)
@@ -76,7 +73,7 @@ def _show_form(rows: pd.DataFrame, ids: list[str], text_column: str, settings: S
         who = st.text_input("Your name", st.context.headers.get(_USER_HEADER, ""))
         is_asked = st.form_submit_button("Save the corrections", type="primary", disabled=place is None)
     if place is None:
-        st.caption("Type the folder of corrections to save them.")
+        st.caption(f"Corrections can be saved where the operator has set {CORRECTIONS_VARIABLE}.")
     elif is_asked:
         _save(rows, edited[CORRECT], ids, text_column, who.strip(), Path(place))
 

@@ -3,11 +3,15 @@
 import html
 import os
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from ..errors import SentimentError
 from ..evaluation.history import find_decisions
+from ..job_process import JobProcess
 from ..models import ledger, registry, versions
 from . import promotions
 from .settings import ADMIN_TOKEN_VARIABLE, HOME, Settings, read_settings
@@ -139,6 +143,9 @@ def _show_promotion(
     name: str, found: list[versions.Version], moves: ledger.Ledger, settings: Settings
 ) -> None:
     st.subheader("Promote")
+    held = _hold_promotions()
+    if held:
+        _show_job(*held[-1])
     challengers = [version.number for version in found if version.number != moves.champion]
     if settings.admin_token is None:
         st.info(f"Promotion is off here, as {ADMIN_TOKEN_VARIABLE} is not set. `jobs/promote.py` works.")
@@ -167,28 +174,36 @@ def _show_promotion(
     elif not test.strip():
         st.error("Give the labelled reviews: both models are judged on them.")
     else:
-        _promote(f"models:/{name}/{challenger}", test.strip(), moves.alias, dry_run)
+        uri = f"models:/{name}/{challenger}"
+        held.append((uri, promotions.start_promotion(HOME, uri, test.strip(), moves.alias, dry_run)))
+        _show_job(*held[-1])
 
 
-def _promote(challenger: str, test: str, alias: str, dry_run: bool) -> None:
-    with st.status("Judging both models …", expanded=True) as status:
+@st.cache_resource
+def _hold_promotions() -> list[tuple[str, JobProcess]]:
+    """Return the promotions that this app has started: a page that is opened again shows the newest."""
+    return []
+
+
+def _show_job(challenger: str, job: JobProcess) -> None:
+    """Follow a promotion to its end, and show how it ended."""
+    with st.status(f"Judging {challenger} …", expanded=True) as status:
         place = st.empty()
-        outcome = None
-        for found in promotions.promote(HOME, challenger, test, alias, dry_run):
-            if isinstance(found, str):
-                place.text(found)
-            else:
-                outcome = found
-        assert outcome is not None
-        status.update(
-            label=f"The job ended with exit code {outcome.exit_code}", state="complete", expanded=False
-        )
-    gates = outcome.summary.get("gates", [])
-    if outcome.exit_code == 0:
-        st.success(escape_markdown(f"{challenger}: {outcome.summary['outcome']}"))
+        for line in job.follow():
+            place.text(line)
+        error = None
+        try:
+            summary: Mapping[str, Any] = job.finish()
+        except SentimentError as found:
+            error, summary = found, found.summary or {}
+        code = 0 if error is None else error.exit_code
+        status.update(label=f"The job ended with exit code {code}", state="complete", expanded=False)
+    gates = summary.get("gates", [])
+    if error is None:
+        st.success(escape_markdown(f"{challenger}: {summary['outcome']}"))
     else:
-        st.error(escape_markdown(outcome.error or "The job ended without a message; see the log of the app."))
-    if outcome.summary.get("run_id"):
+        st.error(escape_markdown(str(error)))
+    if summary.get("run_id"):
         st.caption("The decision is in the history above when the page is opened again.")
     if gates:
         words = {True: "passed", False: "FAILED", None: "not judged"}

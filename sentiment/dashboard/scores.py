@@ -1,7 +1,7 @@
 """Read a published table and the reviews that it scores, and join them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +29,17 @@ class Reviews:
     path: str
     files: tuple[str, ...]
     columns: pa.Schema
+    # Columns that are in names of folders, such as `shop=7`; their values are texts.
+    folder_columns: tuple[str, ...] = ()
+
+    def open(self) -> ds.Dataset:
+        if not self.folder_columns:
+            return ds.dataset(list(self.files), format="parquet")
+        kinds = pa.schema([(name, pa.string()) for name in self.folder_columns])
+        partitioning = ds.partitioning(kinds, flavor="hive")
+        return ds.dataset(
+            list(self.files), format="parquet", partitioning=partitioning, partition_base_dir=self.path
+        )
 
 
 def load_table(path: str) -> pd.DataFrame:
@@ -44,6 +55,11 @@ def find_ids(scores: pd.DataFrame) -> list[str]:
 def open_reviews(path: str, ids: Sequence[str]) -> Reviews:
     """Open a Parquet file or a folder of them. Raises an InputError if an id column is missing."""
     root = Path(path)
+    if (root / "_delta_log").is_dir():
+        raise UnreadableFileError(
+            f"{path}: is a Delta table, whose files also hold rows that were deleted or replaced; pass a "
+            "Parquet copy of its newest version"
+        )
     found = [root] if root.is_file() else sorted(root.rglob("*.parquet")) if root.is_dir() else []
     files = [
         file
@@ -56,16 +72,21 @@ def open_reviews(path: str, ids: Sequence[str]) -> Reviews:
     files.sort(key=lambda file: (file.stat().st_mtime_ns, str(file)))
     names = tuple(str(file) for file in files)
     try:
-        columns = ds.dataset(list(names), format="parquet").schema
+        reviews = Reviews(path, names, ds.dataset(list(names), format="parquet").schema)
+        folders = [part for file in files for part in file.relative_to(root).parts[:-1] if "=" in part]
+        keys = tuple(dict.fromkeys(part.partition("=")[0] for part in folders))
+        if keys and not {*keys} & {*reviews.columns.names}:
+            reviews = replace(reviews, folder_columns=keys)
+            reviews = replace(reviews, columns=reviews.open().schema)
     except (pa.ArrowException, OSError) as error:
         raise UnreadableFileError(f"{path}: cannot be read as Parquet ({type(error).__name__})") from error
-    missing = [name for name in ids if name not in columns.names]
+    missing = [name for name in ids if name not in reviews.columns.names]
     if missing:
         raise SchemaMismatchError(
             f"{path}: has no column {', '.join(missing)}, which the scores have as id; found "
-            f"{schema.show_columns(columns.names)}; pass the reviews that were scored"
+            f"{schema.show_columns(reviews.columns.names)}; pass the reviews that were scored"
         )
-    return Reviews(path, names, columns)
+    return reviews
 
 
 def find_dates(reviews: Reviews | None) -> list[str]:
@@ -74,7 +95,7 @@ def find_dates(reviews: Reviews | None) -> list[str]:
         return []
     return [
         field.name
-        for field in reviews.columns
+        for field in _list_own(reviews)
         if pa.types.is_date(field.type)
         or pa.types.is_timestamp(field.type)
         or (field.name in _DATE_NAMES and pa.types.is_string(field.type))
@@ -89,10 +110,15 @@ def find_categories(reviews: Reviews | None, ids: Sequence[str]) -> list[str]:
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean)
     found = [
         field.name
-        for field in reviews.columns
+        for field in _list_own(reviews)
         if field.name not in taken and any(is_kind(_find_plain(field.type)) for is_kind in kinds)
     ]
     return sorted(found, key=_rank_category)
+
+
+def _list_own(reviews: Reviews) -> list[pa.Field]:
+    """Return the columns whose names no column of a published table has: `label` is that of the model."""
+    return [field for field in reviews.columns if field.name not in _OUTPUT]
 
 
 def _rank_category(name: str) -> int:
@@ -105,7 +131,7 @@ def find_texts(reviews: Reviews | None) -> list[str]:
         return []
     texts = [
         field.name
-        for field in reviews.columns
+        for field in _list_own(reviews)
         if pa.types.is_string(_find_plain(field.type)) or pa.types.is_large_string(_find_plain(field.type))
     ]
     return sorted(texts, key=lambda name: name not in (schema.TEXT, "content"))
@@ -124,7 +150,7 @@ def read_columns(
         kind = reviews.columns.field(ids[0]).type
         condition = ds.field(ids[0]).isin(pa.array(only[ids[0]].unique()).cast(kind))
     try:
-        table = ds.dataset(list(reviews.files), format="parquet").to_table(wanted, filter=condition)
+        table = reviews.open().to_table(wanted, filter=condition)
     except (pa.ArrowException, OSError) as error:
         raise UnreadableFileError(f"{reviews.path}: cannot be read ({type(error).__name__})") from error
     frame: pd.DataFrame = table.to_pandas().drop_duplicates(list(ids), keep="last")

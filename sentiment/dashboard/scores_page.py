@@ -35,6 +35,7 @@ def show() -> None:
         )  # fmt: skip
         if st.button("Read again", help="Read the tables again, for example after a night"):
             _load.clear()
+            _read.clear()
     if path is None:
         st.info("No table is chosen. Type the folder of the scores above. This command makes one:")
         st.code(_COMMAND, language="bash")

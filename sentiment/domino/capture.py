@@ -14,7 +14,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .. import schema
-from ..errors import ConfigError
 
 CLIENT = "domino_data_capture"
 CHARS = "chars"
@@ -38,12 +37,11 @@ def capture_predictions(
     that was not captured. Without Domino's client the predictions come back unchanged. If the client fails,
     only log a warning, because the caller must get the prediction.
     """
-    client = _make_client()
-    if client is None:
+    if importlib.util.find_spec(CLIENT) is None:
         return [dict(prediction) for prediction in predictions]
     timestamp = datetime.now(timezone.utc).isoformat()
     return [
-        {**prediction, EVENT_ID: _capture(client, value, prediction, timestamp)}
+        {**prediction, EVENT_ID: _capture(value, prediction, timestamp)}
         for value, prediction in zip(values, predictions, strict=True)
     ]
 
@@ -54,12 +52,12 @@ def describe_features(value: str, prediction: Mapping[str, Any]) -> dict[str, An
     return {name: described[name] for name in FEATURES}
 
 
-def _capture(client: Any, value: Any, prediction: Mapping[str, Any], timestamp: str) -> str | None:
+def _capture(value: Any, prediction: Mapping[str, Any], timestamp: str) -> str | None:
     if prediction[schema.LABEL] is None:
         return None
     event_id = str(uuid.uuid4())
     try:
-        client.capturePrediction(
+        _make_client().capturePrediction(
             list(describe_features(value, prediction).values()),
             [prediction[name] for name in PREDICTIONS],
             metadata_values=[prediction[name] for name in METADATA],
@@ -74,12 +72,5 @@ def _capture(client: Any, value: Any, prediction: Mapping[str, Any], timestamp: 
 
 @functools.cache
 def _make_client() -> Any:
-    if importlib.util.find_spec(CLIENT) is None:
-        return None
     module = importlib.import_module(f"{CLIENT}.data_capture_client")
-    try:
-        return module.DataCaptureClient(list(FEATURES), list(PREDICTIONS), list(METADATA))
-    except TypeError as error:
-        raise ConfigError(
-            f"{CLIENT}: DataCaptureClient does not take features, predictions and metadata; install 0.1.2"
-        ) from error
+    return module.DataCaptureClient(list(FEATURES), list(PREDICTIONS), list(METADATA))

@@ -1,4 +1,4 @@
-"""Register training reviews, without their text, as Domino's baseline for drift.
+"""Register test reviews, without their text, as Domino's baseline for drift.
 
 The client is `domino_data.training_sets` of the package dominodatalab-data (6.7.4, read on 2026-11-28); its
 manual is https://docs.dominodatalab.com/en/latest/user_guide/440a04/training-sets.
@@ -53,7 +53,7 @@ def register_baseline(rows: pd.DataFrame, model_name: str, facts: Mapping[str, s
         # Domino allows letters, digits, dash and underscore.
         training_set_name=re.sub(r"[^-A-Za-z0-9_]", "_", model_name),
         df=rows,
-        description="features and labels of training reviews, without text",
+        description="features and labels of test reviews, without text",
         target_columns=[schema.LABEL],
         monitoring_meta=model.MonitoringMeta(categorical_columns=list(_CATEGORICAL)),
         meta=dict(facts),

@@ -33,7 +33,7 @@ def check_estimate(
         f"at least {lowest:.3f}"
     )
     advice = "label some reviews of this night: the estimate shows a change, labels show how large it is"
-    return [Alert.of(seen.night, "accuracy", "estimated accuracy", WARNING, message, advice)]
+    return [Alert.of(seen, "accuracy", "estimated accuracy", WARNING, message, advice)]
 
 
 def check_realised(
@@ -51,7 +51,7 @@ def check_realised(
         return []
     message = f"labels of the last {RECENT_DAYS} days show an accuracy of {recent}; usual is {usual:.3f}"
     advice = "fine-tune with the new labels, and judge the model by jobs/promote.py"
-    return [Alert.of(seen.night, "realised", "realised accuracy", CRITICAL, message, advice)]
+    return [Alert.of(seen, "realised", "realised accuracy", CRITICAL, message, advice)]
 
 
 def _pool(nights: pd.DataFrame) -> Interval | None:

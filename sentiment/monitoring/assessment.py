@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -10,11 +10,11 @@ import pandas as pd
 from ..evaluation.profile import Profile
 from .accuracy import Estimate, choose_known, estimate_accuracy
 from .accuracy_alerts import check_estimate, check_realised
-from .alerts import WARNING, Alert, is_new
+from .alerts import KINDS, LAPSE_NIGHTS, WARNING, Alert
 from .drift import MIN_ROWS, MODEL, TRAILING, Drift, find_drift, is_persistent
 from .figures import MODEL_FIGURES, Distribution, add_distributions, list_distributions
 from .history import NIGHT, TRAILING_DAYS
-from .observation import Observation
+from .observation import SETTINGS, Observation
 from .quality import Limits, check_data, find_expected_rows
 
 # A norm of fewer nights would be that of some weekdays only.
@@ -39,7 +39,10 @@ class Past:
 
 @dataclass(frozen=True)
 class Assessment:
-    """Hold the judgement of one night. `alarms` are figures that have drifted for several nights."""
+    """Hold the judgement of one night. `alarms` are figures that have drifted for several nights.
+
+    `alerts` are all that are raised, also those that nights before raised.
+    """
 
     seen: Observation
     expected_rows: float | None
@@ -69,6 +72,7 @@ class Assessment:
             "scored_rows": profile.scored_rows,
             "rejected_rows": sum(profile.rejects.values()),
             "skipped_rows": seen.skipped_rows,
+            "rescored_rows": seen.rescored_rows,
             "reject_share": seen.reject_share,
             "unsure_share": seen.unsure_share,
             "expected_rows": self.expected_rows,
@@ -85,6 +89,7 @@ class Assessment:
             "labels": dict(profile.labels),
             "stages": dict(profile.stages),
             "rejects": dict(profile.rejects),
+            "settings": dict(seen.settings),
             "missing": dict(self.missing),
         }
 
@@ -100,19 +105,22 @@ def assess(seen: Observation, past: Past, limits: Limits, seed: int = 0) -> Asse
         if seen.profile.rows and against not in {drift.against for drift in drifts}
     }
     alarms = find_alarms(drifts, past.figures)
-    known = choose_known(past.reference, past.labelled)
+    # The scores of a stage are as accurate as in the test set only if it gets the same reviews as there.
+    is_usual = "cascade" not in seen.settings
+    known = choose_known(past.reference if is_usual else None, past.labelled)
     estimate = estimate_accuracy(seen.profile, known)
     if estimate is not None and known is None:
-        missing["calibrated estimate"] = "the model has no profile of its test set, and no labels came in"
-    expected = find_expected_rows(seen.night, past.nights)
+        reason = "the model has no profile of its test set" if is_usual else "the run has another cascade"
+        missing["calibrated estimate"] = f"{reason}, and no labels came in"
+    expected = None if seen.rescored_rows else find_expected_rows(seen.night, _list_usual(past.nights))
     raised = [
-        *check_data(seen, expected, limits),
+        *check_data(seen, expected, limits, is_first=past.nights.empty),
         *_report_drift(seen, drifts, alarms),
         *check_estimate(seen, estimate, known, limits),
         *check_realised(seen, past.nights, past.reference, limits),
     ]
-    alerts = [alert for alert in raised if is_new(alert, past.alerts)]
-    return Assessment(seen, expected, drifts, alarms, estimate, alerts, {**seen.missing, **missing})
+    alerts = [replace(alert, is_new=_is_new(alert, past)) for alert in raised]
+    return Assessment(seen, expected, drifts, alarms, estimate, alerts, {**missing, **seen.missing})
 
 
 def choose_references(
@@ -120,16 +128,26 @@ def choose_references(
 ) -> tuple[dict[str, dict[str, Distribution]], dict[str, str]]:
     """Return the figures to compare with, by MODEL and TRAILING, and why figures are missing.
 
-    Figures that depend on the model are compared with nights of the same model only.
+    Figures that depend on the model are compared with nights of the same model and settings only.
     """
     references, missing = {}, {}
+    changed = frozenset[str]().union(*(SETTINGS[name] for name in seen.settings))
     if past.reference is not None:
         references[MODEL] = list_distributions(past.reference)
         # In a test set every text is there once.
         references[MODEL].pop("repeated_text", None)
+        for name in changed:
+            references[MODEL].pop(name, None)
+        if changed:
+            missing[f"drift of {', '.join(sorted(changed))} against the model"] = (
+                f"the run has settings in place of the model's: {', '.join(sorted(seen.settings))}"
+            )
     else:
         missing["drift against the model"] = "the model has no profile of its test set; fine-tune it again"
-    same = set(past.nights.loc[past.nights["model_version"] == seen.model_version, NIGHT].dt.date)
+    is_same = (past.nights["model_version"] == seen.model_version) & (
+        past.nights["settings"].map(dict) == dict(seen.settings)
+    )
+    same = set(past.nights.loc[is_same, NIGHT].dt.date)
     figures = {night: list_distributions(profile) for night, profile in past.profiles.items()}
     trailing = add_distributions(
         {name: figure for name, figure in found.items() if name not in MODEL_FIGURES or night in same}
@@ -141,9 +159,25 @@ def choose_references(
     elif len(same & set(figures)) < MIN_TRAILING_NIGHTS:
         trailing = {name: figure for name, figure in trailing.items() if name not in MODEL_FIGURES}
         missing["drift of predictions against earlier nights"] = _count_nights(
-            len(same & set(figures)), "nights of this model"
+            len(same & set(figures)), "nights of this model and these settings"
         )
     return references | ({TRAILING: trailing} if trailing else {}), missing
+
+
+def _list_usual(nights: pd.DataFrame) -> pd.DataFrame:
+    """Return the nights that are a norm: those that scored all rows again are none."""
+    return nights[nights["rescored_rows"].fillna(0) == 0]
+
+
+def _is_new(alert: Alert, past: Past) -> bool:
+    """Return whether the alert is about an item that the nights just before did not raise."""
+    if not KINDS[alert.kind]:
+        return True
+    recent = set(past.nights[NIGHT].drop_duplicates().sort_values().tail(LAPSE_NIGHTS).dt.date)
+    known = {
+        item for old in past.alerts if old.kind == alert.kind and old.night in recent for item in old.items
+    }
+    return not known.issuperset(alert.items)
 
 
 def _count_nights(found: int, nights: str) -> str:
@@ -164,11 +198,16 @@ def find_alarms(drifts: Sequence[Drift], figures: pd.DataFrame) -> frozenset[tup
 def _before(night: datetime.date, past: Past) -> Past:
     day = pd.Timestamp(night)
     first = night - datetime.timedelta(days=TRAILING_DAYS)
+    unusual = {*past.nights[NIGHT].dt.date} - {*_list_usual(past.nights)[NIGHT].dt.date}
     return Past(
         past.nights[past.nights[NIGHT] < day],
         past.figures[past.figures[NIGHT] < day],
         [alert for alert in past.alerts if alert.night < night],
-        {at: profile for at, profile in past.profiles.items() if first <= at < night and profile.rows},
+        {
+            at: profile
+            for at, profile in past.profiles.items()
+            if first <= at < night and profile.rows and at not in unusual
+        },
         past.reference,
         past.labelled,
     )
@@ -183,9 +222,9 @@ def _report_drift(
     if not found:
         return []
     listed = "; ".join(describe_drift(drift) for drift in found[:5])
-    subject = ", ".join(sorted({drift.figure for drift in found}))
+    figures = sorted({drift.figure for drift in found})
     advice = "look at the report: if the reviews have changed, label some of them and judge the model again"
-    return [Alert.of(seen.night, "drift", subject, WARNING, listed, advice)]
+    return [Alert.of(seen, "drift", ", ".join(figures), WARNING, listed, advice, figures)]
 
 
 def describe_drift(drift: Drift) -> str:

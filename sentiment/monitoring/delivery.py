@@ -1,24 +1,31 @@
 """Record alerts and hand each to the channels once; record nights that failed."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..errors import MonitoringError, SentimentError
+from ..errors import MonitoringError, SentimentError, StoreError
 from . import history
-from .alerts import CRITICAL, Alert, Channel
+from .alerts import CRITICAL, KINDS, LAPSE_NIGHTS, Alert, Channel, is_due
 
-_COLUMNS = ("key", "kind", "subject", "severity", "message", "advice")
+_COLUMNS = ("store", "kind", "subject", "severity", "message", "advice", "is_new")
+# Of one kind of alert: the ISO night on which a channel got an item, by the names of both.
+Delivered = Mapping[str, Mapping[str, str]]
 
 
 def load_earlier_alerts(folder: Path, since: datetime.date) -> list[Alert]:
     """Return the alerts that were recorded for this night and later ones."""
     rows = history.load_alerts(folder, since)
     return [
-        Alert(night=row[history.NIGHT].date(), **{name: row[name] for name in _COLUMNS})
+        Alert(
+            night=row[history.NIGHT].date(),
+            # None in a row of an earlier version.
+            items=tuple(row["items"] if row["items"] is not None else ()),
+            **{name: row[name] for name in _COLUMNS},
+        )
         for row in rows.to_dict("records")
     ]
 
@@ -26,53 +33,85 @@ def load_earlier_alerts(folder: Path, since: datetime.date) -> list[Alert]:
 def deliver(folder: Path, night: datetime.date, alerts: Sequence[Alert], channels: Sequence[Channel]) -> None:
     """Write the alerts of a night down, and hand those that a channel does not have to it.
 
-    A kill between delivery and note repeats an alert with the same key. Raises MonitoringError after all
-    other channels have been tried.
+    A kill between delivery and note repeats an alert with the same key. Raises MonitoringError or StoreError
+    after all channels have been tried, also if nothing can be written down.
     """
-    delivered = load_delivered(folder, night)
-    problems = []
-    history.write_rows(folder, history.ALERTS, night, [as_row(a, delivered.get(a.key, ())) for a in alerts])
+    problems: list[SentimentError] = []
+    got: dict[str, dict[str, dict[str, str]]] = {}
+
+    def note() -> None:
+        try:
+            rows = [as_row(alert, got.get(alert.kind, {})) for alert in alerts]
+            history.write_rows(folder, history.ALERTS, night, rows)
+        except StoreError as error:
+            problems.append(error)
+
+    try:
+        got = load_delivered(folder, night)
+    except StoreError as error:
+        problems.append(error)
+    note()
     for alert in alerts:
         for channel in channels:
-            if channel.name in delivered.get(alert.key, ()):
+            known = got.setdefault(alert.kind, {}).setdefault(channel.name, {})
+            if not is_due(alert, known):
                 continue
             try:
                 channel.deliver(alert)
             except MonitoringError as error:
                 problems.append(error)
                 continue
-            delivered[alert.key] = (*delivered.get(alert.key, ()), channel.name)
-            rows = [as_row(a, delivered.get(a.key, ())) for a in alerts]
-            history.write_rows(folder, history.ALERTS, night, rows)
+            known.update(dict.fromkeys(alert.items, night.isoformat()))
+            note()
     if problems:
         raise problems[0]
 
 
-def load_delivered(folder: Path, night: datetime.date) -> dict[str, tuple[str, ...]]:
-    """Return the channels that have each alert of a night, finished or not, by the key of the alert."""
-    rows = history.load_rows(folder, history.ALERTS, since=night)
-    rows = rows[rows[history.NIGHT] == pd.Timestamp(night)]
-    return {
-        key: tuple(names.split(", "))
-        for key, names in zip(rows["key"], rows["delivered_to"], strict=True)
-        if names
-    }
+def load_delivered(folder: Path, night: datetime.date) -> dict[str, dict[str, dict[str, str]]]:
+    """Return what channels got of each kind: in this night, finished or not, and of lasting events before."""
+    day = pd.Timestamp(night)
+    since = night - datetime.timedelta(days=history.TRAILING_DAYS)
+    nights = history.load_nights(folder, since)
+    nights = nights[(nights[history.NIGHT] < day) & (nights["status"] != "failed")]
+    recent = [*nights[history.NIGHT].tail(LAPSE_NIGHTS), day]
+    rows = history.load_rows(folder, history.ALERTS, since)
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for row in rows[rows[history.NIGHT].isin(recent)].to_dict("records"):
+        if row[history.NIGHT] == day or KINDS[row["kind"]]:
+            for channel, items in row["delivered"].items():
+                found.setdefault(row["kind"], {}).setdefault(channel, {}).update(items)
+    return found
 
 
 def record_failure(
-    night: datetime.date, folder: Path, error: SentimentError, channels: Sequence[Channel]
+    night: datetime.date, store: str, folder: Path, error: SentimentError, channels: Sequence[Channel]
 ) -> None:
-    """Record a night that failed, unless an earlier run of it succeeded, and alert."""
+    """Record a night that failed, unless an earlier run of it succeeded, and alert.
+
+    What goes wrong with that is added to the message of the error.
+    """
+    advice = f"fix this and run the night again: --date {night.isoformat()}"
+    message = " ".join(str(error).split())
+    alert = Alert(night, store, "failed", "nightly job", CRITICAL, message, advice, ("nightly job",))
+    others: list[Alert] = []
+    problems = []
+    try:
+        _record_failed_night(folder, night, message)
+        others = [
+            old for old in load_earlier_alerts(folder, night) if old.night == night and old.kind != alert.kind
+        ]
+    except StoreError as other:
+        problems.append(f"the night was not recorded: {other}")
+    try:
+        deliver(folder, night, [*others, alert], channels)
+    except SentimentError as other:
+        problems.append(f"the alert on it was not delivered, or not noted: {other}")
+    error.args = ("; and ".join([str(error), *problems]),)
+
+
+def _record_failed_night(folder: Path, night: datetime.date, message: str) -> None:
     known = history.load_nights(folder, since=night)
     done = known[(known[history.NIGHT] == pd.Timestamp(night)) & (known["status"] != "failed")]
-    alert = Alert.of(
-        night,
-        "failed",
-        "nightly job",
-        CRITICAL,
-        " ".join(str(error).split()),
-        f"fix this and run the night again: --date {night.isoformat()}",
-    )
     if done.empty:
         counts = dict.fromkeys(
             ("batches", "input_rows", "scored_rows", "rejected_rows", "skipped_rows", "files", "late_files"),
@@ -80,18 +119,15 @@ def record_failure(
         )
         row = {"status": "failed", **counts, "bad_files": 0, "drifted_figures": 0, "alerts": 1}
         history.write_rows(folder, history.FIGURES, night, [])
-        history.write_rows(folder, history.NIGHTS, night, [{**row, "missing": {"night": str(error)}}])
-    try:
-        others = [
-            old for old in load_earlier_alerts(folder, night) if old.night == night and old.key != alert.key
-        ]
-        deliver(folder, night, [*others, alert], channels)
-    except MonitoringError as other:
-        error.args = (f"{error}; and the alert on it was not delivered: {other}",)
+        history.write_rows(folder, history.NIGHTS, night, [{**row, "missing": {"night": message}}])
 
 
-def as_row(alert: Alert, delivered: Sequence[str]) -> dict[str, Any]:
-    """Return the row of an alert in its table."""
-    row = {name: getattr(alert, name) for name in _COLUMNS}
+def as_row(alert: Alert, delivered: Delivered) -> dict[str, Any]:
+    """Return the row of an alert in its table; items that are not raised any more are left out."""
+    row = {name: getattr(alert, name) for name in ("key", "items", *_COLUMNS)}
     now = datetime.datetime.now(datetime.timezone.utc)
-    return {**row, "raised_at": now, "delivered_to": ", ".join(delivered)}
+    got = {
+        channel: {item: at for item, at in items.items() if item in alert.items}
+        for channel, items in delivered.items()
+    }
+    return {**row, "raised_at": now, "delivered": {name: items for name, items in got.items() if items}}

@@ -33,11 +33,13 @@ TRAILING_DAYS = 28
 NIGHTS, FIGURES, ALERTS, REALISED, PROFILES = "nights", "figures", "alerts", "realised", "profiles"
 # Columns of this type are JSON objects in the files and dicts once they are loaded.
 _OBJECT = pa.string()
-_OBJECTS = ("labels", "stages", "rejects", "steps", "missing")
+_OBJECTS = ("labels", "stages", "rejects", "steps", "settings", "missing", "delivered")
 
 # `night` is a date. Shares and accuracies are in [0, 1]; a value that is not known is null. `labels`,
 # `stages` and `rejects` count rows, `steps` has seconds by the name of the step, `missing` has why a figure
-# is missing. `status` is `ok`, `alert` or `empty` (nothing was pending). `late_files` are of earlier days.
+# is missing. `settings` are those of `observation.SETTINGS` that differ from the model's own. `status` is
+# `ok`, `alert`, `empty` (nothing was pending) or `failed`. `late_files` are of earlier days; `rescored_rows`
+# are of a run that scored all rows again.
 NIGHT_COLUMNS = pa.schema(
     [
         (NIGHT, pa.date32()),
@@ -49,6 +51,7 @@ NIGHT_COLUMNS = pa.schema(
         ("scored_rows", pa.int64()),
         ("rejected_rows", pa.int64()),
         ("skipped_rows", pa.int64()),
+        ("rescored_rows", pa.int64()),
         ("reject_share", pa.float64()),
         ("unsure_share", pa.float64()),
         ("expected_rows", pa.float64()),
@@ -68,6 +71,7 @@ NIGHT_COLUMNS = pa.schema(
         ("stages", _OBJECT),
         ("rejects", _OBJECT),
         ("steps", _OBJECT),
+        ("settings", _OBJECT),
         ("missing", _OBJECT),
     ]
 )
@@ -107,19 +111,23 @@ FIGURE_COLUMNS = pa.schema(
         ("is_alarm", pa.bool_()),
     ]
 )
-# `kind` is one of `alerts.KINDS`; `severity` is `warning` or `critical`. `key` names the event: an event that
-# lasts for several nights is one alert. `delivered_to` lists the channels, separated by commas.
+# `kind` is one of `alerts.KINDS`; `severity` is `warning` or `critical`. `key` names the alert. An event that
+# lasts has a row per night; `is_new` is true in the first. `delivered` has, by channel, the night on which it
+# got each of the `items`.
 ALERT_COLUMNS = pa.schema(
     [
         (NIGHT, pa.date32()),
         ("key", pa.string()),
+        ("store", pa.string()),
         ("kind", pa.string()),
         ("subject", pa.string()),
         ("severity", pa.string()),
         ("message", pa.string()),
         ("advice", pa.string()),
+        ("items", pa.list_(pa.string())),
+        ("is_new", pa.bool_()),
         ("raised_at", pa.timestamp("us", tz="UTC")),
-        ("delivered_to", pa.string()),
+        ("delivered", _OBJECT),
     ]
 )
 _COLUMNS = {NIGHTS: NIGHT_COLUMNS, FIGURES: FIGURE_COLUMNS, ALERTS: ALERT_COLUMNS, REALISED: REALISED_COLUMNS}

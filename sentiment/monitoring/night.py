@@ -5,12 +5,13 @@ rename, the MLflow run is found again by its tags, and a delivered alert is writ
 """
 
 import datetime
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MonitoringError, SentimentError
+from ..errors import BadFilesError, MonitoringError, SentimentError
 from ..evaluation.profile import Profile
 from . import history, journal
 from .alerts import Alert, Channel
@@ -29,6 +30,11 @@ LABEL_DAYS = 90
 MEMORY_DAYS = 90
 
 
+# Tells whether the batch with a number and a name belongs to a night.
+Includes = Callable[[int, str], bool]
+LabelledNights = Mapping[datetime.date, Labelled]
+
+
 @dataclass(frozen=True)
 class Champion:
     """Hold the model of a night: a URI that no moved alias changes, and the profile of its test set."""
@@ -42,18 +48,20 @@ class Champion:
 class Doors:
     """Do what needs the registry, the store, Spark or MLflow; each may raise a SentimentError.
 
-    `plan` and `score` return the summary of jobs/score_reviews.py. `score` raises an InputError with a
-    summary if files are unusable and all others are done. `next_number` is that of the next batch.
-    `observe` gets a test for the numbers of batches. `label` gets tests for the numbers by night, and
-    returns rows with labels; None if there is no source of labels. `log` returns the id of an MLflow run.
+    `store` is the address of the scores, which alerts name. `plan` and `score` return the summary of
+    jobs/score_reviews.py, or raise a BadFilesError with it if files are unusable and all others are done.
+    `list_names` returns the names of all batches by their numbers. `observe` gets a test for batches. `label`
+    gets such tests by night, and returns rows with labels, and why some are missing; None if there is no
+    source of labels. `log` returns the id of an MLflow run.
     """
 
+    store: str
     resolve: Callable[[], Champion]
     plan: Callable[[Champion], Mapping[str, Any]]
     score: Callable[[Champion], Mapping[str, Any]]
-    next_number: Callable[[], int]
-    observe: Callable[[Champion, Callable[[int], bool]], Observation]
-    label: Callable[[Mapping[datetime.date, Callable[[int], bool]]], Mapping[datetime.date, Labelled]] | None
+    list_names: Callable[[], Mapping[int, str]]
+    observe: Callable[[Champion, Includes], Observation]
+    label: Callable[[Mapping[datetime.date, Includes]], tuple[LabelledNights, Mapping[str, str]]] | None
     log: Callable[[datetime.date, Mapping[str, Any], str], str]
 
 
@@ -88,7 +96,7 @@ def run_night(
         failed = steps.failed
         known = error if isinstance(error, SentimentError) else MonitoringError(_describe(error))
         known.args = (f"step {failed.name if failed else 'start'}: {known}",)
-        record_failure(night, folder, known, channels)
+        record_failure(night, doors.store, folder, known, channels)
         raise known from error
 
 
@@ -102,21 +110,32 @@ def _run_steps(
 ) -> NightResult:
     champion = steps.run("champion", doors.resolve)
     scoring, failure = steps.run("plan", lambda: _tolerate(lambda: doors.plan(champion)))
-    killed = steps.run("begin", lambda: _begin(folder, night, doors.next_number()))
+    killed = steps.run("begin", lambda: _begin(folder, night, doors.list_names()))
     if scoring["pending_rows"]:
         scoring, failure = steps.run("score", lambda: _tolerate(lambda: doors.score(champion)))
     notes = journal.load_journal(folder)
-    seen = steps.run("profile", lambda: doors.observe(champion, lambda n: journal.belongs(notes, night, n)))
+    seen = steps.run(
+        "profile", lambda: doors.observe(champion, lambda *batch: journal.belongs(notes, night, *batch))
+    )
     bad_files = {bad["path"]: bad for bad in (*seen.bad_files, *scoring["bad_files"])}
-    seen = replace(seen, night=night, bad_files=list(bad_files.values()))
-    labelled = steps.run("labels", lambda: _label(folder, night, notes, doors))
+    labelled, missing = steps.run("labels", lambda: _label(folder, night, notes, doors))
+    if seen.model_version != champion.version:  # a night of the past
+        champion = replace(champion, version=seen.model_version, reference=None)
+        missing = {**missing, "drift against the model": "the night was scored by another model than today's"}
+    seen = replace(
+        seen,
+        night=night,
+        store=doors.store,
+        bad_files=list(bad_files.values()),
+        missing={**seen.missing, **missing},
+    )
     past = steps.run("history", lambda: _load_past(folder, night, champion, labelled))
     judged = steps.run("drift", lambda: assess(seen, past, limits))
     steps.run("record", lambda: _record(folder, judged, steps))
     report = steps.run("report", lambda: _write_report(folder, night))
     run_id = steps.run("mlflow", lambda: doors.log(night, judged.as_night(), report.read_text("utf-8")))
     steps.run("alerts", lambda: deliver(folder, night, judged.alerts, channels))
-    row = steps.run("finish", lambda: _finish(folder, night, judged, run_id, doors.next_number(), steps))
+    row = steps.run("finish", lambda: _finish(folder, night, judged, run_id, doors.list_names(), steps))
     warnings = [
         f"the night of {other} was killed before it was recorded; run it again: --date {other}"
         for other in killed
@@ -132,39 +151,35 @@ def _tolerate(work: Callable[[], Mapping[str, Any]]) -> tuple[Mapping[str, Any],
     """Return a summary, and the error about files that are unusable while all others are done."""
     try:
         return work(), None
-    except InputError as error:
+    except BadFilesError as error:
         if error.summary is None:
             raise
         return error.summary, error
 
 
-def _begin(folder: Path, night: datetime.date, next_number: int) -> list[datetime.date]:
+def _begin(folder: Path, night: datetime.date, names: Mapping[int, str]) -> list[datetime.date]:
     """Write down that the night runs; return other nights that were killed."""
     notes = journal.load_journal(folder)
-    journal.write_journal(folder, journal.begin(notes, night, next_number))
+    journal.write_journal(folder, journal.begin(notes, night, names))
     return journal.list_killed(notes, night)
 
 
 def _label(
     folder: Path, night: datetime.date, notes: journal.Journal, doors: Doors
-) -> Mapping[datetime.date, Labelled]:
-    """Measure the accuracy of the nights whose labels have come in, and record it."""
+) -> tuple[LabelledNights, Mapping[str, str]]:
+    """Measure the accuracy of the nights whose labels have come in, record it, and say what is missing."""
     if doors.label is None:
-        return {}
+        return {}, {}
     first = night - datetime.timedelta(days=LABEL_DAYS)
-
-    def make_test(day: datetime.date) -> Callable[[int], bool]:
-        return lambda number: journal.belongs(notes, day, number)
-
-    labelled = doors.label({day: make_test(day) for day in notes if first <= day <= night})
+    labelled, missing = doors.label(
+        {day: functools.partial(journal.belongs, notes, day) for day in notes if first <= day <= night}
+    )
     for day, row in measure_nights(labelled, measured_on=night).items():
         history.write_rows(folder, history.REALISED, day, [row])
-    return labelled
+    return labelled, missing
 
 
-def _load_past(
-    folder: Path, night: datetime.date, champion: Champion, labelled: Mapping[datetime.date, Labelled]
-) -> Past:
+def _load_past(folder: Path, night: datetime.date, champion: Champion, labelled: LabelledNights) -> Past:
     since = night - datetime.timedelta(days=MEMORY_DAYS)
     nights = history.load_nights(folder, since)
     nights = nights[nights["status"] != "failed"]
@@ -186,14 +201,19 @@ def _record(folder: Path, judged: Assessment, steps: Steps) -> None:
     history.write_profile(folder, night, judged.seen.profile)
     history.write_rows(folder, history.FIGURES, night, judged.as_figures())
     delivered = load_delivered(folder, night)
-    rows = [as_row(alert, delivered.get(alert.key, ())) for alert in judged.alerts]
+    rows = [as_row(alert, delivered.get(alert.kind, {})) for alert in judged.alerts]
     history.write_rows(folder, history.ALERTS, night, rows)
     row = {**judged.as_night(), "steps": steps.seconds, "seconds": sum(steps.seconds.values())}
     history.write_rows(folder, history.NIGHTS, night, [row])
 
 
 def _finish(
-    folder: Path, night: datetime.date, judged: Assessment, run_id: str, next_number: int, steps: Steps
+    folder: Path,
+    night: datetime.date,
+    judged: Assessment,
+    run_id: str,
+    names: Mapping[int, str],
+    steps: Steps,
 ) -> dict[str, Any]:
     row = {
         **judged.as_night(),
@@ -202,7 +222,7 @@ def _finish(
         "run_id": run_id,
     }
     history.write_rows(folder, history.NIGHTS, night, [row])
-    journal.write_journal(folder, journal.end(journal.load_journal(folder), night, next_number))
+    journal.write_journal(folder, journal.end(journal.load_journal(folder), night, names))
     return {history.NIGHT: night.isoformat(), **row}
 
 

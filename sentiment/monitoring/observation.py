@@ -4,12 +4,22 @@ import datetime
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from .. import schema
 from ..evaluation.profile import Profile
 
 # A day in the path of a file, such as `date=2026-01-31/` or `reviews-2026-01-31.parquet`.
 _DAY = re.compile(r"(?<!\d)(\d{4}-\d{2}-\d{2})(?!\d)")
 _FOLDER_DAY = re.compile(r"[\w.-]+=(\d{4}-\d{2}-\d{2})")
+
+
+# Settings of a run in place of those of the model, and the figures that depend on them.
+SETTINGS: Mapping[str, frozenset[str]] = {
+    "min_score": frozenset({schema.UNSURE}),
+    "target_accuracy": frozenset({schema.UNSURE}),
+    "cascade": frozenset({schema.STAGE, schema.SCORE, schema.UNSURE}),
+}
 
 
 @dataclass(frozen=True)
@@ -36,26 +46,29 @@ class SeenFile:
 
 @dataclass(frozen=True)
 class Observation:
-    """Hold the batches of one night. `skipped` counts rows by reason; `missing` says why figures are missing.
+    """Hold the batches of one night. `missing` says why figures are missing.
 
-    `now` is when the night was looked at, in UTC. `bad_files` have `path` and `reason`.
+    `store` is the address of the scores. `now` is when the night was looked at, in UTC. `input_rows` are
+    those that the night took; of them `skipped_rows` were not scored, `known_rows` because the store has
+    their ids with the same texts; `rescored_rows` are of a run that scores all rows again. `settings` are
+    those of SETTINGS that differ from the model's own. `bad_files` have `path` and `reason`.
     """
 
     night: datetime.date
     now: datetime.datetime
     model_uri: str
     model_version: str
+    store: str = ""
     profile: Profile = field(default_factory=Profile)
     batches: int = 0
     input_rows: int = 0
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    known_rows: int = 0
+    skipped_rows: int = 0
+    rescored_rows: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
     files: Sequence[SeenFile] = ()
     bad_files: Sequence[Mapping[str, str]] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def skipped_rows(self) -> int:
-        return sum(self.skipped.values())
 
     @property
     def reject_share(self) -> float | None:

@@ -3,7 +3,6 @@
 import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -44,11 +43,16 @@ def find_expected_rows(night: datetime.date, nights: pd.DataFrame) -> float | No
     return float(recent.median()) if len(recent) >= MIN_DAYS else None
 
 
-def check_data(seen: Observation, expected_rows: float | None, limits: Limits) -> list[Alert]:
-    """Return an alert for each bound that the data of the night breaks."""
+def check_data(
+    seen: Observation, expected_rows: float | None, limits: Limits, is_first: bool = False
+) -> list[Alert]:
+    """Return an alert for each bound that the data of the night breaks.
+
+    In the first night no file is late: it takes all that there is.
+    """
     return [
         *_check_volume(seen, expected_rows, limits),
-        *_check_files(seen, limits),
+        *_check_files(seen, limits, is_first),
         *_check_rows(seen, limits),
     ]
 
@@ -58,7 +62,7 @@ def _check_volume(seen: Observation, expected: float | None, limits: Limits) -> 
         return
     if not seen.input_rows:
         yield Alert.of(
-            seen.night,
+            seen,
             "empty",
             "volume",
             CRITICAL,
@@ -70,7 +74,7 @@ def _check_volume(seen: Observation, expected: float | None, limits: Limits) -> 
     is_large = abs(seen.input_rows - expected) > _MIN_DEVIATIONS * np.sqrt(expected)
     if is_large and not 1 / limits.max_volume_ratio <= ratio <= limits.max_volume_ratio:
         yield Alert.of(
-            seen.night,
+            seen,
             "volume",
             "volume",
             WARNING,
@@ -79,21 +83,21 @@ def _check_volume(seen: Observation, expected: float | None, limits: Limits) -> 
         )
 
 
-def _check_files(seen: Observation, limits: Limits) -> Iterator[Alert]:
+def _check_files(seen: Observation, limits: Limits, is_first: bool) -> Iterator[Alert]:
     age = seen.freshness_hours
     if age is not None and age > limits.max_freshness_hours:
         yield Alert.of(
-            seen.night,
+            seen,
             "freshness",
             "freshness",
             WARNING,
             f"the newest input file is {age:,.0f} hours old; expected at most {limits.max_freshness_hours:g}",
             "look whether the delivery ran",
         )
-    if late := seen.late_files:
+    if (late := seen.late_files) and not is_first:
         days = sorted({str(file.day) for file in late})
         yield Alert.of(
-            seen.night,
+            seen,
             "late_files",
             "late files",
             WARNING,
@@ -103,12 +107,13 @@ def _check_files(seen: Observation, limits: Limits) -> Iterator[Alert]:
         )
     if seen.bad_files:
         yield Alert.of(
-            seen.night,
+            seen,
             "bad_files",
-            ", ".join(sorted(Path(bad["path"]).name for bad in seen.bad_files)),
+            "input files",
             CRITICAL,
             f"{len(seen.bad_files):,} input files cannot be used; the first: {seen.bad_files[0]['reason']}",
             "have them delivered again; the next night scores them",
+            {bad["path"] for bad in seen.bad_files},
         )
 
 
@@ -118,17 +123,17 @@ def _check_rows(seen: Observation, limits: Limits) -> Iterator[Alert]:
         reasons = sorted(seen.profile.rejects.items(), key=lambda item: -item[1])
         listed = ", ".join(f"{reason} {rows:,}" for reason, rows in reasons)
         yield Alert.of(
-            seen.night,
+            seen,
             "rejects",
             "rejects",
             WARNING,
             f"{share:.1%} of the rows are rejects; expected at most {limits.max_reject_share:.1%}: {listed}",
             "docs/batch.md explains each reason; look at the rows in the folder _rejected of the batch",
         )
-    repeated = seen.skipped_rows / seen.input_rows if seen.input_rows else 0.0
+    repeated = seen.known_rows / seen.input_rows if seen.input_rows else 0.0
     if repeated > limits.max_repeated_share:
         yield Alert.of(
-            seen.night,
+            seen,
             "repeated_rows",
             "repeated rows",
             WARNING,

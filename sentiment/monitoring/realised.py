@@ -22,14 +22,21 @@ class Labelled:
     rows: pd.DataFrame
 
 
-def join_labels(scored: pd.DataFrame, labels: pd.DataFrame, ids: list[str]) -> Labelled:
-    """Join scored rows with labels by their ids; `labels` has the ids and `truth`, a label of the model.
+def choose_labels(labels: pd.DataFrame, ids: list[str]) -> tuple[pd.DataFrame, int]:
+    """Return one label per id, and the number of ids that are left out because their labels differ.
 
-    Rejects, rows without a known label, and labels that are null are left out; ids compare as text.
+    `labels` has the ids and `truth`, a label of the model. Rows in which either is null are left out; ids
+    compare as text.
     """
-    scored = scored[scored[schema.LABEL].notna()]
     known = labels.dropna(subset=["truth", *ids]).astype(dict.fromkeys(ids, str))
-    rows = scored.astype(dict.fromkeys(ids, str)).merge(known[[*ids, "truth"]], on=ids, how="inner")
+    known = known[[*ids, "truth"]].drop_duplicates()
+    is_several = known.duplicated(ids, keep=False)
+    return known[~is_several], len(known[is_several].drop_duplicates(ids))
+
+
+def join_labels(scored: pd.DataFrame, labels: pd.DataFrame, ids: list[str]) -> Labelled:
+    """Join scored rows with their labels, as `choose_labels` returns them."""
+    rows = scored.astype(dict.fromkeys(ids, str)).merge(labels, on=ids, how="inner")
     return Labelled(rows.assign(**{IS_RIGHT: rows[schema.LABEL] == rows["truth"]}))
 
 

@@ -81,19 +81,22 @@ def _list_headlines(night: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _summarise(night: Mapping[str, Any], alerts: Sequence[Alert]) -> str:
+    if alerts:
+        need = "1 alert needs" if len(alerts) == 1 else f"{len(alerts):,} alerts need"
+        return f"{need} attention; what to do is below."
     if not night["input_rows"]:
         return "Nothing was pending: no row was scored."
-    if not alerts:
-        return "Nothing needs attention."
-    need = "1 alert needs" if len(alerts) == 1 else f"{len(alerts):,} alerts need"
-    return f"{need} attention; what to do is below."
+    return "Nothing needs attention."
 
 
 def _describe_next(alerts: Sequence[Alert]) -> Section:
     if not alerts:
         return Section("What to do next", ("Nothing.",))
-    rows = tuple((alert.severity, alert.subject, alert.message, alert.advice) for alert in alerts)
-    return Section("What to do next", (), Table(("", "subject", "found", "what to do"), rows, texts=4))
+    rows = tuple(
+        (alert.severity, "new" if alert.is_new else "lasts", alert.subject, alert.message, alert.advice)
+        for alert in alerts
+    )
+    return Section("What to do next", (), Table(("", "", "subject", "found", "what to do"), rows, texts=5))
 
 
 def _describe_volume(night: Mapping[str, Any]) -> Section:

@@ -7,7 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ..errors import RegistryError, SentimentError, StoreLockedError
+from ..errors import (
+    LostJobError,
+    RegistryError,
+    ScoringError,
+    SentimentError,
+    StorageError,
+    StoreLockedError,
+)
 
 Result = TypeVar("Result")
 # Opens a span around a step; `telemetry.open_span` is one.
@@ -15,14 +22,7 @@ OpenSpan = Callable[[str], AbstractContextManager[None]]
 # Seconds before each further try; a random part keeps several jobs from trying at the same moment.
 WAITS = (5.0, 20.0, 60.0)
 _JITTER = 0.2
-
-
-class PassingError(SentimentError):
-    """A step failed in a way that often passes; `exit_code` is that of the cause."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+_PASSING = (LostJobError, RegistryError, ScoringError, StorageError, StoreLockedError)
 
 
 @dataclass(frozen=True)
@@ -85,5 +85,5 @@ class Steps:
 
 
 def is_passing(error: SentimentError) -> bool:
-    """Return whether an error may not happen again: a registry that is silent, a store that is in use."""
-    return isinstance(error, PassingError | RegistryError | StoreLockedError)
+    """Return whether an error may not happen again: a registry, an object store, another job, Spark."""
+    return isinstance(error, _PASSING)

@@ -87,7 +87,7 @@ class Month:
 def list_unexpected(alerts: pd.DataFrame) -> Iterator[str]:
     """Yield a line for each planted event that was not reported on its night, and each other alert."""
     found: dict[int, set[str]] = {}
-    for row in alerts.itertuples():
+    for row in alerts[alerts["is_new"]].itertuples():
         found.setdefault((row.night.date() - FIRST).days, set()).add(row.kind)
     decays = [number for number, kinds in found.items() if "realised" in kinds]
     if len(decays) != 1 or decays[0] not in DECAY_NIGHTS:

@@ -65,9 +65,12 @@ def test_a_night_that_is_killed_and_run_again_is_one_night(model: TinyModel, tmp
     assert found[["batches", "input_rows", "rejected_rows", "alerts"]].drop_duplicates().values.tolist() == [
         [1, _ROWS, 4, 1]
     ]
-    assert history.load_alerts(folder)["key"].tolist() == [f"{night}/rejects" for night in nights]
+    raised = history.load_alerts(folder)
+    assert [(f"{at:%Y-%m-%d}", kind) for at, kind in zip(raised["night"], raised["kind"], strict=True)] == [
+        (str(night), "rejects") for night in nights
+    ]
     sent = [json.loads(line)["key"] for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
-    assert sent == [f"{night}/rejects" for night in nights]
+    assert sent == raised["key"].tolist()
     assert (
         len(list((folder / "reports").glob("*.html")))
         == len(list((folder / "profiles").glob("*")))

@@ -59,14 +59,17 @@ def test_an_error_is_its_exit_code_and_one_line(tmp_path, capsys, error, code):
     assert out == ""
     assert len(err.splitlines()) == 1
     assert err.startswith("error: ")
-    assert not summary.exists()  # the summary of an earlier run would be taken for this one's
+    # The summary of an earlier run would be taken for this one's.
+    found = json.loads(summary.read_text()) if summary.exists() else None
+    assert found == ({"error_type": type(error).__name__} if isinstance(error, Exception) else None)
 
 
 def test_an_unforeseen_error_is_one_line_without_its_message(tmp_path, capsys):
     def fail(config, report):
         raise RuntimeError("a secret review")
 
-    assert call(tmp_path, fail) == 1
+    assert call(tmp_path, fail, "--summary", str(tmp_path / "new" / "summary.json")) == 1
+    assert json.loads((tmp_path / "new" / "summary.json").read_text()) == {"error_type": "RuntimeError"}
     err = capsys.readouterr().err
     assert err == "error: unexpected RuntimeError; run again with --debug to see where\n"
 
@@ -111,11 +114,12 @@ def test_a_summary_that_cannot_be_written_is_said_before_the_work(tmp_path, caps
     assert capsys.readouterr().err.startswith("error: summary: cannot write")
 
 
-def test_a_failed_run_leaves_no_folder_for_its_summary(tmp_path):
+def test_an_interrupted_run_leaves_no_folder_for_its_summary(tmp_path):
     def fail(config, report):
-        raise errors.ScoringError("x")
+        raise KeyboardInterrupt
 
-    assert call(tmp_path, fail, "--summary", str(tmp_path / "new" / "deep" / "summary.json")) == 1
+    code = call(tmp_path, fail, "--summary", str(tmp_path / "new" / "deep" / "summary.json"))
+    assert code == INTERRUPTED
     assert not (tmp_path / "new").exists()
 
 
@@ -125,7 +129,7 @@ def test_an_error_after_part_of_the_work_still_gives_summary_and_table(tmp_path,
 
     path = tmp_path / "summary.json"
     assert call(tmp_path, fail, "--summary", str(path)) == 3
-    assert json.loads(path.read_text())["rows"] == 3
+    assert json.loads(path.read_text()) == {"rows": 3, "warnings": [], "error_type": "BadFilesError"}
     out, err = capsys.readouterr()
     assert "rows [red]" in out
     assert err == "error: 1 of 2 files\n"

@@ -1,5 +1,8 @@
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pandas as pd
 
 from tests.factories import ROOT
 
@@ -28,3 +31,25 @@ except Done:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("PASSIVE False\n", "")
+
+
+def test_the_baseline_for_drift_is_of_reviews_that_the_model_was_not_trained_on(monkeypatch):
+    """A model is surer of reviews that it has seen."""
+    from jobs import finetune
+    from sentiment.config import FinetuneConfig
+    from sentiment.domino import training_sets
+
+    test = pd.DataFrame({"text": ["a", "b"], "label": [0, 1]})
+    reviews = SimpleNamespace(splits=SimpleNamespace(test=test), label_names=("bad", "good"))
+    described = []
+    monkeypatch.setattr(training_sets, "is_available", lambda environment: True)
+    monkeypatch.setattr(training_sets, "register_baseline", lambda rows, *facts: described.append(rows))
+    monkeypatch.setattr("sentiment.training.data.reading.load_labelled_reviews", lambda config: reviews)
+    monkeypatch.setattr("sentiment.models.loading.load_model", lambda uri: None)
+    scored = {"label": "good", "score": 0.9, "n_tokens": 3, "truncated": False}
+    monkeypatch.setattr(
+        "sentiment.models.predictions.list_predictions", lambda model, texts: [scored for _ in texts]
+    )
+    config = FinetuneConfig(dataset_name="d")
+    assert finetune.register_drift_baseline(config, "models:/m/1", "digest", lambda *stage: None) == ()
+    assert sorted(described[0]["label"]) == ["bad", "good"]

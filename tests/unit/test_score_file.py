@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow as pa
 import pytest
 
 from jobs import score_file
@@ -41,6 +42,16 @@ def test_what_cannot_be_scored_is_one_line(tmp_path, capsys, content, arguments,
     assert words in error
     assert error.count("\n") == 1
     assert not (tmp_path / "email.html").exists()
+
+
+def test_an_unexpected_error_is_one_line_without_its_message(tmp_path, capsys, monkeypatch):
+    def fail(*arguments):
+        raise pa.ArrowInvalid(f"could not convert {CANARY}")
+
+    monkeypatch.setattr("sentiment.dashboard.downloads.write_csv", fail)
+    (tmp_path / "my.csv").write_text("text\ngreat\n")
+    assert score_file.main(["my.csv"]) == 1
+    assert capsys.readouterr().err == "error: unexpected ArrowInvalid\n"
 
 
 def test_the_launcher_runs_a_script_that_takes_its_parameters():

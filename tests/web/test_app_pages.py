@@ -13,7 +13,7 @@ import pytest
 from sentiment import schema
 from sentiment.config import FinetuneConfig
 from sentiment.dashboard import corrections, nights, promotions, scores, trends
-from sentiment.errors import ConfigError, SchemaMismatchError, StoreError
+from sentiment.errors import ConfigError, SchemaMismatchError, StoreError, UnreadableFileError
 from tests.app_data import make_nights, make_store
 from tests.factories import make_reviews
 
@@ -111,6 +111,47 @@ def test_a_path_may_be_typed_unless_the_operator_has_set_it(open_page, tmp_path)
     assert metrics(page)["Reviews"] == "60 of 60"
     fixed = open_page("scores", SCORES=store)
     assert "Published scores" not in [field.label for field in fixed.text_input]
+
+
+def test_reading_again_reads_the_reviews_too(open_page, tmp_path):
+    store, reviews = make_store(tmp_path)
+    page = open_page("scores", SCORES=store, REVIEWS=reviews)
+    pd.read_parquet(reviews).assign(category="new").to_parquet(reviews)
+    page = find(page.button, "Read again").click().run()
+    assert set(page.dataframe[1].value["category"]) == {"new"}
+
+
+def test_a_reader_cannot_choose_where_the_app_writes(open_page, tmp_path):
+    store, reviews = make_store(tmp_path)
+    page = open_page("scores", SCORES=store, REVIEWS=reviews)
+    assert not [field.label for field in page.text_input if "older" in field.label]
+    assert find(page.button, "Save the corrections").disabled
+    fixed = open_page("scores", SCORES=store, REVIEWS=reviews, CORRECTIONS=tmp_path / "kept")
+    assert not find(fixed.button, "Save the corrections").disabled
+
+
+def test_a_delta_table_of_reviews_is_refused_since_its_folder_has_deleted_rows(tmp_path):
+    _, reviews = make_store(tmp_path)
+    (tmp_path / "table" / "_delta_log").mkdir(parents=True)
+    reviews.rename(tmp_path / "table" / "part-0.parquet")
+    with pytest.raises(UnreadableFileError, match="Delta table"):
+        scores.open_reviews(str(tmp_path / "table"), ["review_id"])
+
+
+def test_columns_of_reviews_may_be_in_names_of_folders_and_none_hides_a_prediction(tmp_path):
+    for shop in ("007", "8"):
+        path = tmp_path / f"shop={shop}" / "part.parquet"
+        path.parent.mkdir()
+        rows = {"review_id": [f"r{shop}"], "text": ["good"], "label": ["mine"], "stage": ["sold"]}
+        pd.DataFrame(rows).to_parquet(path)
+    reviews = scores.open_reviews(str(tmp_path), ["review_id"])
+    assert scores.find_categories(reviews, ["review_id"]) == ["shop"]
+    assert scores.find_texts(reviews) == ["text", "review_id", "shop"]
+    found = scores.read_columns(reviews, ["review_id"], ["shop"])
+    assert found.to_dict("records") == [
+        {"review_id": "r007", "shop": "007"},
+        {"review_id": "r8", "shop": "8"},
+    ]
 
 
 def test_ids_of_another_table_are_refused(open_page, tmp_path):
@@ -295,9 +336,7 @@ def test_a_short_token_is_no_secret():
 
 
 def test_what_the_reader_types_stays_one_argument():
-    command = promotions.make_command(
-        Path("/app"), "models:/a/2", "--dry_run; rm x", "champion", Path("s"), False
-    )
+    command = promotions.make_command(Path("/app"), "models:/a/2", "--dry_run; rm x", "champion", False)
     assert command[:2] == [sys.executable, "/app/jobs/promote.py"]
     assert "--test=--dry_run; rm x" in command
     assert "--dry_run" not in command
@@ -337,3 +376,6 @@ def test_promotion_needs_the_token_and_goes_through_the_gates(open_page, challen
     # The gates of the project ask for more reviews than these, so the job refuses.
     assert "refused by" in page.error[0].value
     assert gates.set_index("gate")["result"]["rows"] == "FAILED"
+    # A page that is opened again shows how the promotion ended.
+    again = AppTest.from_string("from sentiment.dashboard import app; app.show_page('model')").run(timeout=60)
+    assert "refused by" in again.error[0].value

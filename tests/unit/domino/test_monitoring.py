@@ -77,13 +77,16 @@ def test_outside_domino_nothing_is_registered() -> None:
     assert not training_sets.is_available({"DOMINO_PROJECT_ID": "5f"})  # the client is not installed
 
 
+@pytest.mark.parametrize("is_made", [True, False])
 def test_a_client_that_fails_costs_no_prediction_and_gives_no_id(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    is_made: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(CANARY)
 
-    monkeypatch.setattr(capture, "_make_client", lambda: SimpleNamespace(capturePrediction=fail))
+    monkeypatch.setattr(capture.importlib.util, "find_spec", lambda name: SimpleNamespace())
+    made = (lambda: SimpleNamespace(capturePrediction=fail)) if is_made else fail
+    monkeypatch.setattr(capture, "_make_client", made)
     [found] = capture.capture_predictions([CANARY], [SCORED])
     assert found == {**SCORED, "event_id": None}
     assert "OSError" in caplog.text

@@ -9,7 +9,7 @@ from collections import Counter
 import pandas as pd
 
 from sentiment import schema
-from sentiment.errors import InputError
+from sentiment.errors import BadFilesError
 from sentiment.evaluation.profile import IS_RIGHT, make_profile
 from sentiment.monitoring import alerts, history, night, published, quality, steps
 from tests.unit.monitoring.made import make_reference, make_rows
@@ -36,6 +36,8 @@ class World:
         self.version = version
         self.reference = make_reference(n=3_000, seed=99)
         self.stop_at = None
+        self.settings = {}
+        self.is_rescore = False
 
     def arrive(self, day, modified=None, name=None, skipped=0, **options):
         """Put a file of rows into the input."""
@@ -46,16 +48,18 @@ class World:
 
     def run(self, day, channels=None, limits=None, waits=(), now=None):
         doors = night.Doors(
+            store="/scores",
             resolve=lambda: night.Champion("models:/m/1", self.version, self.reference),
             plan=lambda champion: self._summarise(len(self.pending)),
             score=self._score,
-            next_number=lambda: len(self.batches) + 1,
+            list_names=lambda: {batch.number: batch.name for batch in self.batches},
             observe=lambda champion, includes: published.observe(
                 day,
                 now or datetime.datetime.combine(day, datetime.time(2), datetime.timezone.utc),
                 (champion.uri, champion.version),
                 self.batches,
                 includes,
+                self.settings,
             ),
             label=None if self.labels is None else self._label,
             log=self._log,
@@ -72,6 +76,9 @@ class World:
         folder = self.folder / "monitoring"
         nights = history.load_nights(folder).drop(columns=["steps", "seconds"])
         raised = history.load_alerts(folder).drop(columns=["raised_at"])
+        raised["items"] = raised["items"].map(list)
+        # The name of a channel has a digest of its folder.
+        raised["delivered"] = raised["delivered"].map(lambda delivered: list(delivered.values()))
         sent = self.folder / "alerts.jsonl"
         tables = {"nights": nights, "figures": history.load_figures(folder), "alerts": raised}
         return {
@@ -107,11 +114,16 @@ class World:
             self.batches.append(
                 published.PublishedBatch(
                     number=len(self.batches) + 1,
+                    name=f"{len(self.batches) + 1} {path} {at}",
+                    model_uri=champion.uri,
+                    model_version=champion.version,
                     ids=("id",),
                     label_names=("negative", "positive"),
                     input_rows=len(rows) + skipped,
                     scored_rows=len(rows) - rejects,
-                    skipped={"known": skipped} if skipped else {},
+                    known_rows=skipped,
+                    skipped_rows=skipped,
+                    is_rescore=self.is_rescore,
                     inputs=[{**entry, "stop_row": len(rows) + skipped}],
                     bad_files=[],
                     profile=make_profile(rows).as_dict() if self.has_profiles else None,
@@ -124,14 +136,21 @@ class World:
                 raise Stopped
         summary = self._summarise(0)
         if self.bad_files:
-            raise InputError("1 of 2 input files cannot be used", summary)
+            raise BadFilesError("1 of 2 input files cannot be used", summary)
         return summary
 
     def _summarise(self, pending):
         return {"pending_rows": pending, "bad_files": list(self.bad_files), "warnings": []}
 
     def _label(self, nights):
-        return published.label_nights(self.batches, self.labels, nights)
+        if not self.batches:
+            return {}, {}
+
+        def load_scored(numbers):
+            chosen = [batch for batch in self.batches if batch.number in numbers]
+            return pd.concat([batch.load_rows().assign(sequence=batch.number) for batch in chosen])
+
+        return published.label_nights(self.batches, nights, load_scored, lambda names: self.labels)
 
     def _log(self, day, row, report):
         self.runs[day.isoformat()] = row["input_rows"]

@@ -5,7 +5,7 @@ import pytest
 
 from sentiment.evaluation.profile import IS_RIGHT, Profile
 from sentiment.monitoring.accuracy import choose_known, estimate_accuracy
-from sentiment.monitoring.realised import Labelled, add_up, join_labels, measure_nights
+from sentiment.monitoring.realised import Labelled, add_up, choose_labels, join_labels, measure_nights
 from tests.unit.monitoring.made import make_night, make_reference, make_rows
 
 
@@ -62,16 +62,23 @@ def test_late_labels_replace_the_test_set_once_there_are_enough():
 def test_labels_are_joined_by_id_and_nulls_and_rejects_left_out():
     scored = make_rows(n=4).assign(
         id=[1, 2, 3, 4],
-        label=["positive", "negative", "positive", None],
-        reject_reason=[None] * 3 + ["null_text"],
+        label=["positive", "negative", "positive", "negative"],
     )
     labels = pd.DataFrame(
-        {"id": ["1", "2", "3", "4", "9"], "truth": ["positive", "positive", None, "positive", "negative"]}
+        {"id": ["1", "2", "3", "4", "9"], "truth": ["positive", "positive", None, None, "negative"]}
     )
-    joined = join_labels(scored, labels, ["id"])
+    known, several = choose_labels(labels, ["id"])
+    joined = join_labels(scored, known, ["id"])
+    assert several == 0
     assert dict(zip(joined.rows["id"], joined.rows[IS_RIGHT], strict=True)) == {"1": True, "2": False}
     [row] = measure_nights({"night": joined, "empty": Labelled(joined.rows[:0])}, "tonight").values()
     assert (row["realised_accuracy"], row["realised_rows"], row["measured_on"]) == (0.5, 2, "tonight")
+
+
+def test_a_review_with_several_labels_counts_once_and_not_if_they_differ():
+    labels = pd.DataFrame({"id": [1, 1, 2, 2], "truth": ["positive", "positive", "positive", "negative"]})
+    known, several = choose_labels(labels, ["id"])
+    assert (known.to_dict("records"), several) == ([{"id": "1", "truth": "positive"}], 1)
 
 
 def test_labelled_rows_of_other_models_do_not_count():

@@ -1,13 +1,23 @@
 """A night comes to the same result however often it is killed, and says what needs attention once."""
 
+import contextlib
 import datetime
+from dataclasses import dataclass, field
 
 import pandas as pd
 import pytest
 
-from sentiment.errors import ConfigError, InputError, MonitoringError, RegistryError
+from sentiment.errors import (
+    BadFilesError,
+    ConfigError,
+    MonitoringError,
+    RegistryError,
+    StorageError,
+    StoreError,
+)
 from sentiment.monitoring import alerts, history
 from sentiment.monitoring import night as night_module
+from sentiment.monitoring.alerts import Alert
 from tests.unit.monitoring.made import make_rows
 from tests.unit.monitoring.nights import FIRST, Stopped, World, make_labels
 
@@ -22,6 +32,20 @@ STEPS = (
 def _quick_reports(monkeypatch):
     """Write short reports: test_report.py looks at whole ones, whose pictures take a while."""
     monkeypatch.setattr(night_module, "render_report", lambda day, *tables: f"night of {day}")
+
+
+@dataclass
+class Inbox:
+    """Stands for a channel."""
+
+    is_broken: bool = False
+    got: list[Alert] = field(default_factory=list)
+    name: str = "inbox"
+
+    def deliver(self, alert):
+        if self.is_broken:
+            raise MonitoringError("down")
+        self.got.append(alert)
 
 
 def make_world(folder, **options):
@@ -83,6 +107,17 @@ def test_a_night_that_was_killed_for_good_keeps_its_batches_and_is_named_the_nex
     assert [night["input_rows"] for night in world.load()["nights"]] == [600, 300]
 
 
+def test_a_night_that_is_repeated_belongs_to_the_model_that_scored_it(tmp_path):
+    world = World(tmp_path)
+    world.arrive(FIRST, n=300)
+    world.run(FIRST)
+    world.version = "2"
+    row = world.run(FIRST).row
+    assert row["model_version"] == "1"
+    assert "another model" in row["missing"]["drift against the model"]
+    assert {figure["against"] for figure in world.load()["figures"]} == set()
+
+
 def test_nothing_pending_is_a_success_that_says_so(tmp_path):
     result = World(tmp_path).run(FIRST)
     assert (result.row["status"], result.row["input_rows"], result.alerts) == ("empty", 0, [])
@@ -93,9 +128,22 @@ def test_unusable_files_are_alerted_and_the_rest_is_judged(tmp_path):
     world.arrive(FIRST, n=300)
     world.bad_files = [{"path": "/in/a.parquet", "reason": "/in/a.parquet: is empty"}]
     result = world.run(FIRST)
-    assert isinstance(result.failure, InputError)
+    assert isinstance(result.failure, BadFilesError)
     assert result.row["input_rows"] == 300
-    assert [(alert.kind, alert.subject) for alert in result.alerts] == [("bad_files", "a.parquet")]
+    assert [(alert.kind, alert.items) for alert in result.alerts] == [("bad_files", ("/in/a.parquet",))]
+
+
+def test_a_scoring_that_an_object_store_broke_off_is_a_failed_night(tmp_path, monkeypatch):
+    """It has the exit code and, if a batch was published, the summary of a run with unusable files."""
+    world = make_world(tmp_path)
+
+    def fail(champion):
+        raise StorageError("no answer", world._summarise(1))
+
+    monkeypatch.setattr(world, "_score", fail)
+    with pytest.raises(StorageError, match="^step score: no answer$"):
+        world.run(FIRST)
+    assert [night["status"] for night in world.load()["nights"]] == ["failed"]
 
 
 def test_a_step_that_fails_is_named_recorded_and_alerted(tmp_path, monkeypatch):
@@ -109,7 +157,7 @@ def test_a_step_that_fails_is_named_recorded_and_alerted(tmp_path, monkeypatch):
         world.run(FIRST)
     found = world.load()
     assert found["nights"][0]["status"] == "failed"
-    assert found["sent"] == [f"{FIRST}/failed"]
+    assert found["sent"] == [Alert(FIRST, "/scores", "failed", "", "", "", "", ("nightly job",)).key]
 
     monkeypatch.undo()
     world.run(FIRST)
@@ -144,25 +192,80 @@ def test_a_silent_registry_is_asked_again(tmp_path, monkeypatch):
 
 
 def test_an_alert_that_was_not_delivered_is_delivered_by_the_repetition(tmp_path):
-    class Broken:
-        name = "broken"
-        is_broken = True
-        got = ()
-
-        def deliver(self, alert):
-            if self.is_broken:
-                raise MonitoringError("down")
-            self.got = (*self.got, alert.kind)
-
-    world, channel = make_world(tmp_path), Broken()
+    world, channel = make_world(tmp_path), Inbox(is_broken=True)
     both = [channel, alerts.FileChannel(tmp_path / "alerts.jsonl")]
     with pytest.raises(MonitoringError, match="step alerts: down"):
         world.run(FIRST, channels=both)
     channel.is_broken = False
     world.run(FIRST, channels=both)
     world.run(FIRST, channels=both)
-    assert channel.got == ("rejects",)
-    assert sorted(world.load()["sent"]) == [f"{FIRST}/failed", f"{FIRST}/rejects"]
+    assert [alert.kind for alert in channel.got] == ["rejects"]
+    assert [key.split("/")[1] for key in sorted(world.load()["sent"])] == ["failed", "rejects"]
+
+
+def run_nights(world, inbox, bad_files, start=FIRST):
+    """Run nights on which these input files cannot be used; return what the inbox got on each."""
+    got = []
+    for number, names in enumerate(bad_files):
+        world.bad_files = [{"path": f"/in/{name}", "reason": f"/in/{name}: is empty"} for name in names]
+        before = len(inbox.got)
+        with contextlib.suppress(MonitoringError):
+            world.run(start + number * DAY, channels=[inbox])
+        got.append([alert.items for alert in inbox.got[before:] if alert.kind == "bad_files"])
+    return got
+
+
+def test_a_lasting_alert_that_could_not_be_delivered_is_delivered_on_a_later_night(tmp_path):
+    world, inbox = World(tmp_path), Inbox(is_broken=True)
+    run_nights(world, inbox, [["a"], ["a"]])
+    inbox.is_broken = False
+    assert run_nights(world, inbox, [["a"], ["a"]], FIRST + 2 * DAY) == [[("/in/a",)], []]
+
+
+def test_a_lasting_alert_needs_attention_every_night_and_is_delivered_once(tmp_path):
+    world, inbox = World(tmp_path), Inbox()
+    assert run_nights(world, inbox, [["a"]] * 3) == [[("/in/a",)], [], []]
+    found = world.load()
+    assert [(night["status"], night["alerts"]) for night in found["nights"]] == [("alert", 1)] * 3
+    assert [alert["is_new"] for alert in found["alerts"]] == [True, False, False]
+
+
+def test_a_lasting_alert_is_repeated_after_four_weeks(tmp_path):
+    got = run_nights(World(tmp_path), Inbox(), [["a"]] * 30)
+    assert [number for number, items in enumerate(got) if items] == [0, 29]
+
+
+def test_a_problem_that_ended_and_returns_is_a_new_alert(tmp_path):
+    got = run_nights(World(tmp_path), Inbox(), [["a"], [], ["a"], [], [], ["a"]])
+    assert [bool(items) for items in got] == [True, False, False, False, False, True]
+
+
+def test_files_of_one_name_in_two_folders_are_two(tmp_path):
+    got = run_nights(World(tmp_path), Inbox(), [["x/a, b\n.parquet"], ["y/a, b\n.parquet"]])
+    assert [len(items) for items in got] == [1, 1]
+
+
+def test_an_alert_that_gets_worse_within_its_night_is_delivered_again(tmp_path):
+    world, inbox = World(tmp_path), Inbox()
+    file = alerts.FileChannel(tmp_path / "alerts.jsonl")
+    for names in ("a", "ab", "ab", "a"):
+        world.bad_files = [{"path": name, "reason": "is empty"} for name in names]
+        world.run(FIRST, channels=[inbox, file])
+    assert [alert.items for alert in inbox.got] == [("a",), ("a", "b")]
+    assert len(world.load()["sent"]) == 2
+
+
+def test_alerts_are_delivered_though_nothing_can_be_written_down(tmp_path, monkeypatch):
+    world, inbox = make_world(tmp_path), Inbox()
+
+    def fail(path, content):
+        raise StoreError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(history, "replace_file", fail)
+    monkeypatch.setattr("sentiment.monitoring.journal.replace_file", fail)
+    with pytest.raises(StoreError, match="^step begin: .*No space left.*; and the night was not recorded"):
+        world.run(FIRST, channels=[inbox])
+    assert [alert.kind for alert in inbox.got] == ["failed"]
 
 
 def test_a_change_of_the_reviews_is_one_alert_on_the_second_night(tmp_path):
@@ -174,7 +277,9 @@ def test_a_change_of_the_reviews_is_one_alert_on_the_second_night(tmp_path):
     found = world.load()
     drifted = [night["drifted_figures"] > 0 for night in found["nights"]]
     assert drifted == [False] * 9 + [True] * 5
-    assert [(a["night"], a["kind"]) for a in found["alerts"]] == [(pd.Timestamp(FIRST + 10 * DAY), "drift")]
+    new = [(a["night"], a["kind"]) for a in found["alerts"] if a["is_new"]]
+    assert new == [(pd.Timestamp(FIRST + 10 * DAY), "drift")]
+    assert [key[:16] for key in found["sent"]] == [f"{FIRST + 10 * DAY}/drift"]
     against = {row["against"] for row in found["figures"]}
     assert against == {"model", "trailing"}
 
@@ -188,6 +293,50 @@ def test_a_new_model_is_not_compared_with_the_predictions_of_the_old_one(tmp_pat
     last = [row for row in world.load()["figures"] if row["night"] == pd.Timestamp(FIRST + 8 * DAY)]
     assert {row["figure"] for row in last if row["against"] == "trailing"} == {"n_chars", "repeated_text"}
     assert "nights of this model" in str(result.row["missing"])
+
+
+def test_a_first_night_takes_old_files_and_has_no_late_ones(tmp_path):
+    world = World(tmp_path)
+    now = datetime.datetime(2026, 3, 2, tzinfo=datetime.timezone.utc)
+    world.arrive(FIRST - 90 * DAY, modified=now, n=300)
+    assert world.run(FIRST).alerts == []
+
+
+def test_a_night_that_scores_all_rows_again_is_no_alert_and_no_norm(tmp_path):
+    world = World(tmp_path)
+    for number in range(9):
+        day = FIRST + number * DAY
+        world.is_rescore = number == 7
+        if world.is_rescore:  # all rows of the days before, from their old files
+            world.arrive(FIRST, n=2_100, seed=20, chars=900)
+        else:
+            world.arrive(day, n=300, seed=number)
+        assert world.run(day).alerts == []
+    found = world.load()
+    assert [night["expected_rows"] for night in found["nights"]][6:] == [300, None, 300]
+    trailing = [row for row in found["figures"] if row["night"] == pd.Timestamp(FIRST + 8 * DAY)]
+    assert {row["reference_rows"] for row in trailing if row["against"] == "trailing"} == {7 * 300}
+
+
+@pytest.mark.parametrize(
+    ("settings", "figures"),
+    [({"min_score": 0.9}, {"unsure"}), ({"cascade": "off"}, {"score", "stage", "unsure"})],
+)
+def test_other_settings_than_those_of_the_model_are_no_drift(settings, figures, tmp_path):
+    world = World(tmp_path)
+    for number in range(9):
+        world.settings = settings if number == 8 else {}
+        world.arrive(FIRST + number * DAY, n=300, seed=number)
+        if number == 8:
+            world.pending[0][2]["unsure"] = True
+            if "cascade" in settings:
+                world.pending[0][2]["stage"] = "encoder"
+        row = world.run(FIRST + number * DAY).row
+    last = [row for row in world.load()["figures"] if row["night"] == pd.Timestamp(FIRST + 8 * DAY)]
+    assert not {row["figure"] for row in last} & figures
+    assert row["drifted_figures"] == 0
+    assert f"drift of {', '.join(sorted(figures))} against the model" in row["missing"]
+    assert ("calibrated estimate" in row["missing"]) == ("cascade" in settings)
 
 
 def test_late_labels_show_the_accuracy_and_correct_the_estimate(tmp_path):
@@ -235,7 +384,9 @@ def test_late_labels_that_show_a_fall_are_an_alert(tmp_path):
         world.arrive(day, n=300, seed=number)
         world.pending[0][2]["id"] += 1_000 * number
         world.run(day)
-    raised = [(a["night"], a["kind"]) for a in world.load()["alerts"] if a["kind"] == "realised"]
+    raised = [
+        (a["night"], a["kind"]) for a in world.load()["alerts"] if a["kind"] == "realised" and a["is_new"]
+    ]
     assert len(raised) == 1
     assert FIRST + 13 * DAY < raised[0][0].date() <= FIRST + 18 * DAY
 

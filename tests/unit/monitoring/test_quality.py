@@ -96,6 +96,7 @@ def test_files_of_the_night_and_of_the_day_before_are_not_late():
     files = [make_file(f"/in/date=2026-03-{day}/x") for day in (28, 29, 30)]
     assert [file.path for file in see(files=files).late_files] == ["/in/date=2026-03-28/x"]
     assert find_kinds(see(files=files)) == ["late_files"]
+    assert check_data(see(files=files), None, Limits(), is_first=True) == []
 
 
 def test_damaged_files_rejects_and_repeated_rows():
@@ -103,5 +104,6 @@ def test_damaged_files_rejects_and_repeated_rows():
     object.__setattr__(rejected, "rejects", {"null_text": 6})
     assert find_kinds(see(profile=rejected)) == ["rejects"]
     assert find_kinds(see(bad_files=[{"path": "/in/x.parquet", "reason": "empty"}])) == ["bad_files"]
-    assert find_kinds(see(skipped={"known": 150, "superseded": 60})) == ["repeated_rows"]
-    assert find_kinds(see(skipped={"known": 200})) == []
+    assert find_kinds(see(known_rows=201, skipped_rows=201)) == ["repeated_rows"]
+    # Rows that a later row of their chunk replaces were not known.
+    assert find_kinds(see(known_rows=200, skipped_rows=300)) == []

@@ -61,6 +61,15 @@ def test_a_night_without_anything_says_so(tmp_path):
     assert "<p>Nothing.</p>" in html
 
 
+def test_a_problem_that_lasts_needs_attention_every_night_also_if_nothing_was_pending(tmp_path):
+    world = World(tmp_path)
+    world.bad_files = [{"path": "/in/a", "reason": "/in/a: is empty"}]
+    world.run(FIRST)
+    html = world.run(FIRST + datetime.timedelta(days=1)).report.read_text()
+    assert "1 alert needs attention" in html
+    assert "Nothing" not in html.partition("1 alert needs")[2].partition("lasts")[0]
+
+
 def test_rows_of_later_nights_are_not_in_it(world):
     folder = world.folder / "monitoring"
     html = render_report(FIRST, history.load_nights(folder), history.load_figures(folder), [])

@@ -1,11 +1,13 @@
 """The schedulers' examples in docs/nightly.md are valid, and run where the scheduler is installed."""
 
+import datetime
 import importlib.util
 import re
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
+import jinja2
 import pytest
 
 from tests.factories import ROOT
@@ -38,6 +40,19 @@ def test_python_examples_compile_and_are_short(name):
     assert len([line for line in example.splitlines() if line.strip()]) <= 12
 
 
+def test_airflow_scores_the_day_before_the_run_as_dagster_does():
+    """At 2 o'clock most rows of the run's own day are not there; no later run would score them."""
+    command = re.search(r'bash_command="(.*)",', find_example("python", "airflow"))[1]
+
+    def add(ds, days):
+        return (datetime.date.fromisoformat(ds) + datetime.timedelta(days=days)).isoformat()
+
+    rendered = jinja2.Template(command).render(ds="2026-02-01", macros=SimpleNamespace(ds_add=add))
+    assert shlex.split(rendered) == [
+        *("/opt/sentiment/jobs/nightly.sh", "--date", "2026-01-31", "--date_col", "day")
+    ]
+
+
 def test_airflow_finds_the_task():
     if importlib.util.find_spec("airflow") is None:
         pytest.skip("airflow is not installed: its example was only compiled")
@@ -45,7 +60,7 @@ def test_airflow_finds_the_task():
     exec(compile(find_example("python", "airflow"), "airflow", "exec"), found)
     [task] = found["dag"].tasks
     assert (task.task_id, task.append_env) == ("nightly", True)
-    assert task.bash_command.startswith("/opt/sentiment/jobs/nightly.sh --date {{ ds }}")
+    assert task.bash_command.startswith("/opt/sentiment/jobs/nightly.sh --date {{ macros.ds_add(ds, -1) }}")
 
 
 def test_dagster_runs_the_asset():
