@@ -17,7 +17,7 @@ from threading import Timer
 import pytest
 
 from .places import DELTA, S3, MakePlace, Place
-from .proxy import KILL_AFTER, KILL_BEFORE, KINDS, Disturbance, start_proxy
+from .proxy import KILL_AFTER, KILL_BEFORE, KINDS, LOST, Disturbance, start_proxy
 from .publishing import BATCHES, PUBLISHED, REFUSED, publish, publish_in_child
 
 pytestmark = [
@@ -34,6 +34,7 @@ _MAKING, _FIRST_ENTRY = range(21, 29), 24
 _CALLS = {"mkdir": 3, "openat": 24, "flock": 1, "fsync": 11, "linkat": 1, "unlink": 1, "rmdir": 1}
 _MOMENTS = 40
 _STRACE = shutil.which("strace")
+_QUICK_FAULTS = {(LOST, _COMMIT), (KILL_BEFORE, _COMMIT), (KILL_AFTER, _COMMIT), (LOST, _COMMIT - 6)}
 _QUICK_MOMENTS = (20, 35)
 
 
@@ -93,6 +94,7 @@ def _check_and_complete(place: Place, sequence: int, code: int) -> None:
         pytest.param(
             *(sequence, disturbed, at),
             id=f"batch {sequence}, {disturbed} at request {at}",
+            marks=[pytest.mark.quick] * (sequence == 2 and (disturbed, at) in _QUICK_FAULTS),
         )
         for sequence, requests in ((1, _MAKING), (2, range(REQUESTS)))
         for at in requests
