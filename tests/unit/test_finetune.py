@@ -53,3 +53,15 @@ def test_the_baseline_for_drift_is_of_reviews_that_the_model_was_not_trained_on(
     config = FinetuneConfig(dataset_name="d")
     assert finetune.register_drift_baseline(config, "models:/m/1", "digest", lambda *stage: None) == ()
     assert sorted(described[0]["label"]) == ["bad", "good"]
+
+
+def test_a_baseline_that_cannot_be_made_costs_no_model(monkeypatch):
+    """The training has ended, and the model is registered."""
+    from jobs import finetune
+    from sentiment.config import FinetuneConfig
+    from sentiment.domino import training_sets
+
+    monkeypatch.setattr(training_sets, "is_available", lambda environment: True)
+    config = FinetuneConfig(dataset_name="/no/such/reviews.csv")
+    [note] = finetune.register_drift_baseline(config, "models:/m/1", "digest", lambda *stage: None)
+    assert "no Domino training set was registered (MissingInputError)" in note
