@@ -1,10 +1,12 @@
 """Every bad input as a user types it: its exit code, one line, no traceback, nothing left behind."""
 
+import json
 import runpy
 import sys
 
 import pytest
 
+from sentiment import errors
 from tests.e2e.conftest import BIN, run_command
 from tests.factories import ROOT, make_reviews
 
@@ -51,6 +53,14 @@ def check_failed(found, code, says):
     assert "Traceback" not in err
 
 
+def check_summary(path):
+    """Check that the summary of a run that did nothing has the class of its error only, and remove it."""
+    summary = json.loads(path.read_text())
+    assert summary.keys() == {"error_type"}
+    assert issubclass(getattr(errors, summary["error_type"]), errors.SentimentError)
+    path.unlink()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -76,6 +86,7 @@ def test_scoring(place, tracking, run_job_file, arguments, code, says):
     filled = [argument.format(place) for argument in arguments]
     found = run_job_file("jobs/score_reviews.py", *filled, "--summary", place / "summary.json")
     check_failed(found, code, says)
+    check_summary(place / "summary.json")
     assert list_files(place) == before
 
 
@@ -116,4 +127,6 @@ def test_finetuning(place, tracking, run_job_file, arguments, code, says):
     defaults = ["--distilbert_model", "minilm", "--dataset_name", "sample"]
     found = run_job_file("jobs/finetune.py", *defaults, "--summary", place / "summary.json", *given)
     check_failed(found, code, says)
+    if says != "summary: ":
+        check_summary(place / "summary.json")
     assert list_files(place) == before

@@ -140,10 +140,10 @@ _QUICK = ("zero bytes", "truncated in the middle")
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.quick] * (kind in _QUICK)) for kind in _NAMED]
+    "damage", [pytest.param(damage, marks=[pytest.mark.quick] * (damage in _QUICK)) for damage in _NAMED]
 )
-def test_a_bad_file_is_named_and_the_good_one_is_published(kind: str, run: Run, tmp_path: Path) -> None:
-    bad = _write_input(tmp_path, _NAMED[kind])
+def test_a_bad_file_is_named_and_the_good_one_is_published(damage: str, run: Run, tmp_path: Path) -> None:
+    bad = _write_input(tmp_path, _NAMED[damage])
     ended = run()
     assert ended.exit_code == 3
     _check_named(ended, [bad])
