@@ -28,7 +28,7 @@ export CHECK_DEMO_MODEL
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
 	@echo "             demo-adopt: adopt a classifier that was trained elsewhere (under 3 minutes)"
-	@echo "make test    lint, types, layers and all tests (about 25 minutes)"
+	@echo "make test    lint, types, layers and all tests (about 17 minutes)"
 	@echo "make lint    lint, types and layers only"
 	@echo "make unit    the unit tests, which need neither Spark nor servers"
 	@echo "make bench   speed compared with alternatives, parity, cascade; writes docs/benchmarks.md (under 30 minutes)"
