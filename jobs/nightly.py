@@ -170,6 +170,7 @@ def resolve_champion(config: NightlyConfig) -> "Champion":
 
 
 def open_for_reading(config: NightlyConfig) -> "Store":
+    """Return the store of the scores, without its lock."""
     from sentiment.tables.storage import load_options
     from sentiment.tables.store.opening import find_store
 

@@ -105,7 +105,7 @@ def _naming_features(uri: str, version: int | None) -> Iterator[None]:
 
 def _check_readable(uri: str, table: Any) -> None:
     is_mapped = table.metadata().configuration.get(_MAPPING, "none") != "none"
-    # The feature alone changes nothing; the mode does.
+    # Only the mode changes what a file means, not the feature.
     features = set(table.protocol().reader_features or ()) - {"columnMapping"}
     unknown = sorted((features | ({"columnMapping"} if is_mapped else set())) - _READABLE)
     if unknown:

@@ -172,7 +172,7 @@ def read_reviews(
     Columns: the ids, `text`, `_position`, `_is_outside`, `_is_duplicate`, and `_order` if there is an order
     column. An id is null if it is NaN or not valid UTF-8, `text` if all text columns are null. `_is_outside`
     is true if the date is outside the window or null. `selection` says which rows are skipped and which are
-    duplicates. Lazy: a file that cannot be read fails the query (`find_unreadable` names it).
+    duplicates; with it, neither dates nor the order are read again. Lazy: a file that cannot be read fails the query (`find_unreadable` names it).
     """
     reader, parts = _prepare(table, slices, window, selection)
     tasks = _cut_evenly(parts, n_tasks)
@@ -224,7 +224,11 @@ def _prepare(
     window: Window | None,
     selection: Selection | None = None,
 ) -> tuple[_Reader, list[_Part]]:
-    selection = selection or Selection()
+    columns = table.columns
+    if selection is None:
+        selection = Selection()
+    else:  # made from the dates and the order, which are not needed again
+        columns = Columns(columns.ids, columns.texts)
     starts = dict(
         zip(
             (file.path for file in table.files),
@@ -242,7 +246,7 @@ def _prepare(
         left_out = np.union1d(np.asarray(file.deleted_rows, np.int64), skipped)
         whole = _Part(file.path, 0, file.rows, position, dict(file.partitions), left_out, duplicates)
         parts.append(whole.cut(piece.start_row, piece.stop_row))
-    return _Reader(table.storage, table.columns, window, _find_types(table.files, table.columns)), parts
+    return _Reader(table.storage, columns, window, _find_types(table.files, columns)), parts
 
 
 def _cut_sorted(numbers: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:
