@@ -172,7 +172,8 @@ def read_reviews(
     Columns: the ids, `text`, `_position`, `_is_outside`, `_is_duplicate`, and `_order` if there is an order
     column. An id is null if it is NaN or not valid UTF-8, `text` if all text columns are null. `_is_outside`
     is true if the date is outside the window or null. `selection` says which rows are skipped and which are
-    duplicates; with it, neither dates nor the order are read again. Lazy: a file that cannot be read fails the query (`find_unreadable` names it).
+    duplicates; with it, neither dates nor the order are read again. Lazy: a file that
+    cannot be read fails the query (`find_unreadable` names it).
     """
     reader, parts = _prepare(table, slices, window, selection)
     tasks = _cut_evenly(parts, n_tasks)
