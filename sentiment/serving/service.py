@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import os
 
 from ..config import ServeConfig
+from ..cores import count_cores
 from ..errors import RegistryError, SentimentError
 from ..telemetry import Telemetry
 from .champion import Champion, ServedModel
@@ -91,4 +91,4 @@ class Service:
 
 def count_streams(config: ServeConfig) -> int:
     """Return the number of mini-batches that are computed in parallel."""
-    return config.streams or len(os.sched_getaffinity(0))
+    return config.streams or count_cores()

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any, TypeVar, cast
 
 from ..cli import Terminated
+from ..cores import count_cores
 from ..errors import LostProcessError, SentimentError
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ def use_cores(divisor: int = 1) -> None:
     """Let torch use this part of the cores."""
     import torch
 
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // divisor))
+    torch.set_num_threads(max(1, count_cores() // divisor))
 
 
 def agree(*flags: bool) -> list[bool]:
