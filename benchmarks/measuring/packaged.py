@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from .. import ROOT
@@ -78,6 +77,7 @@ def _package(encoder: Path, target: Path) -> None:
     from sentiment.inference.tokenization import Tokenizer
     from sentiment.inference.vocabulary import make_vocabulary
     from sentiment.models import registry
+    from sentiment.training.encoders import Encoder
     from sentiment.training.export import export_graph, export_static_graph
     from sentiment.training.packaging import log_model
 
@@ -97,9 +97,9 @@ def _package(encoder: Path, target: Path) -> None:
         make_vocabulary(folder, unknown_id=None)
         export_graph(folder)
         export_static_graph(folder, Tokenizer(folder, max_length=512).encode(load_texts()[:100]).ids)
-        named = SimpleNamespace(name=encoder.name, licence="unknown")
+        named = Encoder(encoder.name, None, None, "unknown")
         with registry.import_mlflow().start_run():
-            logged = log_model(folder, named, FinetuneConfig(max_length=512), "text")  # type: ignore[arg-type]
+            logged = log_model(folder, named, FinetuneConfig(max_length=512), "text")
         shutil.copytree(registry.resolve_model(logged.registered_uri).folder, target / "model")
         shutil.rmtree(target / "artifacts", ignore_errors=True)
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import RESULTS, document, pictures
 from benchmarks.batch.roofline import ROWS, run_products
-from benchmarks.measuring import hosting, results
+from benchmarks.measuring import encoders, hosting, packaged, results
 from benchmarks.measuring.interleaving import fit_rows, measure_interleaved
 from benchmarks.measuring.machine import Machine, read_machine
 
@@ -84,6 +84,12 @@ def test_a_contender_that_cannot_start_names_its_log_and_its_error(tmp_path: Pat
     with pytest.raises(RuntimeError, match=r"peer failed; see .*peer\.log") as error, host:
         pass
     assert "no such model" in str(error.value.__cause__)
+
+
+def test_our_model_of_an_encoder_with_random_weights_is_one_that_scores(tmp_path: Path):
+    folder = packaged.package(encoders.build_tiny_bert(tmp_path / "tiny" / "encoder"), tmp_path / "cache")
+    scored = packaged.load_model(folder).predict_columns(["A review."])
+    assert scored["label"][0] in encoders.LABELS
 
 
 def test_rows_fit_the_time_of_a_contender():
