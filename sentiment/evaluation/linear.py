@@ -15,6 +15,7 @@ FOLDS = 10
 _INVERSE_REGULARISATION = 10.0
 _MIN_TEXTS = 3
 _CONTRAST_POWER = 0.5
+_MAX_STEPS = 1_000
 # Encodings have hundreds of columns that all are noisy, n-grams tens of thousands of which few count.
 _ENCODING_INVERSE_REGULARISATION = 0.003
 # Below it a probability has no finite logarithm.
@@ -45,11 +46,13 @@ def extract_ngrams(texts: Sequence[str]) -> csr_matrix:
     return csr_matrix(vectorizer.fit_transform(texts))
 
 
-def fit_linear(features: csr_matrix, classes: np.ndarray, k: int) -> LinearModel:
+def fit_linear(
+    features: csr_matrix, classes: np.ndarray, k: int, c: float = _INVERSE_REGULARISATION
+) -> LinearModel:
     """Fit a logistic regression that favours n-grams in which a class differs from the others.
 
-    Each column is scaled by its largest log ratio of shares between a class and the others, after Wang and
-    Manning, "Baselines and Bigrams", ACL 2012.
+    `c` is the inverse of the regularisation. Each column is scaled by its largest log ratio of shares between
+    a class and the others, after Wang and Manning, "Baselines and Bigrams", ACL 2012.
     """
     is_there = (features > 0).astype(np.float32)
     total = 1 + _sum_rows(is_there)
@@ -60,7 +63,7 @@ def fit_linear(features: csr_matrix, classes: np.ndarray, k: int) -> LinearModel
         ratio = np.log((own / own.sum()) / (others / others.sum()))
         contrast = np.maximum(contrast, np.abs(ratio))
     scale = contrast**_CONTRAST_POWER
-    classifier = LogisticRegression(C=_INVERSE_REGULARISATION, max_iter=300)
+    classifier = LogisticRegression(C=c, max_iter=_MAX_STEPS)
     with threadpool_limits(_THREADS):
         classifier.fit(features @ diags_array(scale), classes)
     return LinearModel(classifier, scale, k)

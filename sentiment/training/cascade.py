@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from ..evaluation.linear import fit_linear
 from ..inference.linear import MIN_TOKENS, N_BUCKETS, LinearStage, extract_features, weigh
 
 MAX_TRAIN_ROWS = 100_000
@@ -25,7 +26,6 @@ _FOLDS = 5
 # An n-gram in fewer texts gets no weight, to avoid overfitting.
 _MIN_TEXTS = 3
 _INVERSE_REGULARISATION = 30.0
-_CONTRAST_POWER = 0.5
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,13 @@ def train_linear(train: pd.DataFrame, seed: int) -> LinearStage:
     return LinearStage(idf, weight, bias=slope * intercept + offset, threshold=2.0)
 
 
-def _fit(matrix: Any, labels: np.ndarray) -> tuple[np.ndarray, float]:
-    """Fit weights and intercept of a logistic regression that favours n-grams in which the classes differ.
-
-    Each column is scaled by the log ratio of its shares in the two classes, after Wang and Manning,
-    "Baselines and Bigrams", ACL 2012. The weights include the scale.
-    """
-    is_there = matrix > 0
-    counts = [1 + np.asarray(is_there[labels == label].sum(axis=0)).ravel() for label in (0, 1)]
-    shares = [count / count.sum() for count in counts]
-    contrast = np.abs(np.log(shares[1] / shares[0])) ** _CONTRAST_POWER
-    model = LogisticRegression(C=_INVERSE_REGULARISATION, max_iter=1_000)
-    model.fit(matrix @ diags_array(contrast), labels)
-    return contrast * model.coef_[0], float(model.intercept_[0])
+def _fit(matrix: csr_matrix, labels: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return weights, which include the scale of each column, and intercept."""
+    fitted = fit_linear(matrix, labels, 2, _INVERSE_REGULARISATION)
+    return fitted.scale * fitted.classifier.coef_[0], float(fitted.classifier.intercept_[0])
 
 
-def _calibrate(matrix: Any, labels: np.ndarray, seed: int) -> tuple[float, float]:
+def _calibrate(matrix: csr_matrix, labels: np.ndarray, seed: int) -> tuple[float, float]:
     """Fit slope and offset of Platt's sigmoid on the logits of held-out folds."""
     logits = np.empty(len(labels))
     for fitted, held in StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(matrix, labels):
