@@ -1,20 +1,15 @@
-"""Show the page of the model: versions, report and card, history of promotions, and a form to promote."""
+"""Show the page of the model: versions, report and card, promotions, and forms that move the alias."""
 
 import html
 import os
-import time
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from ..errors import SentimentError
 from ..evaluation.history import find_decisions
-from ..job_process import JobProcess
 from ..models import ledger, registry, versions
-from . import promotions
-from .settings import ADMIN_TOKEN_VARIABLE, HOME, Settings, read_settings
+from .promotion_form import show_promotion
+from .settings import HOME, read_settings
 from .wording import escape_markdown
 
 _COMMAND = "python jobs/finetune.py --dataset_name sample --alias champion"
@@ -24,8 +19,6 @@ _METRICS = {
     "test_f1_macro": "macro F1",
     "test_ece": "calibration error",
 }
-# A wrong token costs the one who guesses this time.
-_WRONG_TOKEN_SECONDS = 1
 _REPORT_HEIGHT = 900
 _SHOWN_VERSIONS = 20
 
@@ -48,7 +41,7 @@ def show() -> None:
     _show_versions(name, found, moves)
     _show_documents(name, found, moves)
     _show_history(found, moves)
-    _show_promotion(name, found, moves, settings)
+    show_promotion(name, found, moves, settings.admin_token)
 
 
 def _show_versions(name: str, found: list[versions.Version], moves: ledger.Ledger) -> None:
@@ -137,78 +130,3 @@ def _show_history(found: list[versions.Version], moves: ledger.Ledger) -> None:
     ]
     if moved:
         st.caption(escape_markdown(f"Moves of the alias, in order: {', '.join(moved)}"))
-
-
-def _show_promotion(
-    name: str, found: list[versions.Version], moves: ledger.Ledger, settings: Settings
-) -> None:
-    st.subheader("Promote")
-    held = _hold_promotions()
-    if held:
-        _show_job(*held[-1])
-    challengers = [version.number for version in found if version.number != moves.champion]
-    if settings.admin_token is None:
-        st.info(f"Promotion is off here, as {ADMIN_TOKEN_VARIABLE} is not set. `jobs/promote.py` works.")
-        return
-    if not challengers:
-        st.info("There is no challenger: the only version is the champion. This command makes another:")
-        st.code(
-            f"python jobs/finetune.py --dataset_name sample --registered_model_name {name}",
-            language="bash",
-            wrap_lines=True,
-        )
-        return
-    with st.form("promote", clear_on_submit=True):
-        challenger = st.selectbox("Challenger", challengers)
-        test = st.text_input(
-            "Labelled reviews that neither model was trained on", placeholder="held_out.parquet"
-        )
-        dry_run = st.checkbox("Only judge, move nothing")
-        given = st.text_input("Token", type="password")
-        is_asked = st.form_submit_button("Judge and promote", type="primary")
-    if not is_asked:
-        return
-    if not promotions.is_right_token(given, settings.admin_token):
-        time.sleep(_WRONG_TOKEN_SECONDS)
-        st.error("The token is wrong. Nothing was judged.")
-    elif not test.strip():
-        st.error("Give the labelled reviews: both models are judged on them.")
-    else:
-        uri = f"models:/{name}/{challenger}"
-        held.append((uri, promotions.start_promotion(HOME, uri, test.strip(), moves.alias, dry_run)))
-        _show_job(*held[-1])
-
-
-@st.cache_resource
-def _hold_promotions() -> list[tuple[str, JobProcess]]:
-    """Return the promotions that this app has started: a page that is opened again shows the newest."""
-    return []
-
-
-def _show_job(challenger: str, job: JobProcess) -> None:
-    """Follow a promotion to its end, and show how it ended."""
-    with st.status(f"Judging {challenger} …", expanded=True) as status:
-        place = st.empty()
-        for line in job.follow():
-            place.text(line)
-        error = None
-        try:
-            summary: Mapping[str, Any] = job.finish()
-        except SentimentError as found:
-            error, summary = found, found.summary or {}
-        code = 0 if error is None else error.exit_code
-        status.update(label=f"The job ended with exit code {code}", state="complete", expanded=False)
-    gates = summary.get("gates", [])
-    if error is None:
-        st.success(escape_markdown(f"{challenger}: {summary['outcome']}"))
-    else:
-        st.error(escape_markdown(str(error)))
-    if summary.get("run_id"):
-        st.caption("The decision is in the history above when the page is opened again.")
-    if gates:
-        words = {True: "passed", False: "FAILED", None: "not judged"}
-        rows = [
-            {"gate": g["name"], "result": words[g["is_passed"]], "figure and bound": g["sentence"]}
-            for g in gates
-        ]
-        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Gates")

@@ -1,4 +1,4 @@
-"""Promote a challenger by the job itself: the same gates, the same ledger, in a process of its own.
+"""Promote or roll back by the job itself: the same gates, the same ledger, in a process of its own.
 
 The app stays small (the job loads two models) and a promotion does not die with a page that is closed.
 """
@@ -6,6 +6,7 @@ The app stays small (the job loads two models) and a promotion does not die with
 import hmac
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -28,14 +29,23 @@ def is_right_token(given: str, expected: str) -> bool:
     return hmac.compare_digest(given.encode(), expected.encode())
 
 
-def make_command(home: Path, challenger: str, test: str, alias: str, dry_run: bool) -> list[str]:
-    """Return the command line of the job; a value cannot be taken for another argument."""
+def make_promotion(home: Path, challenger: str, test: str, alias: str, dry_run: bool) -> list[str]:
+    """Return the command line that judges and promotes."""
     values = {"challenger": challenger, "test": test, "alias": alias}
-    arguments = [f"--{name}={value}" for name, value in values.items()]
-    return [sys.executable, str(home / JOB), *arguments, *(["--dry_run"] if dry_run else [])]
+    return _make_command(home, values, ["--dry_run"] if dry_run else [])
 
 
-def start_promotion(home: Path, challenger: str, test: str, alias: str, dry_run: bool) -> JobProcess:
+def make_rollback(home: Path, name: str, alias: str) -> list[str]:
+    """Return the command line that moves the alias of a registered model back."""
+    return _make_command(home, {"registered_model_name": name, "alias": alias}, ["--rollback"])
+
+
+def start(home: Path, command: list[str]) -> JobProcess:
     """Start the job; it goes on, and keeps its log and summary, if nobody looks at it."""
     folder = Path(tempfile.mkdtemp(prefix="sentiment-promote-"))
-    return start_job(make_command(home, challenger, test, alias, dry_run), folder, home, is_detached=True)
+    return start_job(command, folder, home, is_detached=True)
+
+
+def _make_command(home: Path, values: Mapping[str, str], flags: Sequence[str]) -> list[str]:
+    # A value cannot be taken for another argument.
+    return [sys.executable, str(home / JOB), *[f"--{name}={value}" for name, value in values.items()], *flags]
