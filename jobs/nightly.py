@@ -21,9 +21,7 @@ from sentiment.errors import (
     ConfigError,
     InputError,
     SentimentError,
-    StoreError,
     StoreLockedError,
-    UnreadableFileError,
 )
 from sentiment.locks import hold_lock
 
@@ -32,9 +30,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sentiment.monitoring.night import Champion, Doors, NightResult
-    from sentiment.monitoring.published import Includes, PublishedBatch
+    from sentiment.monitoring.published import Includes
     from sentiment.monitoring.realised import Labelled
-    from sentiment.tables.store.protocol import Batch, Store
+    from sentiment.tables.store.protocol import Store
 
 HOME = Path(__file__).resolve().parents[1]
 ALERT_VARIABLE = "SENTIMENT_ALERT_TO"
@@ -91,6 +89,7 @@ def list_days(date: str | None, today: datetime.date) -> list[datetime.date]:
 def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doors":
     """Return what the steps of a night need of registry, store, Spark and MLflow."""
     from sentiment.job_process import run_job_process
+    from sentiment.monitoring.batches import list_published
     from sentiment.monitoring.night import Doors
     from sentiment.monitoring.night_run import log_night
     from sentiment.monitoring.observation import SETTINGS
@@ -119,7 +118,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
             includes,
             settings,
         ),
-        label=functools.partial(label, config) if config.labels else None,
+        label=functools.partial(label, config, config.labels) if config.labels else None,
         log=lambda night, row, page: log_night(config.experiment, store, night, row, page),
     )
 
@@ -177,109 +176,14 @@ def open_for_reading(config: NightlyConfig) -> "Store":
     return find_store(config.output, load_options(config.storage_options))
 
 
-def list_published(store: "Store") -> "list[PublishedBatch]":
-    """Return the batches of a store as they were scored, also those that were compacted since."""
-    from sentiment.monitoring.published import PublishedBatch
-    from sentiment.tables.store.manifests import KNOWN, WAITING
+def label(
+    config: NightlyConfig, path: str, nights: "Mapping[datetime.date, Includes]"
+) -> "tuple[dict[datetime.date, Labelled], dict[str, str]]":
+    """Return the scored rows of each night that have a label in `path`, and why some are missing."""
+    from sentiment.monitoring.late_labels import label_store
 
-    return [
-        PublishedBatch(
-            number=manifest.sequence,
-            name=f"{manifest.sequence} of {manifest.scored_at}",
-            model_uri=manifest.model_uri,
-            model_version=manifest.model_version,
-            ids=tuple(manifest.id_types),
-            label_names=manifest.label_names,
-            input_rows=manifest.input_rows - manifest.skipped_rows.get(WAITING, 0),
-            scored_rows=manifest.scored_rows,
-            known_rows=manifest.skipped_rows.get(KNOWN, 0),
-            skipped_rows=sum(manifest.skipped_rows.values()) - manifest.skipped_rows.get(WAITING, 0),
-            is_rescore=manifest.consumption.is_rescore,
-            inputs=manifest.consumption.inputs,
-            bad_files=manifest.bad_files,
-            # None in a batch of an earlier version.
-            profile=manifest.profile,
-            load_rows=functools.partial(load_rows, store, batch, manifest.sequence),
-        )
-        for batch in store.list_batches()
-        for manifest in batch.manifest.origins
-    ]
-
-
-def load_rows(store: "Store", batch: "Batch", number: int) -> "pd.DataFrame":
-    """Load scored rows and rejects of one batch from the files that have it, perhaps with others."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from sentiment.schema import SEQUENCE
-
-    files = [file for kind in (False, True) for file in store.list_files([batch], kind)]
-    if not files:
-        raise StoreError(
-            f"{batch.name}: has no files of rows; `python -m sentiment.tables verify` checks a store"
-        )
-    # Scored rows and rejects have different columns: a value is null where a file has none.
-    tables = [file.load() for file in files]
-    found = pa.concat_tables(tables, promote_options="default")
-    rows: pd.DataFrame = found.filter(pc.equal(found[SEQUENCE], number)).to_pandas()
-    return rows
-
-
-def load_scored(
-    store: "Store", ids: Sequence[str], labels: "pa.Table", numbers: frozenset[int]
-) -> "pd.DataFrame":
-    """Load the scored rows of these batches whose first id has a label; each file is read once.
-
-    Ids become texts before pandas sees them, which makes floats of whole numbers where one is null.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    from sentiment import schema
-
-    needed = (*ids, schema.LABEL, schema.SCORE, schema.STAGE, schema.MODEL_VERSION, schema.SEQUENCE)
-    batches = [
-        batch
-        for batch in store.list_batches()
-        if any(manifest.sequence in numbers for manifest in batch.manifest.origins)
-    ]
-    found = []
-    for file in store.list_files(batches, False):
-        with file.open() as opened:
-            names = pq.read_schema(opened).names
-        rows = with_text_ids(file.load([name for name in needed if name in names]), ids)
-        is_wanted = pc.and_(
-            pc.is_in(rows[schema.SEQUENCE], pa.array(sorted(numbers), pa.int64())),
-            pc.is_in(rows[ids[0]], labels[ids[0]].combine_chunks()),
-        )
-        found.append(rows.filter(is_wanted))
-    joined: pd.DataFrame = pa.concat_tables(found, promote_options="default").to_pandas()
-    return joined
-
-
-def with_text_ids(rows: "pa.Table", ids: Sequence[str]) -> "pa.Table":
-    """Return the rows with their ids as texts."""
-    import pyarrow as pa
-
-    for name in ids:
-        rows = rows.set_column(rows.column_names.index(name), name, rows[name].cast(pa.string()))
-    return rows
-
-
-def load_labels(config: NightlyConfig, ids: Sequence[str]) -> "pa.Table":
-    """Load the labels that came later: the id columns, as texts, and `config.label_col`."""
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    columns = [*ids, config.label_col]
-    try:
-        return with_text_ids(ds.dataset(config.labels, format="parquet").to_table(columns=columns), ids)
-    except (OSError, pa.ArrowException) as error:
-        raise UnreadableFileError(
-            f"labels {config.labels}: expected Parquet with the columns {', '.join(columns)} "
-            f"({type(error).__name__}); choose with --labels and --label_col"
-        ) from error
+    find = functools.partial(find_truth, config)
+    return label_store(open_for_reading(config), path, config.label_col, find, nights)
 
 
 def find_truth(
@@ -297,26 +201,6 @@ def find_truth(
     names = {value: found.names[i] for value, i in found.ids.items() if i is not None}
     rows: pd.DataFrame = labels.select(list(ids)).to_pandas()
     return rows.assign(truth=pd.Series(values, dtype=object).map(names))
-
-
-def label(
-    config: NightlyConfig, nights: "Mapping[datetime.date, Includes]"
-) -> "tuple[dict[datetime.date, Labelled], dict[str, str]]":
-    """Return the scored rows of each night whose labels have come in, and why some are missing."""
-    from sentiment.monitoring.published import label_nights
-
-    store = open_for_reading(config)
-    batches = list_published(store)
-    if not batches:
-        return {}, {}
-    ids = batches[-1].ids
-    labels = load_labels(config, ids)
-    return label_nights(
-        batches,
-        nights,
-        functools.partial(load_scored, store, ids, labels),
-        functools.partial(find_truth, config, labels, ids),
-    )
 
 
 def summarise(results: "Sequence[NightResult]", folder: Path) -> dict[str, Any]:

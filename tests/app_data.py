@@ -1,7 +1,6 @@
 """Make what the app reads: a published table with its reviews, and the results of nights."""
 
 import datetime
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment import schema
+from sentiment.monitoring import history
 from sentiment.tables.store.manifests import MANIFEST
 from tests.factories import make_manifest, make_reviews
 
@@ -52,7 +52,7 @@ def make_store(folder: Path, n: int = 60) -> tuple[Path, Path]:
 
 
 def make_nights(folder: Path, n: int = 40) -> Path:
-    """Write n nights with figures, alerts and realised accuracy, as `monitoring.history` does."""
+    """Write n nights with figures, alerts and realised accuracy."""
     random = np.random.default_rng(1)
     for i in range(n):
         night = FIRST_NIGHT + datetime.timedelta(days=i)
@@ -60,19 +60,19 @@ def make_nights(folder: Path, n: int = 40) -> Path:
         rows, accuracy = int(random.normal(20_000, 1_500)), random.normal(0.92, 0.005)
         names = [(name, against) for name in _FIGURES for against in ("model", "trailing")]
         figures = [_make_figure(name, against, random, is_bad) for name, against in names]
-        _write(folder, "figures", night, figures)
-        _write(folder, "alerts", night, [_make_alert(night)] if is_bad else [])
+        history.write_rows(folder, history.FIGURES, night, figures)
+        history.write_rows(folder, history.ALERTS, night, [_make_alert(night)] if is_bad else [])
         if i < n - 14:
             realised = {"realised_accuracy": accuracy + random.normal(0, 0.004), "realised_rows": 500}
-            _write(folder, "realised", night, [realised])
-        _write(folder, "nights", night, [_make_night(night, rows, accuracy, is_bad)])
+            history.write_rows(folder, history.REALISED, night, [realised])
+        history.write_rows(folder, history.NIGHTS, night, [_make_night(night, rows, accuracy, is_bad)])
     return folder
 
 
 def _make_night(night: datetime.date, rows: int, accuracy: float, is_bad: bool) -> dict[str, Any]:
     rejected = rows // (20 if is_bad else 200)
     return {
-        "status": "alert" if is_bad else "ok",
+        "status": history.ALERT if is_bad else history.OK,
         "model_version": "1",
         "input_rows": rows,
         "scored_rows": rows - rejected,
@@ -91,7 +91,7 @@ def _make_night(night: datetime.date, rows: int, accuracy: float, is_bad: bool) 
         "alerts": int(is_bad),
         "seconds": rows / 100,
         "run_id": f"run-{night:%Y%m%d}",
-        "rejects": json.dumps({schema.BLANK_TEXT: rejected - 1, schema.NULL_TEXT: 1}),
+        "rejects": {schema.BLANK_TEXT: rejected - 1, schema.NULL_TEXT: 1},
     }
 
 
@@ -117,14 +117,3 @@ def _make_alert(night: datetime.date) -> dict[str, Any]:
         "message": "5.0 % of the rows were rejected, expected at most 1.0 %.",
         "advice": "Look at the reject reasons of this night.",
     }
-
-
-def _write(folder: Path, table: str, night: datetime.date, rows: list[dict[str, Any]]) -> None:
-    (folder / table).mkdir(parents=True, exist_ok=True)
-    columns: dict[str, Any] = {
-        name: pa.array([row[name] for row in rows]) for name in (rows[0] if rows else {})
-    }
-    if not rows:  # only alerts may be none
-        columns = {name: pa.array([], pa.string()) for name in _make_alert(night)}
-    columns["night"] = pa.array([night] * len(rows), pa.date32())
-    pq.write_table(pa.table(columns), folder / table / f"{night.isoformat()}.parquet")

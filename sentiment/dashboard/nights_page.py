@@ -7,20 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ..monitoring.history import EMPTY, NIGHT, OK, find_state
 from .charts import draw_lines
 from .figures import show_figures
-from .nights import (
-    AGAINST,
-    EMPTY,
-    NIGHT,
-    OK,
-    STATUS,
-    Journal,
-    count_reasons,
-    find_state,
-    list_drift,
-    load_journal,
-)
+from .nights import AGAINST, Nights, count_rejects, list_drift, load_nights
 from .paths import choose_path
 from .settings import MONITORING_VARIABLE, read_settings
 from .wording import escape_markdown, explain_reject
@@ -34,8 +24,7 @@ _RUN_COLUMNS = (
     *("reject_share", "unsure_share", "volume_ratio", "freshness_hours", "late_files", "bad_files"),
     *("estimated_accuracy", "realised_accuracy", "drifted_figures", "alerts", "seconds", "run_id"),
 )
-
-
+_ALERT_COLUMNS = ("night", "severity", "kind", "subject", "message", "advice", "items", "is_new", "raised_at")
 _LAST_FIGURES = (
     ("Scored", "scored_rows", "{:,.0f}"),
     ("Rejected", "reject_share", "{:.2%}"),
@@ -52,38 +41,38 @@ def show() -> None:
         "Folder that the nightly job writes.",
     )  # fmt: skip
     span = st.segmented_control("Show", list(_SPANS), default="90 days", required=True)
-    journal = _load(folder, find_state(Path(folder)), _SPANS[span or "90 days"]) if folder else None
-    if journal is None or journal.nights.empty:
+    found = _load(folder, find_state(Path(folder)), _SPANS[span or "90 days"]) if folder else None
+    if found is None or found.nights.empty:
         st.info("No night is chosen or recorded yet. This command runs one, and it can run every night:")
         st.code(_COMMAND, language="bash", wrap_lines=True)
         return
-    _show_last(journal.nights)
-    _show_alerts(journal.alerts)
+    _show_last(found.nights)
+    _show_alerts(found.alerts)
     runs, accuracy, drift, quality = st.tabs(["Runs", "Accuracy", "Drift", "Quality"])
     with runs:
-        _show_runs(journal.nights)
+        _show_runs(found.nights)
     with accuracy:
-        _show_accuracy(journal.nights)
+        _show_accuracy(found.nights)
     with drift:
-        _show_drift(journal.figures)
+        _show_drift(found.figures)
     with quality:
-        _show_quality(journal.nights)
+        _show_quality(found.nights)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the nights …")
-def _load(folder: str, state: tuple[int, ...], days: int | None) -> Journal:
-    return load_journal(Path(folder), days)
+def _load(folder: str, state: tuple[int, ...], days: int | None) -> Nights:
+    return load_nights(Path(folder), days)
 
 
 def _show_last(nights: pd.DataFrame) -> None:
     last = nights.iloc[-1]
     before = nights.iloc[-2] if len(nights) > 1 else None
     st.subheader(f"Last night: {last[NIGHT]:%d %B %Y}")
-    if last[STATUS] == EMPTY:
+    if last["status"] == EMPTY:
         st.info("Nothing was pending.")
-    elif last[STATUS] != OK:
+    elif last["status"] != OK:
         st.warning("This night raised alerts or did not end well. See below.")
-    figures: dict[str, str] = {"Status": str(last[STATUS])}
+    figures: dict[str, str] = {"Status": str(last["status"])}
     changes: dict[str, str | None] = {}
     for title, column, style in _LAST_FIGURES:
         value = last.get(column)
@@ -106,7 +95,12 @@ def _show_alerts(alerts: pd.DataFrame) -> None:
         show = st.error if alert["severity"] == "critical" else st.warning
         show(escape_markdown(line), icon=_ICONS.get(alert["severity"]))
     with st.expander(f"All {len(newest):,} alerts"):
-        st.dataframe(newest, hide_index=True, alt="Alerts, the newest first", column_config=_dates())
+        st.dataframe(
+            newest[list(_ALERT_COLUMNS)],
+            hide_index=True,
+            alt="Alerts, the newest first",
+            column_config=_dates(),
+        )
 
 
 def _show_runs(nights: pd.DataFrame) -> None:
@@ -154,7 +148,7 @@ def _show_quality(nights: pd.DataFrame) -> None:
         draw_lines(nights, NIGHT, shares, ".1%", "Shares of rows")
     if nights["volume_ratio"].notna().any():
         draw_lines(nights, NIGHT, ["volume_ratio"], ".2f", "Rows compared with the expected rows")
-    reasons = count_reasons(nights, "rejects")
+    reasons = count_rejects(nights)
     if reasons:
         words = pd.Index([escape_markdown(explain_reject(name)) for name in reasons], name="reject reason")
         st.table(pd.DataFrame({"rows": list(reasons.values())}, index=words))

@@ -13,7 +13,7 @@ from .accuracy_alerts import check_estimate, check_realised
 from .alerts import KINDS, LAPSE_NIGHTS, WARNING, Alert
 from .drift import MIN_ROWS, MODEL, TRAILING, Drift, find_drift, is_persistent
 from .figures import MODEL_FIGURES, Distribution, add_distributions, list_distributions
-from .history import NIGHT, TRAILING_DAYS
+from .history import ALERT, EMPTY, NIGHT, OK, TRAILING_DAYS
 from .observation import SETTINGS, Observation
 from .quality import Limits, check_data, find_expected_rows
 
@@ -64,7 +64,7 @@ class Assessment:
         seen, profile = self.seen, self.seen.profile
         accuracy = self.estimate.accuracy if self.estimate else None
         return {
-            "status": "alert" if self.alerts else "ok" if seen.input_rows else "empty",
+            "status": ALERT if self.alerts else OK if seen.input_rows else EMPTY,
             "model_uri": seen.model_uri,
             "model_version": seen.model_version,
             "batches": seen.batches,

@@ -16,7 +16,7 @@ from ..evaluation.profile import Profile
 from . import history, journal
 from .alerts import Alert, Channel
 from .assessment import Assessment, Past, assess
-from .delivery import as_row, deliver, load_delivered, load_earlier_alerts, record_failure
+from .delivery import as_row, deliver, deliver_overdue, load_delivered, load_earlier_alerts, record_failure
 from .observation import Observation
 from .quality import Limits
 from .realised import Labelled, add_up, measure_nights
@@ -134,9 +134,10 @@ def _run_steps(
     steps.run("record", lambda: _record(folder, judged, steps))
     report = steps.run("report", lambda: _write_report(folder, night))
     run_id = steps.run("mlflow", lambda: doors.log(night, judged.as_night(), report.read_text("utf-8")))
+    problems = steps.run("overdue", lambda: deliver_overdue(folder, night, channels))
     steps.run("alerts", lambda: deliver(folder, night, judged.alerts, channels))
     row = steps.run("finish", lambda: _finish(folder, night, judged, run_id, doors.list_names(), steps))
-    warnings = [
+    warnings = problems + [
         f"the night of {other} was killed before it was recorded; run it again: --date {other}"
         for other in killed
     ]
@@ -182,7 +183,7 @@ def _label(
 def _load_past(folder: Path, night: datetime.date, champion: Champion, labelled: LabelledNights) -> Past:
     since = night - datetime.timedelta(days=MEMORY_DAYS)
     nights = history.load_nights(folder, since)
-    nights = nights[nights["status"] != "failed"]
+    nights = nights[nights["status"] != history.FAILED]
     days = [night - datetime.timedelta(days=ago) for ago in range(1, history.TRAILING_DAYS + 1)]
     recent = {day: labelled[day] for day in days if day in labelled}
     return Past(
@@ -228,7 +229,7 @@ def _finish(
 
 def _write_report(folder: Path, night: datetime.date) -> Path:
     since = night - datetime.timedelta(days=MEMORY_DAYS)
-    alerts = [alert for alert in load_earlier_alerts(folder, night) if alert.night == night]
+    alerts = load_earlier_alerts(folder, night, night)
     nights, figures = history.load_nights(folder, since), history.load_figures(folder, since)
     content = render_report(night, nights, figures, alerts)
     path = folder / REPORTS / f"{night.isoformat()}.html"

@@ -17,6 +17,8 @@ from sentiment.errors import (
     UnreadableFileError,
     UnusableLabelsError,
 )
+from sentiment.monitoring.batches import list_published
+from sentiment.monitoring.late_labels import load_labels
 from sentiment.monitoring.published import observe
 from sentiment.tables.store.files import StoredFile
 from sentiment.tables.store.manifests import MANIFEST
@@ -88,7 +90,7 @@ def test_runs_and_alerts_name_the_store_and_no_path_that_is_none(tmp_path):
 
 
 def find_truth(config, ids, names=("negative", "positive")):
-    return nightly.find_truth(config, nightly.load_labels(config, ids), ids, names)
+    return nightly.find_truth(config, load_labels(config.labels, ids, config.label_col), ids, names)
 
 
 def test_late_labels_become_labels_of_the_model(tmp_path):
@@ -115,7 +117,7 @@ def test_labels_that_the_model_does_not_have_are_an_error(tmp_path):
 def test_labels_without_the_id_columns_are_an_error(tmp_path):
     pd.DataFrame({"id": ["a"], "label": ["positive"]}).to_parquet(tmp_path / "labels.parquet")
     with pytest.raises(UnreadableFileError, match="columns shop, id, label"):
-        nightly.load_labels(make_config(labels=str(tmp_path)), ["shop", "id"])
+        load_labels(str(tmp_path), ["shop", "id"], "label")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def label(folder, labels, numbers=(1,), **options):
     config = NightlyConfig(
         input="/in", output=str(folder / "scores"), labels=str(folder / "labels.parquet"), **options
     )
-    nights, missing = nightly.label(config, {TODAY: lambda number, name: number in numbers})
+    nights, missing = nightly.label(config, config.labels, {TODAY: lambda number, name: number in numbers})
     return nights[TODAY].rows if nights else None, missing
 
 
@@ -213,9 +215,7 @@ def test_labels_mean_what_they_meant_for_the_model_that_scored_the_batch(tmp_pat
 def test_what_waits_is_not_of_the_night_and_a_night_of_the_past_has_its_own_model(tmp_path):
     skipped = {"known": 3, "superseded": 2, "waiting": 50}
     publish(tmp_path, {"id": [1]}, input_rows=56, skipped_rows=skipped, id_types={"id": "bigint"})
-    [batch] = nightly.list_published(
-        nightly.open_for_reading(NightlyConfig(input="/i", output=str(tmp_path)))
-    )
+    [batch] = list_published(nightly.open_for_reading(NightlyConfig(input="/i", output=str(tmp_path))))
     assert (batch.input_rows, batch.known_rows, batch.skipped_rows) == (6, 3, 5)
     now = datetime.datetime(2026, 3, 2, tzinfo=datetime.timezone.utc)
     seen = observe(TODAY, now, ("models:/m/9", "9"), [batch], lambda number, name: True, {})

@@ -277,7 +277,7 @@ def test_nights_show_the_last_one_its_alerts_and_all_parts(open_page, tmp_path):
 
 def test_only_the_nights_of_the_chosen_time_are_read(tmp_path):
     folder = make_nights(tmp_path / "m", 40)
-    some, every = nights.load_journal(folder, 30), nights.load_journal(folder)
+    some, every = nights.load_nights(folder, 30), nights.load_nights(folder)
     assert (len(some.nights), len(every.nights)) == (30, 40)
     assert every.nights["realised_accuracy"].notna().sum() == 26
     assert len(every.alerts) == 1
@@ -286,7 +286,7 @@ def test_only_the_nights_of_the_chosen_time_are_read(tmp_path):
 def test_figures_of_an_unfinished_night_are_left_out(tmp_path):
     folder = make_nights(tmp_path / "m", 3)
     sorted((folder / "nights").iterdir())[-1].unlink()
-    found = nights.load_journal(folder)
+    found = nights.load_nights(folder)
     assert found.figures["night"].nunique() == 2
 
 
@@ -294,21 +294,12 @@ def test_a_damaged_night_is_named_by_its_folder(tmp_path):
     folder = make_nights(tmp_path / "m", 2)
     sorted((folder / "nights").iterdir())[0].write_bytes(b"PAR1")
     with pytest.raises(StoreError, match="run its night again"):
-        nights.load_journal(folder)
+        nights.load_nights(folder)
 
 
-def test_the_app_reads_what_the_nightly_job_writes(tmp_path):
-    """The columns are those of `monitoring.history`, which the app may not import."""
-    history = pytest.importorskip(
-        "sentiment.monitoring.history", reason="NOT RUN: this version has no nightly monitoring"
-    )
-    night = datetime.date(2026, 1, 31)
-    history.write_rows(tmp_path, history.NIGHTS, night, [{"status": "ok", "rejects": {"blank_text": 2}}])
-    history.write_rows(tmp_path, history.ALERTS, night, [])
-    found = nights.load_journal(tmp_path)
-    assert list(found.nights.columns) == list(history.NIGHT_COLUMNS.names)
-    assert found.nights["night"].tolist() == history.load_nights(tmp_path)["night"].tolist()
-    assert nights.count_reasons(found.nights, "rejects") == {"blank_text": 2}
+def test_rejects_of_all_nights_are_added_up_by_reason():
+    shown = pd.DataFrame({"rejects": [{"blank_text": 2}, {}, {"null_text": 5, "blank_text": 1}]})
+    assert list(nights.count_rejects(shown).items()) == [("null_text", 5), ("blank_text", 3)]
 
 
 def test_the_model_page_shows_versions_card_report_and_history(open_page, use_tiny_model):
@@ -336,7 +327,7 @@ def test_a_short_token_is_no_secret():
 
 
 def test_what_the_reader_types_stays_one_argument():
-    command = promotions.make_command(Path("/app"), "models:/a/2", "--dry_run; rm x", "champion", False)
+    command = promotions.make_promotion(Path("/app"), "models:/a/2", "--dry_run; rm x", "champion", False)
     assert command[:2] == [sys.executable, "/app/jobs/promote.py"]
     assert "--test=--dry_run; rm x" in command
     assert "--dry_run" not in command
@@ -363,7 +354,7 @@ def test_promotion_needs_the_token_and_goes_through_the_gates(open_page, challen
     find(page.text_input, "Token").input("wrong")
     find(page.text_input, "Labelled reviews that neither model was trained on").input("x.parquet")
     page = find(page.button, "Judge and promote").click().run()
-    assert [error.value for error in page.error] == ["The token is wrong. Nothing was judged."]
+    assert [error.value for error in page.error] == ["The token is wrong. Nothing was done."]
     find(page.text_input, "Token").input(TOKEN)
     find(page.text_input, "Labelled reviews that neither model was trained on").input(
         str(tmp_path / "held_out.parquet")
@@ -379,3 +370,17 @@ def test_promotion_needs_the_token_and_goes_through_the_gates(open_page, challen
     # A page that is opened again shows how the promotion ended.
     again = AppTest.from_string("from sentiment.dashboard import app; app.show_page('model')").run(timeout=60)
     assert "refused by" in again.error[0].value
+    assert any("Nothing to roll back" in found.value for found in again.info)
+
+
+def test_a_champion_is_rolled_back_with_the_token(open_page, challenger):
+    from sentiment.models import ledger
+
+    moves = ledger.read_ledger("sentiment", "champion")
+    ledger.move_alias(moves, challenger, ledger.PROMOTE)
+    page = open_page("model", MODEL_URI="models:/sentiment@champion", ADMIN_TOKEN=TOKEN)
+    assert any("goes back to version 1" in found.value for found in page.caption)
+    find(page.text_input, "Token for the rollback").input(TOKEN)
+    page = find(page.button, "Roll back").click().run(timeout=120)
+    assert [found.value for found in page.success] == ["models\\:/sentiment/1\\: rolled\\_back"]
+    assert ledger.read_ledger("sentiment", "champion").champion == "1"

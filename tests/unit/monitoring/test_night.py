@@ -24,7 +24,7 @@ from tests.unit.monitoring.nights import FIRST, Stopped, World, make_labels
 DAY = datetime.timedelta(days=1)
 STEPS = (
     *("champion", "plan", "begin", "score", "profile", "history", "drift", "record", "report", "mlflow"),
-    *("alerts", "finish"),
+    *("overdue", "alerts", "finish"),
 )
 
 
@@ -201,6 +201,29 @@ def test_an_alert_that_was_not_delivered_is_delivered_by_the_repetition(tmp_path
     world.run(FIRST, channels=both)
     assert [alert.kind for alert in channel.got] == ["rejects"]
     assert [key.split("/")[1] for key in sorted(world.load()["sent"])] == ["failed", "rejects"]
+
+
+def test_an_alert_of_one_night_that_was_not_delivered_is_delivered_on_the_next(tmp_path):
+    world, channel = make_world(tmp_path), Inbox(is_broken=True)
+    file = alerts.FileChannel(tmp_path / "alerts.jsonl")
+    with pytest.raises(MonitoringError, match="step alerts: down"):
+        world.run(FIRST, channels=[channel])
+    channel.is_broken = False
+    # A channel that is new on the second night has nothing of the first.
+    world.run(FIRST + DAY, channels=[channel, file])
+    world.run(FIRST + 2 * DAY, channels=[channel, file])
+    first = [alert.kind for alert in channel.got if alert.night == FIRST]
+    assert sorted(first) == ["failed", "rejects"]
+    assert not [key for key in world.load()["sent"] if key.startswith(FIRST.isoformat())]
+
+
+def test_a_channel_that_stays_down_is_a_warning_on_each_night_of_a_week(tmp_path):
+    world, channel = make_world(tmp_path), Inbox(is_broken=True)
+    with pytest.raises(MonitoringError):
+        world.run(FIRST, channels=[channel])
+    warnings = [world.run(FIRST + number * DAY, channels=[channel]).warnings for number in range(1, 9)]
+    overdue = f"alerts of the night of {FIRST} are not delivered yet: down"
+    assert [found.count(overdue) for found in warnings] == [1] * 7 + [0]
 
 
 def run_nights(world, inbox, bad_files, start=FIRST):
