@@ -73,8 +73,8 @@ def _describe_test(summary: Mapping[str, Any]) -> str:
         return "not measured: no labelled reviews"
     return (
         f"accuracy {test['accuracy']:.3f}, F1 weighted {test['f1_weighted']:.3f}, ECE {test['ece']:.3f} at "
-        f"temperature {summary['temperature']:.2f}, {test['unsure_share']:.1%} unsure, on {test['rows']:,} "
-        "reviews"
+        f"temperature {summary['temperature']:.2f}, power {summary['power']:.2f}, "
+        f"{test['unsure_share']:.1%} unsure, on {test['rows']:,} reviews"
     )
 
 

@@ -108,7 +108,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         ("labels", ", ".join(f"{value}: {name}" for value, name in data["labels"].items())),
         ("not used", _describe_unused(data)),
         ("F1 by label", ", ".join(f"{label} {f1:.3f}" for label, f1 in test["f1_by_label"].items())),
-        ("calibration", f"temperature {summary['temperature']:.2f}; ECE is the error of the score"),
+        ("calibration", _describe_calibration(summary)),
         ("unsure", _describe_unsure(summary)),
         ("CPU engine", summary["engine"]),
         *([("search", _describe_search(summary["search"]))] if summary["search"] else []),
@@ -142,6 +142,11 @@ def _describe_unused(data: Mapping[str, Any]) -> str:
     }
     found = [f"{data[name]:,} {reason}" for name, reason in reasons.items() if data[name]]
     return ", ".join(found) or "none"
+
+
+def _describe_calibration(summary: Mapping[str, Any]) -> str:
+    found = f"temperature {summary['temperature']:.2f}, power {summary['power']:.2f}"
+    return f"{found}; ECE is the error of the score"
 
 
 def _describe_unsure(summary: Mapping[str, Any]) -> str:

@@ -1,10 +1,12 @@
 """Fit and measure calibration: how far scores are from the share of reviews that they get right."""
 
-import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.stats import beta
+from collections.abc import Sequence
 
-from ..inference.calibration import CoveragePoint, apply_temperature
+import numpy as np
+from scipy.optimize import minimize, minimize_scalar
+from scipy.stats import beta, chi2
+
+from ..inference.calibration import Calibration, CoveragePoint
 
 # As in Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 N_BINS = 15
@@ -13,27 +15,34 @@ CONFIDENCE = 0.95
 # With fewer reviews a temperature is mostly noise.
 MIN_ROWS = 100
 _TEMPERATURES = (0.05, 20.0)
+_POWERS = (0.25, 5.0)
+# Largest probability that a power is chosen though the right one is 1.
+_MAX_CHANCE = 0.01
 _MAX_POINTS = 200
 # Below it a probability has no finite logarithm.
 _SMALLEST = 1e-300
 
 
-def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the temperature that makes the probabilities of the true classes largest (least log loss).
+def fit_calibration(probabilities: np.ndarray, truth: np.ndarray) -> Calibration:
+    """Return the calibration that makes the probabilities of the true classes largest (least log loss).
 
-    `probabilities` are float64 (n, K), uncalibrated; rows that are not finite must be left out. Below
-    `MIN_ROWS` reviews the temperature is 1, which changes nothing.
+    `probabilities` are float64 (n, K), uncalibrated; rows that are not finite must be left out. The power is
+    1 unless a likelihood-ratio test shows that another one is better. Below `MIN_ROWS` reviews nothing
+    changes.
     """
     if len(truth) < MIN_ROWS:
-        return 1.0
+        return Calibration()
     rows = np.arange(len(truth))
+    bounds = [tuple(np.log(limits)) for limits in (_TEMPERATURES, _POWERS)]
 
-    def measure_loss(log_temperature: float) -> float:
-        scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
-        return -float(np.log(np.maximum(scaled[rows, truth], _SMALLEST)).mean())
+    def measure_loss(logarithms: Sequence[float]) -> float:
+        found = Calibration(*(float(np.exp(value)) for value in logarithms)).apply(probabilities)
+        return -float(np.log(np.maximum(found[rows, truth], _SMALLEST)).mean())
 
-    found = minimize_scalar(measure_loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
-    return float(np.exp(found.x))
+    plain = minimize_scalar(lambda value: measure_loss([value]), bounds=bounds[0], method="bounded")
+    both = minimize(measure_loss, [plain.x, 0.0], method="Nelder-Mead", bounds=bounds)
+    is_better = 2 * len(truth) * (plain.fun - both.fun) > chi2.ppf(1 - _MAX_CHANCE, 1)
+    return Calibration(*np.exp(both.x).tolist()) if is_better else Calibration(float(np.exp(plain.x)))
 
 
 def measure_calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> float:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..inference.calibration import CoveragePoint
+from ..inference.calibration import Calibration, CoveragePoint
 from .baselines import Baseline
 from .calibration import measure_coverage
 from .intervals import Comparison, Interval, compare_models, measure_intervals
@@ -92,7 +92,7 @@ class Champion:
 class ReportFacts:
     """Hold what a run knows; all but `model` and `judged`, the predictions on test reviews, may be missing.
 
-    `uncalibrated` are the probabilities (n, K) before the division by `temperature`. `engine_reason` says why
+    `uncalibrated` are the probabilities (n, K) before `calibration`. `engine_reason` says why
     the model runs on `engine`. `data` and `recipe` are names and values in plain words. `missing` gives the
     reason why a section is missing, by its name in `report.SECTIONS`, where the usual reason is not true; the
     name `uncalibrated` stands for the probabilities before calibration.
@@ -104,7 +104,7 @@ class ReportFacts:
     base_model: str | None = None
     licence: str | None = None
     uncalibrated: np.ndarray | None = None
-    temperature: float | None = None
+    calibration: Calibration | None = None
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     champion: Champion | None = None
     lengths: Sequence[LengthPoint] = ()

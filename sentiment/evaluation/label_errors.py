@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ..inference.calibration import apply_temperature
-from .calibration import fit_temperature
+from .calibration import fit_calibration
 from .intervals import Comparison, compare_hits
 from .judged import JudgedReviews
 from .linear import extract_ngrams, predict_encodings, predict_ngrams, stack
@@ -74,7 +73,7 @@ def find_label_errors(
 
     if len(np.unique(given)) < 2:
         return ()
-    calibrated = apply_temperature(probabilities, fit_temperature(probabilities, given))
+    calibrated = fit_calibration(probabilities, given).apply(probabilities)
     suspected = find_label_issues(given, calibrated, filter_by="confident_learning", n_jobs=1)
     own = calibrated[np.arange(len(given)), given]
     rows = np.flatnonzero(suspected & (own < MAX_PROBABILITY))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..inference.calibration import Calibration
 from .calibration import measure_brier, measure_calibration_error
 from .facts import Findings
 from .metrics import tabulate_labels
@@ -83,7 +84,7 @@ def describe_labels(findings: Findings) -> Section:
 
 
 def describe_calibration(findings: Findings) -> Section:
-    """State how far scores are from accuracy, before and after temperature scaling."""
+    """State how far scores are from accuracy, before and after calibration."""
     facts, evaluation = findings.facts, findings.evaluation
     sentences = ["Of the reviews with a score of 0.9, nine in ten should be right."]
     rows = [("the model", f"{evaluation.ece:.3f}", f"{evaluation.brier:.3f}")]
@@ -99,13 +100,19 @@ def describe_calibration(findings: Findings) -> Section:
             ("before calibration", f"{error:.3f}", f"{brier:.3f}"),
             ("calibrated", *rows[0][1:]),
         ]
-        found = "" if facts.temperature is None else f" by {facts.temperature:.2f}"
         sentences.append(
-            f"Calibration divides the logits{found}. It changes the calibration error from {error:.3f} to "
+            f"{_describe_map(facts.calibration)} It changes the calibration error from {error:.3f} to "
             f"{evaluation.ece:.3f}, and no label."
         )
     table = Table(("probabilities", "ECE", "Brier"), tuple(rows))
     return Section("Calibration", tuple(sentences), table, "reliability")
+
+
+def _describe_map(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return "Calibration maps the log ratios of the classes."
+    power = "" if calibration.power == 1 else f" and raises the quotient to the power {calibration.power:.2f}"
+    return f"Calibration divides the log ratios of the classes by {calibration.temperature:.2f}{power}."
 
 
 def describe_coverage(findings: Findings) -> Section:

@@ -26,18 +26,31 @@ class CoveragePoint:
     accuracy_low: float
 
 
-def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return (n, K) probabilities whose logits are divided by a temperature; the order of classes stays.
+@dataclass(frozen=True)
+class Calibration:
+    """Map probabilities so that they are the shares of right predictions; the order of classes stays.
 
-    The logarithm of a softmax differs from the logits by a constant per row, which the second softmax
-    removes. A row with NaN stays NaN.
+    The log ratio d of the most probable class to another becomes (d / temperature) ** power. The power 1 is
+    temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017). Training with
+    smoothed labels needs a larger one, because it keeps the ratios of easy and hard reviews close together.
     """
-    if temperature == 1:
-        return probabilities
-    logits = np.log(np.maximum(probabilities, _SMALLEST)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    scaled: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-    return scaled
+
+    temperature: float = 1.0
+    power: float = 1.0
+
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return (n, K) probabilities. A row with NaN stays NaN."""
+        if (self.temperature, self.power) == (1, 1):
+            return probabilities
+        logits = np.log(np.maximum(probabilities, _SMALLEST))
+        ratios = np.max(logits, axis=1, keepdims=True, initial=-np.inf) - logits
+        shares = np.exp(-((ratios / self.temperature) ** self.power))
+        scaled: np.ndarray = shares / shares.sum(axis=1, keepdims=True)
+        return scaled
+
+    def invert(self) -> "Calibration":
+        """Return the calibration that undoes this one."""
+        return Calibration(self.temperature**-self.power, 1 / self.power)
 
 
 def find_min_score(coverage: Sequence[CoveragePoint], target_accuracy: float) -> float:

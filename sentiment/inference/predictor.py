@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .. import schema
-from .calibration import apply_temperature, find_min_score
+from .calibration import find_min_score
 from .engines import AUTO, load_checked_engine, run_minibatches
 from .linear import LINEAR_FILE, LinearStage
 from .minibatches import round_up
@@ -84,7 +84,7 @@ class Predictor:
         self.labels = settings.labels
         self.columns = tuple(schema.list_prediction_types(settings.labels, probabilities))
         self._min_score = _choose_min_score(settings, min_score, target_accuracy)
-        self._temperature = settings.temperature
+        self._calibration = settings.calibration
         self._vocabulary = load_vocabulary(folder)
         self._tokenizer = Tokenizer(folder, truncation or settings.truncation, max_length)
         self._checked = load_checked_engine(folder, engine, threads, device, streams)
@@ -218,7 +218,7 @@ class Predictor:
             self._engine, [tokens.ids[i] for i in rows], [texts[i] for i in rows], self._budget_tokens
         )
         for chosen, found in batches:
-            probabilities[chosen] = apply_temperature(found, self._temperature)
+            probabilities[chosen] = self._calibration.apply(found)
             n_done += len(chosen)
             progress(n_done)
         return probabilities

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .calibration import CoveragePoint
+from .calibration import Calibration, CoveragePoint
 from .tokenization import HEAD
 
 SETTINGS_FILE = "inference.json"
@@ -19,8 +19,8 @@ class Settings:
     `cpu_engine` passed the gate with the figures in `cpu_engine_reason`, on a processor with the instruction
     set `gated_on` (None if no engine was compared). `pad_id` and `hidden_size` are those of the encoder;
     `truncation` is one of `tokenization.TRUNCATIONS`. `labels` are the class names in the order of the
-    classes. `temperature`, fitted with `cpu_engine`, calibrates the probabilities of the encoder. A score
-    below `min_score` is unsure; `coverage` is what fine-tuning measured for other values of it.
+    classes. `temperature` and `power`, fitted with `cpu_engine`, calibrate the probabilities of the encoder.
+    A score below `min_score` is unsure; `coverage` is what fine-tuning measured for other values of it.
     """
 
     cpu_engine: str
@@ -31,8 +31,13 @@ class Settings:
     truncation: str = HEAD
     gated_on: str | None = None
     temperature: float = 1.0
+    power: float = 1.0
     min_score: float = 0.0
     coverage: tuple[CoveragePoint, ...] = ()
+
+    @property
+    def calibration(self) -> Calibration:
+        return Calibration(self.temperature, self.power)
 
 
 def load_settings(folder: Path) -> Settings:

@@ -15,6 +15,7 @@ from ..evaluation.facts import ReportFacts, examine
 from ..evaluation.figures import draw_confusion_matrix
 from ..evaluation.judged import JudgedReviews, judge_reviews
 from ..evaluation.metrics import Evaluation
+from ..inference.calibration import Calibration
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..inference.settings import load_settings, save_settings
@@ -61,6 +62,7 @@ class AdoptSummary:
     engine_reason: str
     test: Evaluation | None
     temperature: float
+    power: float
     min_score: float
     size_bytes: int
     model_name: str
@@ -164,7 +166,7 @@ def _make_facts(judged: JudgedReviews, summary: AdoptSummary) -> ReportFacts:
         created=time.strftime("%d %B %Y"),
         base_model=summary.base_model if summary.base_model != NOT_STATED else None,
         licence=summary.licence,
-        temperature=summary.temperature,
+        calibration=Calibration(summary.temperature, summary.power),
         max_length=summary.max_length,
         engine=summary.engine,
         engine_reason=summary.engine_reason,
@@ -198,6 +200,7 @@ def _summarise(
         engine_reason=settings.cpu_engine_reason,
         test=None,
         temperature=settings.temperature,
+        power=settings.power,
         min_score=settings.min_score,
         size_bytes=sum(file.stat().st_size for file in folder.iterdir()),
         model_name=config.registered_model_name,

@@ -66,6 +66,7 @@ class FinetuneSummary:
     run_id: str
     labels: tuple[str, ...]
     temperature: float
+    power: float
     min_score: float
     search: SearchResult | None = None
     seconds: float = 0.0
@@ -222,6 +223,7 @@ def _finish(
             run_id=log.run_id,
             labels=reviews.label_names,
             temperature=optimized.settings.temperature,
+            power=optimized.settings.power,
             min_score=optimized.settings.min_score,
             notes=optimized.notes,
         )

@@ -9,9 +9,9 @@ import numpy as np
 from .. import schema
 from ..cli import Progress
 from ..config import AdoptConfig, FinetuneConfig
-from ..evaluation.calibration import MIN_ROWS, fit_temperature, measure_coverage
+from ..evaluation.calibration import MIN_ROWS, fit_calibration, measure_coverage
 from ..evaluation.judged import JudgedReviews, judge_reviews
-from ..inference.calibration import apply_temperature, find_min_score
+from ..inference.calibration import find_min_score
 from ..inference.engines import AUTO
 from ..inference.linear import LINEAR_FILE, LinearStage
 from ..inference.predictor import OFF, Predictor
@@ -76,11 +76,12 @@ def optimize(
 
 
 def calibrate(folder: Path, uncalibrated: JudgedReviews) -> JudgedReviews:
-    """Fit the temperature, save it in the folder, and return the reviews with calibrated probabilities."""
+    """Fit the calibration, save it in the folder, and return the reviews with calibrated probabilities."""
     scored = uncalibrated.at(np.flatnonzero(~uncalibrated.is_rejected))
-    temperature = fit_temperature(scored.probabilities, scored.truth)
-    save_settings(replace(load_settings(folder), temperature=temperature), folder)
-    return replace(uncalibrated, probabilities=apply_temperature(uncalibrated.probabilities, temperature))
+    found = fit_calibration(scored.probabilities, scored.truth)
+    settings = replace(load_settings(folder), temperature=found.temperature, power=found.power)
+    save_settings(settings, folder)
+    return replace(uncalibrated, probabilities=found.apply(uncalibrated.probabilities))
 
 
 def _fit_cascade(

@@ -20,7 +20,7 @@ from ..evaluation.judged import JudgedReviews
 from ..evaluation.label_errors import MAX_ROWS, check_test_labels, check_training_labels, has_cleanlab
 from ..evaluation.profile import IS_RIGHT, PROFILE_FILE, describe_texts, make_profile
 from ..evaluation.report import write_report
-from ..inference.calibration import apply_temperature
+from ..inference.calibration import Calibration
 from .data.reading import LabelledReviews
 from .encoders import Encoder
 from .optimization import Optimization
@@ -45,8 +45,8 @@ def examine_model(
         created=time.strftime("%d %B %Y"),
         base_model=_show_name(encoder.name),
         licence=encoder.licence,
-        uncalibrated=_undo_calibration(judged, settings.temperature),
-        temperature=settings.temperature,
+        uncalibrated=_undo_calibration(judged, settings.calibration),
+        calibration=settings.calibration,
         baselines=measure_baselines(splits.train["label"][:], splits.test, judged.labels),
         lengths=optimized.lengths,
         max_length=config.max_length,
@@ -102,10 +102,10 @@ def log_report(findings: Findings, texts: list[str], config: FinetuneConfig, log
         Path(config.report).write_text(content, encoding="utf-8")
 
 
-def _undo_calibration(judged: JudgedReviews, temperature: float) -> np.ndarray:
-    """Return the probabilities before calibration; those of the linear stage have no temperature."""
+def _undo_calibration(judged: JudgedReviews, calibration: Calibration) -> np.ndarray:
+    """Return the probabilities before calibration; the linear stage has its own."""
     is_encoder = (judged.predictions[schema.STAGE] == schema.ENCODER).to_numpy()
-    raw = apply_temperature(judged.probabilities, 1 / temperature)
+    raw = calibration.invert().apply(judged.probabilities)
     return np.where(is_encoder[:, None], raw, judged.probabilities)
 
 

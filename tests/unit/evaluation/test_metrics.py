@@ -5,13 +5,13 @@ import pytest
 from sentiment import schema
 from sentiment.evaluation.baselines import measure_baselines
 from sentiment.evaluation.calibration import (
-    fit_temperature,
+    fit_calibration,
     measure_brier,
     measure_calibration_error,
     measure_coverage,
 )
 from sentiment.evaluation.metrics import measure, tabulate_labels
-from sentiment.inference.calibration import CoveragePoint, apply_temperature, find_min_score
+from sentiment.inference.calibration import Calibration, CoveragePoint, find_min_score
 from tests.factories import make_judged
 
 TRUTH = [1, 0, 1, 0]
@@ -83,28 +83,44 @@ def test_the_lexicon_knows_a_neutral_class_and_no_stars():
     assert list(measure_baselines([1], test, schema.STAR_LABELS)) == ["majority"]
 
 
-def make_uncalibrated(n: int, temperature: float, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities that are right at a temperature, and classes drawn by the right ones."""
+def make_uncalibrated(n: int, calibration: Calibration, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that are right once they are calibrated, and classes drawn by the right ones."""
     random = np.random.default_rng(0)
     right = random.dirichlet(np.ones(n_classes), n)
     truth = np.array([random.choice(n_classes, p=row) for row in right])
-    return apply_temperature(right, 1 / temperature), truth
+    return calibration.invert().apply(right), truth
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
-def test_the_temperature_of_overconfident_scores_is_found(n_classes, temperature):
-    probabilities, truth = make_uncalibrated(6_000, temperature, n_classes)
-    found = fit_temperature(probabilities, truth)
-    assert found == pytest.approx(temperature, rel=0.08)
-    scaled = apply_temperature(probabilities, found)
+@pytest.mark.parametrize(("temperature", "power"), [(0.5, 1), (1.0, 1), (2.5, 1), (1.5, 2.5), (0.8, 0.6)])
+def test_the_calibration_of_wrong_scores_is_found(n_classes, temperature, power):
+    probabilities, truth = make_uncalibrated(6_000, Calibration(temperature, power), n_classes)
+    found = fit_calibration(probabilities, truth)
+    # Two parameters are less certain than one.
+    near = 0.08 if power == 1 else 0.2
+    assert found.temperature == pytest.approx(temperature, rel=near)
+    assert (found.power == 1) == (power == 1)
+    assert found.power == pytest.approx(power, rel=near)
+    scaled = found.apply(probabilities)
     assert measure_calibration_error(scaled, truth) < 0.03
     assert (scaled.argmax(axis=1) == probabilities.argmax(axis=1)).all()
     assert measure_brier(scaled, truth) <= measure_brier(probabilities, truth) + 1e-6
+    assert found.invert().apply(scaled) == pytest.approx(probabilities)
+
+
+def test_the_power_one_is_temperature_scaling():
+    right = np.random.default_rng(0).dirichlet(np.ones(4), 50)
+    powers = right ** (1 / 2.5)
+    assert Calibration(2.5).apply(right) == pytest.approx(powers / powers.sum(axis=1, keepdims=True))
+
+
+def test_a_calibration_keeps_certain_and_unknown_rows():
+    rows = np.array([[0.0, 1.0], [np.nan, np.nan]])
+    assert Calibration(0.5, 3).apply(rows) == pytest.approx(rows, nan_ok=True)
 
 
 def test_few_reviews_change_no_score():
-    assert fit_temperature(*make_uncalibrated(99, 3.0, 2)) == 1.0
+    assert fit_calibration(*make_uncalibrated(99, Calibration(3.0), 2)) == Calibration()
 
 
 def test_the_brier_score_of_two_classes_is_the_usual_one():

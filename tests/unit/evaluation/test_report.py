@@ -12,6 +12,7 @@ from sentiment.evaluation.figures import draw_figures
 from sentiment.evaluation.label_errors import LabelError, LabelErrors
 from sentiment.evaluation.report import SECTIONS, build_sections, render_report, write_report
 from sentiment.evaluation.sections import describe_worst
+from sentiment.inference.calibration import Calibration
 from tests.factories import CANARY
 
 from .rows import THREE, make_judged, make_random
@@ -62,7 +63,7 @@ def make_full_facts(labels=THREE):
         base_model="minilm",
         licence="Apache-2.0",
         uncalibrated=judged.probabilities**2 / (judged.probabilities**2).sum(axis=1, keepdims=True),
-        temperature=2.0,
+        calibration=Calibration(2.0),
         baselines={"majority": Baseline(0.4, 0.3)},
         champion=Champion("models:/shop/2", replace(judged, probabilities=judged.probabilities[:, ::-1])),
         lengths=[length, replace_all(length, truncation="head_tail", seconds=1.0)],

@@ -30,11 +30,11 @@ def overconfident():
     return make_judged(is_right.astype(int).tolist(), [*rows[:-1], None])
 
 
-def test_the_temperature_is_stored_and_applied(folder, overconfident):
+def test_the_calibration_is_stored_and_applied(folder, overconfident):
     before = Predictor(folder, probabilities=True).predict(make_reviews(30)["text"].tolist())
     calibrated = optimization.calibrate(folder, overconfident)
-    temperature = load_settings(folder).temperature
-    assert temperature > 1.2
+    settings = load_settings(folder)
+    assert settings.temperature > 1.2
     assert calibrated.probabilities[-1].tolist() == [0.5, 0.5]
     error = measure_calibration_error(overconfident.probabilities, overconfident.truth)
     assert measure_calibration_error(calibrated.probabilities, calibrated.truth) < error / 2
@@ -42,7 +42,7 @@ def test_the_temperature_is_stored_and_applied(folder, overconfident):
     after = Predictor(folder, probabilities=True).predict(make_reviews(30)["text"].tolist())
     assert after[schema.LABEL].tolist() == before[schema.LABEL].tolist()
     logits = [np.diff(np.log(np.array(frame[schema.PROBABILITIES].tolist()))) for frame in (before, after)]
-    assert logits[1] * temperature == pytest.approx(logits[0])
+    assert np.abs(logits[1]) == pytest.approx(np.abs(logits[0] / settings.temperature) ** settings.power)
 
 
 def test_the_score_of_an_accuracy_is_proved_on_validation(folder, overconfident):
