@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import schema
+from .details import CATEGORY, DATE, NO_VALUE, STARS, TITLE, find_details, reduce_details
 from .intervals import measure_share
 from .judged import JudgedReviews
 
@@ -15,19 +16,10 @@ from .judged import JudgedReviews
 MIN_ROWS = 30
 # Last numbers of tokens of the slices by length. Fixed numbers keep the slices of two models comparable.
 LAST_TOKENS = (16, 32, 64, 128, 256, 512)
-# The columns that public review data sets and shops have, in any case of letters. The first one found counts.
-CATEGORY_COLUMNS = ("category", "product_category", "main_category", "product")
-STAR_COLUMNS = ("stars", "star_rating", "rating", "overall")
-DATE_COLUMNS = ("review_date", "date", "timestamp", "unixreviewtime")
-TITLE_COLUMNS = ("title", "summary", "headline", "review_headline")
-NO_VALUE = "(none)"
 # Of a column with more values, the commonest ones are slices and the others are one slice together.
 MAX_VALUES = 30
 # Dates over more months are cut into years.
 MAX_MONTHS = 24
-_MAX_VALUE_CHARS = 40
-# A number of seconds since 1970 above it would be later than the year 5000, so the unit is milliseconds.
-_LARGEST_SECONDS = 1e11
 
 
 @dataclass(frozen=True)
@@ -99,19 +91,15 @@ def _slice_predictions(predictions: pd.DataFrame) -> Iterator[list[Slice]]:
 
 
 def _slice_details(details: pd.DataFrame) -> Iterator[list[Slice]]:
-    category = _find_column(details, CATEGORY_COLUMNS)
-    if category is not None:
-        yield _cut("category", _join_rare(category.map(_show_value)))
-    stars = _find_column(details, STAR_COLUMNS)
-    if stars is not None:
-        yield _cut("stars", _join_rare(stars.map(_show_value)))
-    dates = _find_column(details, DATE_COLUMNS)
-    if dates is not None:
-        yield _cut_dates(dates)
-    title = _find_column(details, TITLE_COLUMNS)
-    if title is not None:
-        has_title = title.notna() & title.astype(str).str.strip().ne("")
-        yield _cut("title", has_title, lambda value: "yes" if value else "no")
+    found = find_details(list(details.columns))
+    reduced = reduce_details({kind: details[column] for kind, column in found.items()})
+    for kind in (CATEGORY, STARS):
+        if kind in reduced:
+            yield _cut(kind, _join_rare(reduced[kind]))
+    if DATE in reduced:
+        yield _cut_days(reduced[DATE])
+    if TITLE in reduced:
+        yield _cut("title", reduced[TITLE].notna(), lambda value: "yes" if value else "no")
 
 
 def _cut(name: str, values: "pd.Series[Any]", show: Callable[..., str] = str) -> list[Slice]:
@@ -120,34 +108,11 @@ def _cut(name: str, values: "pd.Series[Any]", show: Callable[..., str] = str) ->
     return [Slice(name, show(value), np.asarray(rows)) for value, rows in groups.items()]
 
 
-def _cut_dates(dates: "pd.Series[Any]") -> list[Slice]:
-    times = _read_dates(dates)
-    months = times.dt.strftime("%Y-%m").fillna(NO_VALUE)
+def _cut_days(days: "pd.Series[Any]") -> list[Slice]:
+    months = days.dt.strftime("%Y-%m").fillna(NO_VALUE)
     if months.nunique() > MAX_MONTHS:
-        return _cut("year", times.dt.strftime("%Y").fillna(NO_VALUE))
+        return _cut("year", days.dt.strftime("%Y").fillna(NO_VALUE))
     return _cut("month", months)
-
-
-def _read_dates(dates: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return UTC times of dates, texts, or seconds or milliseconds since 1970; NaT for what is none."""
-    if pd.api.types.is_numeric_dtype(dates):
-        seconds = dates.where(dates.abs() <= _LARGEST_SECONDS, dates / 1000)
-        return pd.to_datetime(seconds, unit="s", errors="coerce", utc=True)
-    return pd.to_datetime(dates, format="mixed", errors="coerce", utc=True)
-
-
-def _find_column(details: pd.DataFrame, names: Sequence[str]) -> "pd.Series[Any] | None":
-    by_name = {str(column).lower(): column for column in reversed(details.columns)}
-    found = next((by_name[name] for name in names if name in by_name), None)
-    return None if found is None else details[found]
-
-
-def _show_value(value: object) -> str:
-    """Return the value as a short text; 5.0 as 5."""
-    if value is None or value != value:  # NaN differs from itself
-        return NO_VALUE
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    return text if len(text) <= _MAX_VALUE_CHARS else text[: _MAX_VALUE_CHARS - 1] + "…"
 
 
 def _join_rare(values: "pd.Series[Any]") -> "pd.Series[Any]":

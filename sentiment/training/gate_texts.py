@@ -27,7 +27,8 @@ BUILT_IN = "built-in texts"
 class GateTexts:
     """Hold the reviews of the gate (`text` and, if they are labelled, `label`: class ids of the model).
 
-    `test` are other labelled reviews, None without labels. `notes` are sentences for the summary.
+    `test` are other labelled reviews with their details, None without labels. `notes` are sentences for the
+    summary.
     """
 
     source: str
@@ -119,7 +120,7 @@ def _read_labelled(config: AdoptConfig, labels: Sequence[str], progress: Any) ->
     splits = reviews.splits
 
     def renumber(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame.assign(label=[ids[i] for i in frame["label"]])[[TEXT, "label"]]
+        return frame.assign(label=[ids[i] for i in frame["label"]])
 
     gate = pick_gate_reviews(splits.load_train(), splits.validation, config.seed)
     unused = [labels[i] for i in range(len(labels)) if i not in ids]
@@ -127,7 +128,7 @@ def _read_labelled(config: AdoptConfig, labels: Sequence[str], progress: Any) ->
     return GateTexts(
         str(config.reviews),
         reviews.text_col,
-        renumber(gate),
+        renumber(gate)[[TEXT, "label"]],
         renumber(splits.test),
         (*notes, *reviews.report.counts.warnings),
     )

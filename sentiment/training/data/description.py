@@ -1,7 +1,7 @@
 """Describe texts by a few numbers, so that duplicates are found without holding the texts in memory."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import pyarrow as pa
 import xxhash
 from datasketch import MinHash
 
+from ...evaluation.details import CATEGORY, DATE, STARS, TITLE
 from ...inference.rejects import find_reject_reasons
 
 # Two texts are near duplicates from this share of common shingles, runs of so many words.
@@ -33,6 +34,19 @@ SCHEMA = pa.schema(
         "is_other_script": pa.bool_(),
     }
 )
+# Further columns, of those details that the data set has.
+_DETAIL_TYPES = {
+    CATEGORY: pa.string(),
+    STARS: pa.string(),
+    DATE: pa.timestamp("s", "UTC"),
+    TITLE: pa.string(),
+}
+
+
+def make_schema(details: Collection[str]) -> pa.Schema:
+    """Return `SCHEMA` with a column for each of these details."""
+    further = [pa.field(name, kind) for name, kind in _DETAIL_TYPES.items() if name in details]
+    return pa.schema([*SCHEMA, *further])
 
 
 def describe_texts(texts: Sequence[Any]) -> dict[str, list[Any]]:

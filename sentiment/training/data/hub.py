@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from ...errors import MissingInputError, UnreadableFileError
 from .source import BATCH_ROWS, Batch, Location, Source
+from .table_files import to_list
 
 _PROBE_TIMEOUT_SECONDS = 5
 
@@ -88,7 +89,7 @@ def open_dataset(name: str, rows: Any) -> Source:
     def read(columns: Sequence[str]) -> Iterator[Batch]:
         for start in range(0, len(rows), BATCH_ROWS):
             batch: pa.Table = rows.with_format("arrow")[start : start + BATCH_ROWS]
-            yield {column: batch.column(column).to_pylist() for column in columns}
+            yield {column: to_list(batch.column(column)) for column in columns}
 
     class_names = {
         column: tuple(feature.names)

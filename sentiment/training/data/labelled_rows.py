@@ -18,8 +18,8 @@ from ...errors import (
     SchemaMismatchError,
     UnusableLabelsError,
 )
-from ...evaluation import slices
 from ...evaluation.contenders import NumberedReviews
+from ...evaluation.details import find_details, reduce_details
 from ...schema import show_columns, split_columns
 from .labels import AUTO
 from .model_labels import number_for_model
@@ -29,19 +29,12 @@ from .source import Location, ReadOptions, Source
 from .sources import find_all, find_locations, place_file
 from .splits import TEST, TRAIN, sample_rows
 
-# Columns that `slices` knows; all others stay unread.
-_DETAIL_COLUMNS = {
-    *slices.CATEGORY_COLUMNS,
-    *slices.STAR_COLUMNS,
-    *slices.DATE_COLUMNS,
-    *slices.TITLE_COLUMNS,
-}
-
 
 @dataclass(frozen=True)
 class LabelledRows:
     """Hold texts of any type, their label values as `clean_label` returns them, and details; one order.
 
+    `details` are the columns that slices are cut by, as `reduce_details` returns them.
     `class_names` is the order of the classes that the data set states, `files` are those that were read.
     """
 
@@ -69,12 +62,13 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
     details = []
     for source in opened:
         _check_columns(source, columns)
-        known = [name for name in source.columns if name.lower() in _DETAIL_COLUMNS]
-        for batch in source.read(list(dict.fromkeys([*columns.texts, columns.label, *known]))):
+        found = find_details(source.columns, columns.texts)
+        for batch in source.read(list(dict.fromkeys([*columns.texts, columns.label, *found.values()]))):
             values, names = batch[columns.label], source.class_names.get(columns.label)
             rows.texts.extend(join_texts(batch, columns.texts))
             rows.values.extend(clean_value(value, names, source.name) for value in values)
-            details.append(pd.DataFrame({name: batch[name] for name in known}, index=range(len(values))))
+            reduced = reduce_details({kind: batch[name] for kind, name in found.items()})
+            details.append(pd.DataFrame(reduced, index=range(len(values))))
     if not rows.texts:
         raise EmptyInputError(f"{config.dataset_name}: has no rows; pass other reviews as --test")
     return replace(rows, details=pd.concat(details, ignore_index=True))

@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from ...errors import EmptyInputError, SchemaMismatchError, UnusableLabelsError
+from ...evaluation import details
+from ...evaluation.details import find_details, reduce_details
 from ...inference.rejects import find_reject_reason
 from ...schema import NULL_TEXT, TEXT_JOINER, show_columns
 from . import cache
-from .description import SCHEMA, describe_texts
+from .description import describe_texts, make_schema
 from .labels import MAX_LABELS, clean_label
 from .source import Batch, Location, Source
 from .splits import TRAIN
@@ -50,7 +52,7 @@ class FileReport:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Hold the rows of a data set on disk: `folder` has an Arrow file with `SCHEMA` for each split.
+    """Hold the rows of a data set on disk: `folder` has an Arrow file for each split (see `make_schema`).
 
     The column `label` there is a place in `labels`, or -1 for no label. `bands_file` has `N_BANDS` uint32 for
     each row, in the order of `splits`. `class_names` is the order of the classes that the data set states.
@@ -92,7 +94,7 @@ def prepare(
     """
     root = cache.prepared_cache()
     locations = [(split, location) for split, group in by_split.items() for location in group]
-    code = sorted(Path(__file__).parent.glob("*.py"))
+    code = [*sorted(Path(__file__).parent.glob("*.py")), Path(details.__file__)]
     files = [file for _, location in locations for file in location.content]
     names = [f"{split} {location.name}" for split, location in locations]
     key = cache.make_key([*code, *files], [*facts, *names])
@@ -123,6 +125,8 @@ def _write(
 ) -> None:
     opened = {split: [location.open() for location in group] for split, group in by_split.items()}
     columns = choose(opened[TRAIN][0])
+    sources = [source for group in opened.values() for source in group]
+    schema = make_schema({kind for source in sources for kind in find_details(source.columns, columns.texts)})
     labels: dict[str, int] = {}
     files, counts, done = [], {}, 0
     # In this process, or in one per core for a large data set; batches come back in their order.
@@ -131,16 +135,16 @@ def _write(
         joblib.Parallel(workers, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1) as describe,
         (folder / _BANDS_FILE).open("wb") as bands_file,
     ):
-        for split, sources in opened.items():
+        for split, group in opened.items():
             counts[split] = Counter[str]()
             with (
                 pa.OSFile(str(folder / f"{split}.arrow"), "wb") as file,
-                pa.ipc.new_stream(file, SCHEMA) as out,
+                pa.ipc.new_stream(file, schema) as out,
             ):
-                for source in sources:
+                for source in group:
                     rows = 0
                     batches = _read_batches(source, split, columns, labels, counts[split])
-                    for batch, bands in describe(joblib.delayed(_make_batch)(*batch) for batch in batches):
+                    for batch, bands in describe(joblib.delayed(_make_batch)(*b, schema) for b in batches):
                         out.write_batch(batch)
                         bands_file.write(bands)
                         rows += len(batch)
@@ -169,13 +173,17 @@ def _count_bytes(by_split: Mapping[str, Sequence[Location]]) -> int:
 
 def _read_batches(
     source: Source, split: str, columns: Columns, labels: dict[str, int], counts: "Counter[str]"
-) -> Iterator[tuple[list[Any], dict[str, list[Any]]]]:
-    """Yield the text values, and the columns `label` and `group`; give new label values a number."""
+) -> Iterator[tuple[list[Any], dict[str, list[Any]], dict[str, list[Any]]]]:
+    """Yield the text values, the columns `label` and `group`, and the details.
+
+    New label values get a number.
+    """
     has_label = _check_columns(source, split, columns)
+    found = find_details(source.columns, columns.texts)
     wanted = [*columns.texts, *([columns.label] if has_label else []), *filter(None, [source.group_col])]
     class_names = source.class_names.get(columns.label)
     groups: dict[Any, int] = {}
-    for batch in source.read(list(dict.fromkeys(wanted))):
+    for batch in source.read(list(dict.fromkeys([*wanted, *found.values()]))):
         texts = join_texts(batch, columns.texts)
         values = batch[columns.label] if has_label else [None] * len(texts)
         cleaned = [clean_value(value, class_names, source.name) for value in values]
@@ -191,7 +199,7 @@ def _read_batches(
             if (source.group_col)
             else [None] * len(texts)
         )
-        yield texts, {"label": ids, "group": group}
+        yield texts, {"label": ids, "group": group}, {kind: batch[name] for kind, name in found.items()}
 
 
 def _check_columns(source: Source, split: str, columns: Columns) -> bool:
@@ -231,8 +239,17 @@ def join_texts(batch: Batch, columns: tuple[str, ...]) -> list[Any]:
     ]
 
 
-def _make_batch(texts: list[Any], others: dict[str, list[Any]]) -> tuple[pa.RecordBatch, bytes]:
-    """Return the columns of `SCHEMA`, and the bands as bytes."""
+def _make_batch(
+    texts: list[Any], others: dict[str, list[Any]], found: dict[str, list[Any]], schema: pa.Schema
+) -> tuple[pa.RecordBatch, bytes]:
+    """Return the columns of `schema`, null for details that were not found, and the bands as bytes."""
     described = describe_texts(texts)
     bands = np.array(described.pop("bands"), dtype=np.uint32).tobytes()
-    return pa.RecordBatch.from_pydict({**described, **others}, schema=SCHEMA), bands
+    columns: dict[str, Any] = {**described, **others, **reduce_details(found)}
+    arrays = [
+        pa.array(columns[field.name], field.type)
+        if field.name in columns
+        else pa.nulls(len(texts), field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema), bands

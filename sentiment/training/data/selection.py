@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .description import N_BANDS, are_near
+from .description import N_BANDS, SCHEMA, are_near
 from .labels import Numbering
 from .preparation import Prepared
 from .splits import (
@@ -90,7 +90,8 @@ def select(
         setattr(counts, f"{name}_rows", len(sampled[name]))
     counts.used_rows = sum(map(len, sampled.values()))
     _compare_scripts(table, sampled, counts)
-    loaded = {name: table.make_dataset(split) for name, split in sampled.items()}
+    # Only the test is reported by slices.
+    loaded = {name: table.make_dataset(split, name == TEST) for name, split in sampled.items()}
     splits_loaded = Splits(loaded[TRAIN], loaded[VALIDATION].to_pandas(), loaded[TEST].to_pandas())
     return splits_loaded, counts, _digest(table, sampled)
 
@@ -136,10 +137,11 @@ class _Rows:
         """Return the bands of rows, of shape (rows, N_BANDS)."""
         return np.asarray(self._bands[rows])
 
-    def make_dataset(self, split: Candidates) -> datasets.Dataset:
-        """Return a memory-mapped data set with `text`, `label` and, if known, `group`."""
+    def make_dataset(self, split: Candidates, with_details: bool) -> datasets.Dataset:
+        """Return a memory-mapped data set with `text`, `label`, `group` if known, and details if wanted."""
         # Columns for all rows are joined before rows are selected, else `datasets` would copy the texts.
-        table = self._all.select(["text"])
+        details = [name for name in self._all.column_names if name not in SCHEMA.names]
+        table = self._all.select(["text", *(details if with_details else [])])
         columns = {"label": split.labels, **({} if split.groups is None else {"group": split.groups})}
         for name, values in columns.items():
             whole = np.full(len(table), -1, dtype=np.int64)

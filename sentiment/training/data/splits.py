@@ -25,7 +25,7 @@ class Splits:
     """Hold the rows to train and to measure with: `text` (string), `label` (class id) and, if known, `group`.
 
     `train` may have millions of rows, so it stays on disk; `validation` and `test` are in memory. Rows with
-    the same `group` belong to one review.
+    the same `group` belong to one review. `test` also has those details that the data set has.
     """
 
     train: datasets.Dataset

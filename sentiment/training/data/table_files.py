@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,4 +59,13 @@ def find_class_names(schema: pa.Schema, path: Path) -> dict[str, tuple[str, ...]
 
 
 def _to_lists(batch: pa.RecordBatch, columns: Sequence[str]) -> Batch:
-    return {name: batch.column(batch.schema.get_field_index(name)).to_pylist() for name in columns}
+    return {name: to_list(batch.column(batch.schema.get_field_index(name))) for name in columns}
+
+
+def to_list(column: "pa.Array | pa.ChunkedArray") -> list[Any]:
+    """Return the values of a column; as texts if Python has no type for them, as for a date after 9999."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError):
+        values = column.cast(pa.string()).to_pylist()
+    return values

@@ -1,3 +1,5 @@
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,7 +36,7 @@ def test_categories_are_found_in_any_case(column):
     assert list_values(judged, "category") == {"(none)": [2], "a": [1], "b": [0]}
 
 
-@pytest.mark.parametrize("values", [[5, 1], [5.0, 1.0], ["5", "1"]])
+@pytest.mark.parametrize("values", [[5, 1], [5.0, 1.0], ["5", "1"], ["5.0", "1.0"], [5, "1.0"]])
 def test_stars_have_one_spelling(values):
     assert list_values(make_judged([0, 0], [0, 0], rating=values), "stars") == {"1": [1], "5": [0]}
 
@@ -47,6 +49,10 @@ def test_stars_have_one_spelling(values):
         pd.to_datetime(["2024-03-31", "2024-04-01"], utc=True),
         [1711843200, 1711929600],
         [1711843200000, 1711929600000],
+        ["1711843200", "1711929600.0"],
+        [1711843200, "2024-04-01"],
+        [20240331, 20240401],
+        [datetime.date(2024, 3, 31), "April 1, 2024"],
     ],
 )
 def test_dates_are_cut_into_months(values):

@@ -212,6 +212,13 @@ def test_labels_of_reviews_get_the_classes_of_the_model(tmp_path):
     assert [note for note in theirs.notes if "no review has the label neutral" in note]
 
 
+def test_the_test_reviews_keep_what_slices_are_cut_by(tmp_path):
+    make_reviews(200, category="books", secret="x").to_parquet(tmp_path / "reviews.parquet")
+    found = gate_texts.load_gate_texts(make_config(tmp_path), ("negative", "positive"), quiet)
+    assert list(found.test) == ["text", "category", "label"]
+    assert list(found.reviews) == ["text", "label"]
+
+
 def test_a_label_map_names_the_labels_of_the_model(tmp_path):
     make_reviews(200).to_parquet(tmp_path / "reviews.parquet")
     config = make_config(tmp_path, label_map="0=sad;1=glad")

@@ -73,7 +73,8 @@ def test_labels_that_the_model_does_not_know_are_an_error(read, label, says):
 
 def test_details_are_the_columns_that_slices_know(read):
     rows = read(["bad", "fair", "good"], Category=["a", "b", "c"], secret=[1, 2, 3], stars=[1.0, 2.0, None])
-    assert list(rows.details) == ["Category", "stars"]
+    assert list(rows.details) == ["category", "stars"]
+    assert rows.details["stars"].tolist() == ["1", "2", "(none)"]
 
 
 def test_a_sample_is_stratified_and_counts_what_it_leaves_out(read):
