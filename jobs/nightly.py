@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from sentiment.cli import Reporter, Terminated, make_table, run_job, tell_stderr
-from sentiment.config import NightlyConfig, ScoreConfig, config_fields, find_monitoring_folder
+from sentiment.config import NightlyConfig, ScoreConfig, config_fields
 from sentiment.errors import (
     ConfigError,
     InputError,
@@ -141,9 +141,11 @@ def list_arguments(config: NightlyConfig, day: datetime.date) -> list[str]:
 
 def choose_folder(config: NightlyConfig) -> Path:
     """Return the monitoring folder, by default next to the store; raise ConfigError for one in a bucket."""
+    from sentiment.monitoring.history import find_default_folder
+
     if config.monitoring:
         return Path(config.monitoring).absolute()
-    beside = find_monitoring_folder(config.output)
+    beside = find_default_folder(config.output)
     if beside is None:
         raise ConfigError(
             f"monitoring: the scores are at {config.output}, and results of nights need a mounted folder; "

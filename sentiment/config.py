@@ -27,9 +27,6 @@ LATEST, REJECT = "latest", "reject"
 _MODEL_NAME = r"^[^/:@.?#\s]([^/:@.?#]*[^/:@.?#\s])?$"
 
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
-# What may come before the path of a store on a mounted file system; any other scheme is that of a bucket.
-_MOUNTED = re.compile(r"^(delta:)?(file:(//(?=/))?)?")
-_URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _Positive = Field(gt=0)
 _Share = Field(ge=0, le=1)
 
@@ -531,15 +528,6 @@ def _check_labels(config: "FinetuneConfig | PromoteConfig | AdoptConfig") -> Non
 def _check_min_score(config: "FinetuneConfig | AdoptConfig | ScoreConfig | ServeConfig") -> None:
     if config.min_score is not None and config.target_accuracy is not None:
         raise ValueError("min_score and target_accuracy say the same; pass one of them")
-
-
-def find_monitoring_folder(output: str) -> Path | None:
-    """Return the default folder of the nights of a store: next to it, or None for a store in a bucket."""
-    path = _MOUNTED.sub("", output)
-    if _URI_SCHEME.match(path):
-        return None
-    store = Path(path).resolve()
-    return store.with_name(f"{store.name}-monitoring")
 
 
 def load_config(

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import DEFAULT_MODEL_URI, find_monitoring_folder
+from ..config import DEFAULT_MODEL_URI
+from ..monitoring.history import find_default_folder
 
 # The folder of the project. Without a tracking server, its subfolder `var` holds the models.
 HOME = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     The nightly job writes next to the scores, so the folder of its results follows from theirs.
     """
     scores = environment.get(SCORES_VARIABLE) or None
-    beside = find_monitoring_folder(scores) if scores else None
+    beside = find_default_folder(scores) if scores else None
     return Settings(
         model_uri=environment.get(MODEL_URI_VARIABLE) or DEFAULT_MODEL_URI,
         scores=scores,

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from ..errors import StoreError
 from ..evaluation.profile import Profile, load_profile
+from ..tables.storage import DELTA_PREFIX, find_local_path
 
 NIGHT = "night"
 # Values of `status`. Nothing was pending in an empty night.
@@ -153,6 +154,12 @@ def load_figures(folder: str | Path, since: datetime.date | None = None) -> pd.D
 def load_alerts(folder: str | Path, since: datetime.date | None = None) -> pd.DataFrame:
     """Load one row per alert: ALERT_COLUMNS. See `load_nights`."""
     return _load_finished(Path(folder), ALERTS, since)
+
+
+def find_default_folder(output: str) -> Path | None:
+    """Return the folder next to a store in which its nights are kept; None for a store in a bucket."""
+    store = find_local_path(output.removeprefix(DELTA_PREFIX))
+    return None if store is None else store.with_name(f"{store.name}-monitoring")
 
 
 def find_newest(folder: str | Path) -> datetime.date | None:
