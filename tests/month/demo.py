@@ -22,6 +22,9 @@ from jobs import nightly
 from sentiment.config import DEFAULT_MODEL_URI, NightlyConfig, ScoreConfig
 from sentiment.models import registry
 from sentiment.monitoring import alerts, history, night, quality, steps
+from sentiment.tables.runs import run_scoring
+from sentiment.tables.session import build_session
+from sentiment.tables.store.opening import open_store
 from tests.factories import ROOT
 
 from . import deliveries
@@ -63,10 +66,6 @@ def make_versions(uri: str) -> None:
 
 def run_month(uri: str, seed: int) -> int:
     """Run the nights, print what each one reported, and return an exit code."""
-    from sentiment.tables.runs import run_scoring
-    from sentiment.tables.session import build_session
-    from sentiment.tables.store.folder import open_store
-
     shutil.rmtree(FOLDER, ignore_errors=True)
     make_versions(uri)
     versions = sorted(int(v.version) for v in mlflow.MlflowClient().search_model_versions(f"name='{NAME}'"))[

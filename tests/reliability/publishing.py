@@ -4,13 +4,13 @@ The children are forked from a server that has imported everything and opened no
 clients do not survive a fork.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import traceback
 from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 
 import deltalake  # noqa: F401 children start with it
@@ -23,6 +23,8 @@ from sentiment.tables.store.opening import open_store
 from tests.factories import make_manifest, stage_rows
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from sentiment.tables.store.files import WrittenFile
 
 # Scored and rejected rows of the first and the second batch.
@@ -59,26 +61,30 @@ def publish_in_child(
 
     `watch` is called with the child before it begins.
     """
-    begin = _context.Event()
-    child = _context.Process(target=_run_child, args=(output, options, sequence, begin), daemon=True)
+    # Not an Event: `set` would wait for ever for a child that was killed while it waited.
+    waiting, begin = _context.Pipe(duplex=False)
+    child = _context.Process(target=_run_child, args=(output, options, sequence, waiting), daemon=True)
     child.start()
+    waiting.close()
     try:
         watch(child)
-        begin.set()
+        with contextlib.suppress(BrokenPipeError):
+            begin.send(None)
         child.join(_CHILD_SECONDS)
     finally:
         child.kill()
         child.join()
+        begin.close()
     assert child.exitcode is not None
     return child.exitcode
 
 
-def _run_child(output: str, options: Mapping[str, str] | None, sequence: int, begin: Event) -> None:
+def _run_child(output: str, options: Mapping[str, str] | None, sequence: int, waiting: "Connection") -> None:
     """Publish and exit, never return."""
     code = BROKEN
     try:
         signal.alarm(_CHILD_SECONDS)
-        begin.wait()
+        waiting.recv()
         try:
             publish(output, options, sequence)
             code = PUBLISHED
