@@ -458,7 +458,7 @@ class NightlyConfig(ScoreConfig):
     ] = 2.0
     max_freshness_hours: Annotated[float, _Positive, "alert if the newest input file is older"] = 36.0
     alert_reject_share: Annotated[float, _Share, "alert on a larger share of rejects"] = 0.02
-    max_repeated_share: Annotated[float, _Share, "alert on a larger share of rows that were known"] = 0.2
+    max_repeated_share: Annotated[float, _Share, "alert on a larger share of rows that came twice"] = 0.2
     max_accuracy_drop: Annotated[
         float, Field(gt=0, lt=1), "alert if the accuracy is surely lower by more"
     ] = 0.03

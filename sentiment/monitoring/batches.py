@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from .. import schema
 from ..errors import StoreError
-from ..tables.store.manifests import KNOWN, WAITING
+from ..tables.store.manifests import WAITING
 from ..tables.store.protocol import Batch, Store
 from .published import PublishedBatch
 
@@ -25,7 +25,6 @@ def list_published(store: Store) -> list[PublishedBatch]:
             label_names=manifest.label_names,
             input_rows=manifest.input_rows - manifest.skipped_rows.get(WAITING, 0),
             scored_rows=manifest.scored_rows,
-            known_rows=manifest.skipped_rows.get(KNOWN, 0),
             skipped_rows=sum(manifest.skipped_rows.values()) - manifest.skipped_rows.get(WAITING, 0),
             is_rescore=manifest.consumption.is_rescore,
             inputs=manifest.consumption.inputs,

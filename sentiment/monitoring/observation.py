@@ -49,8 +49,8 @@ class Observation:
     """Hold the batches of one night. `missing` says why figures are missing.
 
     `store` is the address of the scores. `now` is when the night was looked at, in UTC. `input_rows` are
-    those that the night took; of them `skipped_rows` were not scored, `known_rows` because the store has
-    their ids with the same texts; `rescored_rows` are of a run that scores all rows again. `settings` are
+    those that the night took; of them `skipped_rows` were not scored, because the store has their ids with
+    the same texts, or a later row has their id; `rescored_rows` are of a run that scores all rows again. `settings` are
     those of SETTINGS that differ from the model's own. `bad_files` have `path` and `reason`.
     """
 
@@ -62,7 +62,6 @@ class Observation:
     profile: Profile = field(default_factory=Profile)
     batches: int = 0
     input_rows: int = 0
-    known_rows: int = 0
     skipped_rows: int = 0
     rescored_rows: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -23,8 +23,8 @@ _NO_PROFILE = "a batch has no profile in its manifest, and the published rows ha
 class PublishedBatch:
     """Hold a batch as monitoring needs it. `inputs` are the file identities of its manifest.
 
-    `input_rows` are without those that stay pending. `skipped_rows` were not scored: `known_rows` of them as
-    they were known already, the others as the chunk has a later row of their id. `load_rows` loads scored
+    `input_rows` are without those that stay pending. `skipped_rows` were not scored: they were known already,
+    or the chunk has a later row of their id. `load_rows` loads scored
     rows and rejects; `profile` is that of its manifest, None if that has none.
     """
 
@@ -37,7 +37,6 @@ class PublishedBatch:
     label_names: tuple[str, ...]
     input_rows: int
     scored_rows: int
-    known_rows: int
     skipped_rows: int
     is_rescore: bool
     inputs: Sequence[Mapping[str, Any]]
@@ -79,7 +78,6 @@ def observe(
         profile=total,
         batches=len(chosen),
         input_rows=sum(batch.input_rows for batch in chosen),
-        known_rows=sum(batch.known_rows for batch in chosen),
         skipped_rows=sum(batch.skipped_rows for batch in chosen),
         rescored_rows=sum(batch.input_rows for batch in chosen if batch.is_rescore),
         settings=settings,

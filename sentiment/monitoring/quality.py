@@ -130,14 +130,14 @@ def _check_rows(seen: Observation, limits: Limits) -> Iterator[Alert]:
             f"{share:.1%} of the rows are rejects; expected at most {limits.max_reject_share:.1%}: {listed}",
             "docs/batch.md explains each reason; look at the rows in the folder _rejected of the batch",
         )
-    repeated = seen.known_rows / seen.input_rows if seen.input_rows else 0.0
+    repeated = seen.skipped_rows / seen.input_rows if seen.input_rows else 0.0
     if repeated > limits.max_repeated_share:
         yield Alert.of(
             seen,
             "repeated_rows",
             "repeated rows",
             WARNING,
-            f"{repeated:.1%} of the new rows were known already, id and text; expected at most "
-            f"{limits.max_repeated_share:.1%}",
-            "look for a delivery that came twice; its rows were not scored again",
+            f"{repeated:.1%} of the new rows were known already (id and text), or a later row of the night has "
+            f"their id; expected at most {limits.max_repeated_share:.1%}",
+            "look for a delivery that came twice; no review was scored twice",
         )

@@ -12,6 +12,8 @@ import pandas as pd
 FIRST = datetime.date(2026, 3, 2)  # a Monday
 NIGHTS = 30
 WEEKDAY_ROWS, WEEKEND_ROWS = 200, 120
+# Of a data set that has not enough reviews for that. A night of fewer than 100 rows is not compared.
+FEW_WEEKDAY_ROWS, FEW_WEEKEND_ROWS = 120, 100
 LATE, DAMAGED, REPEATED, EMPTY, PROMOTION, DECAY, SHIFT = 9, 11, 14, 16, 18, 19, 26
 LATE_DAYS, EXTRA_ROWS = 4, 60
 # From DECAY on, this share more of the labels of each night is wrong: the model no longer fits.
@@ -42,7 +44,12 @@ class Month:
     def deliver(self, number: int) -> None:
         """Write the files of one night."""
         night = FIRST + datetime.timedelta(days=number)
-        rows = WEEKDAY_ROWS if night.weekday() < 5 else WEEKEND_ROWS
+        weekday, weekend = (
+            (WEEKDAY_ROWS, WEEKEND_ROWS)
+            if len(self.usual) >= NIGHTS * WEEKDAY_ROWS
+            else (FEW_WEEKDAY_ROWS, FEW_WEEKEND_ROWS)
+        )
+        rows = weekday if night.weekday() < 5 else weekend
         reviews = self._take("shifted" if number >= SHIFT else "usual", rows)
         if number != EMPTY:
             self._write(reviews, night, night, "reviews.parquet")

@@ -6,6 +6,7 @@ share one Spark session, while the nightly job starts one per night.
 
 import argparse
 import datetime
+import json
 import os
 import shutil
 import sys
@@ -20,7 +21,11 @@ import pandas as pd
 
 from jobs import nightly
 from sentiment.config import DEFAULT_MODEL_URI, NightlyConfig, ScoreConfig
-from sentiment.models import registry
+from sentiment.evaluation.profile import PROFILE_FILE, describe_texts, make_profile
+from sentiment.models import copies, registry
+from sentiment.models.artifacts import find_artifact
+from sentiment.models.loading import load_model
+from sentiment.models.predictions import predict_each
 from sentiment.monitoring import alerts, history, night, quality, steps
 from sentiment.tables.runs import run_scoring
 from sentiment.tables.session import build_session
@@ -33,6 +38,8 @@ from .deliveries import FIRST, NIGHTS, PROMOTION, SHIFT, Month
 FOLDER = ROOT / "var" / "month-demo"
 DATA = Path(os.environ.get("BENCH_DATA", ROOT.parent / "shared" / "data"))
 NAME = "sentiment_month"
+# Reviews that stand for the test set of the model, and are not delivered.
+KNOWN_ROWS = 400
 
 
 def load_reviews() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -55,23 +62,38 @@ def load_reviews() -> tuple[pd.DataFrame, pd.DataFrame]:
     return sample, joined
 
 
-def make_versions(uri: str) -> None:
-    """Register the model twice under a name of its own: the second version stands for a promoted one."""
-    source = registry.resolve_model(uri).pinned_uri
-    client = mlflow.MlflowClient()
-    for _ in range(2):
-        version = client.copy_model_version(source, NAME).version
-        registry.record_model(NAME, str(version))
+def make_versions(uri: str, known: pd.DataFrame) -> None:
+    """Register the model twice under a name of its own: the second version stands for a promoted one.
+
+    Its test set is replaced by the profile of `known`, as if the model had been trained on such reviews: the
+    demo's model was trained on sentences, and each night of reviews would differ from these.
+    """
+    reference = registry.resolve_model(uri)
+    try:
+        rows = predict_each(load_model(reference), known["text"].tolist())
+        profile = make_profile(pd.concat([rows, describe_texts(known["text"].tolist())], axis=1))
+        path = find_artifact(reference.folder, PROFILE_FILE)
+        if path is None:
+            raise SystemExit(f"{uri}: has no {PROFILE_FILE}; fine-tune the model again")
+        path.write_text(json.dumps(profile.as_dict()))
+        for _ in range(2):
+            with mlflow.start_run():
+                mlflow.log_artifacts(str(reference.folder), "model")
+                version = mlflow.register_model(mlflow.get_artifact_uri("model"), NAME).version
+            registry.record_model(NAME, str(version))
+    finally:
+        copies.release(reference.folder)
 
 
 def run_month(uri: str, seed: int) -> int:
     """Run the nights, print what each one reported, and return an exit code."""
     shutil.rmtree(FOLDER, ignore_errors=True)
-    make_versions(uri)
+    usual, shifted = (rows.sample(frac=1, random_state=seed) for rows in load_reviews())
+    make_versions(uri, usual.tail(KNOWN_ROWS))
+    usual = usual.head(len(usual) - KNOWN_ROWS)
     versions = sorted(int(v.version) for v in mlflow.MlflowClient().search_model_versions(f"name='{NAME}'"))[
         -2:
     ]
-    usual, shifted = (rows.sample(frac=1, random_state=seed) for rows in load_reviews())
     month = Month(usual, shifted, FOLDER / "reviews", np.random.default_rng(seed))
     spark = build_session("month_demo")
 

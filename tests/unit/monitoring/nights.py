@@ -121,7 +121,6 @@ class World:
                     label_names=("negative", "positive"),
                     input_rows=len(rows) + skipped,
                     scored_rows=len(rows) - rejects,
-                    known_rows=skipped,
                     skipped_rows=skipped,
                     is_rescore=self.is_rescore,
                     inputs=[{**entry, "stop_row": len(rows) + skipped}],

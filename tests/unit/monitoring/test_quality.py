@@ -104,6 +104,6 @@ def test_damaged_files_rejects_and_repeated_rows():
     object.__setattr__(rejected, "rejects", {"null_text": 6})
     assert find_kinds(see(profile=rejected)) == ["rejects"]
     assert find_kinds(see(bad_files=[{"path": "/in/x.parquet", "reason": "empty"}])) == ["bad_files"]
-    assert find_kinds(see(known_rows=201, skipped_rows=201)) == ["repeated_rows"]
-    # Rows that a later row of their chunk replaces were not known.
-    assert find_kinds(see(known_rows=200, skipped_rows=300)) == []
+    # Of a file that came twice before a run, the store knows no row: a later row has the id.
+    assert find_kinds(see(skipped_rows=201)) == ["repeated_rows"]
+    assert find_kinds(see(skipped_rows=200)) == []
