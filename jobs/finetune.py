@@ -56,7 +56,7 @@ def register_drift_baseline(
 ) -> tuple[str, ...]:
     """Register a sample of the test reviews as Domino's baseline for drift, in a Domino run only.
 
-    Of reviews that it was trained on, a model is surer than of any that it will score.
+    Test reviews, because a model is surer of the reviews that it was trained on.
     The model is registered already, so a failure is returned as a warning.
     """
     from sentiment.domino import training_sets

@@ -67,7 +67,7 @@ def run(config: NightlyConfig, report: Reporter) -> dict[str, Any]:
                     results.append(night.run_night(day, folder, doors, channels, limits, runner))
                 telemetry.send_metrics(sender, results[-1].row)
         except SentimentError as error:
-            # Of a range, the nights before are done.
+            # The earlier nights of a range are done.
             error.summary = summarise(results, folder) if results else None
             raise
         finally:

@@ -92,8 +92,8 @@ def run_job(
     """Run a job as a command and return its exit code (see `sentiment.errors`).
 
     Every error becomes one line on stderr. Only `--debug` prints a traceback, because it may contain reviews.
-    Of several processes of one run only the main one prints anything else, and writes the summary.
-    `base_conf` has values that hold where the config file and the arguments state none.
+    If a run has several processes, only the main one prints anything else and writes the summary. Values of
+    `base_conf` hold for settings that neither the config file nor the arguments state.
     """
     arguments = _parse(config_class, default_conf, argv)
     console = Console(stderr=True, highlight=False)

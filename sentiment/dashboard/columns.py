@@ -7,29 +7,29 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-# Python has a byte that is not UTF-8 as one of these, and so has JSON what it escapes wrongly.
+# Python decodes a byte that is not UTF-8 to one of these (`surrogateescape`), and JSON has them as escapes.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class Column:
-    """Hold a column for a table; `raw` has the values as they were, None if the table has all of them."""
+    """Hold a column for a table; `raw` has the original values if some were changed, else it is None."""
 
     values: pa.Array | pa.ChunkedArray
     raw: Sequence[object] | None = None
 
 
 def is_string(kind: pa.DataType) -> bool:
-    """Return True for strings, also for those that are kept once in a dictionary."""
+    """Return True for a string type, with or without dictionary encoding."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def make_column(values: Sequence[object]) -> Column:
-    """Return a column of the values' common type; without one, all become strings (objects as JSON).
+    """Return a column of the type that all values share; if they share none, as strings (objects as JSON).
 
-    A lone surrogate, of a byte that is not UTF-8 for instance, becomes the replacement character.
+    A lone surrogate, for example of a byte that is not UTF-8, becomes the replacement character.
     """
     if all(value is None or isinstance(value, str) for value in values):
         try:
@@ -44,9 +44,9 @@ def make_column(values: Sequence[object]) -> Column:
 
 
 def clean_strings(column: pa.ChunkedArray) -> Column:
-    """Return a column read from Parquet, with the replacement character for bytes that are not UTF-8.
+    """Return a column from a Parquet file, with the replacement character for bytes that are not UTF-8.
 
-    Raises ArrowInvalid if a column without strings is damaged.
+    Raises ArrowInvalid if the column is damaged and has no strings.
     """
     try:
         column.validate(full=True)
@@ -56,7 +56,6 @@ def clean_strings(column: pa.ChunkedArray) -> Column:
             raise
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     plain = pa.large_string() if pa.types.is_large_string(kind) else pa.string()
-    # `view` does not look at the bytes, as `cast` does.
     chunks = [
         chunk.dictionary_decode() if pa.types.is_dictionary(column.type) else chunk for chunk in column.chunks
     ]
@@ -67,6 +66,7 @@ def clean_strings(column: pa.ChunkedArray) -> Column:
 
 
 def _view_bytes(chunk: pa.Array) -> pa.Array:
+    """Return an array of strings as an array of bytes: `view` does not check that they are UTF-8."""
     kinds = {
         pa.string(): pa.binary(),
         pa.large_string(): pa.large_binary(),

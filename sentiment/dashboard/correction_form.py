@@ -25,7 +25,7 @@ _ORDERS = {
 
 
 def show_rows(kept: pd.DataFrame, reviews: Reviews | None, ids: list[str], settings: Settings) -> None:
-    """Show some rows; with the reviews their texts too, and a form for corrections."""
+    """Show the first rows of a chosen order; with `reviews`, show their texts and a form for corrections."""
     st.subheader("Rows")
     order = st.selectbox("Order", list(_ORDERS))
     column, is_rising = _ORDERS[order]
@@ -50,7 +50,7 @@ def show_rows(kept: pd.DataFrame, reviews: Reviews | None, ids: list[str], setti
 
 
 def _show_form(rows: pd.DataFrame, ids: list[str], text_column: str, settings: Settings) -> None:
-    # Never a folder that a reader types: it would be written by the app's process.
+    # Only the operator sets this folder: the process of the app writes to it.
     place = settings.corrections
     saved = corrections.load_corrections(Path(place)) if place else None
     rows = corrections.apply_corrections(rows, saved, ids)
@@ -79,7 +79,11 @@ def _show_form(rows: pd.DataFrame, ids: list[str], text_column: str, settings: S
 
 
 def _list_labels(rows: pd.DataFrame, saved: pa.Table | None) -> list[str]:
-    """Return the labels to choose from: those of the rows and of earlier corrections, and one to add."""
+    """Show a field for further labels, and return the labels to choose from.
+
+    They are the labels of the rows, of earlier corrections and of the field, or, if all of these are in a
+    usual set such as the five stars, this set.
+    """
     more = st.text_input(
         "Further labels", key="further_labels", help="Labels that no row has, separated by commas"
     )

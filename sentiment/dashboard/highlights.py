@@ -9,7 +9,7 @@ from .model import Word
 MIN_WEIGHT = 0.005
 _MIN_SHARE = 0.15
 # The colours differ for colour-blind readers too, and are clear on white and on black: the strongest word has
-# this opacity. The line under a word says the same without colour.
+# this opacity. The line under a word shows the same without colour.
 _RAISES, _LOWERS = "59,130,246", "249,115,22"
 _OPACITY = 0.6
 _BOX = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.9"

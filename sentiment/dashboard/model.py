@@ -23,13 +23,16 @@ class ModelInUse:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns of `predict`."""
+        """Return the columns that `predict` returns: those of the model, without the probabilities."""
         return tuple(name for name in self.model.columns if name != schema.PROBABILITIES)
 
 
 @dataclass(frozen=True)
 class Word:
-    """Hold a word of a text, or several of a long one, and what the label's probability loses without it."""
+    """Hold a word of a text (of a long text, several words): characters [start, end), and its weight.
+
+    `weight` is what the probability of the label loses without the word, in [-1, 1].
+    """
 
     start: int
     end: int
@@ -37,9 +40,10 @@ class Word:
 
 
 def open_model(uri: str, home: Path) -> ModelInUse:
-    """Check and load the model at a URI; without a tracking server, `home` has the tracking store.
+    """Check and load the model at a URI; without a tracking server, `home/var` has the tracking store.
 
-    Raises a ModelError. The environment may allow a model without a record, or require a signature.
+    With SENTIMENT_ALLOW_UNVERIFIED=1 a model without a record is loaded; with SENTIMENT_VERIFY_KEY a model
+    needs a signature. Raises a ModelError.
     """
     registry.use_tracking(home)
     # An alias may move at any time, so the model is loaded by the reference that is shown.
@@ -56,10 +60,10 @@ def open_model(uri: str, home: Path) -> ModelInUse:
 def predict(
     used: ModelInUse, texts: Sequence[object], progress: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
-    """Return the columns of `used`, one row per text, in order.
+    """Score at least one text (a string or None); return the columns of `used`, one row per text, in order.
 
-    `texts` are strings or None, at least one; `progress` is called with the rows done and all rows. Raises
-    the errors of `predictions.predict_each`.
+    `progress` is called with the number of rows done and of all rows. Raises the errors of
+    `predictions.predict_each`.
     """
     parts = []
     for start in range(0, len(texts), CALL_ROWS):
@@ -73,7 +77,8 @@ def predict(
 def explain(used: ModelInUse, text: str) -> tuple[predictions.Prediction, list[Word]]:
     """Return the prediction of a text with its probabilities, and its words with their weights.
 
-    A reject has no words. Raises ModelLoadError for a model without probabilities, else as `predict`.
+    A reject has no words. Raises ModelLoadError for a model without probabilities, and the errors of
+    `predict`.
     """
     if schema.PROBABILITIES not in used.model.columns:
         raise ModelLoadError(

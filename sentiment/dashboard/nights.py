@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..monitoring import history
 
-# Against the test set of the model, or the nights before.
+# The references of a figure, and their names in the app.
 AGAINST = {"model": "the model's test set", "trailing": "the nights before"}
 
 
@@ -23,7 +23,7 @@ class Nights:
 
 
 def load_nights(folder: Path, days: int | None = None) -> Nights:
-    """Load the nights of the last days before the newest night, all for None. Raises StoreError."""
+    """Load the newest night and those of the `days` - 1 days before it; None loads all. Raises StoreError."""
     newest = history.find_newest(folder)
     since = None if days is None or newest is None else newest - datetime.timedelta(days=days - 1)
     return Nights(
@@ -34,7 +34,7 @@ def load_nights(folder: Path, days: int | None = None) -> Nights:
 
 
 def list_drift(figures: pd.DataFrame, against: str) -> pd.DataFrame:
-    """Return the newest row of each figure against one reference, the drifted ones first."""
+    """Return the rows of the newest night that has this reference, the figures that drifted first."""
     some = figures[figures["against"] == against]
     newest: pd.DataFrame = some[some[history.NIGHT] == some[history.NIGHT].max()]
     return newest.sort_values(["is_alarm", "is_drifted", "effect"], ascending=False)

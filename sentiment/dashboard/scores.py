@@ -68,7 +68,7 @@ def open_reviews(path: str, ids: Sequence[str]) -> Reviews:
     ]
     if not files:
         raise MissingInputError(f"no reviews at {path!r}: expected a Parquet file, or a folder of these")
-    # Of two rows of one id the later one wins, as in the nightly job.
+    # If two rows have one id, the later one wins, as in the nightly job.
     files.sort(key=lambda file: (file.stat().st_mtime_ns, str(file)))
     names = tuple(str(file) for file in files)
     try:

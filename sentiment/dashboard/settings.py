@@ -19,11 +19,12 @@ ADMIN_TOKEN_VARIABLE = "SENTIMENT_ADMIN_TOKEN"
 
 @dataclass(frozen=True)
 class Settings:
-    """Hold what the operator has set; a path to read that is None is typed by the reader.
+    """Hold what the operator has set.
 
-    `scores` is a published table, `reviews` the reviews that it scores, `monitoring` the folder of the
-    nightly reports. `corrections` is a folder for labels that readers correct; without it, and without
-    `admin_token`, the app writes and promotes nothing.
+    `scores` is a published table, `reviews` are the reviews that it scores, `monitoring` is the folder of the
+    results of each night; a user of the app types the path of one that is None. `corrections` is the folder
+    to which corrected labels are written, None for an app that writes none. Without `admin_token` the app
+    promotes no model.
     """
 
     model_uri: str
@@ -37,15 +38,15 @@ class Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Return the settings; an empty variable counts as one that is not set.
 
-    The nightly job writes next to the scores, so the folder of its results follows from theirs.
+    The default of `monitoring` is the folder next to the scores to which the nightly job writes.
     """
     scores = environment.get(SCORES_VARIABLE) or None
-    beside = find_default_folder(scores) if scores else None
+    default = find_default_folder(scores) if scores else None
     return Settings(
         model_uri=environment.get(MODEL_URI_VARIABLE) or DEFAULT_MODEL_URI,
         scores=scores,
         reviews=environment.get(REVIEWS_VARIABLE) or None,
         corrections=environment.get(CORRECTIONS_VARIABLE) or None,
-        monitoring=environment.get(MONITORING_VARIABLE) or (str(beside) if beside else None),
+        monitoring=environment.get(MONITORING_VARIABLE) or (str(default) if default else None),
         admin_token=environment.get(ADMIN_TOKEN_VARIABLE) or None,
     )

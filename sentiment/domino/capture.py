@@ -19,7 +19,7 @@ CLIENT = "domino_data_capture"
 CHARS = "chars"
 # Joins a captured prediction with its ground truth, which comes later; also the name in Domino's own records.
 EVENT_ID = "event_id"
-# Drift is measured for each of these, so the score, whose drift tells most, is among them.
+# Drift is measured for each of these, so the score is among them: its drift shows most.
 FEATURES = (CHARS, schema.N_TOKENS, schema.TRUNCATED, schema.SCORE)
 # Domino allows one prediction column.
 PREDICTIONS = (schema.LABEL,)

@@ -38,7 +38,7 @@ class Contender:
 class NumberedReviews:
     """Hold texts of any type, their class ids in the order of `labels`, and details.
 
-    `unused` has the numbers of rows that were left out by reason, `source` says where the reviews were read.
+    `unused` has the numbers of rows that were left out, by reason; `source` is the place of the reviews.
     """
 
     labels: tuple[str, ...]

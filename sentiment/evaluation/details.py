@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 CATEGORY, STARS, DATE, TITLE = "category", "stars", "date", "title"
-# The columns that public review data sets and shops have, in any case of letters. The first one found counts.
+# Names of columns in public review data sets and shops, in any case of letters; the first one found counts.
 NAMES = {
     CATEGORY: ("category", "product_category", "main_category", "product"),
     STARS: ("stars", "star_rating", "rating", "overall"),
@@ -26,16 +26,16 @@ _LAST_SECOND = 9.2e9
 
 
 def find_details(columns: Sequence[str], text_columns: Sequence[str] = ()) -> dict[str, str]:
-    """Return the column to cut slices by for `CATEGORY`, `STARS`, `DATE` and `TITLE`, where there is one.
+    """Return the names of the columns to cut slices by; the keys are `CATEGORY`, `STARS`, `DATE` and `TITLE`.
 
-    Of the names in `text_columns` only a title is taken, because its slices do not show its text. A name that
-    several columns have is not taken.
+    A key without a column is absent. A column in `text_columns` is taken only as the title, of which slices
+    do not show the text. A name that several columns have is not taken.
     """
-    is_text = set(text_columns)
+    texts = set(text_columns)
     found = {}
     for kind, names in NAMES.items():
         usable = [
-            name for name in columns if columns.count(name) == 1 and (kind == TITLE or name not in is_text)
+            name for name in columns if columns.count(name) == 1 and (kind == TITLE or name not in texts)
         ]
         by_name = {str(name).lower(): name for name in reversed(usable)}
         first = next((by_name[name] for name in names if name in by_name), None)
@@ -45,7 +45,7 @@ def find_details(columns: Sequence[str], text_columns: Sequence[str] = ()) -> di
 
 
 def reduce_details(values: Mapping[str, Any]) -> "dict[str, pd.Series[Any]]":
-    """Return the details (values by `CATEGORY`, `STARS`, `DATE` or `TITLE`) in one type each.
+    """Return the details (values by `CATEGORY`, `STARS`, `DATE` or `TITLE`), each converted to one type.
 
     Category and stars are short texts, the date is a day in UTC or NaT, the title is `HAS_TITLE` or None.
     Reduced details stay as they are.
@@ -66,7 +66,7 @@ def reduce_details(values: Mapping[str, Any]) -> "dict[str, pd.Series[Any]]":
 
 
 def _read_days(dates: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return UTC days of dates, texts, or seconds or milliseconds since 1970; NaT for what is none."""
+    """Return UTC days of dates, texts, or seconds or milliseconds since 1970; NaT for any other value."""
     if pd.api.types.is_datetime64_any_dtype(dates):
         return pd.to_datetime(dates, utc=True).dt.floor("D")
     # As texts, because a column may have values of several types, of which pandas takes only some.

@@ -19,7 +19,10 @@ _NO_CHAMPION = "there is no champion to compare with"
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """Hold the CPU engine of a model and what it was gated on; None if the model does not state it."""
+    """Hold the CPU engine of a model, and the instruction set on which it passed the gate of fine-tuning.
+
+    `name` is None if the model does not state it, `gated_on` if no fast engine passed.
+    """
 
     name: str | None
     gated_on: str | None
@@ -27,10 +30,11 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class Figures:
-    """Hold what the gates judge.
+    """Hold the figures that the gates judge.
 
-    `comparison`, `slices` and `latency_ratio` are relative to the champion: None without one. `slices` is
-    empty if no slice has enough reviews. `unsure_share` is None if the model cannot be unsure.
+    `comparison`, `slices` and `latency_ratio` compare the challenger with the champion, and are None without
+    a champion. `slices` is empty if no slice has enough reviews. `unsure_share` is None if the model has no
+    `min_score`, so that no prediction can be unsure.
     """
 
     evaluation: Evaluation
@@ -62,7 +66,7 @@ class GateResult:
 
 
 def apply_gates(figures: Figures, bounds: GatesConfig) -> list[GateResult]:
-    """Return the result of each gate, in a fixed order; one that cannot be judged has its reason."""
+    """Return the result of each gate, in a fixed order; a gate that is not judged has the reason."""
     found = figures.evaluation
     return [
         _judge_files(figures.is_verified),
@@ -85,13 +89,13 @@ def apply_gates(figures: Figures, bounds: GatesConfig) -> list[GateResult]:
 
 
 def judge_labels(challenger: Sequence[str], champion: Sequence[str] | None) -> GateResult:
-    """Return whether both models have the same labels, in any order; other gates need that."""
+    """Judge whether both models have the same labels, in any order; the other gates need this."""
     if champion is None:
         return _not_judged(LABELS, _NO_CHAMPION)
-    ours, theirs = (f"[{', '.join(labels)}]" for labels in (challenger, champion))
+    new, old = (f"[{', '.join(labels)}]" for labels in (challenger, champion))
     if set(challenger) == set(champion):
-        return GateResult(LABELS, len(challenger), len(champion), True, f"{ours}, as the champion")
-    return GateResult(LABELS, len(challenger), len(champion), False, f"{ours}, the champion has {theirs}")
+        return GateResult(LABELS, len(challenger), len(champion), True, f"{new}, as the champion")
+    return GateResult(LABELS, len(challenger), len(champion), False, f"{new}, the champion has {old}")
 
 
 def find_failed(results: Sequence[GateResult]) -> list[GateResult]:
@@ -106,7 +110,7 @@ def _judge_metric(
     greater_is_better: bool = False,
     missing: str = "",
 ) -> GateResult:
-    """Judge one figure as `mlflow.validate_evaluation_results` does: the bound passes, NaN does not."""
+    """Judge one figure by `mlflow.validate_evaluation_results`: a figure at the bound passes, NaN fails."""
     if bound is None:
         return _not_judged(name, _NO_BOUND, figure)
     if figure is None:
@@ -131,7 +135,7 @@ def _judge_files(is_verified: bool) -> GateResult:
 
 
 def _judge_comparison(found: Comparison | None, bound: float | None) -> GateResult:
-    """Refuse a challenger that gets fewer reviews right, if McNemar's test says that this is not chance."""
+    """Refuse a challenger that gets fewer reviews right, if McNemar's p value is below the bound."""
     if bound is None or found is None:
         return _not_judged(MCNEMAR, _NO_BOUND if bound is None else _NO_CHAMPION, bound=bound)
     is_worse = found.only_first > found.only_second
@@ -143,7 +147,10 @@ def _judge_comparison(found: Comparison | None, bound: float | None) -> GateResu
 
 
 def _judge_slices(slices: Sequence[SliceComparison] | None, bounds: GatesConfig) -> GateResult:
-    """Refuse a challenger that lost more than the bound in a slice, and surely something there."""
+    """Refuse a challenger that lost more accuracy than the bound in a slice, and surely not by chance.
+
+    A loss is surely not chance if its 95 % interval is above 0.
+    """
     bound = bounds.max_slice_drop
     if bound is None or slices is None:
         return _not_judged(SLICES, _NO_BOUND if bound is None else _NO_CHAMPION, bound=bound)

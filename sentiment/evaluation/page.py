@@ -23,8 +23,8 @@ def render_page(
 ) -> str:
     """Return the page as HTML.
 
-    `headlines` are title, value and a note; `missing` says why what a reader expects is not there; `figures`
-    are SVG elements by the names that the sections use.
+    `headlines` are title, value and a note; `missing` has the reason for each part that is not there;
+    `figures` are SVG elements by the names that the sections use.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -21,7 +21,7 @@ from .text_figures import describe_texts as describe_texts
 
 PROFILE_FILE = "profile.json"
 PROFILE_VERSION = 1
-# Optional column of the rows: whether the label is the true one.
+# Optional boolean column of the rows: True if the label is the true one.
 IS_RIGHT = "is_right"
 # Digests kept to estimate how many texts are repeated. With 1,000 of them a share has a standard error of
 # about one point.
@@ -30,9 +30,11 @@ MAX_DIGESTS = 1_000
 
 @dataclass(frozen=True)
 class Scores:
-    """Hold the scores of rows: their numbers by SCORE_BINS, the sums of score and of score * (1 - score).
+    """Hold the scores of rows as sums.
 
-    `right` counts the rows of each bin whose label is the true one; None if that is not known.
+    `counts` are the numbers of rows by SCORE_BINS, `total` is the sum of the scores, `variance` the sum of
+    score * (1 - score). `right` counts the rows of each bin whose label is the true one; None if the true
+    labels are not known.
     """
 
     counts: tuple[int, ...]
@@ -51,13 +53,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Profile:
-    """Count n rows: scored ones, and rejects by reason. All other figures are of the scored rows only.
+    """Hold the counts of a set of rows: scored rows, and rejects by reason.
 
-    `figures` are histograms by BINS. A figure that was not measured is absent; after a merge its histogram
-    counts the rows on which it was. `labels` and `stages` have those that occur, `flags` count rows
-    that are `unsure` and `truncated`. `scores` are by label and stage, because the
-    scores of each stage have a calibration of their own. `digests` are the smallest digests of texts and
-    their numbers of rows, at most MAX_DIGESTS; None if the rows had no digests.
+    All other counts are of the scored rows only. `labels` and `stages` have the values that occur, `flags`
+    the numbers of rows that are `unsure` and `truncated`. `figures` are histograms by BINS; a figure that was
+    not measured is absent, and after a merge its histogram counts only the rows that were measured. `scores`
+    are by label and stage, because each stage has its own calibration. `digests` are the smallest digests of
+    texts and their numbers of rows, at most MAX_DIGESTS; None if the rows had no digests.
     """
 
     scored_rows: int = 0
@@ -76,7 +78,7 @@ class Profile:
 
     @property
     def repeated_share(self) -> float | None:
-        """Return the share of scored rows whose text an earlier row had, estimated; None if not known."""
+        """Estimate the share of scored rows whose text an earlier row has; None without digests."""
         if not self.digests:
             return None
         return 1 - len(self.digests) / sum(self.digests.values())
@@ -95,7 +97,8 @@ class Profile:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the profile as JSON can hold it; `load` reads it."""
+        """Return the profile as a JSON object, which `load` reads."""
+        # As text: a digest has 64 bits, of which many readers of JSON keep 53.
         digests = None if self.digests is None else [[str(k), n] for k, n in self.digests.items()]
         return {
             "profile_version": PROFILE_VERSION,
@@ -106,13 +109,12 @@ class Profile:
                 {"label": label, "stage": stage, **vars(scores)}
                 for (label, stage), scores in self.scores.items()
             ],
-            # As text: a digest has 64 bits, of which many readers of JSON keep 53.
             "digests": digests,
         }
 
 
 def load(content: Mapping[str, Any]) -> Profile:
-    """Return the profile that `as_dict` wrote. Raises ValueError if it is of another version or damaged."""
+    """Return the profile that `as_dict` wrote. Raises ValueError for another version or a damaged one."""
     if content.get("profile_version") != PROFILE_VERSION:
         raise ValueError(
             f"expected profile version {PROFILE_VERSION}, found {content.get('profile_version')}"
@@ -147,10 +149,11 @@ def load_profile(path: Path) -> Profile:
 
 
 def make_profile(rows: pd.DataFrame) -> Profile:
-    """Count rows with columns of predictions (`schema`), and perhaps figures of texts and `is_right`.
+    """Return the profile of rows.
 
-    A row with a `reject_reason` counts as a reject only. `label` and `score` are required; a figure whose
-    column is missing is absent.
+    The columns are those of predictions (`schema`), of `describe_texts`, and `is_right`. `label` and `score`
+    are required; a figure whose column is missing is absent. A row with a `reject_reason` counts as a reject
+    only.
     """
     reasons = rows.get(schema.REJECT_REASON, pd.Series(None, index=rows.index, dtype=object))
     scored = rows[reasons.isna()]
@@ -183,7 +186,7 @@ def _count_figures(scored: pd.DataFrame) -> dict[str, tuple[int, ...]]:
 
 
 def _count_scores_by_stage(scored: pd.DataFrame) -> dict[tuple[str, str], Scores]:
-    """Return the scores by label and stage; without a column `stage` the encoder has decided."""
+    """Return the scores by label and stage; without a column `stage`, all rows count for the encoder."""
     stages = scored.get(schema.STAGE, pd.Series(schema.ENCODER, index=scored.index))
     parts = scored.groupby([scored[schema.LABEL], stages], sort=True)
     return {(str(label), str(stage)): _count_scores(part) for (label, stage), part in parts}
@@ -203,7 +206,7 @@ def _count_values(values: "pd.Series[Any]") -> dict[str, int]:
 
 
 def _count_digests(digests: "pd.Series[Any]") -> dict[int, int]:
-    """Count the rows of the smallest digests; those of two sets give those of both together."""
+    """Count the rows of each of the smallest digests; the counts of two sets of rows can be merged."""
     found, counts = np.unique(digests.dropna().to_numpy(np.int64), return_counts=True)
     return dict(zip(found[:MAX_DIGESTS].tolist(), counts[:MAX_DIGESTS].tolist(), strict=True))
 

@@ -28,10 +28,10 @@ from .sections import (
     tabulate_facts,
 )
 
-# Title of each section, and why it is missing unless `ReportFacts.missing` knows better.
+# Title of each section, and the reason if it is missing and `ReportFacts.missing` has no other reason.
 SECTIONS = {
     "metrics": ("Metrics", ""),
-    "champion": ("Champion", "There is no champion, or it was not asked about these reviews."),
+    "champion": ("Champion", "There is no champion, or it did not score these reviews."),
     "baselines": ("Baselines", "No baseline was measured."),
     "labels": ("Labels", ""),
     "slices": ("Slices", "No slice has enough reviews to be judged."),

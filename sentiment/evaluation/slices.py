@@ -16,7 +16,7 @@ from .judged import JudgedReviews
 MIN_ROWS = 30
 # Last numbers of tokens of the slices by length. Fixed numbers keep the slices of two models comparable.
 LAST_TOKENS = (16, 32, 64, 128, 256, 512)
-# Of a column with more values, the commonest ones are slices and the others are one slice together.
+# If a column has more values, the commonest ones are slices, and the others together are one slice.
 MAX_VALUES = 30
 # Dates over more months are cut into years.
 MAX_MONTHS = 24
@@ -24,7 +24,7 @@ MAX_MONTHS = 24
 
 @dataclass(frozen=True)
 class Slice:
-    """Hold the positions of the reviews that share one value, int64; `name` says of what."""
+    """Hold the positions of the reviews that share one value, int64; `name` is the kind of the value."""
 
     name: str
     value: str

@@ -33,7 +33,11 @@ _PART_TEXTS = 100
 
 @dataclass(frozen=True)
 class Features:
-    """Hold the distinct n-grams of n texts: for each, the text's position, the bucket and 1 + ln(count)."""
+    """Hold the distinct n-grams of `n` texts.
+
+    For each n-gram, `texts` has the position of its text, `buckets` its bucket, and `counts` 1 + ln of the
+    number of times that the text has it.
+    """
 
     n: int
     texts: np.ndarray
@@ -63,19 +67,21 @@ class LinearStage:
         return cls(arrays["idf"], arrays["weight"], bias, threshold)
 
     def save(self, path: Path) -> None:
+        """Write the stage to a safetensors file."""
         decision = np.array([self.bias, self.threshold])
         save_file({"idf": self.idf, "weight": self.weight, "decision": decision}, path)
 
     def second_class_probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the calibrated probability of the second class, float64 (n,), text by text."""
+        """Return the calibrated probability of the second class, float64 (n,), for each text."""
         starts = range(0, len(texts), _PART_TEXTS)
         parts = [self._score(texts[start : start + _PART_TEXTS]) for start in starts]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def decide(self, texts: Sequence[str], n_tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return if each text is decided here, and the probability of the second class, else NaN.
+        """Return which texts this stage decides, bool (n,), and their probabilities of the second class.
 
-        `n_tokens` are the numbers of tokens that the encoder would read.
+        The probability, float64 (n,), is NaN for a text that the encoder must decide. `n_tokens` are the
+        numbers of tokens that the encoder would read, (n,).
         """
         probabilities = np.full(len(texts), np.nan)
         rows = np.flatnonzero(n_tokens >= MIN_TOKENS)
@@ -115,6 +121,7 @@ def weigh(features: Features, idf: np.ndarray) -> np.ndarray:
 
 
 def _hash_ngrams(text: str) -> list[int]:
+    """Return the buckets of the words and pairs of words of a text, with repetitions."""
     words = [_encode(word) for word in _WORD.findall(text[:MAX_CHARS].lower().replace("\u2019", "'"))]
     singles = []
     negated_words = 0

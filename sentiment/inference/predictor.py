@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 class _Results:
     """Hold arrays with a row per distinct text.
 
-    `probabilities` (n, classes) is NaN for a text that has no score; the model knows too little of it
+    `probabilities` (n, classes) is NaN for a text without a score: the model can read too little of it
     (`is_unknown`), or failed on it.
     """
 

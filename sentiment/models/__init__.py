@@ -1,1 +1,1 @@
-"""Find a registered model, verify it, load it and ask it."""
+"""Find a registered model, verify it, load it and score with it."""

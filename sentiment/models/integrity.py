@@ -1,4 +1,4 @@
-"""Check that a model's files are those that were registered, and of a shape that is safe to load.
+"""Check that a model's files are those that were registered, and that its MLmodel file is safe to load.
 
 Nothing of the model is imported, and MLflow is not called. A check is valid only while the files do
 not change, so it is made on a private copy (`copies`).
@@ -83,10 +83,10 @@ def check_files(folder: Path, record: Mapping[str, str]) -> None:
 
 
 def check_shape(folder: Path) -> None:
-    """Raise ModelIntegrityError unless its MLmodel file is safe to load, whether recorded or not.
+    """Raise ModelIntegrityError unless the model's MLmodel file is safe to load; no record is needed.
 
-    Its MLmodel is plain YAML and names a model from code that MLflow's own loader loads; every path in it
-    exists inside the folder.
+    A safe file is plain YAML, and names a model from code and MLflow's own loader; every path in it exists
+    inside the folder.
     """
     pyfunc, example = _read_pyfunc(folder)
     loader = pyfunc.get("loader_module")
@@ -104,20 +104,26 @@ def check_shape(folder: Path) -> None:
 
 
 def pack_tags(name: str, text: str) -> dict[str, str]:
-    """Split ASCII text into tags `name.0`, `name.1`, …; the tag `name` holds how many there are."""
+    """Split ASCII text into tags `name.0`, `name.1`, …; the tag `name` holds their number.
+
+    Raises ValueError for text that is not ASCII, ModelIntegrityError for text that needs too many tags.
+    """
     if not text.isascii():
         raise ValueError("expected ASCII")
     parts = [text[start : start + _TAG_CHARS] for start in range(0, len(text), _TAG_CHARS)]
     if len(parts) > _MAX_TAGS:
         raise ModelIntegrityError(
-            f"the model has too many files to record: {len(text):,} characters of them, expected at most "
-            f"{_TAG_CHARS * _MAX_TAGS:,}; log it with fewer files"
+            f"the model has too many files to record: the record has {len(text):,} characters, expected at "
+            f"most {_TAG_CHARS * _MAX_TAGS:,}; log the model with fewer files"
         )
     return {f"{name}.{i}": part for i, part in enumerate(parts)} | {name: str(len(parts))}
 
 
 def unpack_tags(name: str, tags: Mapping[str, str]) -> str | None:
-    """Return what `pack_tags` packed, None if nothing. Raises ModelIntegrityError if a part is missing."""
+    """Return the text that `pack_tags` split; None without a tag `name`.
+
+    Raises ModelIntegrityError if a part is missing.
+    """
     count = tags.get(name)
     if count is None:
         return None
@@ -133,12 +139,12 @@ def unpack_tags(name: str, tags: Mapping[str, str]) -> str | None:
 
 
 def dump_record(record: Mapping[str, str]) -> str:
-    """Return a record as ASCII text, the same for the same record."""
+    """Return a record as ASCII text; equal records give equal texts."""
     return json.dumps(dict(record), sort_keys=True, separators=(",", ":"))
 
 
 def load_record(text: str) -> dict[str, str]:
-    """Return what `dump_record` dumped. Raises ModelIntegrityError for anything else."""
+    """Return the record in a text of `dump_record`. Raises ModelIntegrityError for any other text."""
     try:
         record = json.loads(text)
     except (ValueError, RecursionError):
@@ -186,7 +192,7 @@ def _check_record(folder: Path, record: Mapping[str, str]) -> None:
 
 
 def _is_plain(path: str) -> bool:
-    """Return whether it is a relative POSIX path, in its shortest form, that stays inside."""
+    """Return whether a path is relative, POSIX, in its shortest form, and stays inside its folder."""
     parts = path.split("/")
     return not any(part in ("", ".", "..") for part in parts) and "\\" not in path and "\0" not in path
 
@@ -216,7 +222,7 @@ def _read_pyfunc(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _list_paths(pyfunc: Mapping[str, Any], example: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """Yield what an MLmodel names inside the folder: (setting, value)."""
+    """Yield each path that an MLmodel file states, as (setting, value); the value may be of any type."""
     yield from ((name, pyfunc[name]) for name in ("code", "data") if pyfunc.get(name) is not None)
     artifacts = pyfunc.get("artifacts") or {}
     for name, artifact in artifacts.items() if isinstance(artifacts, dict) else [("", None)]:

@@ -1,7 +1,7 @@
 """Explain a label by occlusion: measure what its probability loses when a word is left out.
 
 The method is that of Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2014. It
-needs only predictions of the model, so it explains what is in use: the int8 engine and the linear stage too.
+needs only predictions, so it explains the model as it is in use, with its int8 engine and its linear stage.
 """
 
 import re
@@ -12,20 +12,20 @@ from typing import Any
 
 from .. import schema
 
-# A longer text is cut into so many parts with equal numbers of words: each part costs a prediction.
+# A text of more words is cut into at most so many parts of several words: each part costs a prediction.
 MAX_PARTS = 64
 
 
 @dataclass(frozen=True)
 class Part:
-    """Hold a word of a text, or several of a long one: the first character, and the one after the last."""
+    """Hold the position of a word in a text (of a long text, of several words): characters [start, end)."""
 
     start: int
     end: int
 
 
 def cut_parts(text: str) -> list[Part]:
-    """Return at most `MAX_PARTS` parts with equal numbers of words, in order."""
+    """Return at most `MAX_PARTS` parts with equal numbers of words, in order; the last may have fewer."""
     words = [match.span() for match in re.finditer(r"\S+", text)]
     size = -(-len(words) // MAX_PARTS) if words else 1
     groups = [words[i : i + size] for i in range(0, len(words), size)]
@@ -33,7 +33,7 @@ def cut_parts(text: str) -> list[Part]:
 
 
 def leave_out(text: str, parts: Sequence[Part]) -> list[str]:
-    """Return the text without each of its parts, in order; the model has to score these."""
+    """Return one text per part, in order: `text` without this part. The model must score them."""
     return [text[: part.start] + text[part.end :] for part in parts]
 
 
@@ -42,10 +42,10 @@ def measure_weights(
 ) -> list[float]:
     """Return what the probability of the label loses without each part, in [-1, 1].
 
-    `prediction` is that of the whole text, which must have a label, and `without` those of `leave_out`;
-    these need the column `probabilities`, in the order of `labels`. If another stage of the cascade decides
-    without a part, its probability is compared with the median of that stage: the two stages differ by more
-    than a word does.
+    `prediction` is that of the whole text, and must have a label. `without` are the predictions of the texts
+    of `leave_out`, with the column `probabilities` in the order of `labels`. If another stage of the cascade
+    decides a text without a part, its probability is compared with the median of all texts that this stage
+    decided: the two stages differ by more than a word does.
     """
     place = labels.index(prediction[schema.LABEL])
     found = [_find_probability(other, place, len(labels)) for other in without]
@@ -59,6 +59,6 @@ def measure_weights(
 
 
 def _find_probability(prediction: Mapping[str, Any], place: int, n_labels: int) -> float:
-    """Return the probability of the label at this place; equal ones if nothing is left of the text."""
+    """Return the probability of the label at index `place`; 1 / `n_labels` for a reject (no text is left)."""
     probabilities = prediction[schema.PROBABILITIES]
     return 1 / n_labels if probabilities is None else float(probabilities[place])

@@ -12,7 +12,7 @@ from . import history
 from .alerts import CRITICAL, KINDS, LAPSE_NIGHTS, Alert, Channel, is_due
 
 _COLUMNS = ("store", "kind", "subject", "severity", "message", "advice", "is_new")
-# Of one kind of alert: the ISO night on which a channel got an item, by the names of both.
+# For one kind of alert: the ISO night on which a channel got an item, by channel and item.
 Delivered = Mapping[str, Mapping[str, str]]
 # An alert that a channel did not take is handed to it again on so many nights.
 RESEND_NIGHTS = 7

@@ -11,15 +11,15 @@ from ..evaluation.profile import Profile
 
 REPEATED, REJECTED = "repeated_text", "reject_reason"
 _NOT, _ACCEPTED = "no", "accepted"
-# Figures that depend on the model: nights of another model say nothing about them.
+# Figures that depend on the model, so they are not compared with nights of another model.
 MODEL_FIGURES = frozenset(
     {
         *(schema.SCORE, schema.LABEL, schema.STAGE, schema.UNSURE, schema.TRUNCATED, schema.N_TOKENS),
         *("chars_per_token", REJECTED),
     }
 )
-# The smallest difference of two shares that matters to a reader. A histogram is the whole figure; of a flag
-# or a category even some points are noticed.
+# The smallest difference of two shares that matters: of figures with bins, and of flags and categories, where
+# readers notice a few points.
 MIN_EFFECT_ORDERED, MIN_EFFECT = 0.06, 0.04
 
 

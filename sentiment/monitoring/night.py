@@ -30,7 +30,7 @@ LABEL_DAYS = 90
 MEMORY_DAYS = 90
 
 
-# Tells whether the batch with a number and a name belongs to a night.
+# Return True if the batch with this number and name belongs to a night.
 Includes = Callable[[int, str], bool]
 LabelledNights = Mapping[datetime.date, Labelled]
 
@@ -168,7 +168,7 @@ def _begin(folder: Path, night: datetime.date, names: Mapping[int, str]) -> list
 def _label(
     folder: Path, night: datetime.date, notes: journal.Journal, doors: Doors
 ) -> tuple[LabelledNights, Mapping[str, str]]:
-    """Measure the accuracy of the nights whose labels have come in, record it, and say what is missing."""
+    """Measure and record the accuracy of nights whose labels came in; also return why figures are missing."""
     if doors.label is None:
         return {}, {}
     first = night - datetime.timedelta(days=LABEL_DAYS)

@@ -1,4 +1,4 @@
-"""Hold what a night brought, as the core of monitoring sees it: counts, files and a profile, no store."""
+"""Hold the data of a night that monitoring judges: counts, files and a profile, without access to a store."""
 
 import datetime
 import re
@@ -14,7 +14,7 @@ _DAY = re.compile(r"(?<!\d)(\d{4}-\d{2}-\d{2})(?!\d)")
 _FOLDER_DAY = re.compile(r"[\w.-]+=(\d{4}-\d{2}-\d{2})")
 
 
-# Settings of a run in place of those of the model, and the figures that depend on them.
+# Settings of the model that a run can replace, and the figures that depend on each.
 SETTINGS: Mapping[str, frozenset[str]] = {
     "min_score": frozenset({schema.UNSURE}),
     "target_accuracy": frozenset({schema.UNSURE}),
@@ -24,7 +24,7 @@ SETTINGS: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class SeenFile:
-    """Hold an input file of the night: its path, when it was written, and the rows that were taken of it."""
+    """Hold an input file of the night: path, time of its last change, and number of rows taken from it."""
 
     path: str
     modified: datetime.datetime
@@ -32,7 +32,7 @@ class SeenFile:
 
     @property
     def day(self) -> datetime.date | None:
-        """Return the day that the name of the folder or the file states; None if none or several do."""
+        """Return the day that the folders, else the file, have in their name; None if not exactly one."""
         parts = self.path.split("/")
         found = {match[1] for part in parts[:-1] if (match := _FOLDER_DAY.fullmatch(part))}
         found = found or set(_DAY.findall(parts[-1]))
@@ -46,12 +46,14 @@ class SeenFile:
 
 @dataclass(frozen=True)
 class Observation:
-    """Hold the batches of one night. `missing` says why figures are missing.
+    """Hold the sums of the batches of one night.
 
-    `store` is the address of the scores. `now` is when the night was looked at, in UTC. `input_rows` are
-    those that the night took; of them `skipped_rows` were not scored, because the store has their ids with
-    the same texts, or a later row has their id; `rescored_rows` are of a run that scores all rows again. `settings` are
-    those of SETTINGS that differ from the model's own. `bad_files` have `path` and `reason`.
+    `now` is the time in UTC from which the age of files counts: that of the observation, or the end of the
+    night if this is earlier. `store` is the address of the scores. `input_rows` are the rows that the night
+    took. `skipped_rows` of them were not scored, because the store has the same text for their id, or a later
+    row has their id. `rescored_rows` are from runs with `rescore`. `settings` are those of SETTINGS that the
+    run replaced. `bad_files` have `path` and `reason`. `missing` has the reason why a figure is missing, by a
+    name of the figure.
     """
 
     night: datetime.date
@@ -82,7 +84,7 @@ class Observation:
 
     @property
     def freshness_hours(self) -> float | None:
-        """Return how old the newest input file is; None if the night took no file."""
+        """Return the age of the newest input file in hours; None if the night took no file."""
         if not self.files:
             return None
         newest = max(file.modified for file in self.files)

@@ -14,7 +14,7 @@ from ..evaluation import profile
 from .observation import Observation, SeenFile
 from .realised import Labelled, choose_labels, join_labels
 
-# Tells whether the batch with a number and a name belongs to a night.
+# Return True if the batch with this number and name belongs to a night.
 Includes = Callable[[int, str], bool]
 _NO_PROFILE = "a batch has no profile in its manifest, and the published rows have no texts"
 

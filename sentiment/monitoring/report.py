@@ -15,7 +15,7 @@ from .history import NIGHT
 from .pictures import draw_pictures
 
 _NONE = "-"
-# Most rows of a table; the Parquet tables have all.
+# Rows of a table at most; the Parquet tables have all rows.
 _MAX_ROWS = 40
 _NOTHING = {
     "next": "",
@@ -31,9 +31,10 @@ _NOTHING = {
 def render_report(
     night: datetime.date, nights: pd.DataFrame, figures: pd.DataFrame, alerts: Sequence[Alert]
 ) -> str:
-    """Return the report of a night as HTML; the frames have its rows and those of the nights before.
+    """Return the report of a night as HTML.
 
-    `nights` and `figures` are as `history.load_nights` and `history.load_figures` return them.
+    `nights` and `figures` are frames of `history.load_nights` and `history.load_figures`, with the rows of
+    this night and of the nights before.
     """
     day = pd.Timestamp(night)
     nights, figures = nights[nights[NIGHT] <= day], figures[figures[NIGHT] <= day]
@@ -42,7 +43,7 @@ def render_report(
     built = {
         "next": _describe_next(alerts),
         "volume": _describe_volume(tonight),
-        "labels": Section("Labels", figure="labels", table=_count(tonight["labels"], "label")),
+        "labels": Section("Labels", figure="labels", table=_tabulate(tonight["labels"], "label")),
         "accuracy": _describe_accuracy(nights),
         "drift": _describe_drift(figures[figures[NIGHT] == day]),
         "rejects": _describe_rejects(tonight["rejects"]),
@@ -169,7 +170,8 @@ def _describe_steps(steps: Mapping[str, float]) -> Section | None:
     return Section("Slowest steps", (), Table(("step", "seconds", "share"), rows))
 
 
-def _count(counts: Mapping[str, int], name: str) -> Table | None:
+def _tabulate(counts: Mapping[str, int], name: str) -> Table | None:
+    """Return a table of counts with their shares; None if there are no counts."""
     total = sum(counts.values())
     rows = tuple((key, f"{n:,}", f"{n / total:.1%}") for key, n in counts.items())
     return Table((name, "rows", "share"), rows) if rows else None

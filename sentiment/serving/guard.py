@@ -1,4 +1,4 @@
-"""Guard every route: the host, token, rate, size and time of a request. Nothing here knows a model."""
+"""Guard every route: the host, token, rate, size and time of a request. Nothing here uses a model."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ from .tokens import TokenFile
 OPEN_PATHS = frozenset({"/ping", "/health", "/healthz", "/readyz"})
 NDJSON = "application/x-ndjson"
 UNROUTED = "unrouted"
-# What a span says of a request, besides the attributes of OpenTelemetry's conventions for HTTP servers.
+# Attributes of the span of a request, in addition to those of OpenTelemetry's conventions for HTTP servers.
 _NOTED = ("problem", "texts", "chars", "model_version", "model_seconds")
 # A method of the caller's own making is not repeated.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -28,8 +28,9 @@ _MEMORY_SECONDS = 5.0
 _LOOK_AHEAD = 64
 # Rows share a mini-batch only if the shortest has this share of the longest's tokens, because of the padding.
 MIN_FILL = 0.7
-# A free thread waits this many seconds for more texts while other threads run. Callers that were just
-# answered ask again: two threads score sixteen short texts sooner as eight and eight than as one and fifteen.
+# A free thread waits this many seconds for more texts while other threads run. Callers often send
+# the next request at once, and two threads score sixteen short texts sooner as eight and eight than as one
+# and fifteen.
 _GATHER_SECONDS = 0.01
 
 

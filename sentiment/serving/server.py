@@ -55,7 +55,7 @@ def assemble(
     environment: Mapping[str, str] = os.environ,
     telemetry: Telemetry | None = None,
 ) -> tuple[Guard, Service]:
-    """Make the application and its service; without a `telemetry`, the environment says where to send to.
+    """Make the application and its service; without `telemetry`, the environment states where to send it.
 
     Raises ConfigError for a configuration that admits strangers.
     """

@@ -58,7 +58,11 @@ def score_chunk(
     store: Store,
     census: WorkerCensus,
 ) -> Published:
-    """Score a chunk and publish it as a batch; raise StoreError if its rows do not add up."""
+    """Score a chunk and publish it as a batch.
+
+    `known` are the digests of known texts (`history.find_known`), None if there are none. Raises StoreError
+    if the rows do not add up or a file has changed, HeldBatchError for too many rejects.
+    """
     staging = store.stage()
     started = time.monotonic()
     written = _write(chunk, spark, model, known, staging, census)
@@ -77,7 +81,7 @@ def _write(
     staging: Staging,
     census: WorkerCensus,
 ) -> Written:
-    """Select rows in a first query, of ids and digests; read, score and write their texts in a second."""
+    """Select rows by ids and digests in a first query; read, score and write their texts in a second one."""
     plan, cores = chunk.plan, session.count_cores(spark)
     table, ids = plan.table, plan.table.columns.ids
 

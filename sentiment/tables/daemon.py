@@ -14,9 +14,9 @@ from . import worker  # noqa: F401  imports pandas
 
 
 def preload() -> None:
-    """Import MLflow's parts, else imported at their first use, and a model's libraries, if they are here.
+    """Import the parts of MLflow that are otherwise imported at first use, and the libraries of a model.
 
-    Where they are not, it is the model's loading that says which it needs.
+    A library that is not installed is skipped: loading the model raises an error that names it.
     """
     registry.import_mlflow().pyfunc.PyFuncModel  # noqa: B018
     with contextlib.suppress(ModuleNotFoundError):

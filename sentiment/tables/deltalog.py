@@ -19,12 +19,12 @@ _READABLE = frozenset({"deletionVectors", "timestampNtz", "v2Checkpoint", "vacuu
 _MAPPING = "delta.columnMapping.mode"
 # Begins the names of the objects of `check_conditional_put`; a run that is killed may leave one.
 PROBE = "_sentiment/probe-"
-# What deltalake says of tables that it cannot open, and the name of the feature.
+# Words in deltalake's error for a table that it cannot open, and the name of the feature.
 _REFUSED = (("olumn mapping", "columnMapping"), ("catalog-managed", "catalogManaged"))
 
 
 def import_deltalake() -> Any:
-    """Import deltalake; raise ConfigError that says how to install it."""
+    """Import deltalake; raise ConfigError with the command that installs it."""
     # Its Rust libraries print what they try, as lines around the one that reports an error.
     os.environ.setdefault("RUST_LOG", "off")
     try:
@@ -158,7 +158,7 @@ def check_conditional_put(uri: str, storage: Storage) -> None:
             try:
                 obstore.put(store, key, body, mode="create")
             except AlreadyExistsError:
-                # Of the first put, too: its answer was lost, and its repetition was refused.
+                # The first put can raise it too, if its answer was lost and its repetition was refused.
                 obstore.delete(store, key)
                 return
         obstore.delete(store, key)

@@ -72,7 +72,7 @@ def read_files(
     if names is None:
         output = _make_output(pa.unify_schemas([file.read_schema() for file in _one_per_batch(files)]))
     else:
-        # One footer tells the types of all: a store has one type per column.
+        # One footer has the types of all files: a store has one type per column.
         found = files[0].read_schema()
         output = _make_output(pa.schema([found.field(name) for name in names]))
     tasks = [files[n::_MAX_TASKS] for n in range(min(_MAX_TASKS, len(files)))]

@@ -1,4 +1,7 @@
-"""Find the pending rows, which no manifest lists as taken, and cut them into chunks, without Spark."""
+"""Find the pending rows, which no published batch has taken, and cut them into chunks, without Spark.
+
+The rows that a batch has taken are the `consumption` in its manifest: rows scored, rejected or skipped.
+"""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -31,17 +34,17 @@ class Slice:
 
     @property
     def rows(self) -> int:
-        """Return the number of rows in the file, including those that a Delta table has deleted."""
+        """Return the number of rows in the slice, with those that a Delta table has deleted."""
         return self.stop_row - self.start_row
 
     @property
     def live_rows(self) -> int:
-        """Return the number of rows that are not deleted."""
+        """Return the number of rows in the slice that are not deleted."""
         deleted = self.file.deleted_rows
         return self.rows - (bisect_left(deleted, self.stop_row) - bisect_left(deleted, self.start_row))
 
     def identity(self) -> FileIdentity:
-        """Return the identity that a manifest holds."""
+        """Return the identity of the file and the bounds of the slice, as a manifest holds them."""
         return {**self.file.identity(), "start_row": self.start_row, "stop_row": self.stop_row}
 
 
@@ -52,10 +55,10 @@ def count_slice_rows(slices: Iterable[Slice]) -> int:
 
 @dataclass(frozen=True)
 class Request:
-    """Describe a run's request: columns, dates, model, and which rows are scored again.
+    """Describe which rows a run is to score: columns, dates, model, and whether rows are scored again.
 
-    `retries_after` is 0, or the number of the batch up to which failed rows are tried again by the same
-    model.
+    `retries_after` is 0, or the number of a batch: rows on which this model failed in a batch up to this
+    number are tried again.
     """
 
     id_col: str
@@ -66,11 +69,12 @@ class Request:
     retries_after: int = 0
 
     def is_covered_by(self, batch: Manifest) -> bool:
-        """Return True if the rows that a batch took are done for this request too.
+        """Return True if the rows that a batch has taken are not pending for this request.
 
-        A rescore counts only batches of its own model. Of these, one that skipped known rows counts only if
-        it was a rescore itself: else another model may have scored them. A batch with rows on which its model
-        failed counts for that model only, and not for a run that tries such rows again.
+        A rescore must also score rows that another model has scored. So only a batch of its own model covers
+        it, and a batch that skipped known rows only if it was a rescore itself: otherwise another model may
+        have scored the known rows. A batch with rows on which its model failed covers only requests of that
+        model, and no request that tries these rows again.
         """
         taken = batch.consumption
         if batch.rejected_by_reason.get(MODEL_FAILED) and (
@@ -81,16 +85,16 @@ class Request:
         has_dates = taken.window is None or taken.window.covers(self.window)
         if not self.is_rescore:
             return is_same and has_dates
-        left_rows = batch.skipped_rows.get(KNOWN, 0) > 0
-        is_mine = taken.model_id == self.model_id and (taken.is_rescore or not left_rows)
+        has_known = batch.skipped_rows.get(KNOWN, 0) > 0
+        is_mine = taken.model_id == self.model_id and (taken.is_rescore or not has_known)
         return is_same and has_dates and is_mine
 
 
 def find_pending(table: ReviewTable, manifests: Iterable[Manifest], request: Request) -> list[Slice]:
     """Return the requested rows that no published batch has taken, in the order of the table's files.
 
-    A file counts as new if its size, modification time or footer differs from the manifest. A file is left
-    out if a folder's name gives it a date outside the window.
+    A file counts as new if its size, modification time or footer differs from the manifest. A file in a
+    folder whose name states a date outside the window is left out.
     """
     taken = _collect_taken(manifests, request)
     pending = []
@@ -108,14 +112,17 @@ def find_pending(table: ReviewTable, manifests: Iterable[Manifest], request: Req
 
 
 def limit_rows(slices: Sequence[Slice], max_rows: int | None) -> list[Slice]:
-    """Return the first `max_rows` rows; None means all."""
+    """Return slices of the first `max_rows` rows, deleted ones included; None means all."""
     if max_rows is None:
         return list(slices)
     return next(iter(cut_chunks(slices, max_rows)), [])
 
 
 def skip_slices(slices: Sequence[Slice], done: Sequence[FileIdentity]) -> list[Slice]:
-    """Return the slices without the rows of a batch, whose `inputs` are `done`: the first of the slices."""
+    """Return the slices without the rows of a batch that was made of the first rows of some of them.
+
+    `done` are the `inputs` in the `consumption` of this batch.
+    """
     taken = {(entry["path"], entry["start_row"]): entry["stop_row"] for entry in done}
     left = []
     for piece in slices:
@@ -126,7 +133,7 @@ def skip_slices(slices: Sequence[Slice], done: Sequence[FileIdentity]) -> list[S
 
 
 def cut_chunks(slices: Sequence[Slice], chunk_rows: int) -> list[list[Slice]]:
-    """Cut the slices in order into chunks of exactly `chunk_rows` rows; the last may be smaller."""
+    """Cut slices, in order, into chunks of `chunk_rows` rows with deleted ones; the last may have fewer."""
     chunks: list[list[Slice]] = []
     room = 0
     for piece in slices:
@@ -143,7 +150,7 @@ def cut_chunks(slices: Sequence[Slice], chunk_rows: int) -> list[list[Slice]]:
 
 
 def make_consumption(request: Request, slices: Iterable[Slice]) -> Consumption:
-    """Describe the rows that a batch of these slices takes."""
+    """Return the `consumption` of a batch that is made of these slices."""
     return Consumption(
         inputs=tuple(piece.identity() for piece in slices),
         id_col=request.id_col,

@@ -37,7 +37,7 @@ def select_rows(
 ) -> Selection:
     """Select among rows of `read_reviews`, in one query that moves their ids and positions, not their texts.
 
-    Of the rows with one id the latest is scored: the highest `_order` if there is one, then the highest
+    If several rows have one id, the latest is scored: the highest `_order` if there is one, then the highest
     `_position`. With `on_duplicate` = reject, no row is scored of an id whose texts differ. `known` is of
     `history.find_known`. A row without an id is like no other.
     """

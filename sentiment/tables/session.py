@@ -129,7 +129,7 @@ def count_cores(spark: SparkSession) -> int:
 
 
 def find_resources(spark: SparkSession) -> dict[str, Any]:
-    """Return the model options that say what a task may use: as many threads as it has CPUs.
+    """Return the model options for the resources of a task: as many threads as it has CPUs.
 
     In local mode with one task for all cores the model looks for the GPU; else it uses what Spark assigns.
     """

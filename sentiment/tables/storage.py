@@ -173,7 +173,7 @@ def _open_s3(given: Mapping[str, str]) -> pafs.FileSystem:
 
 
 def ask(storage: Storage, uri: str, question: Callable[[pafs.FileSystem], Answer]) -> Answer:
-    """Ask an object store; raise StorageError that says by kind why it does not answer."""
+    """Ask an object store; raise StorageError with the kind of the problem if it fails."""
     try:
         return question(storage.open())
     except (OSError, pa.ArrowException) as error:

@@ -1,6 +1,6 @@
 """Add spelling mistakes and star ratings to training texts, because a small sample has too few of both.
 
-Stars are added only to reviews of two classes, negative and positive: other labels do not say how many.
+Stars are added only if the labels are negative and positive: other labels do not imply a number of stars.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _STARS = (("1 star", "2 stars"), ("4 stars", "5 stars"))
 
 
 def augment_rows(train: datasets.Dataset, labels: Sequence[str], seed: int) -> datasets.Dataset:
-    """Return `train` (`text`, `label`) with some texts changed; the rows stay the same otherwise.
+    """Return `train` (`text`, `label`) with some texts changed; labels and order stay.
 
     A text gets a spelling mistake, stars that agree with its label, both or neither.
     """
@@ -48,7 +48,7 @@ def misspell(text: str, random: np.random.Generator) -> str:
     if not candidates:
         return text
     chosen = int(random.choice(candidates))
-    words[chosen] = _slip(words[chosen], random)
+    words[chosen] = _misspell_word(words[chosen], random)
     return " ".join(words)
 
 
@@ -60,10 +60,10 @@ def add_stars(text: str, label: int, random: np.random.Generator) -> str:
     return f"{text.rstrip()} {stars}."
 
 
-def _slip(word: str, random: np.random.Generator) -> str:
+def _misspell_word(word: str, random: np.random.Generator) -> str:
     at = int(random.integers(1, len(word) - 1))
     before, letter, after = word[:at], word[at], word[at + 1 :]
     extra = str(random.choice(list(_LETTERS)))
     swapped = before[:-1] + letter + before[-1] + after
-    slips = (before + after, before + letter + letter + after, swapped, before + extra + letter + after)
-    return slips[int(random.integers(len(slips)))]
+    misspelled = (before + after, before + letter + letter + after, swapped, before + extra + letter + after)
+    return misspelled[int(random.integers(len(misspelled)))]

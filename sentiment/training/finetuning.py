@@ -86,8 +86,8 @@ def finetune(
     """Fine-tune, optimise, evaluate, log and register one model; MLflow tracking must be set up before.
 
     With `checkpoint_dir` a run that was killed continues: its checkpoints and its MLflow run are found by a
-    digest of configuration, data and code. Of several processes (torchrun) only the main one logs, and
-    returns a summary; the others return None. A model that cannot be registered is kept in a folder below
+    digest of configuration, data and code. With several processes (torchrun) only the main one logs,
+    and returns a summary; the others return None. A model that cannot be registered is kept in a folder below
     `kept`, which the error names.
     """
     started = time.monotonic()

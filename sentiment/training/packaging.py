@@ -61,7 +61,7 @@ class LoggedModel:
 def save_encoder(encoder: Encoder, folder: Path, max_length: int, truncation: str = HEAD) -> None:
     """Write a model folder: config.json, model.safetensors, tokenizer.json, vocabulary.json, inference.json.
 
-    It runs the reference engine, until `quantization.quantize` adds a faster one.
+    The model runs on the reference engine until `quantization.quantize` adds a faster one.
     """
     encoder.model.save_pretrained(folder)
     config = encoder.model.config
@@ -92,7 +92,7 @@ def log_model(folder: Path, encoder: Encoder, config: ModelConfig, text_col: str
 
     The model contains the folder as its only artifact, the inference code, exact requirements, a signature,
     an input example and metadata on its training. Raises ModelIntegrityError if the stored files differ from
-    ours.
+    the files that were logged.
     """
     mlflow = import_mlflow()
     settings = load_settings(folder)
@@ -134,7 +134,7 @@ def log_model(folder: Path, encoder: Encoder, config: ModelConfig, text_col: str
             },
             tags={"license": encoder.licence, "base_model": encoder.name},
         )
-        given = _digest_given(folder, code)
+        given = _digest_logged(folder, code)
     version = str(logged.registered_model_version)
     record_model(config.registered_model_name, version, signing_key=config.signing_key, given=given)
     return LoggedModel(version, logged.model_uri, f"models:/{config.registered_model_name}/{version}")
@@ -183,8 +183,8 @@ class _CarriedCode:
     entry_point: Path
 
 
-def _digest_given(folder: Path, code: _CarriedCode) -> dict[str, str]:
-    """Return the digests of code and artifacts, by their paths in the model."""
+def _digest_logged(folder: Path, code: _CarriedCode) -> dict[str, str]:
+    """Return the SHA-256 of each file of code and artifacts that is logged, by its path in the model."""
     name = code.entry_point.name
     given = {name: make_record(code.entry_point.parent)[name]}
     for place, root in ((f"artifacts/{folder.name}", folder), (f"code/{code.package.name}", code.package)):
@@ -206,7 +206,7 @@ def _carried_code() -> Iterator[_CarriedCode]:
         (staged / "__init__.py").write_text(
             '"""Hold the inference code with which this model was logged."""\n'
         )
-        # Without the permissions of the source: those of the umask are the model's.
+        # `copyfile` does not copy permissions, so the files of the model get those of the umask.
         shutil.copyfile(source / "schema.py", staged / "schema.py")
         ignore = shutil.ignore_patterns("__pycache__")
         copy = shutil.copyfile

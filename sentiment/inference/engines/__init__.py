@@ -60,7 +60,7 @@ class NoRightEngineError(RuntimeError):
 
 @dataclass(frozen=True)
 class CheckedEngine:
-    """Hold an engine that computes correctly; `warning` says why faster engines were refused, if any were."""
+    """Hold an engine that computes correctly; `warning` is the reason if faster engines were refused."""
 
     engine: Engine
     instruction_set: str

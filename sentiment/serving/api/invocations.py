@@ -36,7 +36,7 @@ class SplitFrame(BaseModel):
     model_config = ConfigDict(strict=True)
 
     columns: list[str] = Field(json_schema_extra={"contains": {"const": schema.TEXT}})
-    data: list[list[Any]] = Field(description="a row that is too short has no text")
+    data: list[list[Any]] = Field(description="the text of a row that is too short is null")
     index: list[Any] | None = None
 
     @field_validator("columns")
@@ -48,7 +48,7 @@ class SplitFrame(BaseModel):
 
 
 class Record(BaseModel):
-    """Read the text of a row; other keys are ignored."""
+    """A row with the key `text`; other keys are ignored."""
 
     text: Any
 
@@ -72,13 +72,13 @@ class RecordsForm(Form):
 
 
 class InstancesForm(Form):
-    """MLflow's instances: values, or records."""
+    """MLflow's instances: a list of texts, or of objects with the key `text`."""
 
     instances: list[Any]
 
 
 class InputsForm(Form):
-    """MLflow's inputs: values, or columns."""
+    """MLflow's inputs: a list of texts, or an object whose key `text` has one or several."""
 
     inputs: list[Any] | Record
 
@@ -122,10 +122,11 @@ def add_routes(router: APIRouter, service: Service) -> None:
 
 
 def read_csv(body: bytes) -> list[Any]:
-    """Return the column `text` of a CSV in UTF-8 with a header; an empty field is null. Raises Problem.
+    """Return the column `text` of a CSV in UTF-8 with a header; blank lines are skipped.
 
-    pandas is not used: it takes a minute for the names of a hundred thousand columns, and reads the first
-    field of a row as an index if the row is longer than the header.
+    The text is None if its field is empty, or if the row is too short to have it. Raises Problem for a body
+    that is no such CSV, or has a row that is longer than the header. pandas is not used: it takes a minute
+    for the names of a hundred thousand columns, and reads the first field of a longer row as an index.
     """
     try:
         content = body.decode("utf-8-sig")

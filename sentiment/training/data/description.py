@@ -17,7 +17,7 @@ NEAR_SHARE = 0.8
 SHINGLE_WORDS = 3
 # With so many bands of so many hashes, 99.6 % of the pairs at NEAR_SHARE have a band in common.
 N_BANDS, BAND_HASHES = 14, 5
-# Of a longer text only the beginning is compared.
+# Only so many words at the beginning of a text are compared.
 _MAX_WORDS = 1_000
 # The letters before it are Latin, with accents, and phonetic.
 _FIRST_OTHER_LETTER = "\u0370"

@@ -1,4 +1,4 @@
-"""Read JSON lines and JSON arrays of objects, and the loose lines of the Amazon review release of 2014."""
+"""Read JSON lines, JSON arrays of objects, and lines of Python literals (Amazon review release of 2014)."""
 
 import ast
 import itertools
@@ -12,10 +12,11 @@ from ...errors import EmptyInputError, UnreadableFileError
 from .source import Batch, ReadOptions, Source, batch_rows
 from .text_files import Encoding, find_encoding, open_text, translate_errors
 
-# The columns are the keys of so many first objects; an object without a key has null there.
+# The keys of the first 1,000 objects are the columns. A key that only later objects have is not read; an
+# object without a key has null in its column.
 _FIRST_OBJECTS = 1_000
 _CHUNK_CHARS = 1 << 20
-# A longer item of an array is taken for a damaged file.
+# A file with a longer item in its array counts as damaged.
 _MAX_ITEM_CHARS = 1 << 27
 _GAP = re.compile(r"[\s,]*")
 
@@ -23,7 +24,8 @@ _GAP = re.compile(r"[\s,]*")
 def open_json(path: Path, options: ReadOptions) -> Source:
     """Open a file of JSON objects: one per line, or an array.
 
-    Raises UnreadableFileError with the line or the item that is no object, EmptyInputError if there is none.
+    Raises UnreadableFileError with the number of the line or item that is no object, and EmptyInputError for
+    a file without objects.
     """
     with translate_errors(path, "JSON"):
         encoding = find_encoding(path, options.encoding)
@@ -39,6 +41,7 @@ def open_json(path: Path, options: ReadOptions) -> Source:
 
 
 def _read_objects(path: Path, encoding: Encoding) -> Iterator[dict[str, Any]]:
+    """Yield the objects of an array if the text begins with `[`, else the object of each line."""
     with translate_errors(path, "JSON"), open_text(path, encoding) as file:
         start = file.read(_CHUNK_CHARS)
         while start and not start.strip():
@@ -56,7 +59,7 @@ def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        value = _parse_loose(line)
+        value = _parse_literal(line)
     if isinstance(value, dict):
         return value
     raise UnreadableFileError(
@@ -64,8 +67,8 @@ def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
     ) from None
 
 
-def _parse_loose(line: str) -> object:
-    """Return the value of a Python literal, as the release of 2014 has them; None if it is none."""
+def _parse_literal(line: str) -> object:
+    """Return the value of a Python literal, as in the release of 2014; None for any other line."""
     try:
         return ast.literal_eval(line.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):

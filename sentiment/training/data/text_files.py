@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ...errors import UnreadableFileError
 
-# UTF-32 comes first, because its mark begins with that of UTF-16.
+# Byte order marks. UTF-32 comes first, because its mark begins with the mark of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF8: "utf-8-sig",
@@ -26,6 +26,7 @@ _MARKS = {
 _WESTERN = "cp1252"
 # In Western languages few letters have accents; in a text of another code page most bytes are above 127.
 _MAX_HIGH_SHARE = 0.2
+_ASCII_LETTERS = [bytes([b]) for b in range(128) if chr(b).isalpha()]
 _CHUNK_BYTES = 1 << 20
 
 
@@ -60,7 +61,7 @@ def translate_errors(path: Path, kind: str) -> Iterator[None]:
     except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, UnicodeDecodeError) as error:
         raise UnreadableFileError(
             f"{path}: cannot be read as {kind} ({type(error).__name__}): it is damaged, cut off, or of "
-            "another format than its name says; write it anew"
+            "another format than its name states; write it again"
         ) from error
 
 
@@ -76,10 +77,11 @@ def open_text(path: Path, encoding: Encoding) -> TextIO:
 
 
 def find_encoding(path: Path, given: str | None) -> Encoding:
-    """Return the given encoding, else the one the bytes of the whole file show.
+    """Return the given encoding; without one, find it from the bytes of the whole file.
 
-    UTF-8 and marked Unicode are certain. A file that is neither is read as cp1252 if that is plausible, with
-    a note. Raises UnreadableFileError, with the position of the byte, if it is not.
+    Valid UTF-8 and Unicode with a byte order mark are certain. Any other file is read as cp1252 if its bytes
+    look like Western text, with a note. Raises UnreadableFileError, with the position of the first byte that
+    is not UTF-8, if they do not.
     """
     if given is not None:
         return Encoding(given)
@@ -117,6 +119,10 @@ def _find_undecodable(path: Path) -> int | None:
 
 
 def _check_western(path: Path, position: int) -> Encoding:
+    """Return cp1252 if the bytes of the file look like Western text; raise UnreadableFileError if not.
+
+    `position` is that of the first byte that is not UTF-8; messages name it.
+    """
     letters = high = undefined = 0
     undefined_bytes = bytes(b for b in range(128, 256) if not _is_western(b))
     with open_bytes(path) as file:
@@ -130,10 +136,9 @@ def _check_western(path: Path, position: int) -> Encoding:
             f"{path}: the byte at position {position:,} is not UTF-8, and the file does not look like "
             f"{_WESTERN} either; pass --encoding"
         )
-    return Encoding(_WESTERN, f"encoding {_WESTERN} (byte {position:,} is not UTF-8; else pass --encoding)")
-
-
-_ASCII_LETTERS = [bytes([b]) for b in range(128) if chr(b).isalpha()]
+    return Encoding(
+        _WESTERN, f"encoding {_WESTERN}, since byte {position:,} is not UTF-8 (if wrong, pass --encoding)"
+    )
 
 
 def _is_western(byte: int) -> bool:
