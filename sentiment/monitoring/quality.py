@@ -137,7 +137,7 @@ def _check_rows(seen: Observation, limits: Limits) -> Iterator[Alert]:
             "repeated_rows",
             "repeated rows",
             WARNING,
-            f"{repeated:.1%} of the new rows were known already (id and text), or a later row of the night has "
-            f"their id; expected at most {limits.max_repeated_share:.1%}",
+            f"{repeated:.1%} of the new rows were known already (id and text), or a later row has their id; "
+            f"expected at most {limits.max_repeated_share:.1%}",
             "look for a delivery that came twice; no review was scored twice",
         )

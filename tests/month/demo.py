@@ -76,6 +76,7 @@ def make_versions(uri: str, known: pd.DataFrame) -> None:
         if path is None:
             raise SystemExit(f"{uri}: has no {PROFILE_FILE}; fine-tune the model again")
         path.write_text(json.dumps(profile.as_dict()))
+        registry.open_experiment("month-demo")
         for _ in range(2):
             with mlflow.start_run():
                 mlflow.log_artifacts(str(reference.folder), "model")
