@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+import pandas as pd
 
-from .description import N_BANDS, SCHEMA, are_near
+from .description import N_BANDS, are_near
 from .labels import Numbering
 from .preparation import Prepared
+from .prepared_rows import PreparedRows
 from .splits import (
     MIN_ROWS_PER_CLASS,
     SPLITS,
@@ -68,15 +67,10 @@ def select(
 
     Raises UnusableLabelsError if a split lacks a class.
     """
-    table = _Rows(prepared)
+    table = PreparedRows(prepared)
     counts = Counts()
     names = numbering.names
-    found = {}
-    for split in prepared.splits:
-        chosen = _drop_unusable(table.load(split), split, prepared, numbering, counts)
-        if chosen is not None:
-            found[split] = chosen
-    splits = cut_splits(found, names, seed)
+    splits = cut_splits(_find_usable(table, prepared, numbering, counts), names, seed)
     splits, counts.leaked_rows = without_leaks(splits)
     _check_all(splits, names, 1)
     splits = _remove_near(table, splits, names, counts)
@@ -90,66 +84,23 @@ def select(
         setattr(counts, f"{name}_rows", len(sampled[name]))
     counts.used_rows = sum(map(len, sampled.values()))
     _compare_scripts(table, sampled, counts)
-    # Only the test is reported by slices.
-    loaded = {name: table.make_dataset(split, name == TEST) for name, split in sampled.items()}
-    splits_loaded = Splits(loaded[TRAIN], loaded[VALIDATION].to_pandas(), loaded[TEST].to_pandas())
-    return splits_loaded, counts, _digest(table, sampled)
+    loaded = Splits(
+        train=table.make_dataset(sampled[TRAIN]),
+        validation=table.load_frame(sampled[VALIDATION]),
+        # Only the test is reported by slices.
+        test=table.load_frame(sampled[TEST], with_details=True),
+    )
+    return loaded, counts, _digest(table, sampled)
 
 
-class _Rows:
-    """Give access to the prepared rows of all splits, one after the other; texts and bands stay on disk."""
-
-    def __init__(self, prepared: Prepared) -> None:
-        self._name = prepared.folder.name
-        tables = {}
-        for split in prepared.splits:
-            with pa.memory_map(str(prepared.find_file(split))) as file:
-                tables[split] = pa.ipc.open_stream(file).read_all()
-        starts = np.cumsum([0, *map(len, tables.values())])
-        self._places = {
-            split: slice(start, end) for split, start, end in zip(tables, starts, starts[1:], strict=False)
-        }
-        self._all = pa.concat_tables(tables.values())
-        self._texts = datasets.Dataset(self._all.select(["text"]), fingerprint=self._name)
-        self._columns = {
-            name: self._all[name].to_numpy()
-            for name in ("label", "digest", "words_digest", "is_other_script")
-        }
-        self._columns["is_text"] = pc.is_null(self._all["reason"]).to_numpy()
-        if not self._all["group"].null_count:
-            self._columns["group"] = self._all["group"].to_numpy()
-        self._columns["rows"] = np.arange(len(self._all))
-        self._bands = np.memmap(prepared.bands_file, np.uint32, "r", shape=(len(self._all), N_BANDS))
-
-    def load(self, split: str) -> dict[str, np.ndarray]:
-        """Return the columns of one split that decide which rows are used, and `rows`, their places."""
-        return {name: values[self._places[split]] for name, values in self._columns.items()}
-
-    def take(self, name: str, rows: np.ndarray) -> np.ndarray:
-        taken: np.ndarray = self._columns[name][rows]
-        return taken
-
-    def take_texts(self, rows: np.ndarray) -> list[str]:
-        texts: list[str] = self._texts[rows.tolist()]["text"]
-        return texts
-
-    def take_bands(self, rows: np.ndarray) -> np.ndarray:
-        """Return the bands of rows, of shape (rows, N_BANDS)."""
-        return np.asarray(self._bands[rows])
-
-    def make_dataset(self, split: Candidates, with_details: bool) -> datasets.Dataset:
-        """Return a memory-mapped data set with `text`, `label`, `group` if known, and details if wanted."""
-        # Columns for all rows are joined before rows are selected, else `datasets` would copy the texts.
-        details = [name for name in self._all.column_names if name not in SCHEMA.names]
-        table = self._all.select(["text", *(details if with_details else [])])
-        columns = {"label": split.labels, **({} if split.groups is None else {"group": split.groups})}
-        for name, values in columns.items():
-            whole = np.full(len(table), -1, dtype=np.int64)
-            whole[split.rows] = values
-            table = table.append_column(name, pa.array(whole))
-        # The fingerprint is given, because `datasets` would read all texts to make one.
-        fingerprint = hashlib.sha256(self._name.encode() + split.rows.tobytes() + split.labels.tobytes())
-        return datasets.Dataset(table, fingerprint=fingerprint.hexdigest()[:16]).select(split.rows)
+def _find_usable(
+    table: PreparedRows, prepared: Prepared, numbering: Numbering, counts: Counts
+) -> dict[str, Candidates]:
+    chosen = {
+        split: _drop_unusable(table.load(split), split, prepared, numbering, counts)
+        for split in prepared.splits
+    }
+    return {split: rows for split, rows in chosen.items() if rows is not None}
 
 
 def _drop_unusable(
@@ -182,8 +133,11 @@ def _drop_unusable(
 
 def _find_conflicts(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return a mask of the rows whose label is not that of most rows with their text; all rows at a tie."""
+    conflicts = np.zeros(len(texts), dtype=bool)
+    # Few rows have the text of another row; counting only these takes less memory.
+    repeated = np.flatnonzero(pd.Series(texts).duplicated(keep=False))
     pairs, unit, n = np.unique(
-        np.stack([texts, labels], axis=1), axis=0, return_inverse=True, return_counts=True
+        np.stack([texts[repeated], labels[repeated]], axis=1), axis=0, return_inverse=True, return_counts=True
     )
     is_first = np.r_[True, pairs[1:, 0] != pairs[:-1, 0]] if len(pairs) else np.zeros(0, dtype=bool)
     text = np.cumsum(is_first) - 1
@@ -191,12 +145,12 @@ def _find_conflicts(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:
     np.maximum.at(most, text, n)
     is_most = n == most[text]
     is_tied = np.bincount(text[is_most], minlength=len(most)) > 1
-    conflicts: np.ndarray = (~is_most | is_tied[text])[unit.ravel()]
+    conflicts[repeated] = (~is_most | is_tied[text])[unit.ravel()]
     return conflicts
 
 
 def _remove_near(
-    table: _Rows, splits: Mapping[str, Candidates], names: Sequence[str], counts: Counts
+    table: PreparedRows, splits: Mapping[str, Candidates], names: Sequence[str], counts: Counts
 ) -> dict[str, Candidates]:
     """Remove training rows near to validation or test rows, and validation rows near to test rows."""
     pairs = {
@@ -222,7 +176,7 @@ def _remove_near(
     return kept
 
 
-def _find_near(table: _Rows, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _find_near(table: PreparedRows, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return a mask of the rows that have a near duplicate among the others."""
     near = np.zeros(len(rows), dtype=bool)
     bands = table.take_bands(others)
@@ -246,11 +200,12 @@ def _find_near(table: _Rows, rows: np.ndarray, others: np.ndarray) -> np.ndarray
     return near
 
 
-def _digest(table: _Rows, splits: Mapping[str, Candidates]) -> str:
+def _digest(table: PreparedRows, splits: Mapping[str, Candidates]) -> str:
     digest = hashlib.sha256()
     for name in SPLITS:
-        digest.update(table.take("digest", splits[name].rows).tobytes())
-        digest.update(splits[name].labels.astype(np.int64).tobytes() + b"|")
+        digest.update(table.take("digest", splits[name].rows).data)
+        digest.update(splits[name].labels.astype(np.int64, copy=False).data)
+        digest.update(b"|")
     return digest.hexdigest()[:16]
 
 
@@ -263,7 +218,7 @@ def _check_all(splits: Mapping[str, Candidates], names: Sequence[str], at_least:
         check_classes(splits[name], name, names, at_least)
 
 
-def _compare_scripts(table: _Rows, splits: Mapping[str, Candidates], counts: Counts) -> None:
+def _compare_scripts(table: PreparedRows, splits: Mapping[str, Candidates], counts: Counts) -> None:
     if min(len(splits[TRAIN]), len(splits[TEST])) < _MIN_SCRIPT_ROWS:
         return
     train, test = (float(table.take("is_other_script", splits[name].rows).mean()) for name in (TRAIN, TEST))

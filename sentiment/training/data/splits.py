@@ -82,11 +82,17 @@ def without_leaks(splits: Mapping[str, Candidates]) -> tuple[dict[str, Candidate
     Return the splits and the number of removed rows.
     """
     test = splits[TEST]
-    validation = splits[VALIDATION].take(~np.isin(splits[VALIDATION].words, test.words))
-    seen = np.union1d(test.words, validation.words)
-    train = splits[TRAIN].take(~np.isin(splits[TRAIN].words, seen))
+    validation = splits[VALIDATION].take(~_are_among(splits[VALIDATION].words, test.words))
+    seen = np.concatenate([test.words, validation.words])
+    train = splits[TRAIN].take(~_are_among(splits[TRAIN].words, seen))
     kept = {TRAIN: train, VALIDATION: validation, TEST: test}
     return kept, sum(len(splits[name]) - len(kept[name]) for name in SPLITS)
+
+
+def _are_among(words: np.ndarray, others: np.ndarray) -> np.ndarray:
+    # `np.isin` would sort all words, in several times the memory of the words.
+    among: np.ndarray = pd.Series(words).isin(others).to_numpy()
+    return among
 
 
 def sample_rows(rows: np.ndarray, labels: np.ndarray, max_rows: int | None, seed: int) -> np.ndarray:

@@ -12,6 +12,8 @@ from ...errors import UnreadableFileError
 from .source import BATCH_ROWS, Batch, ReadOptions, Source
 from .text_files import translate_errors
 
+_READ_BYTES = 1 << 20
+
 
 def open_parquet(path: Path, options: ReadOptions) -> Source:
     """Open a Parquet file; the names of classes come from the metadata that `datasets` writes."""
@@ -19,7 +21,11 @@ def open_parquet(path: Path, options: ReadOptions) -> Source:
         schema = pq.read_schema(path)
 
     def read(columns: Sequence[str]) -> Iterator[Batch]:
-        with translate_errors(path, "Parquet"), pq.ParquetFile(path) as file:
+        # By default Arrow keeps all compressed data that it has read until the file is closed.
+        with (
+            translate_errors(path, "Parquet"),
+            pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ_BYTES) as file,
+        ):
             for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
                 yield _to_lists(batch, columns)
 

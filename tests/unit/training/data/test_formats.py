@@ -249,3 +249,16 @@ def test_class_names_come_from_the_metadata(tmp_path):
 def test_parquet_keeps_nulls_and_types(tmp_path):
     pq.write_table(pa.table({"text": ["N/A", None], "label": [1.0, None]}), tmp_path / "a.parquet")
     assert rows(open_parquet(tmp_path / "a.parquet", ReadOptions())) == [("N/A", 1.0), (None, None)]
+
+
+def test_reading_parquet_does_not_keep_the_row_groups_that_were_read(tmp_path):
+    texts = [f"{i:0200}" for i in range(100_000)]
+    table = pa.table({"text": texts, "label": [0] * len(texts)})
+    pq.write_table(
+        table, tmp_path / "a.parquet", row_group_size=10_000, use_dictionary=False, compression="none"
+    )
+    held, table = pa.total_allocated_bytes() - table.nbytes, None
+    batches = open_parquet(tmp_path / "a.parquet", ReadOptions()).read(["text"])
+    growth = [pa.total_allocated_bytes() - held for _ in batches]
+    # The file has 20 MB.
+    assert max(growth) < 10_000_000

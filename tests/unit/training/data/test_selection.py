@@ -1,14 +1,21 @@
 """Test which rows are used, from files to splits, on small files whose every row is known."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sentiment.config import FinetuneConfig
 from sentiment.errors import SchemaMismatchError, UnusableLabelsError
+from sentiment.training.data import cache, preparation
 from sentiment.training.data.description import are_near, describe_texts
+from sentiment.training.data.prepared_rows import PreparedRows
 from sentiment.training.data.reading import load_labelled_reviews
+from sentiment.training.data.selection import _find_conflicts
+from sentiment.training.data.splits import Candidates
 
 WORDS = [
     "thing",
@@ -58,8 +65,12 @@ def append(folder, split, text, label):
         file.write(json.dumps({"text": text, "label": label}) + "\n")
 
 
+def read_texts(folder, split):
+    return [json.loads(line)["text"] for line in (folder / f"{split}.jsonl").read_text().splitlines()]
+
+
 def first_text(folder, split):
-    return json.loads((folder / f"{split}.jsonl").read_text().splitlines()[0])["text"]
+    return read_texts(folder, split)[0]
 
 
 def test_clean_files_are_used_whole(folder):
@@ -99,6 +110,17 @@ def test_the_label_of_most_rows_with_a_text_wins(folder):
         append(folder, "train", "nobody knows", label)
     counts = load(folder).report.counts
     assert (counts.conflicting_rows, counts.train_rows) == (3, 82)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 5), st.integers(0, 3))))
+def test_a_row_conflicts_unless_its_label_has_more_rows_than_any_other(rows):
+    count = Counter(rows)
+
+    def has_most(text, label):
+        return all(count[text, label] > count[text, other] for other in range(4) if other != label)
+
+    texts, labels = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    assert _find_conflicts(texts, labels).tolist() == [not has_most(*row) for row in rows]
 
 
 def test_a_split_without_labels_is_named_and_one_is_cut(folder):
@@ -204,3 +226,20 @@ def test_a_text_of_only_emoji_is_described_by_itself():
     described = describe_texts(["👍👍", "👎", None])
     assert described["words_digest"][0] != described["words_digest"][1]
     assert described["reason"] == [None, None, "null_text"]
+
+
+def test_texts_and_bands_come_in_the_order_of_the_rows_asked_for(folder, monkeypatch, tmp_path_factory):
+    """Rows are taken in parts, and mapped pages are released between them."""
+    monkeypatch.setenv("SENTIMENT_DATA_CACHE", str(tmp_path_factory.mktemp("cache")))
+    load(folder)
+    (prepared,) = [preparation._load(entry) for entry, _ in cache.list_entries(cache.prepared_cache())]
+    table = PreparedRows(prepared)
+    texts = [text for split in prepared.splits for text in read_texts(folder, split)]
+    rows = np.random.default_rng(0).permutation(len(texts))
+    assert table.take_texts(rows) == [texts[row] for row in rows]
+    assert table.take_texts(rows[:0]) == []
+    assert table.take_bands(rows).tolist() == describe_texts([texts[row] for row in rows])["bands"]
+    split = Candidates(rows[:100], np.arange(100), rows[:100])
+    frame = table.load_frame(split)
+    assert frame["text"].tolist() == table.make_dataset(split)["text"][:] == table.take_texts(rows[:100])
+    assert frame["label"].tolist() == list(range(100))
