@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import DEFAULT_MODEL_URI
-from ..monitoring.history import find_default_folder
 
 # The folder of the project. Without a tracking server, its subfolder `var` holds the models.
 HOME = Path(__file__).resolve().parents[2]
@@ -41,12 +40,18 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     The default of `monitoring` is the folder next to the scores to which the nightly job writes.
     """
     scores = environment.get(SCORES_VARIABLE) or None
-    default = find_default_folder(scores) if scores else None
+    monitoring = environment.get(MONITORING_VARIABLE) or None
+    if monitoring is None and scores is not None:
+        # It brings pandas and pyarrow, without which the app starts sooner.
+        from ..monitoring.history import find_default_folder
+
+        default = find_default_folder(scores)
+        monitoring = None if default is None else str(default)
     return Settings(
         model_uri=environment.get(MODEL_URI_VARIABLE) or DEFAULT_MODEL_URI,
         scores=scores,
         reviews=environment.get(REVIEWS_VARIABLE) or None,
         corrections=environment.get(CORRECTIONS_VARIABLE) or None,
-        monitoring=environment.get(MONITORING_VARIABLE) or (str(default) if default else None),
+        monitoring=monitoring,
         admin_token=environment.get(ADMIN_TOKEN_VARIABLE) or None,
     )
