@@ -17,12 +17,7 @@ from rich.table import Table
 
 from sentiment.cli import Reporter, Terminated, make_table, run_job, tell_stderr
 from sentiment.config import NightlyConfig, ScoreConfig, config_fields
-from sentiment.errors import (
-    ConfigError,
-    InputError,
-    SentimentError,
-    StoreLockedError,
-)
+from sentiment.errors import ConfigError, InputError, SentimentError, StoreLockedError
 from sentiment.locks import hold_lock
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from ..evaluation.history import find_decisions
 from ..models import ledger, registry, versions
+from .hints import show_hint
 from .promotion_form import show_promotion
 from .settings import HOME, read_settings
 from .wording import escape_markdown
@@ -34,8 +35,7 @@ def show() -> None:
     alias = settings.model_uri.partition("@")[2] or _ALIAS
     found = versions.list_versions(name) if registry.check_store() else []
     if not found:
-        st.info(escape_markdown(f"The registry has no model {name}. This command makes one:"))
-        st.code(_COMMAND, language="bash", wrap_lines=True)
+        show_hint(f"The registry has no model {name}. This command makes one:", _COMMAND)
         return
     moves = ledger.read_ledger(name, alias)
     _show_versions(name, found, moves)
@@ -113,11 +113,9 @@ def _show_history(found: list[versions.Version], moves: ledger.Ledger) -> None:
         for decision in find_decisions(version.tags, moves.alias)
     ]
     if not decisions:
-        st.info("No promotion was decided yet. This command judges a challenger:")
-        st.code(
+        show_hint(
+            "No promotion was decided yet. This command judges a challenger:",
             f"python jobs/promote.py --challenger models:/{moves.name}/{found[0].number} --test FILE",
-            language="bash",
-            wrap_lines=True,
         )
         return
     st.dataframe(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..monitoring import history
+from .settings import Settings
 
 # The references of a figure, and their names in the app.
 AGAINST = {"model": "the model's test set", "trailing": "the nights before"}
@@ -20,6 +21,14 @@ class Nights:
     nights: pd.DataFrame
     figures: pd.DataFrame
     alerts: pd.DataFrame
+
+
+def find_folder(settings: Settings) -> str | None:
+    """Return the folder that the operator has set, else the one next to the scores, where the job writes."""
+    if settings.monitoring is not None or settings.scores is None:
+        return settings.monitoring
+    default = history.find_default_folder(settings.scores)
+    return None if default is None else str(default)
 
 
 def load_nights(folder: Path, days: int | None = None) -> Nights:

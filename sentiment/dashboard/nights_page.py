@@ -10,7 +10,8 @@ import streamlit as st
 from ..monitoring.history import EMPTY, NIGHT, OK, find_state
 from .charts import draw_lines
 from .figures import show_figures
-from .nights import AGAINST, Nights, count_rejects, list_drift, load_nights
+from .hints import show_hint
+from .nights import AGAINST, Nights, count_rejects, find_folder, list_drift, load_nights
 from .paths import choose_path
 from .settings import MONITORING_VARIABLE, read_settings
 from .wording import escape_markdown, explain_reject
@@ -35,7 +36,7 @@ _LAST_FIGURES = (
 
 def show() -> None:
     """Show the page; raise StoreError if a file cannot be read."""
-    fixed = read_settings(os.environ).monitoring
+    fixed = find_folder(read_settings(os.environ))
     folder = choose_path(
         "Folder of the nights", "monitoring_path", fixed, MONITORING_VARIABLE,
         "Folder that the nightly job writes.",
@@ -43,8 +44,9 @@ def show() -> None:
     span = st.segmented_control("Show", list(_SPANS), default="90 days", required=True)
     found = _load(folder, find_state(Path(folder)), _SPANS[span or "90 days"]) if folder else None
     if found is None or found.nights.empty:
-        st.info("No night is chosen or recorded yet. This command runs one, and it can run every night:")
-        st.code(_COMMAND, language="bash", wrap_lines=True)
+        show_hint(
+            "No night is chosen or recorded yet. This command runs one, and it can run every night:", _COMMAND
+        )
         return
     _show_last(found.nights)
     _show_alerts(found.alerts)

@@ -11,6 +11,7 @@ from ..errors import ModelNotFoundError, SentimentError
 from ..job_process import JobProcess
 from ..models import ledger, versions
 from . import promotions
+from .hints import show_hint
 from .settings import ADMIN_TOKEN_VARIABLE, HOME
 from .wording import escape_markdown
 
@@ -38,11 +39,9 @@ def _show_promote_form(
 ) -> None:
     challengers = [version.number for version in found if version.number != moves.champion]
     if not challengers:
-        st.info("There is no challenger: the only version is the champion. This command makes another:")
-        st.code(
+        show_hint(
+            "There is no challenger: the only version is the champion. This command makes another:",
             f"python jobs/finetune.py --dataset_name sample --registered_model_name {name}",
-            language="bash",
-            wrap_lines=True,
         )
         return
     with st.form("promote", clear_on_submit=True):

@@ -12,6 +12,7 @@ from . import trends
 from .charts import draw_bars, draw_trend
 from .correction_form import show_rows
 from .figures import show_figures
+from .hints import show_hint
 from .paths import choose_path
 from .settings import REVIEWS_VARIABLE, SCORES_VARIABLE, Settings, read_settings
 from .wording import escape_markdown
@@ -37,14 +38,14 @@ def show() -> None:
             _load.clear()
             _read.clear()
     if path is None:
-        st.info("No table is chosen. Type the folder of the scores above. This command makes one:")
-        st.code(_COMMAND, language="bash")
+        show_hint(
+            "No table is chosen. Type the folder of the scores above. This command makes one:", _COMMAND
+        )
         return
     try:
         scores = _load(path)
     except MissingInputError as error:
-        st.info(escape_markdown(f"No scores yet: {error}. This command makes some:"))
-        st.code(_COMMAND, language="bash")
+        show_hint(f"No scores yet: {error}. This command makes some:", _COMMAND)
         return
     ids = tables.find_ids(scores)
     reviews = tables.open_reviews(reviews_path, ids) if reviews_path else None

@@ -35,23 +35,12 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Return the settings; an empty variable counts as one that is not set.
-
-    The default of `monitoring` is the folder next to the scores to which the nightly job writes.
-    """
-    scores = environment.get(SCORES_VARIABLE) or None
-    monitoring = environment.get(MONITORING_VARIABLE) or None
-    if monitoring is None and scores is not None:
-        # It brings pandas and pyarrow, without which the app starts sooner.
-        from ..monitoring.history import find_default_folder
-
-        default = find_default_folder(scores)
-        monitoring = None if default is None else str(default)
+    """Return the settings; an empty variable counts as one that is not set."""
     return Settings(
         model_uri=environment.get(MODEL_URI_VARIABLE) or DEFAULT_MODEL_URI,
-        scores=scores,
+        scores=environment.get(SCORES_VARIABLE) or None,
         reviews=environment.get(REVIEWS_VARIABLE) or None,
         corrections=environment.get(CORRECTIONS_VARIABLE) or None,
-        monitoring=monitoring,
+        monitoring=environment.get(MONITORING_VARIABLE) or None,
         admin_token=environment.get(ADMIN_TOKEN_VARIABLE) or None,
     )

@@ -18,6 +18,7 @@ from .alerts import Alert, Channel
 from .assessment import Assessment, Past, assess
 from .delivery import as_row, deliver, deliver_overdue, load_delivered, load_earlier_alerts, record_failure
 from .observation import Observation
+from .published import Includes
 from .quality import Limits
 from .realised import Labelled, add_up, measure_nights
 from .report import render_report
@@ -30,8 +31,6 @@ LABEL_DAYS = 90
 MEMORY_DAYS = 90
 
 
-# Return True if the batch with this number and name belongs to a night.
-Includes = Callable[[int, str], bool]
 LabelledNights = Mapping[datetime.date, Labelled]
 
 

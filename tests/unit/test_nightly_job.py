@@ -9,6 +9,7 @@ import pytest
 
 from jobs import nightly
 from sentiment.config import NightlyConfig, ScoreConfig, load_config
+from sentiment.dashboard.nights import find_folder
 from sentiment.dashboard.settings import read_settings
 from sentiment.errors import (
     ConfigError,
@@ -130,13 +131,13 @@ def test_labels_without_the_id_columns_are_an_error(tmp_path):
 )
 def test_results_lie_next_to_a_store_on_a_mounted_file_system_and_the_app_finds_them(output, folder):
     assert str(nightly.choose_folder(NightlyConfig(input="/in", output=output))) == folder
-    assert read_settings({"SENTIMENT_SCORES": output}).monitoring == folder
+    assert find_folder(read_settings({"SENTIMENT_SCORES": output})) == folder
 
 
 def test_for_a_store_in_a_bucket_the_place_of_the_results_must_be_given(tmp_path):
     with pytest.raises(ConfigError, match="--monitoring"):
         nightly.choose_folder(NightlyConfig(input="/in", output="s3://bucket/scores"))
-    assert read_settings({"SENTIMENT_SCORES": "s3://bucket/scores"}).monitoring is None
+    assert find_folder(read_settings({"SENTIMENT_SCORES": "s3://bucket/scores"})) is None
     given = NightlyConfig(input="/in", output="s3://bucket/scores", monitoring=str(tmp_path))
     assert nightly.choose_folder(given) == tmp_path
 
