@@ -118,6 +118,15 @@ def _keep_logging() -> Iterator[None]:
             logger.disabled, logger.propagate = state[1:]
 
 
+@pytest.fixture(autouse=True)
+def _forget_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test begin with the active experiment of another one, which is of another store."""
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    fluent = sys.modules.get("mlflow.tracking.fluent")
+    if fluent is not None:
+        monkeypatch.setattr(fluent, "_active_experiment_id", None)
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a packaged tiny encoder that reads at most 16 tokens."""
