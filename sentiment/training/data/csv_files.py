@@ -18,7 +18,7 @@ from .text_files import Encoding, find_encoding, open_text, translate_errors
 _DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
-# A row and the number of its first line.
+# A row and the number of its first line; a blank line is a row without values.
 Row = tuple[int, list[str]]
 # Yields the rows of an open file with this delimiter; raises csv.Error.
 Quoting = Callable[[TextIO, str], Iterator[Row]]
@@ -35,12 +35,12 @@ class _Reading:
     width: int
 
     def rows(self) -> Iterator[Row]:
-        """Yield all rows, the header included; raise UnreadableFileError at a row of another width."""
+        """Yield header, rows and blank lines; raise UnreadableFileError at a row of another width."""
         line = 0
         with translate_errors(self.path, "CSV"), open_text(self.path, self.encoding) as file:
             try:
                 for line, row in self.quoting(file, self.delimiter):
-                    if len(row) != self.width:
+                    if row and len(row) != self.width:
                         raise UnreadableFileError(
                             f"{self.path}, line {line}: expected {self.width} values as in the header, found "
                             f"{len(row)}; put values with a {_NAMES.get(self.delimiter, self.delimiter)} or "
@@ -65,9 +65,9 @@ def open_csv(path: Path, options: ReadOptions) -> Source:
         encoding = find_encoding(path, options.encoding)
         delimiter = options.delimiter or _find_delimiter(path, encoding, options.expected_columns)
         header = options.column_names or _read_header(path, encoding, delimiter)
-    reading, note = _find_quoting(path, encoding, delimiter, header)
+    reading, found = _find_quoting(path, encoding, delimiter, header)
     usual = "\t" if path.name.lower().partition(".tsv")[1] else ","
-    notes = [encoding.note, note]
+    notes = [encoding.note, *found]
     if delimiter != usual and options.delimiter is None:
         notes.append(f"delimiter {_NAMES[delimiter]}")
     return Source(
@@ -86,15 +86,16 @@ def _select(
     places = [header.index(name) for name in columns]
     rows = reading.rows()
     if has_header:
-        next(rows)
+        next(line for line, row in rows if row)
     for _, row in rows:
-        yield [row[place] or None for place in places]
+        if row:
+            yield [row[place] or None for place in places]
 
 
 def _read_header(path: Path, encoding: Encoding, delimiter: str) -> tuple[str, ...]:
     with open_text(path, encoding) as file:
         try:
-            _, row = next(_read_quoted(file, delimiter), (1, []))
+            row = next((row for _, row in _read_quoted(file, delimiter) if row), [])
         except csv.Error as error:
             raise UnreadableFileError(f"{path}, line 1: not valid CSV ({error}); check its header") from error
     if not row:
@@ -119,42 +120,52 @@ def _find_delimiter(path: Path, encoding: Encoding, expected: tuple[str, ...]) -
 
 def _find_quoting(
     path: Path, encoding: Encoding, delimiter: str, header: tuple[str, ...]
-) -> tuple[_Reading, str | None]:
-    """Return the first way of quoting in which every row fits the header.
+) -> tuple[_Reading, list[str]]:
+    """Return the first way of quoting in which every row fits the header, and notes about the file.
 
     If none fits, the error is that of the standard way.
     """
     standard = _Reading(path, encoding, delimiter, _read_quoted, len(header))
     escaped = _Reading(path, encoding, delimiter, _read_escaped, len(header))
     plain = _Reading(path, encoding, delimiter, _read_unquoted, len(header))
-    digest, error = _check(standard)
+    found = _check(standard)
     if _has_escaped_quotes(path, encoding):
-        escaped_digest, _ = _check(escaped)
-        if escaped_digest and digest and escaped_digest != digest:
+        other = _check(escaped)
+        if other.digest and found.digest and other.digest != found.digest:
             raise AmbiguousInputError(
                 f"{path}: can be read in two ways, with quotation marks escaped by a backslash or doubled; "
                 "write it as Parquet or JSON lines"
             )
-        if escaped_digest and not digest:
-            return escaped, "quotation marks escaped by backslashes"
-    if digest:
-        return standard, None
-    if delimiter == "\t" and _check(plain)[0]:
-        return plain, "quotation marks are part of the text"
-    assert error is not None  # there is no digest
-    raise error
+        if other.digest and not found.digest:
+            return escaped, ["quotation marks escaped by backslashes", *other.notes]
+    if found.digest:
+        return standard, found.notes
+    if delimiter == "\t" and (other := _check(plain)).digest:
+        return plain, ["quotation marks are part of the text", *other.notes]
+    assert found.error is not None  # there is no digest
+    raise found.error
 
 
-def _check(reading: _Reading) -> tuple[str | None, UnreadableFileError | None]:
-    """Read the whole file; return a digest of its rows, or the error."""
-    digest, n_rows = hashlib.blake2b(), 0
+@dataclass(frozen=True)
+class _Check:
+    """Hold a digest of all rows of a file and notes about it, or the error that ended its reading."""
+
+    digest: str | None
+    notes: list[str]
+    error: UnreadableFileError | None = None
+
+
+def _check(reading: _Reading) -> _Check:
+    """Read the whole file."""
+    digest, n_blank = hashlib.blake2b(), 0
     try:
         for _, row in reading.rows():
-            digest.update("\0\1".join(row).encode("utf-8", "surrogatepass") + b"\0\2")
-            n_rows += 1
+            n_blank += not row
+            if row:
+                digest.update("\0\1".join(row).encode("utf-8", "surrogatepass") + b"\0\2")
     except UnreadableFileError as error:
-        return None, error
-    return digest.hexdigest(), None
+        return _Check(None, [], error)
+    return _Check(digest.hexdigest(), [f"{n_blank} blank lines, which are no rows"] if n_blank else [])
 
 
 def _has_escaped_quotes(path: Path, encoding: Encoding) -> bool:
@@ -167,8 +178,7 @@ def _read_with_csv(file: TextIO, delimiter: str, quoting: int) -> Iterator[Row]:
     reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
     line = 1
     for row in reader:
-        if row:  # a blank line is no row
-            yield line, row
+        yield line, row
         line = reader.line_num + 1
 
 
@@ -187,8 +197,7 @@ def _read_escaped(file: TextIO, delimiter: str) -> Iterator[Row]:
         is_open ^= bool(re.sub(r"\\.", "", line).count('"') % 2)
         if is_open:
             continue
-        if pending.strip("\r\n"):
-            yield start, _split_escaped(pending, field, delimiter)
+        yield start, _split_escaped(pending, field, delimiter) if pending.strip("\r\n") else []
         pending, start = "", number + 1
     if is_open:
         raise csv.Error("unexpected end of data")

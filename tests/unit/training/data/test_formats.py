@@ -262,3 +262,10 @@ def test_reading_parquet_does_not_keep_the_row_groups_that_were_read(tmp_path):
     growth = [pa.total_allocated_bytes() - held for _ in batches]
     # The file has 20 MB.
     assert max(growth) < 10_000_000
+
+
+@pytest.mark.parametrize("value", ["good", '"say \\"no\\""'])
+def test_blank_lines_of_csv_are_no_rows_and_are_counted(tmp_path, value):
+    source = read_csv(tmp_path, f"\ntext,label\n{value},1\n\n\nbad,0\n")
+    assert [label for _, label in rows(source, "text", "label")] == ["1", "0"]
+    assert "3 blank lines, which are no rows" in source.notes
