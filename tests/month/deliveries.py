@@ -12,8 +12,9 @@ import pandas as pd
 FIRST = datetime.date(2026, 3, 2)  # a Monday
 NIGHTS = 30
 WEEKDAY_ROWS, WEEKEND_ROWS = 200, 120
-# Of a data set that has not enough reviews for that. A night of fewer than 100 rows is not compared.
-FEW_WEEKDAY_ROWS, FEW_WEEKEND_ROWS = 120, 100
+# Of a data set that has not enough reviews for that. A figure of fewer than 100 rows is not compared, and
+# truncated texts have no characters per token.
+FEW_WEEKDAY_ROWS, FEW_WEEKEND_ROWS = 120, 110
 LATE, DAMAGED, REPEATED, EMPTY, PROMOTION, DECAY, SHIFT = 9, 11, 14, 16, 18, 19, 26
 LATE_DAYS, EXTRA_ROWS = 4, 60
 # From DECAY on, this share more of the labels of each night is wrong: the model no longer fits.

@@ -58,7 +58,7 @@ def load_reviews() -> tuple[pd.DataFrame, pd.DataFrame]:
     # Of one class, so that texts, labels and scores all differ clearly from the first such night on. What
     # differs only a little would drift on a later night, and be an alert of its own.
     negative = sample[sample["label"] == 0].reset_index(drop=True)
-    several = [" ".join(negative["text"].iloc[i : i + 4]).upper() for i in range(len(negative) - 4)]
+    several = [" ".join(negative["text"].iloc[i : i + 2]).upper() for i in range(len(negative) - 2)]
     joined = negative.iloc[: len(several)].assign(
         text=several, review_id=[f"j{i}" for i in range(len(several))]
     )

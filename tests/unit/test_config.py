@@ -20,6 +20,8 @@ CONF = {
     "adapt.yaml": AdaptConfig,
     "adopt.yaml": AdoptConfig,
     "demo.yaml": FinetuneConfig,
+    "finetune-gpu.yaml": FinetuneConfig,
+    "finetune-small.yaml": FinetuneConfig,
     "finetune.yaml": FinetuneConfig,
     "gates.yaml": GatesConfig,
     "nightly.yaml": NightlyConfig,
