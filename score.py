@@ -20,7 +20,7 @@ from sentiment.config import DEFAULT_MODEL_URI, ServeConfig
 from sentiment.errors import MissingInputError, SentimentError
 from sentiment.models import loading, registry
 from sentiment.models.predictions import Prediction, list_predictions
-from sentiment.telemetry import Telemetry, open_telemetry
+from sentiment.process.telemetry import Telemetry, open_telemetry
 
 # The example of the template that this project began with, with its spelling.
 DEFAULT_SENTENCE = "The item came damanged, 1 star."

@@ -18,7 +18,7 @@ from rich.table import Table
 from sentiment.cli import Reporter, Terminated, make_table, run_job, tell_stderr
 from sentiment.config import NightlyConfig, ScoreConfig, config_fields
 from sentiment.errors import ConfigError, InputError, SentimentError, StoreLockedError
-from sentiment.locks import hold_lock
+from sentiment.process.locks import hold_lock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ def run(config: NightlyConfig, report: Reporter) -> dict[str, Any]:
     """Run the night, or each night of a range, and return a summary of the last one and a line for each."""
     from sentiment.models import registry
     from sentiment.monitoring import alerts, night, quality, steps, telemetry
-    from sentiment.telemetry import open_telemetry
+    from sentiment.process.telemetry import open_telemetry
 
     registry.use_tracking(HOME)
     channels = alerts.open_channels(config.alert_to or os.environ.get(ALERT_VARIABLE, ""), HOME)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from .. import schema
 from ..errors import SchemaMismatchError, StoreError
-from ..locks import hold_lock
+from ..process.locks import hold_lock
 
 FILE = "corrections.parquet"
 WHO, WHEN = "who", "when"

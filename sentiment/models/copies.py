@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ..locks import lock_file
+from ..process.locks import lock_file
 from .integrity import list_files, list_ignored
 
 _PREFIX = "sentiment-models-"

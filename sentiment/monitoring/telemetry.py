@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..telemetry import Telemetry
+from ..process.telemetry import Telemetry
 
 SERVICE = "sentiment.nightly"
 # Metrics of a night: name, unit, and the column of the night.

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..config import ServeConfig
-from ..telemetry import Telemetry
+from ..process.telemetry import Telemetry
 from .logs import describe, log_event
 from .metrics import Metrics
 from .problems import MEDIA_TYPE, ClientGoneError, Problem

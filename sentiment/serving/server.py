@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ..config import ServeConfig
 from ..errors import ConfigError
 from ..models import loading, registry
-from ..telemetry import Telemetry, open_telemetry
+from ..process.telemetry import Telemetry, open_telemetry
 from .api import create_app
 from .champion import Champion, ServedModel, load_served_model
 from .guard import Guard

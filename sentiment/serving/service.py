@@ -4,9 +4,9 @@ import asyncio
 import logging
 
 from ..config import ServeConfig
-from ..cores import count_cores
 from ..errors import RegistryError, SentimentError
-from ..telemetry import Telemetry
+from ..process.cores import count_cores
+from ..process.telemetry import Telemetry
 from .champion import Champion, ServedModel
 from .logs import describe, log_event
 from .metrics import Metrics

@@ -26,8 +26,8 @@ from ..errors import (
     StoreLockedError,
 )
 from ..inference.rejects import find_reject_reason
-from ..locks import lock_file
 from ..models import registry
+from ..process.locks import lock_file
 from ..schema import TEXT, show_columns, split_columns
 from .data.preparation import join_texts
 from .data.source import ReadOptions

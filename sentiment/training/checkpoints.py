@@ -19,8 +19,8 @@ from typing import Any
 
 from ..config import FinetuneConfig
 from ..errors import CheckpointError, ModelIntegrityError, RunLockedError
-from ..locks import lock_file
 from ..models.integrity import make_record
+from ..process.locks import lock_file
 from .processes import count_processes, get_rank
 
 # Folders of unfinished runs that are kept, this one included. The oldest ones are removed.

@@ -8,8 +8,8 @@ from types import FrameType
 from typing import Any, TypeVar, cast
 
 from ..cli import Terminated
-from ..cores import count_cores
 from ..errors import LostProcessError, SentimentError
+from ..process.cores import count_cores
 
 T = TypeVar("T")
 

@@ -15,11 +15,11 @@ from sentiment import schema
 from sentiment.config import ServeConfig
 from sentiment.errors import ConfigError, ModelLoadError
 from sentiment.models import registry
+from sentiment.process.telemetry import make_telemetry
 from sentiment.serving.champion import Champion
 from sentiment.serving.logs import LOGGER
 from sentiment.serving.problems import KINDS
 from sentiment.serving.server import _make_loader
-from sentiment.telemetry import make_telemetry
 from tests.factories import CANARY, TOKEN
 
 from .conftest import WordModel, make_served_model

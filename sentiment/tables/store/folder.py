@@ -23,8 +23,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ...errors import ConfigError, HeldBatchError, StoreError, StoreLockedError
-from ...locks import lock_file
 from ...models.integrity import digest_file
+from ...process.locks import lock_file
 from ..storage import LOCAL, Storage, find_local_path
 from . import compaction, erasure, verification
 from .files import Ids, Staging, StoredFile, WrittenFile

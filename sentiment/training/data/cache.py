@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ...errors import ConfigError
-from ...locks import lock_file
+from ...process.locks import lock_file
 
 # Entries that were not used for the longest time are removed beyond this size.
 MAX_BYTES = 50 * 2**30

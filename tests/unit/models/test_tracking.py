@@ -12,8 +12,8 @@ import time
 import pytest
 
 from sentiment.errors import ConfigError, ModelNotFoundError, RegistryError
-from sentiment.locks import lock_file
 from sentiment.models import registry, tracking
+from sentiment.process.locks import lock_file
 from tests.factories import ROOT, using_store
 
 

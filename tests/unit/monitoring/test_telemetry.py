@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sentiment.errors import ConfigError
 from sentiment.monitoring.steps import Steps
 from sentiment.monitoring.telemetry import SERVICE, send_metrics
-from sentiment.telemetry import make_telemetry, open_telemetry
+from sentiment.process.telemetry import make_telemetry, open_telemetry
 
 ROW = {"night": "2026-03-30", "model_version": "3", "input_rows": 7, "alerts": 1, "estimated_accuracy": None}
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sentiment.cores import count_cores
+from sentiment.process.cores import count_cores
 
 
 @pytest.fixture(autouse=True)

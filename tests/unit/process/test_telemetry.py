@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from sentiment.errors import ConfigError
-from sentiment.telemetry import ENDPOINT_VARIABLE, Telemetry, make_telemetry, open_telemetry
+from sentiment.process.telemetry import ENDPOINT_VARIABLE, Telemetry, make_telemetry, open_telemetry
 from tests.factories import CANARY
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

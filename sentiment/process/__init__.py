@@ -1,0 +1,1 @@
+"""Handle what concerns one process of the operating system: its cores, its locks, its telemetry."""
