@@ -23,7 +23,7 @@ registry.resolve_model(json.loads(pathlib.Path('$(DEMO)/finetune.json').read_tex
 endef
 export CHECK_DEMO_MODEL
 
-.PHONY: help demo month-demo demo-model demo-adopt test unit lint bench bench-quick bench-scale bench-online bench-gpu bench-train faults abuse java clean cluster-demo
+.PHONY: help demo month-demo demo-model demo-adopt test unit pythons lint bench bench-quick bench-scale bench-online bench-gpu bench-train faults abuse java clean cluster-demo
 
 help:
 	@echo "make demo    fine-tune on the sample, score its 3,708 reviews in Spark (under 6 minutes)"
@@ -31,6 +31,7 @@ help:
 	@echo "make test    lint, types, layers and all tests (about 17 minutes)"
 	@echo "make lint    lint, types and layers only"
 	@echo "make unit    the unit tests, which need neither Spark nor servers"
+	@echo "             pythons: the unit tests with each Python from 3.10 to 3.13 that is installed, in clones in var"
 	@echo "make bench   speed compared with alternatives, parity, cascade; writes docs/benchmarks.md (under 30 minutes)"
 	@echo "             bench-quick: the same on few rows (under 5 minutes); bench-scale: up to a million rows;"
 	@echo "             bench-gpu: the GPU; bench-online: the service compared with alternatives (under 15 minutes);"
@@ -73,6 +74,16 @@ demo-adopt: .venv/demo.installed
 
 unit: .venv/test.installed
 	@$(PYTEST) tests/unit
+
+# Each Python has a clone of its own, with its own .venv.
+pythons:
+	@for python in python3.10 python3.11 python3.12 python3.13; do \
+	  $$python --version >/dev/null 2>&1 || { echo "== $$python is not installed: not run"; continue; }; \
+	  echo "== $$python"; \
+	  rm -rf var/$$python; \
+	  git clone -q . var/$$python; \
+	  $(MAKE) --no-print-directory -C var/$$python unit PYTHON="$$(command -v $$python)"; \
+	done
 
 test: lint java
 	@echo "== Tests"
