@@ -10,7 +10,8 @@ import contextlib
 from pyspark.daemon import manager
 
 from ..models import registry
-from . import worker  # noqa: F401  imports pandas
+from . import worker, writing  # noqa: F401  what runs in a worker, with pandas and pyarrow
+from .input import reviews  # noqa: F401
 
 
 def preload() -> None:

@@ -27,8 +27,8 @@ class RunSummary:
     text was scored for another row.
 
     `rows_per_second` covers only the scoring, `seconds` the whole run; `core_seconds_per_1000_rows` and
-    `rows_per_core_hour` are its cost on all cores of the run. `worker_start_seconds` is the time from the
-    start of the slowest Python worker until it could score. `labels`, `unsure_rows` and `stages` count scored
+    `rows_per_core_hour` are its cost on all cores of the run. `worker_start_seconds` is the longest
+    time that a Python worker took to load the model. `labels`, `unsure_rows` and `stages` count scored
     rows; `label_names` are all labels of the model, in its order.
     """
 
@@ -149,9 +149,7 @@ def summarise(plan: Plan, outcome: Outcome, output: str, seconds: float) -> RunS
         instruction_sets=sorted({worker.instruction_set for worker in outcome.workers}),
         model_loads=len(outcome.loads),
         python_workers=outcome.n_workers,
-        worker_start_seconds=max(
-            (load.start_seconds for load in outcome.loads if load.start_seconds is not None), default=None
-        ),
+        worker_start_seconds=max((load.seconds for load in outcome.loads), default=None),
         model_uri=plan.config.model_uri,
         model_version=plan.model.version,
         output=output,

@@ -48,12 +48,13 @@ class WorkerEngine:
 class ModelLoad:
     """Describe a model loaded by a worker; `load_id` is unique.
 
-    `start_seconds` is the time from the start of the process until it could score, None if unknown.
+    `seconds` is the time that loading took. The process may be older: Spark lets a worker that has read rows
+    score them too.
     """
 
     process: str
     load_id: str
-    start_seconds: float | None
+    seconds: float
 
 
 class _Sum(AccumulatorParam[int]):
@@ -91,10 +92,9 @@ class WorkerCensus:
         worker = WorkerEngine(_process_name(), model.engine, model.instruction_set, model.engine_warning)
         self._workers.add(frozenset({worker}))
 
-    def note_load(self) -> None:
+    def note_load(self, seconds: float) -> None:
         """Count a model that this worker has loaded."""
-        load = ModelLoad(_process_name(), str(uuid.uuid4()), _seconds_since_process_start())
-        self._loads.add(frozenset({load}))
+        self._loads.add(frozenset({ModelLoad(_process_name(), str(uuid.uuid4()), seconds)}))
 
     def note_rows(self, n_rows: int) -> None:
         """Count rows that passed through the model; Spark adds them up when the task ends."""
@@ -196,6 +196,7 @@ def _load_once(model: SharedModel, census: WorkerCensus | None) -> LoadedModel:
     options = {"device": _find_device(), **model.options}
     key = (model.digest, repr(sorted(options.items())))
     if key not in _loaded:
+        started = time.monotonic()
         # Spark starts a worker per core; a tokenizer that takes every core slows the others.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         _loaded.clear()
@@ -203,7 +204,7 @@ def _load_once(model: SharedModel, census: WorkerCensus | None) -> LoadedModel:
         _n_loads += 1
         _loaded[key] = load_checked(_find_folder(model.place), options)
         if census is not None:
-            census.note_load()
+            census.note_load(time.monotonic() - started)
     if census is not None:
         census.note_worker(_loaded[key])
     return _loaded[key]
@@ -232,16 +233,3 @@ def _find_device() -> str:
 
 def _process_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _seconds_since_process_start() -> float | None:
-    """Return the age of this process; None where the system does not show it.
-
-    The 22nd field of the file is the process's start in ticks since boot (proc_pid_stat(5)).
-    """
-    try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    started = int(fields[22 - 3]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started

@@ -125,16 +125,6 @@ def test_on_one_machine_a_task_that_owns_the_gpu_owns_every_core(monkeypatch, tm
     assert session._share_gpu() == task_cpus
 
 
-def test_the_age_of_a_process_counts_from_its_start():
-    script = "import time; time.sleep(0.3); import sentiment.tables.worker as w"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{script}; print(w._seconds_since_process_start())"],
-        capture_output=True,
-        text=True,
-    )
-    assert 0.3 < float(done.stdout) < 600
-
-
 @pytest.mark.parametrize(("python", "is_ours"), [(sys.executable, True), ("/usr/bin/other", False)])
 def test_workers_of_another_interpreter_keep_sparks_own_parent(monkeypatch, python, is_ours):
     monkeypatch.setenv("PYSPARK_PYTHON", python)
