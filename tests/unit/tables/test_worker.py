@@ -23,7 +23,8 @@ class Census:
     def note_worker(self, model):
         self.engines.append(model.engine)
 
-    def note_load(self):
+    def note_load(self, seconds):
+        assert seconds > 0
         self.loads += 1
 
     def note_rows(self, n_rows):
