@@ -41,7 +41,7 @@ _SHARES = {
     "Spark job to bare loop": "{spark_to_loop:.2f}",
     "bare loop to the int8 matrix products": "{roofline_share:.0%} of {roofline_gops:,.0f} GOP/s",
     "the same, without products that ours leaves out": "{roofline_done_share:.0%}",
-    "a worker loads the model in": "{worker_start_seconds:.1f} s",
+    "a worker is ready after": "{worker_start_seconds:.1f} s",
     "a worker's peak memory, resident": "{worker_peak_mb:.0f} MB",
     "the same, shared pages divided": "{worker_peak_pss_mb:.0f} MB",
 }
