@@ -1,4 +1,4 @@
-# All targets that need .venv create it. Creating it needs Debian or Ubuntu with Python >= 3.10.
+# All targets that need .venv create it. Creating it needs Debian or Ubuntu with Python >= 3.11.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -31,7 +31,7 @@ help:
 	@echo "make test    lint, types, layers and all tests (about 17 minutes)"
 	@echo "make lint    lint, types and layers only"
 	@echo "make unit    the unit tests, which need neither Spark nor servers"
-	@echo "             pythons: the unit tests with each Python from 3.10 to 3.13 that is installed, in clones in var"
+	@echo "             pythons: the unit tests with each Python from 3.11 to 3.13 that is installed, in clones in var"
 	@echo "make bench   speed compared with alternatives, parity, cascade; writes docs/benchmarks.md (under 30 minutes)"
 	@echo "             bench-quick: the same on few rows (under 5 minutes); bench-scale: up to a million rows;"
 	@echo "             bench-gpu: the GPU; bench-online: the service compared with alternatives (under 15 minutes);"
@@ -77,7 +77,7 @@ unit: .venv/test.installed
 
 # Each Python has a clone of its own, with its own .venv.
 pythons:
-	@for python in python3.10 python3.11 python3.12 python3.13; do \
+	@for python in python3.11 python3.12 python3.13; do \
 	  $$python --version >/dev/null 2>&1 || { echo "== $$python is not installed: not run"; continue; }; \
 	  echo "== $$python"; \
 	  rm -rf var/$$python; \
@@ -132,8 +132,8 @@ abuse: .venv/test.installed
 # Each step prints a line, because pip is silent and takes minutes.
 .venv/base.installed: setup.py
 	@echo "== Setting up .venv (1/4): Python environment"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "error: $(PYTHON) is older than 3.10: run make with PYTHON=python3.11 or newer" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11: run make with PYTHON=python3.11 or newer" >&2; exit 2; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || ( set -x; apt-get update -qq && \
 	  apt-get install -y -qq python3-venv && rm -rf .venv && $(PYTHON) -m venv .venv ) || \
 	  { echo "error: Python has no venv: run sudo apt-get install -y python3-venv" >&2; exit 2; }

@@ -106,7 +106,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["sentiment", "sentiment.*"]),
     package_data={"sentiment": ["py.typed", "evaluation/*.j2"]},
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     install_requires=[
         MLFLOW,
         "packaging>=24",

@@ -54,7 +54,7 @@ def run(config: NightlyConfig, report: Reporter) -> dict[str, Any]:
     sender = open_telemetry(telemetry.SERVICE)
     with _hold(folder), tempfile.TemporaryDirectory(prefix="sentiment-nightly-") as scratch:
         try:
-            for day in list_days(config.date, datetime.datetime.now(datetime.timezone.utc).date()):
+            for day in list_days(config.date, datetime.datetime.now(datetime.UTC).date()):
                 report(f"night of {day}", 0, 1)
                 doors = open_doors(config, day, Path(scratch))
                 runner = steps.Steps(tell_stderr, open_span=sender.open_span)
@@ -107,7 +107,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
         list_names=lambda: {batch.number: batch.name for batch in list_published(open_for_reading(config))},
         observe=lambda champion, includes: observe(
             day,
-            datetime.datetime.now(datetime.timezone.utc),
+            datetime.datetime.now(datetime.UTC),
             (champion.uri, champion.version),
             list_published(open_for_reading(config)),
             includes,

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
         def start_session() -> "SparkSession":
             return build_session("score_reviews", report.debug, config.worker_timeout_seconds)
 
-        return run_scoring(config, store, start_session, datetime.now(timezone.utc), report).as_dict()
+        return run_scoring(config, store, start_session, datetime.now(UTC), report).as_dict()
 
 
 def check_paths(*paths: str) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def open_spark(trial: Trial, cascade: str = "off") -> Iterator[Pass]:
                 allow_unverified=True,  # a folder has no record
             )
             with open_store(config.output) as store:
-                now = datetime.now(timezone.utc)
+                now = datetime.now(UTC)
                 summary = run_scoring(config, store, lambda: spark, now, lambda *_: None)
             # The files are removed unread: reading a million scores here would need memory of the driver.
             shutil.rmtree(trial.cache / name, ignore_errors=True)

@@ -3,7 +3,7 @@
 import json
 import os
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def record(
     head = json.loads(json.dumps(head))  # as JSON returns it: a tuple becomes a list
     found = json.loads(path.read_text()) if path.exists() else {}
     kept = found["sections"] if {key: found.get(key) for key in head} == head else {}
-    date = datetime.now(timezone.utc).date().isoformat()
+    date = datetime.now(UTC).date().isoformat()
     stamped = {name: {"date": date} | section for name, section in sections.items()}
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,6 +1,6 @@
 """Show the rows behind the figures with their texts, and let the reader correct labels."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -102,7 +102,7 @@ def _save(
     if not who:
         st.warning("Write your name: corrections are saved with it.")
         return
-    new = corrections.make_corrections(rows, ids, text_column, labels, who, datetime.now(timezone.utc))
+    new = corrections.make_corrections(rows, ids, text_column, labels, who, datetime.now(UTC))
     if not new.num_rows:
         st.warning("No label was changed.")
         return

@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from .. import schema
@@ -39,7 +39,7 @@ def capture_predictions(
     """
     if importlib.util.find_spec(CLIENT) is None:
         return [dict(prediction) for prediction in predictions]
-    timestamp = datetime.now(timezone.utc).isoformat()
+    timestamp = datetime.now(UTC).isoformat()
     return [
         {**prediction, EVENT_ID: _capture(value, prediction, timestamp)}
         for value, prediction in zip(values, predictions, strict=True)

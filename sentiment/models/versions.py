@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .registry import quote
@@ -43,7 +43,7 @@ def list_versions(name: str) -> list[Version]:
     return [
         Version(
             number=str(version.version),
-            created=datetime.fromtimestamp(version.creation_timestamp / 1000, timezone.utc),
+            created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
             aliases=tuple(aliases.get(str(version.version), ())),
             run_id=version.run_id or "",
             tags=dict(version.tags),

@@ -155,7 +155,7 @@ def as_row(alert: Alert, delivered: Delivered) -> dict[str, Any]:
     A channel without items is one that did not take the alert.
     """
     row = {name: getattr(alert, name) for name in ("key", "items", *_COLUMNS)}
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     got = {
         channel: {item: at for item, at in items.items() if item in alert.items}
         for channel, items in delivered.items()

@@ -102,7 +102,7 @@ def list_files(batches: Sequence[PublishedBatch]) -> list[SeenFile]:
         for entry in batch.inputs:
             rows[entry["path"], entry["modified_ns"]] += entry["stop_row"] - entry["start_row"]
     return [
-        SeenFile(path, datetime.datetime.fromtimestamp(modified / 1e9, datetime.timezone.utc), n)
+        SeenFile(path, datetime.datetime.fromtimestamp(modified / 1e9, datetime.UTC), n)
         for (path, modified), n in rows.items()
     ]
 

@@ -133,7 +133,7 @@ class Guard:
             raise Problem("too_large")
         try:
             body = await asyncio.wait_for(self._collect(receive), self._config.body_seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise Problem("slow_body") from None
         exchange.is_body_read = True
         return body
@@ -154,7 +154,7 @@ class Guard:
         async def call_in_time(*arguments: Any) -> Any:
             try:
                 return await asyncio.wait_for(call(*arguments), self._config.body_seconds)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 raise ClientGoneError from None
 
         return call_in_time

@@ -161,7 +161,7 @@ class Queue:
         self._start_soon()
         try:
             await asyncio.wait_for(call.done, self._config.request_seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise Problem("deadline") from None
         finally:
             self.waiting.drop(call)

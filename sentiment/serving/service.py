@@ -49,7 +49,7 @@ class Service:
         closing = asyncio.get_running_loop().run_in_executor(None, self.telemetry.close)
         try:
             await asyncio.wait_for(closing, _CLOSE_SECONDS)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             log_event("telemetry_unsent", logging.WARNING)
 
     def require_model(self) -> ServedModel:

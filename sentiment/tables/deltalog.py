@@ -75,7 +75,7 @@ def _parse_time(timestamp: str) -> datetime.datetime:
         raise ConfigError(
             f"timestamp: {timestamp!r} is no time, expected 2026-01-31 or 2026-01-31T02:00:00Z"
         ) from error
-    return found if found.tzinfo else found.replace(tzinfo=datetime.timezone.utc)
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
 @contextmanager

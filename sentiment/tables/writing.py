@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -69,7 +69,7 @@ def write_rows(
         (schema.REJECT_REASON, *schema.TABLE_COLUMNS),
         {
             schema.MODEL_VERSION: stamp.model_version,
-            schema.SCORED_AT: stamp.scored_at.astimezone(timezone.utc),
+            schema.SCORED_AT: stamp.scored_at.astimezone(UTC),
             schema.SEQUENCE: stamp.sequence,
         },
         find_lowest_score(labels),

@@ -160,7 +160,7 @@ async def _ask_on(
             async with session.post(f"{work.url}/v1/sentiment", json={"texts": [next(texts)]}) as answer:
                 await answer.read()
                 status = answer.status
-        except (aiohttp.ClientError, asyncio.TimeoutError):
+        except (TimeoutError, aiohttp.ClientError):
             status = BROKEN
         print(json.dumps(asdict(Answer(status, started, time.monotonic() - started))), flush=True)
         await asyncio.sleep(

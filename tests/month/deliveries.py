@@ -87,7 +87,7 @@ class Month:
         path = self.folder / f"day={day}" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         reviews[["review_id", "text"]].to_parquet(path)
-        at = datetime.datetime.combine(night, datetime.time(1), datetime.timezone.utc).timestamp()
+        at = datetime.datetime.combine(night, datetime.time(1), datetime.UTC).timestamp()
         os.utime(path, (at, at))
         return path
 

@@ -104,7 +104,7 @@ def run_month(uri: str, seed: int) -> int:
     def score(champion: night.Champion, **options: Any) -> dict[str, Any]:
         values = {"input": str(month.folder), "output": str(FOLDER / "scores"), "model_uri": champion.uri}
         config = ScoreConfig(**{**values, **options})
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         with open_store(config.output) as store:
             return run_scoring(config, store, lambda: spark, now, lambda *_: None).as_dict()
 

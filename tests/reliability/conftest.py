@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from . import places
 from .places import FOLDER, S3, MakePlace, Place
 from .tables import Ended
 
-NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 31, 2, 0, tzinfo=UTC)
 
 
 @pytest.fixture(scope="package")

@@ -3,7 +3,7 @@
 import base64
 import json
 import struct
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +18,7 @@ from sentiment.tables.runs import run_scoring
 from sentiment.tables.store.opening import open_store
 from tests.factories import make_reviews
 
-NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 31, 2, 0, tzinfo=UTC)
 _B85 = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
 _Z85 = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 
@@ -135,7 +135,7 @@ def test_a_row_that_a_restore_brings_back_is_scored(score, reviews, tmp_path):
 def test_an_older_version_or_time_is_read_on_request(score, reviews, tmp_path):
     assert score(reviews, str(tmp_path / "one"), version=0).scored_rows == 40
     stamp = DeltaTable(reviews).history()[-1]["timestamp"]
-    moment = datetime.fromtimestamp(stamp / 1000, timezone.utc).isoformat()
+    moment = datetime.fromtimestamp(stamp / 1000, UTC).isoformat()
     assert score(reviews, str(tmp_path / "two"), timestamp=moment).scored_rows == 40
     with pytest.raises(InputError):
         score(reviews, str(tmp_path / "three"), version=99)

@@ -2,7 +2,7 @@
 
 import json
 from contextlib import ExitStack
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from sentiment.tables.store.scores import load_scores
 from sentiment.training.finetuning import FinetuneSummary, finetune
 from tests.factories import make_tiny_encoder, using_store
 
-NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 31, 2, 0, tzinfo=UTC)
 # A word per class, so that a tiny encoder can tell them apart.
 WORDS = {
     "three_way": {"negative": "bad", "neutral": "phone", "positive": "great"},

@@ -6,7 +6,7 @@ import shutil
 import struct
 import time
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +36,7 @@ from sentiment.tables.runs import run_scoring
 from sentiment.tables.store.opening import open_store
 from tests.factories import make_reviews
 
-NOW = datetime(2026, 1, 31, 2, 0, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 31, 2, 0, tzinfo=UTC)
 # Set before the Spark session starts its workers.
 COLLECTED = time.monotonic()
 

@@ -218,7 +218,7 @@ def test_what_waits_is_not_of_the_night_and_a_night_of_the_past_has_its_own_mode
     publish(tmp_path, {"id": [1]}, input_rows=56, skipped_rows=skipped, id_types={"id": "bigint"})
     [batch] = list_published(nightly.open_for_reading(NightlyConfig(input="/i", output=str(tmp_path))))
     assert (batch.input_rows, batch.skipped_rows) == (6, 5)
-    now = datetime.datetime(2026, 3, 2, tzinfo=datetime.timezone.utc)
+    now = datetime.datetime(2026, 3, 2, tzinfo=datetime.UTC)
     seen = observe(TODAY, now, ("models:/m/9", "9"), [batch], lambda number, name: True, {})
     assert (seen.model_version, seen.input_rows) == ("3", 6)
 

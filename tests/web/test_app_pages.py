@@ -20,7 +20,7 @@ from tests.factories import make_reviews
 streamlit = pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest  # noqa: E402  only where streamlit is installed
 
-WHEN = datetime.datetime(2026, 1, 31, tzinfo=datetime.timezone.utc)
+WHEN = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
 TOKEN = "a-token-of-many-characters"
 _VARIABLES = ("SCORES", "REVIEWS", "CORRECTIONS", "MONITORING", "ADMIN_TOKEN", "MODEL_URI")
 

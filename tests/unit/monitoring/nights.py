@@ -42,7 +42,7 @@ class World:
     def arrive(self, day, modified=None, name=None, skipped=0, **options):
         """Put a file of rows into the input."""
         path = f"/in/date={day}/{name or 'part.parquet'}"
-        at = modified or datetime.datetime.combine(day, datetime.time(1), datetime.timezone.utc)
+        at = modified or datetime.datetime.combine(day, datetime.time(1), datetime.UTC)
         rows = make_rows(**options).assign(id=range(options.get("n", 2_000))).drop(columns=IS_RIGHT)
         self.pending.append((path, at, rows.assign(model_version=self.version), skipped))
 
@@ -55,7 +55,7 @@ class World:
             list_names=lambda: {batch.number: batch.name for batch in self.batches},
             observe=lambda champion, includes: published.observe(
                 day,
-                now or datetime.datetime.combine(day, datetime.time(2), datetime.timezone.utc),
+                now or datetime.datetime.combine(day, datetime.time(2), datetime.UTC),
                 (champion.uri, champion.version),
                 self.batches,
                 includes,

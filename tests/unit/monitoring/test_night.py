@@ -320,7 +320,7 @@ def test_a_new_model_is_not_compared_with_the_predictions_of_the_old_one(tmp_pat
 
 def test_a_first_night_takes_old_files_and_has_no_late_ones(tmp_path):
     world = World(tmp_path)
-    now = datetime.datetime(2026, 3, 2, tzinfo=datetime.timezone.utc)
+    now = datetime.datetime(2026, 3, 2, tzinfo=datetime.UTC)
     world.arrive(FIRST - 90 * DAY, modified=now, n=300)
     assert world.run(FIRST).alerts == []
 

@@ -10,7 +10,7 @@ from sentiment.monitoring.quality import Limits, check_data, find_expected_rows
 from tests.unit.monitoring.made import make_night
 
 NIGHT = datetime.date(2026, 3, 30)  # a Monday
-NOW = datetime.datetime(2026, 3, 30, 2, tzinfo=datetime.timezone.utc)
+NOW = datetime.datetime(2026, 3, 30, 2, tzinfo=datetime.UTC)
 
 
 def see(**changes):

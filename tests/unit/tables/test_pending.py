@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,7 @@ from tests.factories import make_manifest
 REQUEST = Request("review_id", "text", "m-1", None, False)
 RESCORE = Request("review_id", "text", "m-2", None, True)
 JANUARY = Window("day", "2026-01-01", "2026-02-01")
-NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 def make_file(name="a", rows=10, **overrides):

@@ -1,6 +1,6 @@
 """Dates in the forms in which review tables hold them."""
 
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pytest
@@ -9,7 +9,7 @@ from sentiment.tables.input.dates import is_date_type, parse_days
 
 DAY = date(2026, 1, 31)
 NOON = datetime(2026, 1, 31, 12, 30)
-_SECONDS = int(NOON.replace(tzinfo=timezone.utc).timestamp())
+_SECONDS = int(NOON.replace(tzinfo=UTC).timestamp())
 
 
 def parse(values, kind=None):

@@ -2,7 +2,7 @@
 
 import decimal
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,7 +45,7 @@ CARRIED = {
     "a zone": (
         pa.array([_NOON], pa.timestamp("us", "UTC")).cast(pa.timestamp("us", "+01:00")),
         "timestamp",
-        [_NOON.replace(tzinfo=timezone.utc)],
+        [_NOON.replace(tzinfo=UTC)],
     ),
     "date": (pa.array([_NOON.date()]), "date", [_NOON.date()]),
     "nulls": (pa.nulls(2), "string", [None, None]),
