@@ -145,11 +145,11 @@ def test_the_table_has_the_columns_of_the_labels(tuned, texts, spark, tmp_path):
     found = pd.DataFrame(model.predict_columns(texts)).assign(review_id=frame["review_id"])
     both = table.merge(found, on="review_id", suffixes=("", "_model"))
     assert len(both) == run.scored_rows
-    for name in ("label", "score", "unsure", *(["expected"] if "5" in words else [])):
+    for name in ("label", "unsure"):
         assert both[name].tolist() == both[f"{name}_model"].tolist()
-    assert np.allclose(
-        np.array(both["probabilities"].tolist()), np.array(both["probabilities_model"].tolist())
-    )
+    # In float32, the other rows of a mini-batch change the last digits.
+    for name in ("score", "probabilities", *(["expected"] if "5" in words else [])):
+        assert np.allclose(np.array(both[name].tolist()), np.array(both[f"{name}_model"].tolist()), atol=1e-6)
     assert int(table["unsure"].sum()) == run.unsure_rows
     manifest = json.loads(Path(run.batch, "_MANIFEST.json").read_text())
     assert manifest["label_names"] == list(words)

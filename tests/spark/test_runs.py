@@ -27,7 +27,8 @@ from sentiment.errors import (
     StoreLockedError,
 )
 from sentiment.evaluation.profile import load as load_profile
-from sentiment.inference.processor import SATURATING, find_processor
+from sentiment.inference.engines import list_cpu_engines
+from sentiment.inference.processor import find_processor
 from sentiment.inference.settings import load_settings
 from sentiment.models import loading, registry
 from sentiment.models.predictions import predict_each
@@ -101,8 +102,7 @@ def test_the_summary_says_what_scored_and_how_soon(score, write_parquet, use_tin
     summary = score(write_parquet(make_mixed_reviews()), max_text_chars=987_654)
     assert sum(summary.stages.values()) == summary.scored_rows
     encoder = registry.resolve_model(use_tiny_model.uri).folder / "artifacts" / "encoder"
-    is_saturating = find_processor().instruction_set in SATURATING
-    assert summary.engines == ["f32" if is_saturating else load_settings(encoder).cpu_engine]
+    assert summary.engines == list_cpu_engines(load_settings(encoder).cpu_engine, find_processor())[:1]
     assert summary.instruction_sets == [find_processor().instruction_set]
     asked = score(
         write_parquet(make_reviews(20), "again.parquet"), engine="reference", max_text_chars=987_653

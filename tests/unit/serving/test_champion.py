@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from sentiment.errors import ModelError, ModelLoadError, RegistryError
-from sentiment.inference.engines import load_engine
+from sentiment.inference.engines import list_cpu_engines, load_engine
 from sentiment.inference.minibatches import pad_rows
+from sentiment.inference.processor import find_processor
 from sentiment.inference.settings import load_settings
 from sentiment.models import loading, registry
 from sentiment.serving.champion import Champion, load_served_model
@@ -83,8 +84,9 @@ def test_an_example_that_is_none_is_refused(load):
 def test_a_real_model_is_loaded_checked_and_served(use_tiny_model):
     served = load_served_model("models:/sentiment@champion", {}, False, None)
     carried = load_settings(served.reference.folder / "artifacts" / "encoder")
-    assert (served.reference.version, served.model.engine) == ("1", carried.cpu_engine)
-    engine = load_engine(served.reference.folder / "artifacts" / "encoder", carried.cpu_engine)
+    name = list_cpu_engines(carried.cpu_engine, find_processor())[0]
+    assert (served.reference.version, served.model.engine) == ("1", name)
+    engine = load_engine(served.reference.folder / "artifacts" / "encoder", name)
     assert served.model.budget_tokens == engine.budget_tokens
     for n_tokens in (1, 33, 384, 385, 500):
         padded, _ = pad_rows([np.ones(n_tokens, dtype=np.int32)], 0, engine.step_tokens)

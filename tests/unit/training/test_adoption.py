@@ -13,8 +13,10 @@ from sentiment import schema
 from sentiment.cli import run_job
 from sentiment.config import AdoptConfig
 from sentiment.errors import ConfigError, UnusableLabelsError
+from sentiment.inference.engines import list_cpu_engines
 from sentiment.inference.engines.probabilities import to_probabilities
 from sentiment.inference.predictor import Predictor
+from sentiment.inference.processor import find_processor
 from sentiment.inference.settings import load_settings
 from sentiment.models import loading, registry
 from sentiment.models.predictions import list_predictions
@@ -81,13 +83,17 @@ def test_an_adopted_classifier_gives_what_transformers_gives(tmp_path, kind, n):
     probabilities = np.array(found[schema.PROBABILITIES].tolist())
     few = slice(None, None, 5)
     theirs = score_in_transformers(original, TEXTS[few])
-    assert (found[schema.LABEL][few] == np.array(predictor.labels)[theirs.argmax(axis=1)]).all()
+    # Weights of 8 bits may change the label of a text for which no label is clear.
+    is_clear = theirs.max(axis=1) > 0.7
+    same = (found[schema.LABEL][few] == np.array(predictor.labels)[theirs.argmax(axis=1)]).to_numpy()
+    assert same[is_clear].all()
+    assert is_clear.mean() > 0.8
     assert np.abs(probabilities[few] - theirs).sum(axis=1).mean() / 2 < 0.01
     one_by_one = pd.concat([predictor.predict([text]) for text in TEXTS[:20]], ignore_index=True)
     assert (one_by_one[schema.LABEL] == found[schema.LABEL][:20]).all()
     assert np.abs(one_by_one[schema.SCORE] - found[schema.SCORE][:20]).max() < 1e-6
     assert found[schema.LABEL].nunique() > 1
-    assert load_settings(folder).cpu_engine == predictor.engine
+    assert list_cpu_engines(load_settings(folder).cpu_engine, find_processor())[0] == predictor.engine
 
 
 @pytest.fixture(scope="module")

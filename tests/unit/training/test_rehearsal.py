@@ -7,9 +7,10 @@ import pytest
 
 from sentiment.config import FinetuneConfig
 from sentiment.errors import EncoderUnavailableError
-from sentiment.inference.engines import REFERENCE, load_engine, run_engine
+from sentiment.inference.engines import REFERENCE, list_cpu_engines, load_engine, run_engine
+from sentiment.inference.engines.openvino import INT8
 from sentiment.inference.predictor import Predictor
-from sentiment.inference.processor import Processor
+from sentiment.inference.processor import Processor, find_processor
 from sentiment.inference.settings import load_settings
 from sentiment.inference.tokenization import Tokenizer
 from sentiment.training import quantization, trainer
@@ -99,7 +100,8 @@ def test_a_graph_that_openvino_cannot_run_is_not_used(tmp_path, monkeypatch):
     assert quantization.quantize(tmp_path, TEXTS, make_reviews(20), lambda *_: None) == []
     settings = load_settings(tmp_path)
     assert settings.cpu_engine == REFERENCE
-    assert "int8 failed: OpenVINO cannot run it (RuntimeError)" in settings.cpu_engine_reason
+    name = list_cpu_engines(INT8, find_processor())[0]
+    assert f"{name} failed: OpenVINO cannot run it (RuntimeError)" in settings.cpu_engine_reason
 
 
 def test_the_static_graph_alone_may_fail(tmp_path, monkeypatch):
