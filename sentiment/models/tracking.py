@@ -35,7 +35,8 @@ def use_tracking(home: Path) -> str:
     """
     for variable in (TRACKING_VARIABLE, REGISTRY_VARIABLE):
         _check_kind(variable, os.environ.get(variable))
-    uri = os.environ.get(TRACKING_VARIABLE)
+    # A value that comes from a file often ends with a line break.
+    uri = os.environ.get(TRACKING_VARIABLE, "").strip()
     if not uri:
         folder = home.resolve() / "var"
         try:
@@ -125,6 +126,11 @@ def find_problem(error: Exception) -> str | None:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED") or status in (401, 403):
         return _CREDENTIALS
+    if "unsupported URI" in text:
+        return (
+            f"is of a kind that MLflow does not know; set {TRACKING_VARIABLE} to http://HOST:PORT, "
+            "postgresql://HOST/NAME or sqlite:////FOLDER/mlflow.db"
+        )
     if "database schema" in text:
         return "has a database of another MLflow version; run `mlflow db upgrade`, or install that version"
     if isinstance(error, OSError) and error.filename and not is_absent(error):
@@ -281,6 +287,8 @@ def _explain_database(error: Exception) -> str:
     text = str(getattr(error, "orig", None) or error).lower()
     if isinstance(error, ImportError):
         return f"needs the Python package {error.name}; install it"
+    if "sqlite url" in text:
+        return "is no path; expected sqlite:////FOLDER/mlflow.db, or sqlite:///FOLDER/mlflow.db if relative"
     if "not a database" in text or "malformed" in text:
         return f"is not a database, or damaged; restore it, or set {TRACKING_VARIABLE} to another one"
     if any(words in text for words in ("password", "authentication", "access denied", "role")):

@@ -278,3 +278,23 @@ def test_a_user_without_home_and_passwd_entry_can_use_mlflow():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("uri", ["localhost:5000", "postgres://me:secret@localhost/mlflow"])
+def test_a_store_of_an_unknown_kind_is_named_at_every_door(use_store, uri):
+    use_store(uri)
+    for ask in (lambda: tracking.open_experiment("any"), lambda: registry.resolve_model("models:/any/1")):
+        with pytest.raises(RegistryError, match="kind that MLflow does not know; .* http://HOST") as caught:
+            ask()
+        assert "secret" not in str(caught.value)
+
+
+def test_a_sqlite_uri_with_too_few_slashes_is_explained(use_store):
+    use_store("sqlite://var/mlflow.db")
+    with pytest.raises(RegistryError, match="expected sqlite:////FOLDER"):
+        tracking.check_store()
+
+
+def test_white_space_around_the_uri_is_ignored(monkeypatch, tmp_path):
+    monkeypatch.setenv(tracking.TRACKING_VARIABLE, f" sqlite:///{tmp_path}/mlflow.db\n")
+    assert tracking.use_tracking(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
