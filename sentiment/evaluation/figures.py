@@ -32,9 +32,12 @@ _MIN_BIN_ROWS = 10
 def draw_figures(findings: Findings) -> dict[str, Figure]:
     """Return the figures that the facts allow, by name, in the order of the report."""
     facts, judged = findings.facts, findings.facts.judged
+    # A reject has no score.
+    scored = judged.at(np.flatnonzero(~judged.is_rejected))
+    before = None if facts.uncalibrated is None else facts.uncalibrated[~judged.is_rejected]
     drawn = {
         "confusion_matrix": draw_confusion_matrix(findings.evaluation),
-        "reliability": draw_reliability(judged.probabilities, judged.truth, facts.uncalibrated),
+        "reliability": draw_reliability(scored.probabilities, scored.truth, before),
         "coverage": draw_coverage(findings.coverage),
     }
     if findings.slice_results:
@@ -78,7 +81,7 @@ def draw_reliability(
         ("before", uncalibrated, "s--", ORANGE),
         ("calibrated" if uncalibrated is not None else "the model", probabilities, "o-", BLUE),
     ):
-        if scores is not None:
+        if scores is not None and len(scores):
             bins = list_bins(scores, truth)
             error = measure_calibration_error(scores, truth)
             large = [found for found in bins if found[3] * len(truth) >= _MIN_BIN_ROWS] or bins

@@ -77,8 +77,11 @@ def describe_labels(findings: Findings) -> Section:
         (str(label), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{int(row.reviews):,}")
         for label, row in by_label.iterrows()
     )
-    weakest = by_label.loc[by_label["reviews"] > 0, "f1"].idxmin()
-    sentences = (f"The label with the lowest F1 is {weakest}: {by_label.loc[weakest, 'f1']:.3f}.",)
+    scored = by_label.loc[by_label["reviews"] > 0, "f1"]
+    if scored.empty:
+        sentences: tuple[str, ...] = ("No review has a label.",)
+    else:
+        sentences = (f"The label with the lowest F1 is {scored.idxmin()}: {scored.min():.3f}.",)
     table = Table(("label", "precision", "recall", "F1", "reviews"), rows)
     return Section("Labels", sentences, table, "confusion_matrix")
 
@@ -93,8 +96,8 @@ def describe_calibration(findings: Findings) -> Section:
             facts.missing.get("uncalibrated", "The probabilities before calibration were not kept.")
         )
     else:
-        truth = facts.judged.truth
-        error = measure_calibration_error(facts.uncalibrated, truth)
+        truth, is_scored = facts.judged.truth, ~facts.judged.is_rejected
+        error = measure_calibration_error(facts.uncalibrated[is_scored], truth[is_scored])
         brier = measure_brier(facts.uncalibrated, truth)
         rows = [
             ("before calibration", f"{error:.3f}", f"{brier:.3f}"),

@@ -11,7 +11,7 @@ from sentiment.evaluation.facts import Champion, ReportFacts, examine
 from sentiment.evaluation.figures import draw_figures
 from sentiment.evaluation.label_errors import LabelError, LabelErrors
 from sentiment.evaluation.report import SECTIONS, build_sections, render_report, write_report
-from sentiment.evaluation.sections import describe_worst
+from sentiment.evaluation.sections import describe_calibration, describe_worst
 from sentiment.inference.calibration import Calibration
 from tests.factories import CANARY
 
@@ -232,3 +232,15 @@ def test_the_champion_is_compared_on_the_same_reviews():
     sentence = build_sections(examine(facts))["champion"].sentences[1]
     assert sentence.startswith("On 100 reviews only this model is right on 10, only the champion on 10: ")
     assert "may be chance (McNemar, p = 1.000)" in sentence
+
+
+def test_a_reject_adds_nothing_to_the_error_before_calibration():
+    judged = make_judged([0, 1, 1, 1], [0, 1, -1, -1])
+    facts = ReportFacts("model", judged, uncalibrated=judged.probabilities, calibration=Calibration())
+    table = describe_calibration(examine(facts)).table
+    assert table.rows[0][1:] == table.rows[1][1:]
+
+
+def test_a_report_is_made_if_the_model_rejects_every_review():
+    judged = make_judged([0, 1], [-1, -1])
+    assert "2 of them were rejected" in render_report(examine(ReportFacts("model", judged)))
