@@ -28,7 +28,7 @@ KEPT_RUNS = 4
 # Checkpoints on disk at once: the last one, the best one, and the one being written.
 MOST_CHECKPOINTS = 3
 # They change where a run happens, not its result.
-_PLACES = {"checkpoint_dir", "checkpoint_minutes", "distributor", "num_processes"}
+PLACES = {"checkpoint_dir", "checkpoint_minutes", "distributor", "num_processes"}
 _CODE = Path(__file__).parent
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _LOCK, _RUN, _TRAINED, _HISTORY = "_lock", "run.json", "trained", "history.json"
@@ -124,7 +124,7 @@ class Checkpoints:
 
 def digest_run(config: FinetuneConfig, data_digest: str) -> str:
     """Return a digest of all that decides the result of a run: configuration, data, code, processes."""
-    values = {name: value for name, value in asdict(config).items() if name not in _PLACES}
+    values = {name: value for name, value in asdict(config).items() if name not in PLACES}
     versions = {name: metadata.version(name) for name in ("torch", "transformers")}
     parts = [values, data_digest, make_record(_CODE), versions, count_processes()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -20,7 +20,7 @@ from ..models.signatures import check_signing_key
 from . import processes
 from .augmentation import augment_rows
 from .cascade import CascadeChoice
-from .checkpoints import Checkpoints, digest_run, open_checkpoints
+from .checkpoints import PLACES, Checkpoints, digest_run, open_checkpoints
 from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
 from .data.splits import Splits
 from .encoders import Encoder, find_max_length, load_encoder
@@ -255,7 +255,9 @@ def log_data(config: FinetuneConfig, reviews: LabelledReviews, log: RunLog) -> N
     values = asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest}
     # MLflow logs the model's own options, of which some have the same names, as parameters too.
     asked = {name: f"asked_{name}" for name in ("cascade", "min_score", "target_accuracy")}
-    log.log_params({asked.get(name, name): value for name, value in values.items() if name != "register"})
+    # A run that continues may have other places, but MLflow takes no other value of a parameter.
+    unlogged = PLACES | {"register"}
+    log.log_params({asked.get(name, name): value for name, value in values.items() if name not in unlogged})
     log.log_params(reviews.report.count_rows())
     log.log_dict(reviews.report.as_dict(), "data.json")
     log.log_dataset(config.dataset_name, reviews.digest)

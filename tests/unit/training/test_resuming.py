@@ -16,8 +16,11 @@ from sentiment.errors import CheckpointError, RunLockedError
 from sentiment.models import registry
 from sentiment.training import checkpoints as checkpoints_module
 from sentiment.training.checkpoints import Checkpoints, digest_run, open_checkpoints
+from sentiment.training.data.reading import load_labelled_reviews
 from sentiment.training.encoders import load_encoder
+from sentiment.training.finetuning import log_data
 from sentiment.training.processes import Termination
+from sentiment.training.run_log import start_run
 from sentiment.training.runs import open_run
 from sentiment.training.trainer import finetune_encoder
 from tests.factories import ROOT, make_reviews, make_splits, make_tiny_encoder
@@ -223,6 +226,16 @@ def test_an_unfinished_run_of_mlflow_continues_and_a_finished_one_does_not(track
     (folder / "trained").mkdir()
     assert open_and_fail(folder) != first
     assert not (folder / "trained").exists()
+
+
+def test_a_run_that_continues_may_save_at_other_times_and_places(tracking, config, tmp_path):
+    make_reviews(84).to_parquet(tmp_path / "reviews.parquet")
+    config = replace(config, dataset_name=str(tmp_path / "reviews.parquet"))
+    reviews = load_labelled_reviews(config)
+    registry.open_experiment("sentiment")
+    with start_run() as log:
+        log_data(config, reviews, log)
+        log_data(replace(config, checkpoint_minutes=5, checkpoint_dir="/elsewhere"), reviews, log)
 
 
 def test_a_run_of_another_digest_or_server_is_not_continued(tracking, folder):
