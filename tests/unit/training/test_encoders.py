@@ -192,3 +192,10 @@ def test_roberta_reads_two_tokens_fewer_than_it_has_positions(tmp_path):
         assert find_max_length(load_encoder(str(tmp_path), 32, 1)) == 32
         with pytest.raises(ConfigError, match="reads at most 32 tokens, found 33"):
             load_encoder(str(tmp_path), 33, 1)
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    make_tiny_encoder(tmp_path)
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n")
+    with pytest.raises(EncoderUnavailableError, match=r"model\.safetensors is a pointer .*git lfs pull"):
+        load_encoder(str(tmp_path), 32, 1)
