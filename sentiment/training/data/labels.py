@@ -1,5 +1,6 @@
 """Understand label columns: which values mean which class."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -176,7 +177,9 @@ def _read_stars(column: str, values: Sequence[str], class_names: Sequence[str]) 
 
 
 def _read_names(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
-    ordered = [name for name in map(clean_label, class_names) if name in values] or values
+    # Numbers in their order, so that ratings of 1 to 10 are a scale.
+    rising = sorted(values, key=lambda value: (float(value) if _as_number(value) else math.inf, value))
+    ordered = [name for name in map(clean_label, class_names) if name in values] or rising
     names = tuple(name for name in ordered if name is not None)
     return Numbering(names, {name: i for i, name in enumerate(names)})
 

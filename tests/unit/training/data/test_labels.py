@@ -141,3 +141,9 @@ def test_text_chosen_for_a_label_is_refused_without_quoting_it():
 def test_a_value_that_is_neither_number_nor_text_is_refused(value):
     with pytest.raises(UnusableLabelsError, match="found a"):
         clean_label(value)
+
+
+def test_ratings_are_in_the_order_of_their_numbers():
+    found = number(range(1, 11), scheme="names")
+    assert found.names == ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
+    assert found.ids["10"] == 9
