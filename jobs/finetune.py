@@ -85,6 +85,8 @@ def register_drift_baseline(
 
 def show(summary: Mapping[str, Any]) -> list[Table]:
     """Return two tables: the test results next to the baselines, and facts about the model."""
+    from sentiment.training.data.selection import describe_unused
+
     test, baselines, data = summary["test"], summary["baselines"], summary["data"]
     measured = [(f"{summary['base_model']}, fine-tuned", test)]
     measured += [(_BASELINES[name], figures) for name, figures in baselines.items()]
@@ -106,7 +108,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
             f"{data['test_rows']:,} test",
         ),
         ("labels", ", ".join(f"{value}: {name}" for value, name in data["labels"].items())),
-        ("not used", _describe_unused(data)),
+        ("not used", describe_unused(data)),
         ("F1 by label", ", ".join(f"{label} {f1:.3f}" for label, f1 in test["f1_by_label"].items())),
         ("calibration", _describe_calibration(summary)),
         ("unsure", _describe_unsure(summary)),
@@ -127,21 +129,6 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         make_table(title, ("", "accuracy", "F1 weighted", "ROC-AUC", "ECE"), rows),
         make_table("Fine-tuned", ("", summary["dataset"]), facts),
     ]
-
-
-def _describe_unused(data: Mapping[str, Any]) -> str:
-    reasons = {
-        "dropped_label_rows": "without label",
-        "left_out_rows": "left out by the label scheme",
-        "dropped_text_rows": "without text",
-        "unlabelled_split_rows": "in splits without labels",
-        "conflicting_rows": "with two labels for one text",
-        "leaked_rows": "also in another split",
-        "near_rows": "nearly in another split",
-        "not_sampled_rows": "not in the samples",
-    }
-    found = [f"{data[name]:,} {reason}" for name, reason in reasons.items() if data[name]]
-    return ", ".join(found) or "none"
 
 
 def _describe_calibration(summary: Mapping[str, Any]) -> str:

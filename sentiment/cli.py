@@ -6,12 +6,14 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +39,8 @@ INTERRUPTED, TERMINATED = 130, 143
 # Key in the summary of a failed run: the name of the error's class, which an exit code does not tell.
 ERROR_TYPE = "error_type"
 _LINE_EVERY_SECONDS = 5.0
+# A command of another job that a message recommends.
+_COMMAND = re.compile(r"(`[^`]*`|jobs/\w+\.py --\w+)")
 
 
 class Terminated(KeyboardInterrupt):
@@ -126,6 +130,24 @@ def run_job(
     _write_summary(arguments.summary, summary)
     _show_result(summary, show, tell)
     return 0
+
+
+@contextmanager
+def naming_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Name the options of this job in the errors of modules that other jobs use too.
+
+    `options` has the options of this job by those that the modules name. Recommended commands stay.
+    """
+    try:
+        yield
+    except SentimentError as error:
+        parts = _COMMAND.split(str(error))
+        for option, own in options.items():
+            parts[::2] = [part.replace(option, own) for part in parts[::2]]
+        message = "".join(parts)
+        if message == str(error):
+            raise
+        raise type(error)(message, error.summary) from error
 
 
 def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

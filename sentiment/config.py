@@ -216,6 +216,9 @@ class AdaptConfig:
     input: Annotated[str, "Parquet, CSV or JSONL file, or folder, of reviews without labels"]
     output: Annotated[str, "folder of the adapted encoder; pass it to finetune as --distilbert_model"]
     text_col: Annotated[str, "text column, or several joined: title,content"] = "text"
+    delimiter: _Delimiter = None
+    encoding: _Encoding = None
+    column_names: _ColumnNames = None
     distilbert_model: Annotated[
         str, "encoder to start from: hub id, local folder, or `minilm` (needs no hub)"
     ] = "distilbert-base-uncased"
@@ -255,6 +258,9 @@ class AdoptConfig:
         "meaning of the label column, as in finetune; auto: the one that suits the labels of the model",
     ] = "auto"
     label_map: _LabelMap = None
+    delimiter: _Delimiter = None
+    encoding: _Encoding = None
+    column_names: _ColumnNames = None
     max_eval_samples: Annotated[int | None, _Positive, "largest test set of labelled reviews"] = 20_000
     max_length: Annotated[
         int | None,
@@ -556,7 +562,7 @@ def _read_yaml(path: Path | None) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read config {path}: {error.strerror}; check --conf") from error
+        raise ConfigError(f"cannot read config {path}: {error.strerror}; pass another file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = f"{path}, line {line + 1}" if line is not None else str(path)

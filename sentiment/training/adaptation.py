@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from ..models import registry
 from ..process.locks import lock_file
 from ..schema import TEXT, show_columns, split_columns
 from .data.preparation import join_texts
+from .data.reading import make_format
 from .data.source import ReadOptions
 from .data.sources import find_all
 from .encoders import Encoder, load_language_model, load_pooler
@@ -41,6 +42,8 @@ from .trainer import describe_device
 # This file in a folder shows that the folder is the result of an adaptation, and may be replaced by another.
 SUMMARY_FILE = "adaptation.json"
 DUPLICATE = "duplicate"
+# The form of text files is found out.
+_ANY_FORM = ReadOptions()
 # Settings that may change between a killed run and the run that goes on with it.
 _FREE_SETTINGS = ("output", "minutes", "experiment", "eval_batch_size")
 
@@ -117,7 +120,8 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
     registry.open_experiment(config.experiment)
     with working_folder(output) as work:
-        texts = clean_texts(read_texts(config.input, config.text_col, work / "data"), config, work / "data")
+        read = read_texts(config.input, config.text_col, work / "data", make_format(config))
+        texts = clean_texts(read, config, work / "data")
         warnings = keep_same_run(work, config, texts.digest)
         packed = _pack(texts, encoder, config, work / "data")
         with start_run() as log:
@@ -148,14 +152,15 @@ def log_results(summary: AdaptSummary, result: Adaptation, folder: Path, log: Ru
     log.log_artifacts(folder, "encoder")
 
 
-def read_texts(path: str, text_col: str, cache: Path) -> Dataset:
+def read_texts(path: str, text_col: str, cache: Path, form: ReadOptions = _ANY_FORM) -> Dataset:
     """Read the texts of all rows as a memory-mapped column `text` of strings and nulls.
 
-    `cache` holds the mapped file. Splits do not matter: each file of a folder is read. Raises an InputError
-    if there is no file or row, a file cannot be read, or a column is missing or not of strings.
+    `cache` holds the mapped file, `form` is that of text files. Splits do not matter: each file of a folder
+    is read. Raises an InputError if there is no file or row, a file cannot be read, or a column is missing or
+    not of strings.
     """
     columns = split_columns(text_col)
-    locations, _ = find_all(path, ReadOptions(expected_columns=columns))
+    locations, _ = find_all(path, replace(form, expected_columns=columns))
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / "texts.arrow"
     schema = pa.schema({TEXT: pa.large_string()})
@@ -293,7 +298,11 @@ def _pack(texts: CleanTexts, encoder: Encoder, config: AdaptConfig, cache: Path)
 
 def list_unused(path: str) -> list[str]:
     """Return a warning that names the files of the input folder that are not read; none if all are."""
-    _, unused = find_all(path, ReadOptions())
+    return show_unused(find_all(path, ReadOptions())[1])
+
+
+def show_unused(unused: Mapping[str, str]) -> list[str]:
+    """Return a sentence that names files with the reason why they are not read; none without files."""
     files = ", ".join(f"{name} ({reason})" for name, reason in unused.items())
     return [f"not read: {files}"] if files else []
 

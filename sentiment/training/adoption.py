@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..cli import Progress
+from ..cli import Progress, naming_options
 from ..config import AdoptConfig
+from ..errors import UnusableLabelsError
 from ..evaluation.card import write_card
 from ..evaluation.facts import ReportFacts, examine
 from ..evaluation.figures import draw_confusion_matrix
+from ..evaluation.intervals import measure_share
 from ..evaluation.judged import JudgedReviews, judge_reviews
 from ..evaluation.metrics import Evaluation
 from ..inference.calibration import Calibration
@@ -23,7 +25,8 @@ from ..inference.vocabulary import load_vocabulary
 from ..models import registry
 from ..models.signatures import check_signing_key
 from .classifier_files import ClassifierFiles, find_classifier
-from .classifiers import choose_max_length, load_classifier, naming_options
+from .classifiers import choose_max_length, load_classifier
+from .data.model_labels import show_labels
 from .encoders import Encoder
 from .gate_texts import GateTexts, load_gate_texts
 from .optimization import calibrate, choose_min_score, note_calibration, note_rejects
@@ -35,6 +38,8 @@ from .reporting import write_reference
 from .run_log import start_run
 
 NOT_STATED = "not stated"
+# The options of `jobs/adopt.py` for those of other jobs that use the same modules.
+_OPTIONS = {"--distilbert_model": "--model", "--dataset_name": "--reviews", "--model_uri": "--model"}
 _LATIN = "LATIN"
 _SHOWN_SCRIPTS = 4
 
@@ -84,7 +89,7 @@ def adopt(config: AdoptConfig, progress: Progress) -> AdoptSummary:
     Raises a ModelError or a ConfigError if the classifier cannot be adopted, an InputError for the reviews.
     """
     started = time.monotonic()
-    with naming_options(), TemporaryDirectory(prefix="sentiment-") as scratch:
+    with naming_options(_OPTIONS), TemporaryDirectory(prefix="sentiment-") as scratch:
         if config.signing_key is not None:
             check_signing_key(Path(config.signing_key))
         if not config.dry_run:
@@ -149,6 +154,7 @@ def score_labelled(
         texts.reviews,
         lambda done, total: progress("calibrating", done, total, ""),
     )
+    check_agreement(uncalibrated)
     notes = choose_min_score(folder, calibrate(folder, uncalibrated), config)
     judged = judge_reviews(
         Predictor(folder, probabilities=True),
@@ -158,12 +164,27 @@ def score_labelled(
     return judged, [*note_calibration(uncalibrated), *note_rejects(judged), *notes, off]
 
 
+def check_agreement(judged: JudgedReviews) -> None:
+    """Raise UnusableLabelsError if surely fewer labels are right than by chance.
+
+    The names of the classes, or the meanings of the label values, are then exchanged.
+    """
+    is_right = judged.is_right[~judged.is_rejected]
+    n_classes = len(judged.labels)
+    if len(is_right) and measure_share(is_right).high < 1 / n_classes:
+        raise UnusableLabelsError(
+            f"the classifier gives the right label to {is_right.mean():.1%} of {len(is_right):,} reviews, "
+            f"fewer than chance (1 of {n_classes}): its class names ({show_labels(judged.labels)}) or the "
+            "values of the label column are exchanged; look the classes up in its model card, and pass "
+            "--labels_from or --label_map"
+        )
+
+
 def _make_facts(judged: JudgedReviews, summary: AdoptSummary) -> ReportFacts:
     """Return what the model card states."""
     return ReportFacts(
         model=summary.model_name,
         judged=judged,
-        created=time.strftime("%d %B %Y"),
         base_model=summary.base_model if summary.base_model != NOT_STATED else None,
         licence=summary.licence,
         calibration=Calibration(summary.temperature, summary.power),

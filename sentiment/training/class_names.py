@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 
 from .. import schema
 from ..errors import ConfigError
-from .data.model_labels import find_equal_labels
+from .data.labels import clean_label
+from .data.model_labels import check_names
 
 CONFIG = "config"
 # What transformers calls a class that nobody has named.
 _UNNAMED = re.compile(r"label[ _-]?\d+", re.IGNORECASE)
 _SHOWN_NAMES = 5
+_STEP = 'pass another name for each class, such as --labels_from "0=negative,1=positive"'
 
 
 def choose_labels(stated: Sequence[str], labels_from: str) -> tuple[str, ...]:
@@ -20,14 +22,14 @@ def choose_labels(stated: Sequence[str], labels_from: str) -> tuple[str, ...]:
     name each class, or is `config` and the names there mean nothing, are blank, or are not distinct.
     """
     if labels_from != CONFIG:
-        return _check_names(_name_classes(stated, _parse(labels_from)), "labels_from")
+        return check_names(_name_classes(stated, _parse(labels_from)), "labels_from", _STEP)
     if len(stated) == 1:
         raise ConfigError(
             "labels_from: the model has one output, the probability of the second of two classes, and its "
             'config.json names one; name both: --labels_from "0=negative,1=positive"'
         )
     labels = tuple(name.strip() for name in stated)
-    nameless = [i for i, name in enumerate(labels) if _UNNAMED.fullmatch(name) or name == str(i)]
+    nameless = [i for i, name in enumerate(labels) if _UNNAMED.fullmatch(name) or clean_label(name) == str(i)]
     if nameless:
         example = ",".join(f"{i}=NAME" for i in range(len(labels)))
         raise ConfigError(
@@ -35,7 +37,7 @@ def choose_labels(stated: Sequence[str], labels_from: str) -> tuple[str, ...]:
             f"{labels[nameless[0]]!r}, and such a label means nothing in a table; look the names up in the "
             f'model card and pass --labels_from "{example}"'
         )
-    return _check_names(labels, "config.json (id2label)")
+    return check_names(labels, "config.json (id2label)", _STEP)
 
 
 def _parse(labels_from: str) -> dict[str, str]:
@@ -65,22 +67,6 @@ def _name_classes(stated: Sequence[str], given: Mapping[str, str]) -> tuple[str,
         f"labels_from: expected a name for each of {len(numbers)} classes ({kinds}{names}), found "
         f"{', '.join(schema.name_like(given)) or 'none'}; pass CLASS=NAME for each"
     )
-
-
-def _check_names(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
-    if any(not label.strip() or not label.isprintable() for label in labels):
-        raise ConfigError(
-            f"{where}: a class has a blank or unprintable name; a label must mean something in a table; pass "
-            'a name for each class, such as --labels_from "0=negative,1=positive"'
-        )
-    equal = find_equal_labels(labels)
-    if equal is not None:
-        raise ConfigError(
-            f"{where}: expected names that differ in more than case, spaces and final dots, found "
-            f"{equal[0]!r} and {equal[1]!r}; pass another name for each class, such as "
-            '--labels_from "0=negative,1=positive"'
-        )
-    return labels
 
 
 def _show(labels: Sequence[str]) -> str:

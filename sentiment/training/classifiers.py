@@ -1,7 +1,6 @@
 """Load a classifier that was trained elsewhere, and refuse one that does not give one label per text."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import schema
@@ -16,24 +15,6 @@ DEFAULT_MAX_LENGTH = 512
 _PAIR_LABELS = {"entailment", "contradiction"}
 # Keys of config.json with which sentence-transformers marks a model that compares two texts.
 _PAIR_KEYS = ("sbert_ce_default_activation_function", "sentence_transformers")
-# Steps of the modules that a job of another name also uses, and the options of `jobs/adopt.py` for them.
-_OPTIONS = {"--distilbert_model": "--model", "--dataset_name": "--reviews", "--model_uri": "--model"}
-
-
-@contextmanager
-def naming_options() -> Iterator[None]:
-    """Name the options of `jobs/adopt.py` in the errors of modules that other jobs use too."""
-    try:
-        yield
-    except SentimentError as error:
-        message = str(error)
-        # A command that the message recommends keeps the options of its own job.
-        if "jobs/" not in message:
-            for option, own in _OPTIONS.items():
-                message = message.replace(option, own)
-        if message == str(error):
-            raise
-        raise type(error)(message, error.summary) from error
 
 
 def load_classifier(files: ClassifierFiles, labels_from: str) -> Encoder:
@@ -69,7 +50,7 @@ def load_classifier(files: ClassifierFiles, labels_from: str) -> Encoder:
     check_tokenizer(files.name, model, tokenizer)
     set_pad_id(model, tokenizer)
     _name_outputs(model, labels)
-    notes = _list_notes(files, config, labels)
+    notes = _list_notes(files, config, labels, tokenizer.truncation_side)
     return Encoder(files.name, model, tokenizer, files.licence, notes, False, labels)
 
 
@@ -166,7 +147,8 @@ def _list_names(config: Any) -> tuple[str, ...]:
     stated = {str(name): int(i) for name, i in (config.label2id or {}).items()}
     if sorted(names) != list(range(len(names))) or any(stated.get(names[i], i) != i for i in names):
         raise UnusableClassifierError(
-            "model: config.json contradicts itself: id2label and label2id give a class different numbers; "
+            "model: config.json contradicts itself: id2label and label2id do not give the classes the same "
+            "numbers from 0 on; "
             "correct its config.json, or look the classes up in the model card"
         )
     return tuple(names[i] for i in sorted(names))
@@ -179,8 +161,15 @@ def _name_outputs(model: Any, labels: Sequence[str]) -> None:
         model.config.label2id = {label: i for i, label in enumerate(labels)}
 
 
-def _list_notes(files: ClassifierFiles, config: Any, labels: Sequence[str]) -> tuple[str, ...]:
+def _list_notes(
+    files: ClassifierFiles, config: Any, labels: Sequence[str], truncation_side: str
+) -> tuple[str, ...]:
     notes = []
+    if truncation_side == "left":
+        notes.append(
+            "its tokenizer keeps the end of a long review, which is not possible here: labels of long "
+            "reviews may differ from those elsewhere; --truncation head_tail keeps both ends"
+        )
     usual = next(
         (
             known

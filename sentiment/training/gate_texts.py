@@ -1,7 +1,7 @@
 """Choose the texts on which the engines of an adopted classifier are compared, and its scores calibrated."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,9 +14,10 @@ from ..errors import EmptyInputError, InputError
 from ..inference.rejects import find_reject_reason
 from ..inference.selfcheck import SENTENCES
 from ..schema import TEXT
-from .adaptation import read_texts
-from .data.reading import load_labelled_reviews
+from .adaptation import list_unused, read_texts, show_unused
+from .data.reading import DataReport, load_labelled_reviews, make_format
 from .data.sample import GROUP, load_sample
+from .data.selection import describe_unused
 from .quantization import MAX_GATE_ROWS, MIN_GATE_ROWS, pick_gate_reviews
 
 # Texts of the project itself.
@@ -84,7 +85,7 @@ def _read_unlabelled(config: AdoptConfig) -> GateTexts:
     """Read texts without labels, and take a sample of those that are distinct and can be scored."""
     path, text_col = str(config.reviews), config.text_col or TEXT
     with TemporaryDirectory(prefix="sentiment-") as scratch:
-        read = read_texts(path, text_col, Path(scratch))
+        read = read_texts(path, text_col, Path(scratch), make_format(config))
         rows = [text for text in read[TEXT] if find_reject_reason(text) is None]
         n_read = len(read)
     texts = pd.Series(list(dict.fromkeys(rows)), name=TEXT, dtype=object)
@@ -97,7 +98,8 @@ def _read_unlabelled(config: AdoptConfig) -> GateTexts:
     note = (
         f"of {n_read:,} rows, {n_read - len(texts):,} have no text of their own, {len(kept):,} are compared"
     )
-    return GateTexts(path, text_col, kept.to_frame().reset_index(drop=True), notes=(note,))
+    notes = (note, *list_unused(path))
+    return GateTexts(path, text_col, kept.to_frame().reset_index(drop=True), notes=notes)
 
 
 def _read_labelled(config: AdoptConfig, labels: Sequence[str], progress: Any) -> GateTexts:
@@ -109,6 +111,9 @@ def _read_labelled(config: AdoptConfig, labels: Sequence[str], progress: Any) ->
             label_col=config.label_col,
             label_scheme=config.label_scheme,
             label_map=config.label_map,
+            delimiter=config.delimiter,
+            encoding=config.encoding,
+            column_names=config.column_names,
             max_train_samples=MAX_GATE_ROWS,
             max_eval_samples=config.max_eval_samples,
             seed=config.seed,
@@ -130,5 +135,16 @@ def _read_labelled(config: AdoptConfig, labels: Sequence[str], progress: Any) ->
         reviews.text_col,
         renumber(gate)[[TEXT, "label"]],
         renumber(splits.test),
-        (*notes, *reviews.report.counts.warnings),
+        (*notes, *_describe_reading(reviews.report), *reviews.report.counts.warnings),
+    )
+
+
+def _describe_reading(report: DataReport) -> tuple[str, ...]:
+    """Return sentences on how labels and files were understood, and on what was not used."""
+    meanings = ", ".join(f"{value}: {name}" for value, name in report.labels.items())
+    return (
+        f"meaning of the label values: {meanings}",
+        f"of {report.read_rows:,} rows, not used: {describe_unused(asdict(report.counts))}",
+        *(f"{Path(file.name).name}: {note}" for file in report.files for note in file.notes),
+        *show_unused(report.unused_files),
     )

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from sentiment import errors
-from sentiment.cli import INTERRUPTED, make_table, run_job
+from sentiment.cli import INTERRUPTED, make_table, naming_options, run_job
 from sentiment.config import ScoreConfig
 from tests.factories import ROOT
 
@@ -148,3 +148,18 @@ def test_a_switch_stands_alone_or_has_a_value(tmp_path, given, expected):
 def test_dates_that_mean_nothing_are_exit_code_2(tmp_path, capsys, given):
     assert call(tmp_path, run, *given) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        ("pass another --model_uri", "pass another --challenger"),
+        ("use `x.py --model_uri URI`, or --model_uri", "use `x.py --model_uri URI`, or --challenger"),
+        ("use jobs/x.py --model_uri; see --model_uri", "use jobs/x.py --model_uri; see --challenger"),
+    ],
+)
+def test_errors_of_shared_modules_name_the_options_of_the_job(message, named):
+    with pytest.raises(errors.ModelNotFoundError) as caught, naming_options({"--model_uri": "--challenger"}):
+        raise errors.ModelNotFoundError(message, {"rows": 1})
+    assert named in str(caught.value)
+    assert caught.value.summary == {"rows": 1}

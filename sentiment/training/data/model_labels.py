@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ... import schema
-from ...errors import InputError, UnusableLabelsError
+from ...errors import ConfigError, InputError, UnusableLabelsError
 from .labels import AUTO, NAMES, STARS, THREE_WAY, Numbering, clean_label, number_labels, show_values
 
 _SHOWN_LABELS = 12
@@ -63,6 +63,24 @@ def find_equal_labels(labels: Sequence[str]) -> tuple[str, str] | None:
             return first[name], label
         first[name] = label
     return None
+
+
+def check_names(labels: tuple[str, ...], where: str, step: str) -> tuple[str, ...]:
+    """Return class names that came from `where`; raise ConfigError if they are blank or not distinct.
+
+    `step` is the next step in its message.
+    """
+    if any(not label.strip() or not label.isprintable() for label in labels):
+        raise ConfigError(
+            f"{where}: a class has a blank or unprintable name, which means nothing in a table; {step}"
+        )
+    equal = find_equal_labels(labels)
+    if equal is not None:
+        raise ConfigError(
+            f"{where}: expected names that differ in more than case, spaces and final dots, found "
+            f"{equal[0]!r} and {equal[1]!r}; {step}"
+        )
+    return labels
 
 
 def show_labels(labels: Sequence[str]) -> str:

@@ -1,17 +1,17 @@
 """Read labelled reviews from the hub, files, a folder or the sample, and make clean splits of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import datasets
 
-from ...config import FinetuneConfig
+from ...config import AdaptConfig, AdoptConfig, FinetuneConfig
 from ...errors import ConfigError, SchemaMismatchError
 from ...schema import show_columns, split_columns
 from .csv_files import check_delimiter
 from .labels import Numbering, number_labels
-from .model_labels import number_for_model
+from .model_labels import check_names, number_for_model
 from .preparation import Columns, FileReport, Prepared, prepare
 from .selection import Counts, select
 from .source import ReadOptions, Source
@@ -103,7 +103,10 @@ def _number(prepared: Prepared, config: FinetuneConfig, model_labels: Sequence[s
     counts, column = prepared.count_labels(), prepared.columns.label
     meaning = (config.label_scheme, config.label_map, prepared.class_names)
     if model_labels is None:
-        return number_labels(counts, column, *meaning)
+        found = number_labels(counts, column, *meaning)
+        if config.label_map is not None:
+            check_names(found.names, "label_map", "pass one name per class, always spelled alike")
+        return found
     return number_for_model(counts, column, model_labels, *meaning)
 
 
@@ -135,9 +138,14 @@ def make_options(config: FinetuneConfig) -> ReadOptions:
     """Return how the files of the configuration are read, and which columns a CSV file should have."""
     usual = (*_TEXT_COLUMNS, _LABEL_COLUMN, *(name for known in _RELEASES for name in (*known[0], known[1])))
     given = (*split_columns(config.text_col or ""), *filter(None, [config.label_col]))
+    expected = given if config.text_col and config.label_col else (*given, *usual)
+    return replace(make_format(config), expected_columns=expected)
+
+
+def make_format(config: FinetuneConfig | AdaptConfig | AdoptConfig) -> ReadOptions:
+    """Return the form of text files that the configuration states. Raises ConfigError."""
     return ReadOptions(
         delimiter=check_delimiter(config.delimiter),
         encoding=config.encoding,
         column_names=split_columns(config.column_names) if config.column_names else None,
-        expected_columns=given if config.text_col and config.label_col else (*given, *usual),
     )

@@ -60,6 +60,25 @@ class Counts:
     warnings: list[str] = field(default_factory=list)
 
 
+# What is said of the counts of rows that are not used.
+_UNUSED = {
+    "dropped_label_rows": "without label",
+    "left_out_rows": "left out by the label scheme",
+    "dropped_text_rows": "without text",
+    "unlabelled_split_rows": "in splits without labels",
+    "conflicting_rows": "with two labels for one text",
+    "leaked_rows": "also in another split",
+    "near_rows": "nearly in another split",
+    "not_sampled_rows": "not in the samples",
+}
+
+
+def describe_unused(counts: Mapping[str, int]) -> str:
+    """Return the numbers of unused rows with the reasons; `counts` are those of `Counts` by name."""
+    found = [f"{counts[name]:,} {reason}" for name, reason in _UNUSED.items() if counts[name]]
+    return ", ".join(found) or "none"
+
+
 def select(
     prepared: Prepared, numbering: Numbering, max_train: int | None, max_eval: int | None, seed: int
 ) -> tuple[Splits, Counts, str]:

@@ -26,7 +26,7 @@ from sentiment.training.classifiers import load_classifier
 from sentiment.training.gate_texts import BUILT_IN, GateTexts
 from sentiment.training.packaging import save_encoder
 from sentiment.training.quantization import EngineComparison
-from tests.factories import make_reviews, make_tiny_encoder
+from tests.factories import make_judged, make_reviews, make_tiny_encoder
 from tests.families import TYPES, make_classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -147,6 +147,7 @@ def test_the_job_registers_a_model_that_every_door_scores_with(shop, tracking, c
     assert reference.labels == ("POSITIVE", "NEGATIVE")
     [card] = reference.folder.glob("artifacts/*/README.md")
     assert "owner/base" in card.read_text()
+    assert "Trained:" not in card.read_text()  # elsewhere, at an unknown time
     model = loading.load_model(reference)
     found = pd.DataFrame(list_predictions(model, TEXTS))
     plain = mlflow.pyfunc.load_model("models:/sentiment@champion").predict(pd.DataFrame({"text": TEXTS}))
@@ -189,6 +190,7 @@ def test_a_dry_run_registers_nothing(shop, tracking, capsys):
         (["--reviews", "x.parquet"], 3, "no reviews at 'x.parquet'"),
         (["--reviews", "x.parquet", "--label_col", "label"], 3, "check --reviews"),
         (["--model", "/nowhere"], 4, "no folder at '/nowhere'"),
+        (["--model", "models:/none/1"], 4, "or pass another --model\n"),
     ],
     ids=str,
 )
@@ -316,3 +318,41 @@ def test_settings_that_contradict_each_other_are_refused(values):
 
     with pytest.raises(ConfigError):
         load_config(AdoptConfig, None, {"model": "any", **values})
+
+
+@pytest.mark.parametrize(
+    "names", [("--labels_from", "0=negative,1=positive"), ("--label_map", "0=POSITIVE;1=NEGATIVE")], ids=str
+)
+def test_exchanged_labels_end_the_job(shop, tracking, capsys, names):
+    labelled = ("--reviews", shop / "reviews.parquet", "--label_col", "label")
+    assert run_command(shop, *labelled, *names) == 3
+    assert "fewer than chance (1 of 2)" in capsys.readouterr().err
+    assert not registry.import_mlflow().MlflowClient().search_registered_models()
+
+
+def test_labels_that_are_as_good_as_chance_may_be_so_by_chance():
+    wrong = [[0.9, 0.1]] * 6
+    adoption.check_agreement(make_judged([1, 1, 1, 1, 0, 0], wrong))
+    adoption.check_agreement(make_judged([1, 1], [None, None]))
+    with pytest.raises(UnusableLabelsError, match=r"0\.0% of 6 reviews"):
+        adoption.check_agreement(make_judged([1] * 6, wrong))
+
+
+def test_a_file_without_header_is_read_with_its_names(shop, tracking):
+    make_reviews(400)[["label", "text"]].to_csv(shop / "reviews.csv", index=False, header=False, sep=";")
+    form = ("--reviews", shop / "reviews.csv", "--column_names", "label,text", "--delimiter", ";")
+    assert run_command(shop, *form, "--label_col", "label", "--dry_run") == 0
+    notes = json.loads((shop / "summary.json").read_text())["notes"]
+    assert "meaning of the label values: 0: NEGATIVE, 1: POSITIVE" in notes
+    assert [note for note in notes if note.startswith("of 400 rows, not used: ")]
+    assert run_command(shop, *form, "--dry_run") == 0
+
+
+def test_reviews_that_the_model_cannot_read_are_no_unexpected_error(shop, tracking):
+    texts = [f"очень {word} работает {i}" for i in range(60) for word in ("хорошо", "плохо")]
+    pd.DataFrame({"text": texts, "label": [1, 0] * 60}).to_parquet(shop / "russian.parquet")
+    labelled = ("--reviews", shop / "russian.parquet", "--label_col", "label")
+    assert run_command(shop, *labelled, "--dry_run") == 0
+    summary = json.loads((shop / "summary.json").read_text())
+    assert summary["test"]["rejected_share"] == 1
+    assert [note for note in summary["notes"] if "the model rejects" in note]

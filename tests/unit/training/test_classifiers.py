@@ -9,7 +9,7 @@ import yaml
 from sentiment.errors import ConfigError, EncoderUnavailableError, ModelNotFoundError, UnusableClassifierError
 from sentiment.training import classifier_files
 from sentiment.training.classifier_files import find_classifier
-from sentiment.training.classifiers import choose_max_length, load_classifier, naming_options
+from sentiment.training.classifiers import choose_max_length, load_classifier
 from tests.factories import make_tiny_encoder
 from tests.families import make_classifier
 
@@ -176,18 +176,8 @@ def test_a_tokenizer_that_is_not_fast_is_refused(folder, monkeypatch):
         is_fast = False
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: Slow())
-    with naming_options(), pytest.raises(EncoderUnavailableError, match="no fast tokenizer"):
+    with pytest.raises(EncoderUnavailableError, match="no fast tokenizer"):
         load(folder)
-
-
-def test_errors_name_the_options_of_this_job():
-    with (
-        pytest.raises(EncoderUnavailableError, match="pass another --model, see --reviews"),
-        naming_options(),
-    ):
-        raise EncoderUnavailableError("pass another --distilbert_model, see --dataset_name")
-    with pytest.raises(ConfigError, match="finetune.py --distilbert_model"), naming_options():
-        raise ConfigError("use jobs/finetune.py --distilbert_model")
 
 
 def test_labels_that_are_spelled_unlike_others_are_noted(tmp_path):
@@ -319,5 +309,5 @@ def test_a_logged_model_of_another_flavour_is_refused(tmp_path, tracking, conten
 
 
 def test_a_model_that_the_registry_lacks_is_said(tracking):
-    with naming_options(), pytest.raises(ModelNotFoundError, match="no model at 'models:/none/1'"):
+    with pytest.raises(ModelNotFoundError, match="no model at 'models:/none/1'"):
         find_classifier("models:/none/1")

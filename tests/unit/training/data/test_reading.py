@@ -159,3 +159,11 @@ def test_a_sample_too_small_for_both_classes_is_an_error(write_parquet):
     reviews = make_reviews(2000, label=[0] * 15 + [1] * 1985)
     with pytest.raises(UnusableLabelsError, match="'train' has 0 negative"):
         load(write_parquet(reviews), max_train_samples=20)
+
+
+@pytest.mark.parametrize("names", ["0=bad;1=Bad", "0=very_good;1=very good!", "0=\x1b[1mbad;1=good"])
+def test_a_label_map_gives_names_that_can_be_told_apart(tmp_path, names):
+    make_reviews(60).to_parquet(tmp_path / "reviews.parquet")
+    config = FinetuneConfig(dataset_name=str(tmp_path / "reviews.parquet"), label_map=names)
+    with pytest.raises(ConfigError, match="label_map: "):
+        load_labelled_reviews(config)
