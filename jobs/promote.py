@@ -3,14 +3,19 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from sentiment.cli import Reporter, make_table, run_job
+from sentiment.cli import Reporter, make_table, naming_options, run_job
 from sentiment.config import FinetuneConfig, GatesConfig, PromoteConfig, load_config
 
+if TYPE_CHECKING:
+    from sentiment.evaluation.contenders import LoadOptions
+
 HOME = Path(__file__).resolve().parents[1]
+# The options of this job for those of others that use the same modules.
+_OPTIONS = {"--model_uri": "--challenger", "--dataset_name": "--test"}
 _PASSED = {True: "passed", False: "FAILED", None: "not judged"}
 _OUTCOMES = {
     "promoted": "the alias moved to the challenger",
@@ -32,6 +37,15 @@ def run(config: PromoteConfig, report: Reporter) -> dict[str, Any]:
     options = LoadOptions(config.engine, config.allow_unverified, config.verify_key)
     if config.rollback:
         return promotion.roll_back(config.registered_model_name, config.alias, options, config.dry_run)
+    with naming_options(_OPTIONS):
+        return judge(config, options, report)
+
+
+def judge(config: PromoteConfig, options: "LoadOptions", report: Reporter) -> dict[str, Any]:
+    """Judge the challenger, and move the alias if no gate refuses it; return the summary."""
+    from sentiment.evaluation import promotion
+    from sentiment.models import registry
+
     bounds = load_config(GatesConfig, Path(config.gates or HOME / "conf" / "gates.yaml"), {})
     challenger = registry.resolve_model(config.challenger or "")
     name = registry.find_name(challenger.uri)

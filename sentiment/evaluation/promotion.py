@@ -8,7 +8,7 @@ from typing import Any
 
 from ..cli import Progress
 from ..config import GatesConfig
-from ..errors import AliasMovedError, RefusedChallengerError
+from ..errors import AliasMovedError, ModelNotFoundError, RefusedChallengerError
 from ..models import copies, ledger, loading, registry
 from ..models.predictions import predict_columns
 from . import history
@@ -81,7 +81,14 @@ def open_contest(moves: ledger.Ledger, challenger: registry.ModelReference, opti
     loaded = load_contender(challenger, options)
     if moves.champion is None:
         return Contest(moves, loaded, None)
-    champion = registry.resolve_model(f"models:/{moves.name}/{moves.champion}")
+    uri = f"models:/{moves.name}/{moves.champion}"
+    try:
+        champion = registry.resolve_model(uri)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(
+            f"the champion {uri} has no files any more, so nothing can be compared with it; restore them, or "
+            f"remove the alias {moves.alias!r} in MLflow to judge the challenger without a champion"
+        ) from error
     return Contest(moves, loaded, load_contender(champion, options))
 
 
@@ -186,7 +193,13 @@ def roll_back(name: str, alias: str, options: LoadOptions, is_dry_run: bool) -> 
     """
     moves = open_moves(name, alias, is_written=not is_dry_run)
     version = ledger.find_champion_before(moves)
-    reference = registry.resolve_model(f"models:/{name}/{version}")
+    uri = f"models:/{name}/{version}"
+    try:
+        reference = registry.resolve_model(uri)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(
+            f"the champion before, {uri}, is no longer in the registry; promote a challenger instead"
+        ) from error
     try:
         loading.check_model(reference, options.allow_unverified, options.verify_key)
     finally:

@@ -52,10 +52,7 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
     `usual_text_col` is taken for `config.text_col` if the data set has it. Raises an InputError if there is
     nothing, a column is missing, or a label cannot be understood.
     """
-    try:
-        opened = [location.open() for location in _find_test(config.dataset_name, make_options(config))]
-    except InputError as error:
-        raise type(error)(str(error).replace("--dataset_name", "--test")) from error
+    opened = [location.open() for location in _find_test(config.dataset_name, make_options(config))]
     columns = _choose_columns(config, opened[0], usual_text_col)
     class_names = opened[0].class_names.get(columns.label, ())
     rows = LabelledRows([], [], pd.DataFrame(), columns, tuple(class_names), tuple(s.name for s in opened))

@@ -3,6 +3,7 @@
 import itertools
 import json
 import runpy
+import shutil
 from dataclasses import dataclass, field
 
 import pytest
@@ -289,3 +290,25 @@ def _turn_labels(folder):
     path = folder / "artifacts" / "encoder" / "inference.json"
     settings = json.loads(path.read_text())
     path.write_text(json.dumps({**settings, "labels": settings["labels"][::-1]}))
+
+
+def test_a_challenger_that_is_not_there_is_named_by_the_option_of_this_job(place):
+    place.judge("models:/none/1")
+    assert place.told[-1].endswith("or pass another --challenger")
+    assert place.promote("--challenger", place.register(), "--test", "none.csv") == 3
+    assert place.told[-1].endswith("check --test")
+
+
+def test_a_champion_whose_files_are_gone_is_named(defended):
+    location = registry.import_mlflow().MlflowClient().get_model_version_download_uri(defended.name, "1")
+    challenger = defended.register(BETTER)
+    shutil.rmtree(location.removeprefix("file://"))
+    assert defended.judge(challenger) == 4
+    assert f"champion models:/{defended.name}/1 has no files any more" in defended.told[-1]
+
+
+def test_a_rollback_to_a_version_that_was_deleted_is_said(defended):
+    assert defended.judge(defended.register(BETTER)) == 0
+    registry.import_mlflow().MlflowClient().delete_model_version(defended.name, "1")
+    assert defended.promote("--rollback", "--registered_model_name", defended.name) == 4
+    assert f"models:/{defended.name}/1, is no longer in the registry" in defended.told[-1]

@@ -6,7 +6,6 @@ from sentiment.errors import (
     AmbiguousInputError,
     ConfigError,
     InputError,
-    MissingInputError,
     UnusableLabelsError,
 )
 from sentiment.training.data.labelled_rows import number_rows, read_labelled_rows, take_sample
@@ -99,11 +98,6 @@ def test_a_folder_gives_its_test_split(tmp_path):
     (tmp_path / "test.parquet").unlink()
     with pytest.raises(AmbiguousInputError, match="expected a split 'test', found train"):
         read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path)))
-
-
-def test_what_is_not_there_names_the_argument(tmp_path):
-    with pytest.raises(MissingInputError, match="check --test"):
-        read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path / "none.csv")))
 
 
 def test_a_file_without_rows_is_an_error(read):
