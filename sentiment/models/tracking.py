@@ -24,6 +24,11 @@ _INITIALISE_SECONDS = 120
 # MLflow asks a server again seven times by default, and is silent for minutes.
 _HTTP_RETRIES = "3"
 _CREDENTIALS = "refused the credentials; check MLFLOW_TRACKING_TOKEN, or _USERNAME and _PASSWORD"
+# Answers of a login page, or of another service on the same port.
+_NOT_MLFLOW = re.compile(r"failed with error code (?:2|3|404)|was successful but")
+_STRANGE = (
+    f"does not answer as MLflow does; check the address in {TRACKING_VARIABLE}, or the server's version"
+)
 _SILENT = "does not answer ({}); check the server and MLFLOW_TRACKING_URI"
 
 
@@ -135,6 +140,8 @@ def find_problem(error: Exception) -> str | None:
         return "has a database of another MLflow version; run `mlflow db upgrade`, or install that version"
     if isinstance(error, OSError) and error.filename and not is_absent(error):
         return f"cannot use {error.filename} ({error.strerror}); check its permissions and the disk"
+    if text.startswith("API request") and _NOT_MLFLOW.search(text):
+        return _STRANGE
     if text.startswith("API request") or (isinstance(error, OSError) and not is_absent(error)):
         return _SILENT.format(type(error).__name__)
     if code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "BAD_REQUEST", "REQUEST_LIMIT_EXCEEDED"):

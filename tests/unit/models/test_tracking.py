@@ -1,5 +1,6 @@
 """A tracking store that cannot be used is found before any work, and named by its cause."""
 
+import http.server
 import os
 import re
 import socket
@@ -298,3 +299,22 @@ def test_a_sqlite_uri_with_too_few_slashes_is_explained(use_store):
 def test_white_space_around_the_uri_is_ignored(monkeypatch, tmp_path):
     monkeypatch.setenv(tracking.TRACKING_VARIABLE, f" sqlite:///{tmp_path}/mlflow.db\n")
     assert tracking.use_tracking(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.mark.parametrize("status", [200, 302, 404])
+def test_a_server_of_something_else_is_named_as_such(use_store, status):
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        use_store(f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(RegistryError, match="does not answer as MLflow does"):
+            tracking.open_experiment("any")
+        server.shutdown()
