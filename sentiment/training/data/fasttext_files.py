@@ -15,8 +15,8 @@ COLUMNS = ("label", "text")
 def open_fasttext(path: Path, options: ReadOptions) -> Source:
     """Open a file of fastText lines, with the columns `label` (without prefix) and `text`.
 
-    A line without a label has null there. Raises UnreadableFileError if the first line has none, or a line
-    has several.
+    A line without a label has null there; a blank line is a row of nulls. Raises UnreadableFileError if the
+    first line has no label, or a line has several.
     """
     with translate_errors(path, "text"):
         encoding = find_encoding(path, options.encoding)
@@ -49,5 +49,4 @@ def _read_lines(path: Path, encoding: Encoding) -> Iterator[tuple[str | None, st
                 label = word.removeprefix(_PREFIX)
             if text.startswith(_PREFIX):
                 raise UnreadableFileError(f"{path}, line {number}: has several labels, expected one")
-            if label is not None or text.strip():
-                yield label, text or None
+            yield label, text or None

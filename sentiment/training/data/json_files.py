@@ -29,7 +29,9 @@ def open_json(path: Path, options: ReadOptions) -> Source:
     """
     with translate_errors(path, "JSON"):
         encoding = find_encoding(path, options.encoding)
-        first = list(itertools.islice(_read_objects(path, encoding), _FIRST_OBJECTS))
+        # Blank lines, which have no keys, may come first.
+        objects = filter(None, _read_objects(path, encoding))
+        first = list(itertools.islice(objects, _FIRST_OBJECTS))
     if not first:
         raise EmptyInputError(f"{path}: has no rows")
     columns = tuple(dict.fromkeys(key for row in first for key in row))
@@ -41,7 +43,10 @@ def open_json(path: Path, options: ReadOptions) -> Source:
 
 
 def _read_objects(path: Path, encoding: Encoding) -> Iterator[dict[str, Any]]:
-    """Yield the objects of an array if the text begins with `[`, else the object of each line."""
+    """Yield the objects of an array if the text begins with `[`, else the object of each line.
+
+    A blank line is an object without keys, so the row is counted among those without text.
+    """
     with translate_errors(path, "JSON"), open_text(path, encoding) as file:
         start = file.read(_CHUNK_CHARS)
         while start and not start.strip():
@@ -51,8 +56,7 @@ def _read_objects(path: Path, encoding: Encoding) -> Iterator[dict[str, Any]]:
             return
     with translate_errors(path, "JSON"), open_text(path, encoding) as file:
         for number, line in enumerate(file, 1):
-            if line.strip():
-                yield _parse_line(path, number, line)
+            yield _parse_line(path, number, line) if line.strip() else {}
 
 
 def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:

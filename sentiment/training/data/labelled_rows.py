@@ -47,7 +47,7 @@ class LabelledRows:
 
 
 def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None) -> LabelledRows:
-    """Read `config.dataset_name`: a file, or the split `test` of a folder or hub data set.
+    """Read `config.dataset_name`: a file, the split `test`, or all of a folder that names no split.
 
     `usual_text_col` is taken for `config.text_col` if the data set has it. Raises an InputError if there is
     nothing, a column is missing, or a label cannot be understood.

@@ -157,14 +157,15 @@ def test_a_driver_that_is_not_installed_is_named(use_store):
     assert "secret" not in str(caught.value)
 
 
-def test_a_server_that_is_not_there_is_said_within_seconds(use_store):
+def test_a_server_that_is_not_there_is_said_within_seconds(use_store, monkeypatch):
     use_store("http://me:secret@127.0.0.1:9")
-    started = time.monotonic()
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
     for ask in (lambda: registry.resolve_model("models:/a@b"), lambda: tracking.open_experiment("tests")):
         with pytest.raises(RegistryError, match="http://127.0.0.1:9 does not answer") as caught:
             ask()
         assert "secret" not in str(caught.value)
-    assert time.monotonic() - started < 5
+    assert sum(waits) < 5, "MLflow's own retries take minutes"
 
 
 def test_a_server_that_takes_no_connection_is_said_within_seconds(use_store, monkeypatch):

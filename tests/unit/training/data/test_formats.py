@@ -185,7 +185,11 @@ class TestJson:
     def test_a_key_that_later_objects_lack_is_null(self, tmp_path):
         source = self.read(tmp_path, '{"text": "a", "label": 1}\n\n{"label": 0, "other": 1}\n')
         assert source.columns == ("text", "label", "other")
-        assert rows(source, "text", "label") == [("a", 1), (None, 0)]
+        assert rows(source, "text", "label") == [("a", 1), (None, None), (None, 0)]
+
+    def test_only_blank_lines_are_no_data(self, tmp_path):
+        with pytest.raises(EmptyInputError):
+            self.read(tmp_path, "\n \n")
 
     def test_loose_lines_of_2014(self, tmp_path):
         source = self.read(
@@ -219,6 +223,7 @@ class TestFasttext:
         path = write(tmp_path / "a.txt", "__label__2 Great: works, well\n\n__label__1 Bad\nno label\n")
         assert rows(open_fasttext(path, ReadOptions())) == [
             ("2", "Great: works, well"),
+            (None, None),
             ("1", "Bad"),
             (None, "no label"),
         ]
