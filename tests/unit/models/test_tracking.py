@@ -180,6 +180,14 @@ def test_a_server_that_takes_no_connection_is_said_within_seconds(use_store, mon
                 tracking.check_store()
 
 
+def test_a_server_that_accepts_and_sends_nothing_is_not_waited_for(use_store, monkeypatch):
+    monkeypatch.setattr(tracking, "_ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        use_store(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(RegistryError, match="does not answer .ReadTimeout"):
+            tracking.check_store()
+
+
 def test_a_deleted_experiment_is_a_config_error_that_says_how_to_restore_it(copied, use_store):
     use_store(f"sqlite:///{copied}")
     mlflow = registry.import_mlflow()
@@ -279,3 +287,9 @@ def test_a_user_without_home_and_passwd_entry_can_use_mlflow():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_command_that_upgrades_a_database_has_no_password():
+    with pytest.raises(RegistryError, match=r'upgrade "\$MLFLOW_TRACKING_URI"') as caught:
+        tracking._check_revision("postgresql://me:secret@db/mlflow", None)
+    assert "secret" not in str(caught.value)
