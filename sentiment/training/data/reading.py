@@ -7,11 +7,11 @@ from typing import Any
 import datasets
 
 from ...config import FinetuneConfig
-from ...errors import ConfigError, SchemaMismatchError
+from ...errors import ConfigError, SchemaMismatchError, UnusableLabelsError
 from ...schema import show_columns, split_columns
 from .csv_files import check_delimiter
-from .labels import Numbering, number_labels
-from .model_labels import number_for_model
+from .labels import Numbering, number_labels, show_values
+from .model_labels import find_equal_labels, number_for_model
 from .preparation import Columns, FileReport, Prepared, prepare
 from .selection import Counts, select
 from .source import ReadOptions, Source
@@ -102,9 +102,15 @@ def load_labelled_reviews(
 def _number(prepared: Prepared, config: FinetuneConfig, model_labels: Sequence[str] | None) -> Numbering:
     counts, column = prepared.count_labels(), prepared.columns.label
     meaning = (config.label_scheme, config.label_map, prepared.class_names)
-    if model_labels is None:
-        return number_labels(counts, column, *meaning)
-    return number_for_model(counts, column, model_labels, *meaning)
+    if model_labels is not None:
+        return number_for_model(counts, column, model_labels, *meaning)
+    numbering = number_labels(counts, column, *meaning)
+    if len(numbering.names) < 2 or find_equal_labels(numbering.names):
+        raise UnusableLabelsError(
+            f"label column {column!r}: expected at least two classes, whose names differ in more than case, "
+            f"found {show_values(numbering.names)}; check --label_col, --label_scheme and --label_map"
+        )
+    return numbering
 
 
 def choose_columns(config: FinetuneConfig, source: Source) -> Columns:

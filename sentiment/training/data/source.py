@@ -1,5 +1,6 @@
 """Define the form in which every reader gives rows: a source, read in batches of columns."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 Batch = dict[str, list[Any]]
 
 BATCH_ROWS = 10_000
+
+# Words of a name stand between other characters than letters, or begin with a capital as in `imdbTrain`.
+_BETWEEN_WORDS = re.compile(r"[\W\d_]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class Location:
     name: str
     content: tuple[Path, ...]
     open: Callable[[], Source]
+
+
+def split_words(name: str) -> list[str]:
+    """Return the words of the name of a column, file or folder, in lower case."""
+    return [word.lower() for word in _BETWEEN_WORDS.split(name) if word]
 
 
 def batch_rows(rows: Iterator[Sequence[Any]], columns: Sequence[str]) -> Iterator[Batch]:

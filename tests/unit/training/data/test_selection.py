@@ -158,6 +158,12 @@ def test_values_that_a_scheme_leaves_out_are_counted(tmp_path):
     assert report.labels["3"] == "left out"
 
 
+@pytest.mark.parametrize("label_map", ["0=positive;1=positive", "0=;1=", "0=good;1=Good"])
+def test_fewer_than_two_classes_are_refused(folder, label_map):
+    with pytest.raises(UnusableLabelsError, match="at least two classes"):
+        load(folder, label_map=label_map)
+
+
 def test_three_classes_are_read(tmp_path):
     write(tmp_path / "a.jsonl", make_texts(300, 1), ["negative", "neutral", "positive"] * 100)
     reviews = load(tmp_path / "a.jsonl", label_scheme="three_way")
