@@ -20,7 +20,7 @@ from .sample import locate_sample
 from .source import Location, ReadOptions, Source
 from .splits import SPLITS, TEST, TRAIN, VALIDATION
 from .table_files import open_arrow, open_parquet
-from .text_files import COMPRESSIONS
+from .text_files import COMPRESSIONS, check_signature
 
 _READERS: dict[str, Callable[[Path, ReadOptions], Source]] = {
     ".parquet": open_parquet,
@@ -114,6 +114,7 @@ def _locate(path: Path, options: ReadOptions, class_names: ClassNames | None = N
         raise UnreadableFileError(f"{path}: its name does not end as that of a {FORMATS} does")
 
     def open_it() -> Source:
+        check_signature(path)
         source = reader(path, options)
         return dataclasses.replace(source, class_names={**(class_names or {}), **source.class_names})
 
