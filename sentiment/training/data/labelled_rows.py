@@ -26,7 +26,7 @@ from .model_labels import number_for_model
 from .preparation import Columns, clean_value, join_texts
 from .reading import choose_columns, make_options
 from .source import Location, ReadOptions, Source
-from .sources import find_all, find_locations, place_file
+from .sources import find_all, find_locations
 from .splits import TEST, TRAIN, sample_rows
 
 
@@ -134,8 +134,7 @@ def _find_test(name: str, options: ReadOptions) -> list[Location]:
     found = find_locations(name, options)
     if TEST in found.by_split:
         return found.by_split[TEST]
-    is_unplaced = all(place_file(Path(place.name)) is None for place in found.by_split[TRAIN])
-    if set(found.by_split) != {TRAIN} or not is_unplaced:
+    if found.has_splits:
         raise AmbiguousInputError(
             f"{name}: expected a split 'test', found {', '.join(found.by_split)}; pass the file to judge on"
         )
