@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...errors import EmptyInputError
+
 # Values by column name; all lists have the same length.
 Batch = dict[str, list[Any]]
 
@@ -51,6 +53,22 @@ class Location:
     name: str
     content: tuple[Path, ...]
     open: Callable[[], Source]
+
+
+def open_all(locations: Sequence[Location]) -> tuple[list[Source], list[str]]:
+    """Open locations; return the sources, and the names of files that are empty, as Spark writes them.
+
+    Raises EmptyInputError if all are empty.
+    """
+    sources, empty = [], []
+    for location in locations:
+        try:
+            sources.append(location.open())
+        except EmptyInputError:
+            if location is locations[-1] and not sources:
+                raise
+            empty.append(location.name)
+    return sources, empty
 
 
 def split_words(name: str) -> list[str]:
