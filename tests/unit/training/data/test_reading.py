@@ -3,6 +3,7 @@ import pytest
 
 from sentiment.config import FinetuneConfig
 from sentiment.errors import (
+    AmbiguousInputError,
     ConfigError,
     EmptyInputError,
     MissingInputError,
@@ -103,6 +104,25 @@ def test_the_default_text_column_is_content_or_text(write_parquet):
     assert load(write_parquet(reviews.rename(columns={"text": "content"}))).text_col == "content"
 
 
+def test_two_usual_text_columns_are_ambiguous(write_parquet):
+    path = write_parquet(make_reviews(60).assign(content="a page"))
+    with pytest.raises(AmbiguousInputError, match="the columns content and text; choose with --text_col"):
+        load(path)
+    assert load(path, text_col="text").text_col == "text"
+
+
+def test_a_text_column_without_texts_is_named(write_parquet):
+    with pytest.raises(UnusableLabelsError, match="of 60 rows, 60 have no text .* check --text_col"):
+        load(write_parquet(make_reviews(60, text=range(60))))
+
+
+def test_a_class_of_one_text_is_an_error(write_parquet):
+    reviews = make_reviews(100, label=1)
+    reviews.loc[:19, ["text", "label"]] = ["Bad", 0]
+    with pytest.raises(UnusableLabelsError, match="too few different texts of a class to cut 'test'"):
+        load(write_parquet(reviews))
+
+
 def test_one_and_two_mean_negative_and_positive(write_parquet):
     reviews = make_reviews(60)
     relabelled = reviews.assign(label=reviews["label"] + 1)
@@ -163,6 +183,12 @@ def test_class_names_of_one_file_hold_for_files_without(tmp_path):
     reviews[160:].assign(label=1 - reviews["label"]).to_csv(tmp_path / "test.csv", index=False)
     test = load(tmp_path).splits.test
     assert (test["label"] == test["text"].str.split().str[-1].astype(int) % 2).all()
+
+
+def test_a_release_with_a_label_column_is_labelled_by_it(write_parquet):
+    reviews = make_reviews(100, parent_asin="B0", title="A title", rating=5)
+    report = load(write_parquet(reviews)).report
+    assert (report.text_col, report.label_col) == ("title,text", "label")
 
 
 @pytest.mark.parametrize("value", [b"Great", ["Great", "works"], {"en": "Great"}])
