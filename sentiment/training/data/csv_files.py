@@ -151,8 +151,11 @@ def _find_quoting(
             )
         if other.digest and not found.digest:
             return make(_read_escaped), ["quotation marks escaped by backslashes", *other.notes]
-    if (not found.digest or found.has_spaced_quotes) and (other := _check(make(_read_spaced))).digest:
-        return make(_read_spaced), ["spaces before values are no part of them", *other.notes]
+    spaced = make(_read_spaced)
+    if not found.digest or found.has_spaced_quotes:
+        other = _check(spaced)
+        if other.digest and not (found.digest and _differ_in_spaces_only(standard, spaced)):
+            return spaced, ["spaces before values are no part of them", *other.notes]
     # A file of one column has a value on each line of a text.
     if found.has_lines and len(header) > 1 and _check(make(_read_unquoted)).digest:
         raise AmbiguousInputError(
@@ -205,6 +208,11 @@ def _check(reading: _Reading) -> _Check:
         return _Check(None, [], error)
     notes = [f"{n_blank} blank lines, which are no rows"] if n_blank else []
     return _Check(digest.hexdigest(), notes, None, has_lines, has_spaced_quotes)
+
+
+def _differ_in_spaces_only(standard: _Reading, spaced: _Reading) -> bool:
+    rows = zip(standard.rows(), spaced.rows(), strict=False)
+    return all([v.lstrip() for v in row] == [v.lstrip() for v in other] for (_, row), (_, other) in rows)
 
 
 def _has_escaped_quotes(path: Path, encoding: Encoding) -> bool:

@@ -23,7 +23,7 @@ _STAR_COLUMN_WORDS = {"star", "stars", "rating", "ratings", "overall", "rated", 
 # Between letters or digits; `-` and `--` are labels of their own.
 _SEPARATORS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
 # As in `4 stars`, and `4.0 out of 5 stars` of scraped pages.
-_STAR = re.compile(r"([1-5])(?:\.0)?(?: out of 5|/5)?(?: stars?)?")
+_STAR = re.compile(r"([1-5])(?:[.,]0)?(?: out of 5|/5)?(?: stars?)?")
 _SHOWN_VALUES = 12
 
 

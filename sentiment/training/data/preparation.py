@@ -111,7 +111,7 @@ def _is_whole(folder: Path | None, splits: Sequence[str]) -> bool:
     names = (_FACTS_FILE, _BANDS_FILE, *(f"{split}.arrow" for split in splits))
     if folder is None or all((folder / name).exists() for name in names):
         return folder is not None
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     return False
 
 

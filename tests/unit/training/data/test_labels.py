@@ -86,7 +86,7 @@ def test_schemes_for_stars(raw):
     assert number(raw, scheme="stars").names == ("1", "2", "3", "4", "5")
 
 
-@pytest.mark.parametrize("spelling", ["{} star", "{} stars", "{}.0 out of 5 stars", "{}/5"])
+@pytest.mark.parametrize("spelling", ["{} star", "{} stars", "{}.0 out of 5 stars", "{}/5", "{},0"])
 def test_stars_may_be_spelled_out(spelling):
     raw = [spelling.format(star) for star in range(1, 6)]
     assert ids(raw, scheme="polarity") == [0, 0, None, 1, 1]
