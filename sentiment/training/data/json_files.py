@@ -1,6 +1,7 @@
 """Read JSON lines, JSON arrays of objects, and lines of Python literals (Amazon review release of 2014)."""
 
 import ast
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,12 @@ def open_json(path: Path, options: ReadOptions) -> Source:
     """
     with translate_errors(path, "JSON"):
         encoding = find_encoding(path, options.encoding)
+    first = list(itertools.islice(_read_objects(path, encoding), 2))
+    if len(first) == 1 and all(isinstance(value, list | dict) for value in first[0].values()):
+        raise UnreadableFileError(
+            f"{path}: is one object that holds all rows or columns, expected an object per review, as pandas "
+            "writes with orient='records'; if it has no reviews, move it away"
+        )
     columns = tuple(dict.fromkeys(key for row in _read_objects(path, encoding) for key in row))
     if not columns:
         raise EmptyInputError(f"{path}: has no rows")

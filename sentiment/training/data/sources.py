@@ -258,7 +258,8 @@ def _place_by_card(folder: Path, entry: dict[str, Any], files: list[Path]) -> di
     placed: dict[Path, str] = {}
     try:
         by_pattern = [
-            (split, pattern, list(root.glob(pattern)))
+            # For `datasets` two stars at the end mean files, for Python folders.
+            (split, pattern, list(root.glob(f"{pattern}/*" if pattern.endswith("**") else pattern)))
             for split, patterns in list_patterns(entry["data_files"])
             for pattern in patterns
         ]

@@ -283,6 +283,11 @@ class TestJson:
         with pytest.raises(UnreadableFileError, match=r"a\.json"):
             self.read(tmp_path, content, "a.json")
 
+    @pytest.mark.parametrize("content", [{"data": [{"text": "a"}]}, {"text": {"0": "a"}}, {"text": ["a"]}])
+    def test_one_object_of_all_rows_is_named(self, tmp_path, content):
+        with pytest.raises(UnreadableFileError, match="one object that holds all rows or columns"):
+            self.read(tmp_path, json.dumps(content), "a.json")
+
     def test_an_empty_array_has_no_rows(self, tmp_path):
         with pytest.raises(EmptyInputError):
             self.read(tmp_path, "[]", "a.json")

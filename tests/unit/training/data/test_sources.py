@@ -202,6 +202,12 @@ class TestCard:
         assert found == {"train": ["books/a1.csv", "books/a2.csv"], "test": ["books/b.csv"]}
         assert unused["toys/train.csv"] == "not in the configuration"
 
+    def test_two_stars_mean_all_files_below(self, tmp_path):
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- data_files: {train: 'tr/**', test: '**/b.csv'}\n---\n"
+        )
+        assert place(tmp_path, "tr/x/a.csv", "b.csv")[0] == {"train": ["tr/x/a.csv"], "test": ["b.csv"]}
+
     def test_a_pattern_without_a_file_is_an_error_and_not_a_missing_split(self, tmp_path):
         (tmp_path / "README.md").write_text(CARD)
         with pytest.raises(MissingInputError, match=r"'books/b.csv' for the split 'test', but no data file"):
