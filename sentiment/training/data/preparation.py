@@ -276,8 +276,10 @@ def clean_value(value: Any, class_names: tuple[str, ...] | None, name: str) -> s
     """Return a label value in one spelling (`labels.clean_label`), and a class number as the class's name."""
     try:
         cleaned = clean_label(value)
-        # A CSV file has class numbers as texts. A text that is a class name is no number, as in `datasets`.
-        if class_names is None or cleaned is None or value in class_names or not _is_class_number(cleaned):
+        if class_names is None or cleaned is None or not _is_class_number(cleaned):
+            return cleaned
+        # A CSV file has class numbers as texts; they stay as they are if classes have numbers for names.
+        if isinstance(value, str) and any(map(_is_class_number, class_names)):
             return cleaned
         number = int(cleaned)
         if number >= len(class_names):

@@ -134,6 +134,8 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
         del placed[copy]
     by_split: dict[str, list[Location]] = {}
     class_names = find_class_names(folder, entry)
+    if entry is not None or class_names:
+        unused[CARD] = "the card, a description"
     for file in files:
         if file in placed:
             location = _locate(file, options, class_names)

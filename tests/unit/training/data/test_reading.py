@@ -285,6 +285,12 @@ class TestClassNamesOfACard:
         self.write(tmp_path, "negative", "positive")
         assert self.read(tmp_path) == {0: "negative", 1: "positive"}
 
+    @pytest.mark.parametrize("label", [[0, 1], [1, 2]])
+    def test_a_text_is_no_class_number_if_names_are_numbers(self, tmp_path, label):
+        self.write(tmp_path, "'1'", "'2'")
+        make_reviews(100, label=label * 50).to_csv(tmp_path / "books.csv", index=False)
+        assert self.read(tmp_path) == {0: "negative", 1: "positive"}
+
     def test_a_name_is_no_number_and_a_number_without_a_name_is_refused(self, tmp_path):
         self.write(tmp_path, "positive", "negative")
         names = ["negative", "positive"] * 50

@@ -220,7 +220,7 @@ class TestCard:
         (tmp_path / "a.csv").write_text("text,label\na,1\n")
         found, unused = place(tmp_path, "b.csv", "c.csv")
         assert found == {"train": ["b.csv"], "test": ["c.csv"]}
-        assert unused == {"README.md": "not a data file", "a.csv": "not in the configuration"}
+        assert unused == {"README.md": "the card, a description", "a.csv": "not in the configuration"}
 
     @pytest.mark.parametrize("entry", ["{split: train}", "{split: train, path: /abs/a.csv}", "3"])
     def test_data_files_that_cannot_be_understood(self, tmp_path, entry):
