@@ -1,14 +1,16 @@
 """Read CSV and TSV files, in which every row must have as many values as the header."""
 
+import contextlib
 import csv
 import hashlib
+import itertools
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from ...errors import AmbiguousInputError, ConfigError, EmptyInputError, UnreadableFileError
 from ...schema import show_columns
@@ -20,12 +22,14 @@ _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 # As MySQL, PostgreSQL and Hive write null.
 _NULLS = ("", "\\N")
+# A first line for Excel, which is blank to others.
+_SEPARATOR_LINE = re.compile(r"sep=.\s*")
 _SPACED_QUOTES = re.compile(r' +".*"', re.DOTALL)
 
 # A row and the number of its first line; a blank line is a row without values.
 Row = tuple[int, list[str]]
 # Yields the rows of an open file with this delimiter; raises csv.Error.
-Quoting = Callable[[TextIO, str], Iterator[Row]]
+Quoting = Callable[[Iterable[str], str], Iterator[Row]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class _Reading:
     def rows(self) -> Iterator[Row]:
         """Yield header, rows and blank lines; raise UnreadableFileError at a row of another width."""
         line = 0
-        with translate_errors(self.path, "CSV"), open_text(self.path, self.encoding) as file:
+        with translate_errors(self.path, "CSV"), _open_lines(self.path, self.encoding) as file:
             try:
                 for line, row in self.quoting(file, self.delimiter):
                     if row and len(row) != len(self.header):
@@ -95,8 +99,15 @@ def _select(reading: _Reading, columns: Sequence[str]) -> Iterator[list[str | No
             yield [None if row[place] in _NULLS else row[place] for place in places]
 
 
-def _read_header(path: Path, encoding: Encoding, delimiter: str) -> tuple[str, ...]:
+@contextlib.contextmanager
+def _open_lines(path: Path, encoding: Encoding) -> Iterator[Iterator[str]]:
     with open_text(path, encoding) as file:
+        first = file.readline()
+        yield itertools.chain(["\n" if _SEPARATOR_LINE.fullmatch(first) else first], file)
+
+
+def _read_header(path: Path, encoding: Encoding, delimiter: str) -> tuple[str, ...]:
+    with _open_lines(path, encoding) as file:
         try:
             row = next((row for _, row in _read_spaced(file, delimiter) if row), [])
         except csv.Error as error:
@@ -220,7 +231,7 @@ def _has_escaped_quotes(path: Path, encoding: Encoding) -> bool:
         return any('\\"' in line for line in file)
 
 
-def _read_with_csv(file: TextIO, delimiter: str, **options: Any) -> Iterator[Row]:
+def _read_with_csv(file: Iterable[str], delimiter: str, **options: Any) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(file, delimiter=delimiter, strict=True, **options)
     line = 1
@@ -235,7 +246,7 @@ _read_spaced: Quoting = partial(_read_with_csv, quoting=csv.QUOTE_MINIMAL, skipi
 _read_unquoted: Quoting = partial(_read_with_csv, quoting=csv.QUOTE_NONE)
 
 
-def _read_escaped(file: TextIO, delimiter: str) -> Iterator[Row]:
+def _read_escaped(file: Iterable[str], delimiter: str) -> Iterator[Row]:
     r"""Yield rows as Spark writes them: a backslash escapes `"` and itself, but only in a quoted field."""
     separator = re.escape(delimiter)
     field = re.compile(rf'(?:"((?:[^"\\]|\\.)*)"|([^"{separator}\r\n]*))({separator}|\r?\n|\r|$)', re.DOTALL)

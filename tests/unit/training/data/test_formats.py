@@ -154,6 +154,10 @@ class TestCsv:
         content = "review;sentiment\nWell, it works, mostly;1\n"
         assert read_csv(tmp_path, content, expected_columns=("text",)).columns == ("review", "sentiment")
 
+    def test_the_line_of_excel_with_the_delimiter_is_no_header(self, tmp_path):
+        source = read_csv(tmp_path, 'sep=;\r\ntext;label\r\n"Good; works";1\r\n', expected_columns=("text",))
+        assert rows(source, "text", "label") == [("Good; works", "1")]
+
     def test_the_delimiter_without_header_is_found_by_the_number_of_columns(self, tmp_path):
         source = read_csv(tmp_path, "2;Great, it works, mostly\n", column_names=("label", "text"))
         assert rows(source, "text") == [("Great, it works, mostly",)]
