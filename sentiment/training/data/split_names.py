@@ -10,9 +10,9 @@ from .splits import SPLITS, TEST, TRAIN, VALIDATION
 
 # As in `datasets`; but there `eval` means test.
 _KEYWORDS = {
-    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("train", "training", "trn"), TRAIN),
     **dict.fromkeys(("validation", "valid", "dev", "val", "eval", "evaluation"), VALIDATION),
-    **dict.fromkeys(("test", "testing"), TEST),
+    **dict.fromkeys(("test", "testing", "tst"), TEST),
 }
 _SHOWN_NAMES = 5
 

@@ -38,6 +38,7 @@ def place(folder, *names, name=None, content="text,label\n{},1\n"):
         ("latest/values.csv", None),
         ("reviews.csv", None),
         ("trainset.csv", "train"),
+        ("tst.csv", "test"),
         ("test_data.csv", "test"),
         ("valset.csv", "validation"),
         ("imdbTrain.csv", "train"),
