@@ -39,9 +39,10 @@ def _check_alias(alias: str | None) -> str | None:
 
 def _check_encoding(name: str | None) -> str | None:
     try:
+        "".encode(name or "utf-8")  # Python also has encodings that are none of texts, such as base64
         return None if name is None else codecs.lookup(name).name
     except LookupError:
-        raise ValueError("Python knows no encoding of this name") from None
+        raise ValueError("Python knows no text encoding of this name") from None
 
 
 def _check_report(path: str | None) -> str | None:

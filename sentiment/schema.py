@@ -113,7 +113,8 @@ def show_columns(names: Iterable[str]) -> str:
     listed = list(names)
     shown = name_like(listed)
     others = len(listed) - len(shown)
-    return ", ".join(shown) + (f" and {others} that do not look like column names" if others else "")
+    parts = [", ".join(shown), f"{others} that do not look like column names" if others else ""]
+    return " and ".join(filter(None, parts))
 
 
 def split_columns(names: str) -> tuple[str, ...]:
