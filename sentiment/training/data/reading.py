@@ -123,6 +123,8 @@ def choose_columns(config: FinetuneConfig, source: Source) -> Columns:
         texts = split_columns(config.text_col)
         if not texts:
             raise ConfigError(f"text_col: expected at least one column name, found {config.text_col!r}")
+        if len(set(texts)) < len(texts):
+            raise ConfigError(f"text_col: expected each column once, found {config.text_col!r}")
     elif release is not None:
         texts = tuple(name for name in release[0] if name in source.columns)
     else:

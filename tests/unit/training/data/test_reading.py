@@ -208,9 +208,12 @@ def test_names_of_columns_that_may_be_a_review_are_not_quoted(tmp_path):
     assert "secret" not in str(caught.value)
 
 
-def test_no_text_column_is_a_config_error(write_parquet):
-    with pytest.raises(ConfigError, match="at least one column"):
-        load(write_parquet(make_reviews(60)), text_col=",")
+@pytest.mark.parametrize(
+    ("columns", "says"), [(" , ", "at least one column"), ("text,text", "each column once")]
+)
+def test_text_columns_that_mean_nothing_are_a_config_error(write_parquet, columns, says):
+    with pytest.raises(ConfigError, match=says):
+        load(write_parquet(make_reviews(100)), text_col=columns)
 
 
 def test_a_text_that_is_no_utf8_is_an_unreadable_file(tmp_path):
