@@ -174,8 +174,9 @@ def _find_polarity(values: Sequence[str]) -> Mapping[str, str | None] | None:
 
 def _read_polarity(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
     stars = {"1": NEGATIVE, "2": NEGATIVE, "3": None, "4": POSITIVE, "5": POSITIVE}
-    if _find_polarity(values) is not None and set(values) != {"1", "2"}:
-        return _read_auto("", values, class_names)
+    polarity = _find_polarity(values)
+    if polarity is not None and set(values) != {"1", "2"}:
+        return _apply(column, values, polarity)
     return _apply_scheme(POLARITY, column, values, {**stars, **_POLARITIES, **dict.fromkeys(_NEUTRALS)})
 
 
