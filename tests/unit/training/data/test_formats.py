@@ -382,6 +382,7 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path, name):
         (b"PK\x03\x04...", "a ZIP archive or a workbook"),
         (b"PAR1...PAR1", r"end in \.parquet"),
     ],
+    ids=["gzip", "zip", "parquet"],
 )
 def test_content_of_another_kind_is_named(tmp_path, content, says):
     path = write(tmp_path / "a.csv", content)
