@@ -34,6 +34,8 @@ TRAINING_NAMES = {
     "trainer_max_length": "plain Trainer, each review padded to 256 tokens",
     "trainer_512": "plain Trainer, each review padded to 512 tokens",
 }
+# Earlier results do not name the model of cascade and parity.
+_TUNED = "a tuned MiniLM"
 # A machine is quiet if its load before a run is lower.
 _QUIET_LOAD = 0.5
 # Rows of the table of other figures, with the format of a cell.
@@ -159,10 +161,10 @@ def _describe_skew(skew: Found) -> str:
 
 def _describe_parity(parity: Found) -> str:
     return (
-        f"The engine of a tuned MiniLM against float32, {parity['labelled_rows']:,} labelled reviews: "
-        f"accuracy loss {parity['accuracy_loss_points']:.2f} points, {parity['flip_share']:.2%} of labels "
-        f"flipped, mean shift {parity['mean_shift']:.4f}. Alone against in company, {parity['rows']:,} "
-        f"reviews: shift {parity['alone_shift_p99']:.4f} at the 99th percentile, "
+        f"The engine of {parity.get('model', _TUNED)} against float32, {parity['labelled_rows']:,} labelled "
+        f"reviews: accuracy loss {parity['accuracy_loss_points']:.2f} points, {parity['flip_share']:.2%} of "
+        f"labels flipped, mean shift {parity['mean_shift']:.4f}. Alone against in company, "
+        f"{parity['rows']:,} reviews: shift {parity['alone_shift_p99']:.4f} at the 99th percentile, "
         f"{parity['alone_shift_max']:.4f} at most, "
         f"{parity['alone_flips']} labels flipped."
     )
@@ -175,7 +177,7 @@ def _describe_cascade(cascade: Found) -> str:
         for words, of in (("in the domain", cascade["dated"]), ("clothing", cascade["clothing"]))
     )
     unused = "" if cascade["dated"]["share_early"] else " No review was decided early, as without a cascade."
-    return f"Cascade of a tuned MiniLM, {found}.{unused}"
+    return f"Cascade of {cascade.get('model', _TUNED)}, {found}.{unused}"
 
 
 def _tabulate_scale(sections: Found) -> list[str]:

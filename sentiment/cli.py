@@ -23,6 +23,7 @@ from rich.text import Text
 
 from .config import config_fields, load_config
 from .errors import ConfigError, SentimentError
+from .process.files import replace_file
 
 Config = TypeVar("Config")
 # Does the work of a job and returns its summary.
@@ -255,6 +256,4 @@ def _write_summary(path: Path | None, summary: Mapping[str, Any]) -> None:
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(summary, indent=2, default=str) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    replace_file(path, f"{json.dumps(summary, indent=2, default=str)}\n".encode())

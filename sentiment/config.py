@@ -39,9 +39,10 @@ def _check_alias(alias: str | None) -> str | None:
 
 def _check_encoding(name: str | None) -> str | None:
     try:
+        "".encode(name or "utf-8")  # Python also has encodings that are none of texts, such as base64
         return None if name is None else codecs.lookup(name).name
     except LookupError:
-        raise ValueError("Python knows no encoding of this name") from None
+        raise ValueError("Python knows no text encoding of this name") from None
 
 
 def _check_report(path: str | None) -> str | None:
@@ -404,7 +405,9 @@ class ScoreConfig:
         str | None, "JSON file with options of an object store (default: environment)"
     ] = None
     dry_run: Annotated[bool, "show what is pending without scoring"] = False
-    chunk_rows: Annotated[int, _Positive, "rows published together; a killed run loses no more"] = 200_000
+    chunk_rows: Annotated[
+        int, _Positive, "rows published together; a killed run repeats at most this many"
+    ] = 200_000
     max_bad_files: Annotated[
         int,
         Field(ge=0),
@@ -432,7 +435,7 @@ class ScoreConfig:
         if (self.since or self.until) and not self.date_col:
             raise ValueError("since and until need a date column; pass --date_col")
         if self.version is not None and self.timestamp is not None:
-            raise ValueError("version and timestamp say the same; pass one of them")
+            raise ValueError("version and timestamp both choose a version; pass one of them")
         _check_min_score(self)
         return self
 
@@ -466,7 +469,7 @@ class NightlyConfig(ScoreConfig):
     alert_reject_share: Annotated[float, _Share, "alert on a larger share of rejects"] = 0.02
     max_repeated_share: Annotated[float, _Share, "alert on a larger share of rows that came twice"] = 0.2
     max_accuracy_drop: Annotated[
-        float, Field(gt=0, lt=1), "alert if the accuracy is surely lower by more"
+        float, Field(gt=0, lt=1), "alert if the accuracy is lower by more than this, beyond chance"
     ] = 0.03
 
     @pydantic.model_validator(mode="after")
@@ -528,12 +531,12 @@ class ServeConfig:
 
 def _check_labels(config: "FinetuneConfig | PromoteConfig | AdoptConfig") -> None:
     if config.label_map is not None and config.label_scheme != "auto":
-        raise ValueError("label_map says the same as label_scheme; pass one of them")
+        raise ValueError("label_map and label_scheme both give the labels their meaning; pass one of them")
 
 
 def _check_min_score(config: "FinetuneConfig | AdoptConfig | ScoreConfig | ServeConfig") -> None:
     if config.min_score is not None and config.target_accuracy is not None:
-        raise ValueError("min_score and target_accuracy say the same; pass one of them")
+        raise ValueError("min_score and target_accuracy both set the bound of unsure; pass one of them")
 
 
 def load_config(

@@ -57,7 +57,7 @@ class BadFilesError(InputError):
 
 
 class UnusableLabelsError(InputError):
-    """The labels cannot be interpreted, or do not include both classes."""
+    """The labels cannot be interpreted, or a class has no review."""
 
 
 class ModelError(SentimentError):
@@ -116,7 +116,7 @@ class LostProcessError(TrainingError):
     is_reported = True
 
 
-class StorageError(SentimentError):
+class ObjectStoreError(SentimentError):
     """An object store does not answer, refuses the credentials, or has no such bucket."""
 
     exit_code = 3
@@ -147,7 +147,7 @@ class RefusedChallengerError(GateError):
 
 
 class LostJobError(SentimentError):
-    """A job that runs as a process of its own was killed, or ended without a cause that it knows."""
+    """A job that runs as a process of its own was killed, or ended without writing its error."""
 
 
 class ScoringError(SentimentError):

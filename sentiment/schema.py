@@ -1,6 +1,5 @@
 """Name the columns, labels, stages and reject reasons that all parts of the project share."""
 
-import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -87,11 +86,11 @@ _NAME_LIKE = re.compile(r"[\w.-]{1,40}")
 
 
 def find_label_values(labels: Sequence[str]) -> tuple[float, ...] | None:
-    """Return the values of ordinal labels such as `1 star` to `5 stars`, rising; None for other labels."""
+    """Return the values of ordinal labels such as `1 star` to `5 stars`, in their order; else None."""
     found = [_VALUED_LABEL.fullmatch(label.lower()) for label in labels]
     values = tuple(float(match[1]) for match in found if match)
-    is_ordinal = len(values) == len(labels) >= _MIN_ORDINAL_LABELS
-    return values if is_ordinal and all(a < b for a, b in itertools.pairwise(values)) else None
+    is_ordinal = len(set(values)) == len(labels) >= _MIN_ORDINAL_LABELS
+    return values if is_ordinal else None
 
 
 def list_prediction_types(labels: Sequence[str], has_probabilities: bool = False) -> dict[str, str]:
@@ -114,7 +113,8 @@ def show_columns(names: Iterable[str]) -> str:
     listed = list(names)
     shown = name_like(listed)
     others = len(listed) - len(shown)
-    return ", ".join(shown) + (f" and {others} that do not look like column names" if others else "")
+    parts = [", ".join(shown), f"{others} that do not look like column names" if others else ""]
+    return " and ".join(filter(None, parts))
 
 
 def split_columns(names: str) -> tuple[str, ...]:

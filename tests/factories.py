@@ -312,7 +312,7 @@ def stage_rows(
         body = stream.getvalue().to_pybytes()
         folder = staging.rejected_folder if is_rejected and staging.rejected_folder else staging.folder
         path = f"{folder}/part-{uuid.uuid4().hex}{staging.rejected_suffix if is_rejected else '.parquet'}"
-        with staging.storage.open().open_output_stream(staging.storage.strip(path)) as opened:
+        with staging.storage.open().open_output_stream(staging.storage.to_path(path)) as opened:
             opened.write(body)
         digest = hashlib.sha256(body).hexdigest()
         return WrittenFile(

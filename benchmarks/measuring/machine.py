@@ -26,12 +26,16 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Machine:
-    """Describe a machine; `restrictions` are the `RESTRICTIONS` that are set, with their values."""
+    """Describe a machine; `restrictions` are the `RESTRICTIONS` that are set, with their values.
+
+    `generation` is family and model of an x86 processor, because clouds hide its name ("AMD EPYC").
+    """
 
     processor: str
     cores: int
     instruction_sets: tuple[str, ...]
     restrictions: Mapping[str, str]
+    generation: str = ""
 
     @property
     def name(self) -> str:
@@ -40,7 +44,7 @@ class Machine:
             r"\((R|TM)\)|@.*|\d+-Core|\b(CPU|Processor)\b", " ", self.processor, flags=re.IGNORECASE
         )
         best = [name for name in _NAMING_SETS if name in self.instruction_sets][:1]
-        name = "-".join([_slug(model), *best])
+        name = "-".join(filter(None, [_slug(model), self.generation, *best]))
         if self.restrictions:
             name += "-restricted-to-" + "-".join(dict.fromkeys(map(_slug, self.restrictions.values())))
         return name
@@ -48,7 +52,9 @@ class Machine:
     def describe(self) -> str:
         """Return one line with processor, cores, instruction sets and all restrictions."""
         sets = ", ".join(self.instruction_sets) or "none of those that matter"
-        line = f"{self.cores} cores of {self.processor}; instruction sets: {sets}"
+        family, _, model = self.generation.partition("-")
+        which = f" (family {family}, model {model})" if self.generation else ""
+        line = f"{self.cores} cores of {self.processor}{which}; instruction sets: {sets}"
         if self.restrictions:
             limits = ", ".join(f"to {value} by {name}" for name, value in self.restrictions.items())
             line += f"; RESTRICTED {limits} (ONNX Runtime reads no such variable and uses all of them)"
@@ -63,11 +69,13 @@ def read_machine(
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = (fields.get("flags") or fields.get("Features") or "").split()
     arm = f"{platform.machine()} {fields.get('CPU implementer', '')} {fields.get('CPU part', '')}".strip()
+    numbers = [fields[key] for key in ("cpu family", "model") if key in fields]
     return Machine(
         processor=fields.get("model name", arm),
         cores=cores,
         instruction_sets=tuple(name for name in INSTRUCTION_SETS if name in flags),
         restrictions={name: environment[name] for name in RESTRICTIONS if environment.get(name)},
+        generation="-".join(numbers) if len(numbers) == 2 else "",
     )
 
 

@@ -1,7 +1,5 @@
 """Keep labels that readers correct, as a Parquet file that `jobs/finetune.py --dataset_name FOLDER` reads."""
 
-import os
-import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +10,7 @@ import pyarrow.parquet as pq
 
 from .. import schema
 from ..errors import SchemaMismatchError, StoreError
+from ..process.files import replace_file
 from ..process.locks import hold_lock
 
 FILE = "corrections.parquet"
@@ -54,7 +53,6 @@ def save_corrections(folder: Path, new: pa.Table, ids: Sequence[str]) -> int:
     the folder cannot be written, or has corrections of a table with other ids.
     """
     target = folder / FILE
-    temporary = folder / f".{FILE}.{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold_lock(folder / _LOCK, _WAIT_SECONDS):
@@ -66,16 +64,13 @@ def save_corrections(folder: Path, new: pa.Table, ids: Sequence[str]) -> int:
                         f"{target}: has other columns than {new.schema.names}; choose another folder"
                     )
                 rows = _keep_latest(pa.concat_tables([earlier, new]), ids)
-            with temporary.open("wb") as file:
-                pq.write_table(rows, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
+            content = pa.BufferOutputStream()
+            pq.write_table(rows, content)
+            replace_file(target, content.getvalue().to_pybytes())
             return int(rows.num_rows)
     except TimeoutError as error:
         raise StoreError(f"{target}: another reader is saving; save again") from error
     except (OSError, pa.ArrowException) as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(f"{target}: cannot be written ({type(error).__name__}); check the folder") from error
 
 

@@ -18,8 +18,8 @@ _OUTPUT = {*schema.PREDICTION_TYPES, *schema.TABLE_COLUMNS, schema.EXPECTED, sch
 # These come first; other columns may be categories too.
 _CATEGORY_NAMES = ("category", "product", "product_id", "product_category", "department")
 _DATE_NAMES = ("date", "review_date", "timestamp", "created_at")
-# A column with more values than this is no category.
-MAX_CATEGORIES = 1_000
+# The filter offers at most so many values of a column.
+MAX_FILTER_VALUES = 1_000
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def find_dates(reviews: Reviews | None) -> list[str]:
         return []
     return [
         field.name
-        for field in _list_own(reviews)
+        for field in _list_review_columns(reviews)
         if pa.types.is_date(field.type)
         or pa.types.is_timestamp(field.type)
         or (field.name in _DATE_NAMES and pa.types.is_string(field.type))
@@ -110,13 +110,13 @@ def find_categories(reviews: Reviews | None, ids: Sequence[str]) -> list[str]:
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean)
     found = [
         field.name
-        for field in _list_own(reviews)
-        if field.name not in taken and any(is_kind(_find_plain(field.type)) for is_kind in kinds)
+        for field in _list_review_columns(reviews)
+        if field.name not in taken and any(is_kind(_unwrap_dictionary(field.type)) for is_kind in kinds)
     ]
     return sorted(found, key=_rank_category)
 
 
-def _list_own(reviews: Reviews) -> list[pa.Field]:
+def _list_review_columns(reviews: Reviews) -> list[pa.Field]:
     """Return the columns whose names no column of a published table has: `label` is that of the model."""
     return [field for field in reviews.columns if field.name not in _OUTPUT]
 
@@ -129,10 +129,9 @@ def find_texts(reviews: Reviews | None) -> list[str]:
     """Return the columns of strings, the usual names of a text first."""
     if reviews is None:
         return []
+    kinds = {field.name: _unwrap_dictionary(field.type) for field in _list_review_columns(reviews)}
     texts = [
-        field.name
-        for field in _list_own(reviews)
-        if pa.types.is_string(_find_plain(field.type)) or pa.types.is_large_string(_find_plain(field.type))
+        name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
     ]
     return sorted(texts, key=lambda name: name not in (schema.TEXT, "content"))
 
@@ -140,9 +139,10 @@ def find_texts(reviews: Reviews | None) -> list[str]:
 def read_columns(
     reviews: Reviews, ids: Sequence[str], names: Sequence[str], only: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Return ids and these columns, one row per id; `only` limits the rows to its ids.
+    """Return ids and these columns, one row per id.
 
-    Raises UnreadableFileError if the files cannot be read.
+    `only` limits the rows to those that have one of its values in the first id column; the caller joins by
+    all ids. Raises UnreadableFileError if the files cannot be read.
     """
     wanted = list(dict.fromkeys([*ids, *names]))
     condition = None
@@ -173,5 +173,5 @@ def join_reviews(scores: pd.DataFrame, reviews: pd.DataFrame, ids: Sequence[str]
     return scores.merge(reviews, on=list(ids), how="left", suffixes=("", "_of_review"))
 
 
-def _find_plain(kind: pa.DataType) -> pa.DataType:
+def _unwrap_dictionary(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -96,8 +96,10 @@ def _filter(joined: pd.DataFrame, category: str | None) -> pd.DataFrame:
     with st.expander("Filter"):
         chosen: dict[str, list[object]] = {}
         for column in dict.fromkeys((schema.LABEL, category or schema.LABEL)):
-            values = sorted(joined[column].dropna().unique(), key=str)[: tables.MAX_CATEGORIES]
-            chosen[column] = st.multiselect(f"Only {column}", values)
+            values = sorted(joined[column].dropna().unique(), key=str)
+            chosen[column] = st.multiselect(f"Only {column}", values[: tables.MAX_FILTER_VALUES])
+            if len(values) > tables.MAX_FILTER_VALUES:
+                st.caption(f"The first {tables.MAX_FILTER_VALUES:,} of {len(values):,} values are listed.")
         low, high = st.slider("Score", 0.0, 1.0, (0.0, 1.0), 0.01)
         has_unsure = schema.UNSURE in joined
         unsure_only = has_unsure and st.checkbox("Only unsure")

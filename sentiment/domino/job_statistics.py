@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, MissingInputError, SchemaMismatchError, SentimentError, UnreadableFileError
+from ..process.files import replace_file
 
 Stat = str | int | float
 
@@ -34,6 +35,7 @@ def flatten_summary(summary: Mapping[str, Any]) -> dict[str, Stat]:
     if scored:
         names = _figure(summary, "label_names", list, tuple)
         for label in names:
+            # "share rejected" is the share of rejects.
             name = "share of label rejected" if label == "rejected" else f"share {label}"
             stats[name] = round(labels.get(label, 0) / scored, 4)
     if scored + rejected:
@@ -52,10 +54,8 @@ def write_stats(summary_path: Path, target: Path) -> None:
     Raises an InputError if the summary cannot be used, ConfigError if `target` cannot be written.
     """
     stats = flatten_summary(_load_summary(summary_path))
-    temporary = target.with_name(f".{target.name}.tmp")
     try:
-        temporary.write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(target)
+        replace_file(target, f"{json.dumps(stats, indent=2)}\n".encode())
     except OSError as error:
         raise ConfigError(f"target: cannot write {target} ({error.strerror})") from error
 
@@ -93,7 +93,9 @@ def _figure(summary: Mapping[str, Any], key: str, *kinds: type) -> Any:
     if not isinstance(value, kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
         found = type(value).__name__ if key in summary else "nothing"
-        raise SchemaMismatchError(f"summary: expected {key} as {expected}, found {found}")
+        raise SchemaMismatchError(
+            f"summary: expected {key} as {expected}, found {found}; pass the summary of jobs/score_reviews.py"
+        )
     return value
 
 

@@ -14,21 +14,22 @@ N_BINS = 15
 CONFIDENCE = 0.95
 # With fewer reviews a temperature is mostly noise.
 MIN_ROWS = 100
+# Bounds of the fit, which is of the logarithms.
 _TEMPERATURES = (0.05, 20.0)
 _POWERS = (0.25, 5.0)
-# Largest probability that a power is chosen though the right one is 1.
-_MAX_CHANCE = 0.01
+# A power is fitted only if a likelihood-ratio test is significant at this level.
+_SIGNIFICANCE = 0.01
 _MAX_POINTS = 200
 # Below it a probability has no finite logarithm.
 _SMALLEST = 1e-300
 
 
 def fit_calibration(probabilities: np.ndarray, truth: np.ndarray) -> Calibration:
-    """Return the calibration that makes the probabilities of the true classes largest (least log loss).
+    """Fit temperature and power by least log loss.
 
     `probabilities` are float64 (n, K), uncalibrated; rows that are not finite must be left out. The power is
-    1 unless a likelihood-ratio test shows that another one is better. Below `MIN_ROWS` reviews nothing
-    changes.
+    1 unless a likelihood-ratio test shows that another one is better. For fewer than `MIN_ROWS` reviews the
+    result is the identity.
     """
     if len(truth) < MIN_ROWS:
         return Calibration()
@@ -41,7 +42,7 @@ def fit_calibration(probabilities: np.ndarray, truth: np.ndarray) -> Calibration
 
     plain = minimize_scalar(lambda value: measure_loss([value]), bounds=bounds[0], method="bounded")
     both = minimize(measure_loss, [plain.x, 0.0], method="Nelder-Mead", bounds=bounds)
-    is_better = 2 * len(truth) * (plain.fun - both.fun) > chi2.ppf(1 - _MAX_CHANCE, 1)
+    is_better = 2 * len(truth) * (plain.fun - both.fun) > chi2.ppf(1 - _SIGNIFICANCE, 1)
     return Calibration(*np.exp(both.x).tolist()) if is_better else Calibration(float(np.exp(plain.x)))
 
 

@@ -1,4 +1,4 @@
-"""Write the evaluation report: one HTML file that needs nothing else, without review text."""
+"""Write the evaluation report: one HTML file that needs nothing else. It quotes reviews only on request."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +48,7 @@ SECTIONS = {
 
 
 def write_report(findings: Findings, path: Path, texts: Sequence[str] | None = None) -> None:
-    """Write the report; only with `texts`, one per test review, it quotes reviews: the suspected ones."""
+    """Write the report. With `texts`, one per test review, it quotes those of doubtful labels."""
     path.write_text(render_report(findings, texts), encoding="utf-8")
 
 

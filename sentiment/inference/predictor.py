@@ -256,7 +256,7 @@ class Predictor:
 
 def _choose_min_score(settings: Settings, min_score: float | None, target_accuracy: float | None) -> float:
     if min_score is not None and target_accuracy is not None:
-        raise ValueError("min_score and target_accuracy say the same; pass one of them")
+        raise ValueError("min_score and target_accuracy both set the bound of unsure; pass one of them")
     if target_accuracy is not None:
         return find_min_score(settings.coverage, target_accuracy)
     return settings.min_score if min_score is None else min_score

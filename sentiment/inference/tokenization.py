@@ -1,4 +1,4 @@
-"""Tokenise and truncate texts; no other module uses the `tokenizers` library."""
+"""Tokenise and truncate texts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Tokenizer:
         self._n_trailing = specials[::-1].index(0)
 
     def describe(self) -> str:
-        """Return a text that differs between tokenizers that give other tokens."""
+        """Return a string that identifies the tokens that this tokenizer makes, for keys of caches."""
         return f"{self._tokenizer.to_str()} {self.max_length} {self._truncation}"
 
     def encode(self, texts: Sequence[str]) -> TokenizedTexts:
@@ -85,7 +85,7 @@ class Tokenizer:
         return np.concatenate([row[: self._n_leading + n_head], row[len(row) - n_tail :]])
 
 
-def cut_tokenizer(source: Path, folder: Path, max_length: int) -> None:
+def save_truncating_tokenizer(source: Path, folder: Path, max_length: int) -> None:
     """Write `source`'s tokenizer.json into `folder` with truncation at `max_length` tokens."""
     tokenizer = _Tokenizer.from_file(str(source / TOKENIZER_FILE))
     tokenizer.no_padding()

@@ -19,6 +19,8 @@ TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _CONNECT_SECONDS = 5
+# A server that sends nothing for so long is taken for dead; a busy one may need seconds.
+_ANSWER_SECONDS = 30
 # MLflow makes the tables of a new SQLite database in a few seconds.
 _INITIALISE_SECONDS = 120
 # MLflow asks a server again seven times by default, and is silent for minutes.
@@ -79,7 +81,7 @@ def open_experiment(name: str) -> None:
 
 
 def check_store(is_written: bool = False) -> bool:
-    """Raise RegistryError, within seconds, if the tracking store or the registry cannot be used.
+    """Raise RegistryError if the tracking store or the registry cannot be used: within seconds, at most 35.
 
     `is_written` makes the tables of a new SQLite database, and requires that it can be written. Without it,
     return False for a database that is still to be made, which MLflow would make if it were only asked.
@@ -219,7 +221,9 @@ def _check_server(uri: str) -> None:
     import requests
 
     try:
-        requests.get(uri, timeout=(_CONNECT_SECONDS, None), stream=True, allow_redirects=False).close()
+        requests.get(
+            uri, timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS), stream=True, allow_redirects=False
+        ).close()
     except requests.exceptions.SSLError:
         return  # MLflow has settings for certificates
     except (OSError, ValueError) as error:  # errors of requests are OSErrors, and ValueErrors for a wrong URL
@@ -259,7 +263,7 @@ def _check_tables(uri: str, file: Path | None) -> bool:
             f"the tracking database {shown} has {len(tables)} tables, but none of MLflow; set "
             f"{TRACKING_VARIABLE} to a database of its own"
         )
-    _check_revision(shown, revision)
+    _check_revision(uri, revision)
     return True
 
 
@@ -315,10 +319,11 @@ def _read_scripts() -> Any:
     return ScriptDirectory(str(folder))
 
 
-def _check_revision(shown: str, revision: str | None) -> None:
-    """Raise RegistryError unless the schema is the installed MLflow's, which would change an older one."""
+def _check_revision(uri: str, revision: str | None) -> None:
+    """Raise RegistryError unless the schema is that of the installed MLflow, which would upgrade another."""
     from alembic.util import CommandError
 
+    shown = without_password(uri)
     scripts = _read_scripts()
     if revision == scripts.get_current_head():
         return
@@ -327,7 +332,9 @@ def _check_revision(shown: str, revision: str | None) -> None:
     except CommandError:
         known = False
     if known:
-        step = f"make a backup and run `mlflow db upgrade {shown}`"
+        # The command needs the password, which a message must not show.
+        address = uri if shown == uri else f'"${TRACKING_VARIABLE}"'
+        step = f"make a backup and run `mlflow db upgrade {address}`"
     else:
         step = f"install the MLflow version that made it (here is {import_mlflow().__version__})"
     raise RegistryError(f"the tracking database {shown} is of another MLflow version ({revision}); {step}")

@@ -39,7 +39,7 @@ def list_published(store: Store) -> list[PublishedBatch]:
 
 
 def load_rows(store: Store, batch: Batch, number: int) -> pd.DataFrame:
-    """Load scored rows and rejects of one batch from the files that have it, perhaps with others."""
+    """Load the scored rows and rejects of batch `number`; after compaction its files hold others too."""
     files = [file for kind in (False, True) for file in store.list_files([batch], kind)]
     if not files:
         raise StoreError(

@@ -14,8 +14,6 @@ in `nights` is written last: figures and alerts of a night without it are not lo
 
 import datetime
 import json
-import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ import pyarrow.parquet as pq
 
 from ..errors import StoreError
 from ..evaluation.profile import Profile, load_profile
+from ..process import files
 from ..tables.storage import DELTA_PREFIX, find_local_path
 
 NIGHT = "night"
@@ -203,21 +202,10 @@ def write_profile(folder: Path, night: datetime.date, profile: Profile) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file completely or not at all, so that it survives a power failure. Raises StoreError."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        files.replace_file(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); check the folder, and run again"
         ) from error

@@ -24,8 +24,8 @@ def log_night(experiment: str, store: str, night: datetime.date, row: Mapping[st
         query = f"tags.`{NIGHT_TAG}` = '{night.isoformat()}'"
         found = mlflow.search_runs(filter_string=query, output_format="list")
         mine = [run.info.run_id for run in found if run.data.tags.get(STORE_TAG) == store]
-        started = {"run_id": mine[0]} if mine else {"run_name": f"night {night}", "tags": tags}
-        with mlflow.start_run(**started) as run:
+        arguments = {"run_id": mine[0]} if mine else {"run_name": f"night {night}", "tags": tags}
+        with mlflow.start_run(**arguments) as run:
             mlflow.set_tags({"model_uri": row["model_uri"], "status": row["status"]})
             mlflow.log_metrics({name: float(row[name]) for name in _METRICS if row[name] is not None})
             mlflow.log_text(report, REPORT)

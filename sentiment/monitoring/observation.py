@@ -48,8 +48,8 @@ class SeenFile:
 class Observation:
     """Hold the sums of the batches of one night.
 
-    `now` is the time in UTC from which the age of files counts: that of the observation, or the end of the
-    night if this is earlier. `store` is the address of the scores. `input_rows` are the rows that the night
+    `now` is the time in UTC at which the ages of files are measured: the time of the observation, but at most
+    the end of the night. `store` is the address of the scores. `input_rows` are the rows that the night
     took. `skipped_rows` of them were not scored, because the store has the same text for their id, or a later
     row has their id. `rescored_rows` are from runs with `rescore`. `settings` are those of SETTINGS that the
     run replaced. `bad_files` have `path` and `reason`. `missing` has the reason why a figure is missing, by a

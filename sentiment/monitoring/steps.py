@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from ..errors import (
     LostJobError,
+    ObjectStoreError,
     RegistryError,
     ScoringError,
     SentimentError,
-    StorageError,
     StoreLockedError,
 )
 
@@ -22,7 +22,7 @@ OpenSpan = Callable[[str], AbstractContextManager[None]]
 # Seconds before each further try; a random part keeps several jobs from trying at the same moment.
 WAITS = (5.0, 20.0, 60.0)
 _JITTER = 0.2
-_PASSING = (LostJobError, RegistryError, ScoringError, StorageError, StoreLockedError)
+_PASSING = (LostJobError, RegistryError, ScoringError, ObjectStoreError, StoreLockedError)
 
 
 @dataclass(frozen=True)

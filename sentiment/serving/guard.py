@@ -30,7 +30,7 @@ NDJSON = "application/x-ndjson"
 UNROUTED = "unrouted"
 # Attributes of the span of a request, in addition to those of OpenTelemetry's conventions for HTTP servers.
 _NOTED = ("problem", "texts", "chars", "model_version", "model_seconds")
-# A method of the caller's own making is not repeated.
+# Another method is logged as `_OTHER`, because it is text of the caller.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
@@ -49,7 +49,7 @@ _DOCS_POLICY = (
 class Guard:
     """Check requests before an ASGI application gets them, add headers to its answers, and log one line each.
 
-    `app` is cancelled if the client disconnects, except from a stream. `app` writes to
+    `app` is cancelled if the client disconnects; a stream gets ClientGoneError instead. `app` writes to
     `scope["state"]` what the log needs: `problem`, `texts`, `chars`, `model_version`, `model_seconds`.
     """
 

@@ -35,7 +35,9 @@ KINDS = {
     "rate_limited": Kind(
         429, "Too many requests", "this token has used up its rate; wait as Retry-After says"
     ),
-    "overloaded": Kind(429, "Too many requests", "the queue is full; wait as Retry-After says"),
+    "overloaded": Kind(
+        429, "Too many requests", "the wait would be too long; try again as Retry-After states"
+    ),
     "failed": Kind(500, "Internal error", "the service failed; its log has the request_id"),
     "not_ready": Kind(503, "Service unavailable", "the model is not loaded yet, or the service is stopping"),
     "deadline": Kind(504, "Deadline exceeded", "no answer in time; send fewer texts at once"),

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from ..errors import ConfigError, InputError, SentimentError, StorageError
+from ..errors import ConfigError, InputError, ObjectStoreError, SentimentError
 from .storage import Storage, explain
 
 # Reader features whose tables read right here. All others change what the files mean, and are refused by
@@ -83,7 +83,7 @@ def _naming_features(uri: str, version: int | None) -> Iterator[None]:
     """Say by name why deltalake cannot open a snapshot: a feature, or a version that is not there."""
     try:
         yield
-    except StorageError as error:
+    except ObjectStoreError as error:
         said = str(error.__cause__)
         named = next((name for mark, name in _REFUSED if mark in said), None)
         if named is not None:
@@ -170,14 +170,14 @@ def check_conditional_put(uri: str, storage: Storage) -> None:
 
 @contextmanager
 def translate(uri: str) -> Iterator[None]:
-    """Translate errors of deltalake and obstore to a StorageError by kind."""
+    """Translate errors of deltalake and obstore to a ObjectStoreError by kind."""
     deltalake = import_deltalake()
     try:
         yield
     except (SentimentError, deltalake.exceptions.TableNotFoundError):
         raise
     except (OSError, ValueError, deltalake.exceptions.DeltaError, _find_obstore_error()) as error:
-        raise StorageError(f"{uri}: {explain(error)}") from error
+        raise ObjectStoreError(f"{uri}: {explain(error)}") from error
 
 
 def _find_obstore_error() -> type[Exception]:

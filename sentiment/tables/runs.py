@@ -16,10 +16,10 @@ from ..config import ScoreConfig
 from ..errors import (
     ModelError,
     ModelLoadError,
+    ObjectStoreError,
     SchemaMismatchError,
     ScoringError,
     SentimentError,
-    StorageError,
     UnreadableFileError,
 )
 from ..models import copies
@@ -39,7 +39,7 @@ from .worker import SharedModel, WorkerCensus, share_model
 # Spark passes a worker's error only as text. These messages are safe to show: they hold no review.
 _NO_RIGHT_ENGINE = re.compile(r"NoRightEngineError: (no engine of the model [^\n]{1,2000})")
 _DISK_IS_FULL = "No space left on device"
-_STORAGE_FAILED = re.compile(rf"{StorageError.__name__}: ([^\n]{{1,500}})")
+_STORAGE_FAILED = re.compile(rf"{ObjectStoreError.__name__}: ([^\n]{{1,500}})")
 
 
 def run_scoring(
@@ -150,7 +150,7 @@ def _translate_errors(model_uri: str) -> Iterator[None]:
                 "run again with --debug to see the error"
             ) from error
         if found := _STORAGE_FAILED.search(message):
-            raise StorageError(f"a Spark worker could not reach the object store: {found[1]}") from error
+            raise ObjectStoreError(f"a Spark worker could not reach the object store: {found[1]}") from error
         if UnreadableFileError.__name__ in message or SchemaMismatchError.__name__ in message:
             raise UnreadableFileError(
                 "an input file cannot be read; run again with --debug to see which"

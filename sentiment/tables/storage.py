@@ -16,9 +16,9 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from ..errors import ConfigError, StorageError
+from ..errors import ConfigError, ObjectStoreError
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 _URI_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _LOCAL_FILE = re.compile(r"^file:(//(?=/))?")
@@ -58,7 +58,7 @@ class Storage:
         """Return the file system; one per process and options."""
         return _open(self.scheme, tuple(sorted(self.options.items())))
 
-    def strip(self, uri: str) -> str:
+    def to_path(self, uri: str) -> str:
         """Return the path that the file system knows: `bucket/key` for `s3://bucket/key`."""
         return uri if self.is_local else uri.partition("://")[2]
 
@@ -75,7 +75,7 @@ def find_storage(uri: str, options: Mapping[str, str] | None = None) -> Storage:
         return LOCAL
     if scheme not in OBJECT_SCHEMES:
         raise ConfigError(
-            f"{uri}: {scheme}: is not supported; expected a mounted folder, "
+            f"{uri}: {scheme}: is not supported; expected a mounted folder or one of "
             f"{', '.join(f'{name}://' for name in OBJECT_SCHEMES)}; for a name with a colon pass ./{uri}"
         )
     if not uri.lower().startswith(f"{scheme}://"):
@@ -172,12 +172,12 @@ def _open_s3(given: Mapping[str, str]) -> pafs.FileSystem:
     )
 
 
-def ask(storage: Storage, uri: str, question: Callable[[pafs.FileSystem], Answer]) -> Answer:
-    """Ask an object store; raise StorageError with the kind of the problem if it fails."""
+def call_store(storage: Storage, uri: str, operation: Callable[[pafs.FileSystem], Result]) -> Result:
+    """Call an object store; raise ObjectStoreError with the kind of the problem if it fails."""
     try:
-        return question(storage.open())
+        return operation(storage.open())
     except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{uri}: {explain(error)}") from error
+        raise ObjectStoreError(f"{uri}: {explain(error)}") from error
 
 
 # What S3 and its clients call an error, and what to do about it.
@@ -212,7 +212,15 @@ _KINDS = (
         "these credentials may not do this; ask for permission, or pass others",
     ),
     (
-        ("SlowDown", "SLOW_DOWN", "TooManyRequests", "429", "503"),
+        (
+            "SlowDown",
+            "SLOW_DOWN",
+            "TooManyRequests",
+            *(f"HTTP {words} {code}" for words in ("status", "response code") for code in (429, 503)),
+            "429 Too Many Requests",
+            "503 Service Unavailable",
+            "503 Slow Down",
+        ),
         "the store asked to slow down until the last attempt; run again later",
     ),
     (

@@ -183,7 +183,7 @@ class _FileWriter:
         rows = pa.concat_tables(self._waiting)
         if self._writer is None:
             storage = self._form.staging.storage
-            self._stream = _DigestingStream(storage.open().open_output_stream(storage.strip(self._path)))
+            self._stream = _DigestingStream(storage.open().open_output_stream(storage.to_path(self._path)))
             self._writer = pq.ParquetWriter(pa.PythonFile(self._stream, mode="w"), rows.schema)
         self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
         self._waiting, self._n_waiting = [], 0
@@ -199,7 +199,7 @@ class _FileWriter:
         if not is_complete:
             return
         storage = self._form.staging.storage
-        with storage.open().open_input_file(storage.strip(self._path)) as opened:
+        with storage.open().open_input_file(storage.to_path(self._path)) as opened:
             size, metadata = opened.size(), pq.read_metadata(opened)
         self.written = WrittenFile(
             self._path,

@@ -10,15 +10,15 @@ from .minibatches import MiniBatches
 from .processes import Termination, agree
 
 # Called with the steps done, all steps, and a note.
-Progress = Callable[[int, int, str], None]
+StepProgress = Callable[[int, int, str], None]
 # Called with metrics by name, and their step.
 MetricLog = Callable[[Mapping[str, float], int], None]
 
 
-class Reporter(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types
+class ReportingCallback(transformers.TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Pass progress and metrics of the Trainer to our callbacks."""
 
-    def __init__(self, progress: Progress, log_metrics: MetricLog) -> None:
+    def __init__(self, progress: StepProgress, log_metrics: MetricLog) -> None:
         self._progress = progress
         self._log_metrics = log_metrics
         self._note = ""
@@ -41,13 +41,13 @@ class Reporter(transformers.TrainerCallback):  # type: ignore[misc]  # transform
         self._steps = (state.global_step, state.max_steps)
         self._progress(*self._steps, f"continued from step {state.global_step}" if state.global_step else "")
 
-    def tell(self, note: str) -> None:
+    def show_note(self, note: str) -> None:
         """Show a note at once, and with each step until the next one."""
         self._note = note
         self._progress(*self._steps, note)
 
 
-class Keeper(transformers.TrainerCallback):  # type: ignore[misc]
+class CheckpointCallback(transformers.TrainerCallback):  # type: ignore[misc]
     """Save a checkpoint when it is time, and after SIGTERM a last one."""
 
     def __init__(self, termination: Termination, every_seconds: float) -> None:
@@ -67,16 +67,16 @@ class Keeper(transformers.TrainerCallback):  # type: ignore[misc]
             self._termination.end(f" after step {state.global_step} of {state.max_steps}")
 
 
-class Patience(transformers.EarlyStoppingCallback):  # type: ignore[misc]
-    """Stop early, and also when the checkpoint was written after the last evaluation that was allowed."""
+class EarlyStopping(transformers.EarlyStoppingCallback):  # type: ignore[misc]
+    """Stop early, also at the first step after a restart whose checkpoint had used up the patience."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.early_stopping_patience_counter >= self.early_stopping_patience:
             control.should_training_stop = True
 
 
-class Epochs(transformers.TrainerCallback):  # type: ignore[misc]
-    """Tell the mini-batches which epoch begins, also after a restart."""
+class EpochCallback(transformers.TrainerCallback):  # type: ignore[misc]
+    """Set the epoch of the mini-batches when one begins, also after a restart."""
 
     def __init__(self, minibatches: MiniBatches) -> None:
         self._minibatches = minibatches

@@ -20,6 +20,7 @@ from typing import Any
 from ..config import FinetuneConfig
 from ..errors import CheckpointError, ModelIntegrityError, RunLockedError
 from ..models.integrity import make_record
+from ..process.files import replace_file
 from ..process.locks import lock_file
 from .processes import count_processes, get_rank
 
@@ -198,6 +199,4 @@ def _list_best(checkpoint: Path) -> list[Path]:
 
 
 def _write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(json.dumps(value))
-    partial.replace(path)
+    replace_file(path, json.dumps(value).encode())

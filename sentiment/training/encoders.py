@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import schema
 from ..errors import ConfigError, EncoderUnavailableError
-from ..inference.tokenization import HEAD, Tokenizer, cut_tokenizer
+from ..inference.tokenization import HEAD, Tokenizer, save_truncating_tokenizer
 from .classifier_files import UNKNOWN, read_licence
 from .data.hub import find_cached_or_hub
 
@@ -242,7 +242,7 @@ def save_tokenizer(encoder: Encoder, folder: Path, max_length: int) -> None:
     """Write the tokenizer.json that a model carries, which truncates at `max_length` tokens."""
     with tempfile.TemporaryDirectory() as full:
         encoder.tokenizer.save_pretrained(full)
-        cut_tokenizer(Path(full), folder, max_length)
+        save_truncating_tokenizer(Path(full), folder, max_length)
 
 
 def make_tokenizer(encoder: Encoder, max_length: int, truncation: str = HEAD) -> Tokenizer:

@@ -18,7 +18,7 @@ _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
 class TrainingLoop(transformers.Trainer):  # type: ignore[misc]  # transformers has no types
-    """Train with given mini-batches; `tell` is called with a note when a step had to be made smaller."""
+    """Train with given mini-batches; `show_note` is called with a note when a step had to be made smaller."""
 
     def __init__(
         self,
@@ -26,14 +26,14 @@ class TrainingLoop(transformers.Trainer):  # type: ignore[misc]  # transformers 
         minibatches: MiniBatches,
         lr_decay: float,
         checkpoints: Checkpoints,
-        tell: Callable[[str], None],
+        show_note: Callable[[str], None],
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self._minibatches = minibatches
         self._lr_decay = lr_decay
         self._checkpoints = checkpoints
-        self._tell = tell
+        self._show_note = show_note
         # Each mini-batch is computed in so many parts, whose gradients are added.
         self._parts = 1
 
@@ -88,7 +88,7 @@ class TrainingLoop(transformers.Trainer):  # type: ignore[misc]  # transformers 
                 "--train_batch_size or --train_tokens"
             ) from error
         self._parts *= 2
-        self._tell(f"out of memory: each step is now computed in {self._parts} parts")
+        self._show_note(f"out of memory: each step is now computed in {self._parts} parts")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save a checkpoint and, when all processes have written their part, record that it is complete."""

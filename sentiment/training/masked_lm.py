@@ -17,7 +17,7 @@ from datasets import Dataset, Features, Sequence, Value
 
 from ..cli import Progress
 from ..config import AdaptConfig
-from .callbacks import MetricLog, Reporter
+from .callbacks import MetricLog, ReportingCallback
 from .encoders import Encoder
 from .trainer import use_bf16
 
@@ -158,10 +158,12 @@ def adapt_encoder(
     before = folder.with_name("loss_before.txt")
     if checkpoint is None:
         if encoder.has_new_head:
-            train_head(task, [clock, Reporter(partial(progress, "training a new head"), _log_nothing)])
+            train_head(
+                task, [clock, ReportingCallback(partial(progress, "training a new head"), _log_nothing)]
+            )
         before.write_text(repr(_make_trainer(task, []).evaluate()["eval_loss"]))
     stopper = transformers.EarlyStoppingCallback(early_stopping_patience=PATIENCE)
-    reporter = Reporter(partial(progress, "adapting"), log_metrics)
+    reporter = ReportingCallback(partial(progress, "adapting"), log_metrics)
     trainer = _make_trainer(task, [stopper, clock, reporter])
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     state = trainer.state

@@ -51,13 +51,11 @@ def search(
     ) -> list[dict[str, float]]:
         from .trainer import train_encoder
 
-        place = _find_place(checkpoints, tried)
-        place.folder.mkdir(exist_ok=True)
         return train_encoder(
             model,
             splits,
             tried,
-            place,
+            _make_place(checkpoints, tried),
             trial_log,
             lambda stage, done, total, note: progress(f"trial {number + 1}, {stage}", done, total, note),
             termination,
@@ -66,11 +64,9 @@ def search(
     while _is_in_budget(study, config):
         trial = study.ask()
         tried = suggest(trial, config)
-        place = _find_place(checkpoints, tried)
-        place.folder.mkdir(exist_ok=True)
-        with open_run(
-            place, place.folder.name, nested=True, run_name=f"trial {trial.number + 1}"
-        ) as trial_log:
+        place = _make_place(checkpoints, tried)
+        run_name = f"trial {trial.number + 1}"
+        with open_run(place, place.folder.name, nested=True, run_name=run_name) as trial_log:
             trial_log.log_params(trial.params)
             fresh = load_encoder(config.distilbert_model, config.max_length, config.seed, encoder.labels)
             history = run_trial(trial.number, tried, fresh, trial_log)
@@ -129,6 +125,12 @@ def _is_in_budget(study: Any, config: FinetuneConfig) -> bool:
 
 def _list_done(study: Any) -> list[Any]:
     return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+
+
+def _make_place(checkpoints: Checkpoints, tried: FinetuneConfig) -> Checkpoints:
+    place = _find_place(checkpoints, tried)
+    place.folder.mkdir(exist_ok=True)
+    return place
 
 
 def _find_place(checkpoints: Checkpoints, tried: FinetuneConfig) -> Checkpoints:

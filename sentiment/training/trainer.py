@@ -13,12 +13,19 @@ import transformers
 from datasets import Dataset, disable_progress_bars
 from sklearn.metrics import accuracy_score, f1_score
 
-from ..cli import Progress as StageProgress
+from ..cli import Progress
 from ..config import FinetuneConfig
 from ..errors import ConfigError
 from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
 from ..inference.tokenization import Tokenizer
-from .callbacks import Epochs, Keeper, MetricLog, Patience, Progress, Reporter
+from .callbacks import (
+    CheckpointCallback,
+    EarlyStopping,
+    EpochCallback,
+    MetricLog,
+    ReportingCallback,
+    StepProgress,
+)
 from .checkpoints import MOST_CHECKPOINTS, Checkpoints
 from .data.splits import Splits
 from .encoders import Encoder, make_tokenizer
@@ -45,7 +52,7 @@ def train_encoder(
     config: FinetuneConfig,
     checkpoints: Checkpoints,
     log: RunLog | None,
-    progress: StageProgress,
+    progress: Progress,
     termination: Termination | None,
 ) -> list[dict[str, float]]:
     """Fine-tune `encoder.model` in place and keep its weights, or load those that were kept earlier.
@@ -72,7 +79,7 @@ def finetune_encoder(
     encoder: Encoder,
     splits: Splits,
     config: FinetuneConfig,
-    progress: Progress,
+    progress: StepProgress,
     log_metrics: MetricLog,
     checkpoints: Checkpoints | None = None,
     termination: Termination | None = None,
@@ -89,8 +96,8 @@ def finetune_encoder(
             return finetune_encoder(encoder, splits, config, progress, log_metrics, kept, termination)
     termination = termination or Termination()
     disable_progress_bars()
-    reporter = Reporter(progress, log_metrics)
-    keeper = Keeper(termination, config.checkpoint_minutes * 60)
+    reporter = ReportingCallback(progress, log_metrics)
+    keeper = CheckpointCallback(termination, config.checkpoint_minutes * 60)
     with sharing_errors():
         if config.trained_layers is not None:
             freeze_first_layers(encoder.model, config.trained_layers)
@@ -115,8 +122,8 @@ def _make_trainer(
     splits: Splits,
     config: FinetuneConfig,
     checkpoints: Checkpoints,
-    reporter: Reporter,
-    keeper: Keeper,
+    reporter: ReportingCallback,
+    keeper: CheckpointCallback,
 ) -> TrainingLoop:
     tokenizer = make_tokenizer(encoder, config.max_length, config.truncation)
     train = Dataset.from_file(share(lambda: tokenize_once(splits.train, tokenizer)))
@@ -139,11 +146,11 @@ def _make_trainer(
         data_collator=functools.partial(pad_batch, pad_id=encoder.model.config.pad_token_id),
         compute_metrics=_compute_metrics,
         compute_loss_func=make_loss(config.label_smoothing),
-        callbacks=[Patience(config.patience), reporter, keeper, Epochs(minibatches)],
+        callbacks=[EarlyStopping(config.patience), reporter, keeper, EpochCallback(minibatches)],
         minibatches=minibatches,
         lr_decay=config.lr_decay,
         checkpoints=checkpoints,
-        tell=reporter.tell,
+        show_note=reporter.show_note,
     )
     # These callbacks would print over the progress line.
     trainer.remove_callback(transformers.PrinterCallback)

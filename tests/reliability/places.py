@@ -114,9 +114,9 @@ class Place:
 
     def snapshot(self) -> dict[str, tuple[int, int]]:
         """Return time and size of each file."""
-        selector = FileSelector(self.storage.strip(self.root), recursive=True, allow_not_found=True)
+        selector = FileSelector(self.storage.to_path(self.root), recursive=True, allow_not_found=True)
         found = self.storage.open().get_file_info(selector)
-        start = len(self.storage.strip(self.root)) + 1
+        start = len(self.storage.to_path(self.root)) + 1
         return {
             info.path[start:]: (info.mtime_ns or 0, info.size) for info in found if info.type == FileType.File
         }

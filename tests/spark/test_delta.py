@@ -223,10 +223,10 @@ def test_reviews_in_a_bucket_are_scored(score, bucket, tmp_path):
 
     storage = find_storage(bucket.uri, bucket.options)
     for day, part in (("01", make_reviews(30)), ("02", make_reviews(40)[30:])):
-        path = storage.strip(f"{bucket.uri}/in/day=2026-01-{day}/a b.parquet")
+        path = storage.to_path(f"{bucket.uri}/in/day=2026-01-{day}/a b.parquet")
         parquet.write_table(pa.Table.from_pandas(part), path, filesystem=storage.open())
     parquet.write_table(
-        pa.table({"x": [1]}), storage.strip(f"{bucket.uri}/in/bad.parquet"), filesystem=storage.open()
+        pa.table({"x": [1]}), storage.to_path(f"{bucket.uri}/in/bad.parquet"), filesystem=storage.open()
     )
     (tmp_path / "options.json").write_text(json.dumps(bucket.options))
     options = {"storage_options": str(tmp_path / "options.json"), "max_bad_files": 1}

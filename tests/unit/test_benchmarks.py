@@ -43,6 +43,9 @@ def test_a_machine_is_named_for_processor_and_best_int8_instructions():
     assert machine.name == "intel-xeon-platinum-8481c-avx512_vnni"
     assert machine.instruction_sets == ("avx2", "avx512f", "avx512_vnni")
     assert MACHINE.name == "amd-epyc-9b14-avx_vnni"
+    cloud = read_machine(2, "model name\t: AMD EPYC\ncpu family\t: 25\nmodel\t\t: 17\nflags\t\t: avx2\n", {})
+    assert cloud.name == "amd-epyc-25-17-avx2"
+    assert cloud.describe().startswith("2 cores of AMD EPYC (family 25, model 17); ")
 
 
 def test_an_arm_processor_has_its_own_instruction_sets():

@@ -25,7 +25,7 @@ def test_the_summary_of_the_process_comes_back_with_its_lines(tmp_path):
 
 @pytest.mark.parametrize(
     "kind",
-    ["ConfigError", "BadFilesError", "StorageError", "RegistryError", "StoreLockedError", "StoreError"],
+    ["ConfigError", "BadFilesError", "ObjectStoreError", "RegistryError", "StoreLockedError", "StoreError"],
 )
 def test_an_error_comes_back_with_its_class_which_its_exit_code_does_not_tell(kind, tmp_path):
     code = getattr(errors, kind).exit_code

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import itertools
+import operator
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -122,16 +124,19 @@ def add_routes(router: APIRouter, service: Service) -> None:
 
 
 def read_csv(body: bytes) -> list[Any]:
-    """Return the column `text` of a CSV in UTF-8 with a header; blank lines are skipped.
+    """Return the column `text` of a CSV in UTF-8 with a header: a value per row below it.
 
-    The text is None if its field is empty, or if the row is too short to have it. Raises Problem for a body
-    that is no such CSV, or has a row that is longer than the header. pandas is not used: it takes a minute
-    for the names of a hundred thousand columns, and reads the first field of a longer row as an index.
+    The text is None if its field is empty, or if the row is too short to have it. A blank line is such a
+    row, so that predictions keep the positions of their lines; MLflow's server leaves it out. Raises Problem
+    for a body that is no such CSV, or has a row that is longer than the header. pandas is not used: it takes
+    a minute for the names of a hundred thousand columns, and reads the first field of a longer row as an
+    index.
     """
     try:
         content = body.decode("utf-8-sig")
         csv.field_size_limit(max(csv.field_size_limit(), len(content)))
-        header, *rows = filter(None, csv.reader(io.StringIO(content, newline=""), strict=True))
+        lines = csv.reader(io.StringIO(content, newline=""), strict=True)
+        header, *rows = itertools.dropwhile(operator.not_, lines)
         position = header.index(schema.TEXT)
     except (ValueError, csv.Error):
         rows, position, header = [], -1, []

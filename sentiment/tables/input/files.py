@@ -115,7 +115,7 @@ def inspect_file(
         _check_place(Path(path), Path(root))
     try:
         size_bytes, modified_ns = _find_info(storage, path)
-        with storage.open().open_input_file(storage.strip(path)) as opened:
+        with storage.open().open_input_file(storage.to_path(path)) as opened:
             footer_digest = _digest_footer(opened)
             opened.seek(0)
             metadata = pq.read_metadata(opened)
@@ -231,7 +231,7 @@ def _find_info(storage: Storage, path: str) -> tuple[int, int]:
     if storage.is_local:
         found = os.stat(path)
         return found.st_size, found.st_mtime_ns
-    info = storage.open().get_file_info(storage.strip(path))
+    info = storage.open().get_file_info(storage.to_path(path))
     if info.type != pafs.FileType.File:
         raise FileNotFoundError(path)
     return info.size, info.mtime_ns

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from ...errors import InputError, MissingInputError, UnreadableFileError
-from ..storage import LOCAL, Storage, ask
+from ..storage import LOCAL, Storage, call_store
 from .files import BadFile
 
 DELTA_LOG = "_delta_log"
@@ -89,7 +89,7 @@ def _has_iceberg(storage: Storage, folder: str) -> bool:
         except OSError:
             return False
     elif _has(storage, f"{folder}/{_ICEBERG}"):
-        selector = pafs.FileSelector(storage.strip(f"{folder}/{_ICEBERG}"))
+        selector = pafs.FileSelector(storage.to_path(f"{folder}/{_ICEBERG}"))
         names = [info.base_name for info in storage.open().get_file_info(selector)]
     else:
         return False
@@ -156,9 +156,9 @@ def _list_objects(root: str, storage: Storage) -> Listing:
     prefix = f"{storage.scheme}://"
     if found.type == pafs.FileType.File:
         return Listing((root,))
-    selector = pafs.FileSelector(storage.strip(root), recursive=True)
-    infos = ask(storage, root, lambda files: files.get_file_info(selector))
-    base = len(storage.strip(root)) + 1
+    selector = pafs.FileSelector(storage.to_path(root), recursive=True)
+    infos = call_store(storage, root, lambda files: files.get_file_info(selector))
+    base = len(storage.to_path(root)) + 1
     for info in infos:
         parent, _, name = info.path.rpartition("/")
         is_iceberg = info.path.endswith(_ICEBERG_SUFFIX) and parent.endswith(f"/{_ICEBERG}")
@@ -178,7 +178,7 @@ def _list_objects(root: str, storage: Storage) -> Listing:
 
 
 def _info(storage: Storage, uri: str) -> pafs.FileInfo:
-    return ask(storage, uri, lambda files: files.get_file_info(storage.strip(uri)))
+    return call_store(storage, uri, lambda files: files.get_file_info(storage.to_path(uri)))
 
 
 def _is_hidden(name: str) -> bool:

@@ -100,7 +100,7 @@ class _Reader:
         """Yield batches of the row groups that hold the part, each with the number of its first row."""
         # By default Arrow loads all data before it decodes any: the worker would hold the whole file.
         with (
-            self.storage.open().open_input_file(self.storage.strip(part.path)) as opened,
+            self.storage.open().open_input_file(self.storage.to_path(part.path)) as opened,
             pq.ParquetFile(
                 opened, page_checksum_verification=True, pre_buffer=False, buffer_size=_READ_BYTES
             ) as file,

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from ...errors import StoreError
-from ..storage import Storage, ask
+from ..storage import Storage, call_store
 
 ENTRIES = "_sentiment/manifests"
 # Names of the application transactions.
@@ -51,30 +51,30 @@ class Objects:
 
     def list_names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder, which need not exist."""
-        selector = pafs.FileSelector(self.storage.strip(f"{self.root}/{folder}"), allow_not_found=True)
-        found = ask(self.storage, self.root, lambda files: files.get_file_info(selector))
+        selector = pafs.FileSelector(self.storage.to_path(f"{self.root}/{folder}"), allow_not_found=True)
+        found = call_store(self.storage, self.root, lambda files: files.get_file_info(selector))
         return sorted(info.base_name for info in found if info.type == pafs.FileType.File)
 
     def read(self, name: str) -> bytes:
         def read(files: pafs.FileSystem) -> bytes:
-            with files.open_input_stream(self.storage.strip(f"{self.root}/{name}")) as opened:
+            with files.open_input_stream(self.storage.to_path(f"{self.root}/{name}")) as opened:
                 content: bytes = opened.read()
                 return content
 
-        return ask(self.storage, f"{self.root}/{name}", read)
+        return call_store(self.storage, f"{self.root}/{name}", read)
 
     def write(self, name: str, body: bytes) -> None:
         def write(files: pafs.FileSystem) -> None:
-            with files.open_output_stream(self.storage.strip(f"{self.root}/{name}")) as opened:
+            with files.open_output_stream(self.storage.to_path(f"{self.root}/{name}")) as opened:
                 opened.write(body)
 
-        ask(self.storage, f"{self.root}/{name}", write)
+        call_store(self.storage, f"{self.root}/{name}", write)
 
     def delete(self, name: str) -> None:
-        ask(
+        call_store(
             self.storage,
             self.root,
-            lambda files: files.delete_file(self.storage.strip(f"{self.root}/{name}")),
+            lambda files: files.delete_file(self.storage.to_path(f"{self.root}/{name}")),
         )
 
 

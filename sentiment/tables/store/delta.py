@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ... import schema
-from ...errors import ConfigError, StorageError, StoreError, StoreLockedError
+from ...errors import ConfigError, ObjectStoreError, StoreError, StoreLockedError
 from ..deltalog import (
     PROBE,
     check_conditional_put,
@@ -246,7 +246,7 @@ class DeltaStore:
                 with translate(self.root):
                     act(table)
                 return
-            except StorageError as failed:
+            except ObjectStoreError as failed:
                 error = failed
         # The last attempt may have landed although its answer was lost.
         if self._find_head() == head:
@@ -412,7 +412,7 @@ class DeltaStore:
                 continue  # OPTIMIZE or a deletion has rewritten its rows; they are counted below
             try:
                 body = self._objects.read(file.name)
-            except StorageError:
+            except ObjectStoreError:
                 found.append(f"{file.name} is missing")
                 continue
             if hashlib.sha256(body).hexdigest() != file.sha256:

@@ -70,7 +70,7 @@ class StoredFile:
     columns: pa.Schema | None = None
 
     def open(self) -> pa.NativeFile:
-        return self.storage.open().open_input_file(self.storage.strip(self.path))
+        return self.storage.open().open_input_file(self.storage.to_path(self.path))
 
     def load(self, names: Sequence[str] | None = None) -> pa.Table:
         """Load the rows that are not deleted, with these columns or all that the file has."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...errors import UnreadableFileError
 from .source import Batch, ReadOptions, Source, batch_rows
-from .text_files import Encoding, find_encoding, open_bytes, open_text, translate_errors
+from .text_files import Encoding, check_signature, find_encoding, open_bytes, open_text, translate_errors
 
 _PREFIX = "__label__"
 COLUMNS = ("label", "text")
@@ -15,8 +15,8 @@ COLUMNS = ("label", "text")
 def open_fasttext(path: Path, options: ReadOptions) -> Source:
     """Open a file of fastText lines, with the columns `label` (without prefix) and `text`.
 
-    A line without a label has null there. Raises UnreadableFileError if the first line has none, or a line
-    has several.
+    A line without a label has null there; a blank line is a row of nulls. Raises UnreadableFileError if the
+    first line has no label, or a line has several.
     """
     with translate_errors(path, "text"):
         encoding = find_encoding(path, options.encoding)
@@ -34,20 +34,26 @@ def open_fasttext(path: Path, options: ReadOptions) -> Source:
 
 
 def has_labels(path: Path) -> bool:
-    """Return True if a text file begins with a label; other text files, such as notes, are no data."""
-    prefix = _PREFIX.encode()
+    """Return True if a text file begins with a label; other text files, such as notes, are no data.
+
+    Raises UnreadableFileError for a file of another kind, which may be data.
+    """
+    check_signature(path)
     with translate_errors(path, "text"), open_bytes(path) as file:
-        return file.read(1000).removeprefix(codecs.BOM_UTF8).lstrip().startswith(prefix)
+        head = file.read(1000)
+    # In UTF-16 and UTF-32 the letters of a label stand between zeros.
+    begin = head.replace(b"\0", b"").lstrip(codecs.BOM_UTF8 + codecs.BOM_UTF16 + b" \t\r\n")
+    return begin.startswith(_PREFIX.encode())
 
 
 def _read_lines(path: Path, encoding: Encoding) -> Iterator[tuple[str | None, str | None]]:
     with translate_errors(path, "text"), open_text(path, encoding) as file:
         for number, line in enumerate(file, 1):
-            text, label = line.strip("\r\n"), None
+            text, label = line.lstrip().rstrip("\r\n"), None
             if text.startswith(_PREFIX):
-                word, _, text = text.partition(" ")
+                # As in fastText, any white space ends a label.
+                word, text = [*text.split(maxsplit=1), ""][:2]
                 label = word.removeprefix(_PREFIX)
             if text.startswith(_PREFIX):
                 raise UnreadableFileError(f"{path}, line {number}: has several labels, expected one")
-            if label is not None or text.strip():
-                yield label, text or None
+            yield label, text or None

@@ -13,6 +13,7 @@ from .source import BATCH_ROWS, Batch, Location, Source
 from .table_files import to_list
 
 _PROBE_TIMEOUT_SECONDS = 5
+_PANDAS_INDEX = "__index_level_0__"
 
 
 def is_hub_reachable() -> bool:
@@ -74,6 +75,13 @@ def locate_hub_splits(name: str) -> dict[str, Location]:
             f"({type(error).__name__}); check --dataset_name, and if it has several configurations, pass "
             f"{repository}:NAME"
         ) from error
+    # pandas takes the first values for an index if rows have more values than the header.
+    if is_csv and any(_PANDAS_INDEX in rows.column_names for rows in loaded.values()):
+        raise UnreadableFileError(
+            f"data set {name!r}: rows of a CSV file have more values than its header, so its columns are "
+            f"shifted; fetch the files with `hf download {repository} --repo-type dataset`, and "
+            "pass their folder"
+        )
     return {str(split): _locate(f"{name}, split {split}", rows) for split, rows in loaded.items()}
 
 

@@ -12,9 +12,6 @@ from ...errors import EmptyInputError, UnreadableFileError
 from .source import Batch, ReadOptions, Source, batch_rows
 from .text_files import Encoding, find_encoding, open_text, translate_errors
 
-# The keys of the first 1,000 objects are the columns. A key that only later objects have is not read; an
-# object without a key has null in its column.
-_FIRST_OBJECTS = 1_000
 _CHUNK_CHARS = 1 << 20
 # A file with a longer item in its array counts as damaged.
 _MAX_ITEM_CHARS = 1 << 27
@@ -22,17 +19,24 @@ _GAP = re.compile(r"[\s,]*")
 
 
 def open_json(path: Path, options: ReadOptions) -> Source:
-    """Open a file of JSON objects: one per line, or an array.
+    """Open a file of JSON objects: one per line, or an array, after all of it was checked.
 
-    Raises UnreadableFileError with the number of the line or item that is no object, and EmptyInputError for
-    a file without objects.
+    The keys of all objects are the columns; an object without a key has null in its column. Raises
+    UnreadableFileError with the number of the line or item that is no object, and EmptyInputError for a file
+    without objects.
     """
     with translate_errors(path, "JSON"):
         encoding = find_encoding(path, options.encoding)
-        first = list(itertools.islice(_read_objects(path, encoding), _FIRST_OBJECTS))
-    if not first:
+    # A blank line is an object without keys.
+    first = list(itertools.islice(filter(None, _read_objects(path, encoding)), 2))
+    if len(first) == 1 and all(isinstance(value, list | dict) for value in first[0].values()):
+        raise UnreadableFileError(
+            f"{path}: is one object that holds all rows or columns, expected an object per review, as pandas "
+            "writes with orient='records'; if it has no reviews, move it away"
+        )
+    columns = tuple(dict.fromkeys(key for row in _read_objects(path, encoding) for key in row))
+    if not columns:
         raise EmptyInputError(f"{path}: has no rows")
-    columns = tuple(dict.fromkeys(key for row in first for key in row))
 
     def read(names: Sequence[str]) -> Iterator[Batch]:
         return batch_rows(([row.get(name) for name in names] for row in _read_objects(path, encoding)), names)
@@ -41,7 +45,10 @@ def open_json(path: Path, options: ReadOptions) -> Source:
 
 
 def _read_objects(path: Path, encoding: Encoding) -> Iterator[dict[str, Any]]:
-    """Yield the objects of an array if the text begins with `[`, else the object of each line."""
+    """Yield the objects of an array if the text begins with `[`, else the object of each line.
+
+    A blank line is an object without keys, so the row is counted among those without text.
+    """
     with translate_errors(path, "JSON"), open_text(path, encoding) as file:
         start = file.read(_CHUNK_CHARS)
         while start and not start.strip():
@@ -51,13 +58,13 @@ def _read_objects(path: Path, encoding: Encoding) -> Iterator[dict[str, Any]]:
             return
     with translate_errors(path, "JSON"), open_text(path, encoding) as file:
         for number, line in enumerate(file, 1):
-            if line.strip():
-                yield _parse_line(path, number, line)
+            yield _parse_line(path, number, line) if line.strip() else {}
 
 
 def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
+        # Not strict: a line with a tab in a text is JSON, and no Python literal, which has other escapes.
+        value = json.loads(line, strict=False)
     except (ValueError, RecursionError):
         value = _parse_literal(line)
     if isinstance(value, dict):
@@ -77,7 +84,7 @@ def _parse_literal(line: str) -> object:
 
 def _read_array(path: Path, file: TextIO, text: str) -> Iterator[dict[str, Any]]:
     """Yield the objects of an array: `text` is its beginning after the bracket, `file` has the rest."""
-    decoder, position, number = json.JSONDecoder(), 0, 0
+    decoder, position, number = json.JSONDecoder(strict=False), 0, 0
     while True:
         gap = _GAP.match(text, position)
         position = gap.end() if gap else position

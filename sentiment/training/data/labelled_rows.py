@@ -23,10 +23,10 @@ from ...evaluation.details import find_details, reduce_details
 from ...schema import show_columns, split_columns
 from .labels import AUTO
 from .model_labels import number_for_model
-from .preparation import Columns, clean_value, join_texts
+from .preparation import Columns, clean_value, join_texts, share_class_names
 from .reading import choose_columns, make_options
-from .source import Location, ReadOptions, Source
-from .sources import find_all, find_locations, place_file
+from .source import Location, ReadOptions, Source, open_all
+from .sources import find_all, find_locations
 from .splits import TEST, TRAIN, sample_rows
 
 
@@ -47,13 +47,14 @@ class LabelledRows:
 
 
 def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None) -> LabelledRows:
-    """Read `config.dataset_name`: a file, or the split `test` of a folder or hub data set.
+    """Read `config.dataset_name`: a file, the split `test`, or all of a folder that names no split.
 
     `usual_text_col` is taken for `config.text_col` if the data set has it. Raises an InputError if there is
     nothing, a column is missing, or a label cannot be understood.
     """
-    opened = [location.open() for location in _find_test(config.dataset_name, make_options(config))]
+    opened, _ = open_all(_find_test(config.dataset_name, make_options(config)))
     columns = _choose_columns(config, opened[0], usual_text_col)
+    opened = share_class_names({TEST: opened}, columns.label)[TEST]
     class_names = opened[0].class_names.get(columns.label, ())
     rows = LabelledRows([], [], pd.DataFrame(), columns, tuple(class_names), tuple(s.name for s in opened))
     details = []
@@ -131,8 +132,7 @@ def _find_test(name: str, options: ReadOptions) -> list[Location]:
     found = find_locations(name, options)
     if TEST in found.by_split:
         return found.by_split[TEST]
-    is_unplaced = all(place_file(Path(place.name)) is None for place in found.by_split[TRAIN])
-    if set(found.by_split) != {TRAIN} or not is_unplaced:
+    if found.has_splits:
         raise AmbiguousInputError(
             f"{name}: expected a split 'test', found {', '.join(found.by_split)}; pass the file to judge on"
         )

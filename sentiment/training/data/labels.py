@@ -1,6 +1,5 @@
 """Understand label columns: which values mean which class."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 from ...errors import AmbiguousInputError, ConfigError, UnusableLabelsError
 from ...schema import NEGATIVE, NEUTRAL, POLARITY_LABELS, POSITIVE, STAR_LABELS, THREE_WAY_LABELS
+from .source import split_words
 
 AUTO, POLARITY, THREE_WAY, STARS, NAMES = "auto", "polarity", "three_way", "stars", "names"
 # A column with more distinct values has no labels.
@@ -18,8 +18,12 @@ _NEGATIVE_NAMES = ("negative", "neg", "bad", "no", "false")
 _POSITIVE_NAMES = ("positive", "pos", "good", "yes", "true")
 _POLARITIES = dict.fromkeys(_NEGATIVE_NAMES, NEGATIVE) | dict.fromkeys(_POSITIVE_NAMES, POSITIVE)
 _NEUTRALS = dict.fromkeys(("neutral", "neu", "mixed"), NEUTRAL)
-# Columns of this name have stars, also where only two kinds of stars occur.
-_STAR_COLUMN = re.compile(r"(?:^|_)(?:stars?|ratings?|overall|rated)(?:$|_)")
+# A column with one of these words in its name has stars, also where only two kinds of stars occur.
+_STAR_COLUMN_WORDS = {"star", "stars", "rating", "ratings", "overall", "rated", "score"}
+# Between letters or digits; `-` and `--` are labels of their own.
+_SEPARATORS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
+# As in `4 stars`, and `4.0 out of 5 stars` of scraped pages.
+_STAR = re.compile(r"([1-5])(?:[.,]0)?(?: out of 5|/5)?(?: stars?)?")
 _SHOWN_VALUES = 12
 
 
@@ -48,7 +52,8 @@ def clean_label(value: Any) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return _as_number(value) or re.sub(r"[\s_-]+", " ", value.strip().lower()).rstrip(".!") or None
+        word = _SEPARATORS.sub(" ", value.strip().lower()).rstrip(".!")
+        return _as_number(value) or word or None
     number = _as_number(value) if isinstance(value, int | float) or hasattr(value, "__float__") else None
     if number is None:
         raise UnusableLabelsError(
@@ -80,6 +85,11 @@ def number_labels(
     cannot decide; the message names the arguments that can.
     """
     values = sorted({value for count in counts.values() for value in count if value is not None})
+    if not values:
+        raise UnusableLabelsError(
+            f"label column {column!r}: has no label, since all its values are null or blank; choose another "
+            "--label_col"
+        )
     if label_map is not None:
         return _apply(column, values, parse_label_map(label_map))
     # A split with -1 in all rows has no labels (GLUE), unless all splits have only 1 next to it.
@@ -126,9 +136,10 @@ def _apply(column: str, values: Sequence[str], chosen: Mapping[str, str | None])
 
 def _read_auto(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
     polarity = _find_polarity(values)
-    if polarity is not None and not (set(values) <= set(STAR_LABELS) and _STAR_COLUMN.search(column.lower())):
+    are_stars = bool(values) and {_as_star(value) for value in values} <= set(STAR_LABELS)
+    if polarity is not None and not (are_stars and _STAR_COLUMN_WORDS & set(split_words(column))):
         return _apply(column, values, polarity)
-    if set(values) <= set(STAR_LABELS) and values:
+    if are_stars:
         raise AmbiguousInputError(
             f"label column {column!r}: has stars ({show_values(values)}); pass --label_scheme polarity (1 "
             "and 2 are negative, 3 is left out, 4 and 5 are positive) or --label_scheme stars (five classes)"
@@ -145,6 +156,12 @@ def _read_auto(column: str, values: Sequence[str], class_names: Sequence[str]) -
     )
 
 
+def _as_star(value: str) -> str:
+    """Return the number of a value such as `4 stars`; any other value as it is."""
+    match = _STAR.fullmatch(value)
+    return match[1] if match else value
+
+
 def _find_polarity(values: Sequence[str]) -> Mapping[str, str | None] | None:
     """Return the classes of two-class labels; None if the values are others."""
     for pair in (("0", "1"), ("1", "2"), ("-1", "1")):
@@ -157,8 +174,9 @@ def _find_polarity(values: Sequence[str]) -> Mapping[str, str | None] | None:
 
 def _read_polarity(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
     stars = {"1": NEGATIVE, "2": NEGATIVE, "3": None, "4": POSITIVE, "5": POSITIVE}
-    if _find_polarity(values) is not None and set(values) != {"1", "2"}:
-        return _read_auto("", values, class_names)
+    polarity = _find_polarity(values)
+    if polarity is not None and set(values) != {"1", "2"}:
+        return _apply(column, values, polarity)
     return _apply_scheme(POLARITY, column, values, {**stars, **_POLARITIES, **dict.fromkeys(_NEUTRALS)})
 
 
@@ -172,15 +190,14 @@ def _read_three_way(column: str, values: Sequence[str], class_names: Sequence[st
 
 
 def _read_stars(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
-    spelled = {f"{star}{word}": star for star in STAR_LABELS for word in ("", " star", " stars")}
-    return _apply_scheme(STARS, column, values, spelled, STAR_LABELS)
+    return _apply_scheme(STARS, column, values, {star: star for star in STAR_LABELS}, STAR_LABELS)
 
 
 def _read_names(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
-    # Numbers in their order, so that ratings of 1 to 10 are a scale.
-    rising = sorted(values, key=lambda value: (float(value) if _as_number(value) else math.inf, value))
-    ordered = [name for name in map(clean_label, class_names) if name in values] or rising
-    names = tuple(name for name in ordered if name is not None)
+    is_scale = all(_as_number(value) for value in values)
+    rising = sorted(values, key=float) if is_scale else values
+    stated = [name for name in map(clean_label, class_names) if name is not None and name in values]
+    names = tuple(dict.fromkeys([*stated, *rising]))
     return Numbering(names, {name: i for i, name in enumerate(names)})
 
 
@@ -191,13 +208,14 @@ def _apply_scheme(
     classes: Mapping[str, str | None],
     names: tuple[str, ...] = POLARITY_LABELS,
 ) -> Numbering:
-    unknown = [value for value in values if value not in classes]
+    stars = {value: _as_star(value) for value in values}
+    unknown = [value for value in values if stars[value] not in classes]
     if unknown:
         raise UnusableLabelsError(
             f"label column {column!r}: --label_scheme {scheme} does not know {show_values(unknown)}; pass "
             "--label_map instead"
         )
-    ids = {value: None if (name := classes[value]) is None else names.index(name) for value in values}
+    ids = {value: None if (name := classes[stars[value]]) is None else names.index(name) for value in values}
     return Numbering(names, ids)
 
 

@@ -1,9 +1,10 @@
 """Read the rows of a data set once, and keep them on disk with what selection needs to know of each."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from ...errors import EmptyInputError, SchemaMismatchError, UnusableLabelsError
 from ...evaluation import details
 from ...evaluation.details import find_details, reduce_details
 from ...inference.rejects import find_reject_reason
-from ...schema import NULL_TEXT, TEXT_JOINER, show_columns
+from ...schema import NULL_TEXT, TEXT_JOINER, name_like, show_columns
 from . import cache
 from .description import describe_texts, make_schema
 from .labels import MAX_LABELS, clean_label
-from .source import Batch, Location, Source
+from .source import Batch, Location, Source, open_all, split_words
 from .splits import TRAIN
 
 _FACTS_FILE = "facts.json"
@@ -27,6 +28,7 @@ _BANDS_FILE = "bands"
 # Starting processes that describe texts takes seconds, which smaller data sets do not need.
 _PARALLEL_BYTES = 50_000_000
 _NO_LABEL = -1
+_NO_ROWS = "has no rows"
 
 # Called with the rows done and the name of the file.
 RowProgress = Callable[[int, str], None]
@@ -98,10 +100,19 @@ def prepare(
     files = [file for _, location in locations for file in location.content]
     names = [f"{split} {location.name}" for split, location in locations]
     key = cache.make_key([*code, *files], [*facts, *names])
-    if cache.find_entry(key, root) is None:
+    if not _is_whole(cache.find_entry(key, root), list(by_split)):
         with cache.write_entry(key, root) as folder:
             _write(folder, by_split, choose, progress)
     return _load(root / key)
+
+
+def _is_whole(folder: Path | None, splits: Sequence[str]) -> bool:
+    """Return True if an entry is there; remove it if some of its files were removed, as by `find -mtime`."""
+    names = (_FACTS_FILE, _BANDS_FILE, *(f"{split}.arrow" for split in splits))
+    if folder is None or all((folder / name).exists() for name in names):
+        return folder is not None
+    shutil.rmtree(folder, ignore_errors=True)
+    return False
 
 
 def _load(folder: Path) -> Prepared:
@@ -123,12 +134,13 @@ def _write(
     choose: Callable[[Source], Columns],
     progress: RowProgress,
 ) -> None:
-    opened = {split: [location.open() for location in group] for split, group in by_split.items()}
+    opened, files = _open_splits(by_split)
     columns = choose(opened[TRAIN][0])
+    opened = share_class_names(opened, columns.label)
     sources = [source for group in opened.values() for source in group]
     schema = make_schema({kind for source in sources for kind in find_details(source.columns, columns.texts)})
     labels: dict[str, int] = {}
-    files, counts, done = [], {}, 0
+    counts, done = {}, 0
     # In this process, or in one per core for a large data set; batches come back in their order.
     workers = -1 if _count_bytes(by_split) >= _PARALLEL_BYTES else 1
     with (
@@ -136,7 +148,7 @@ def _write(
         (folder / _BANDS_FILE).open("wb") as bands_file,
     ):
         for split, group in opened.items():
-            counts[split] = Counter[str]()
+            counts[split], start = Counter[str](), done
             with (
                 pa.OSFile(str(folder / f"{split}.arrow"), "wb") as file,
                 pa.ipc.new_stream(file, schema) as out,
@@ -149,10 +161,13 @@ def _write(
                         bands_file.write(bands)
                         rows += len(batch)
                         progress(done + rows, Path(source.name).name)
-                    if not rows:
-                        raise EmptyInputError(f"{source.name}: has no rows")
-                    files.append(FileReport(source.name, split, rows, source.notes))
+                    notes = source.notes if rows else (*source.notes, _NO_ROWS)
+                    files.append(
+                        FileReport(source.name, split, rows, (*notes, *_note_columns(source, columns)))
+                    )
                     done += rows
+            if done == start:
+                raise EmptyInputError(f"{group[0].name}: has no rows")
     first = opened[TRAIN][0]
     facts = {
         "columns": asdict(columns),
@@ -163,6 +178,38 @@ def _write(
         "splits": list(opened),
     }
     (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _open_splits(
+    by_split: Mapping[str, Sequence[Location]],
+) -> tuple[dict[str, list[Source]], list[FileReport]]:
+    """Return the sources by split, and reports of the files that are empty."""
+    opened, reports = {}, []
+    for split, locations in by_split.items():
+        opened[split], empty = open_all(locations)
+        reports += [FileReport(name, split, 0, (_NO_ROWS,)) for name in empty]
+    return opened, reports
+
+
+def share_class_names(opened: Mapping[str, Sequence[Source]], column: str) -> dict[str, list[Source]]:
+    """Give the class names of the first source that states them to those that do not, as `datasets` does."""
+    stated = [
+        source.class_names[column]
+        for group in opened.values()
+        for source in group
+        if column in source.class_names
+    ]
+    names = {column: stated[0]} if stated else {}
+    return {
+        split: [replace(source, class_names={**names, **source.class_names}) for source in group]
+        for split, group in opened.items()
+    }
+
+
+def _note_columns(source: Source, columns: Columns) -> list[str]:
+    names = [name for name in source.columns if "split" in split_words(name)]
+    notes = [f"column {name!r} is not used: names of files decide the splits" for name in name_like(names)]
+    return notes if columns.label in source.columns else [*notes, f"has no column {columns.label}"]
 
 
 def _count_bytes(by_split: Mapping[str, Sequence[Location]]) -> int:
@@ -203,8 +250,15 @@ def _read_batches(
 
 
 def _check_columns(source: Source, split: str, columns: Columns) -> bool:
-    """Return True if the source has the label column; raise SchemaMismatchError if it lacks another one."""
+    """Return True if the source has the label column; raise SchemaMismatchError if it lacks another one.
+
+    A split to measure with may have no labels.
+    """
     has_label = columns.label in source.columns
+    if not has_label and columns.label.lower() in map(str.lower, source.columns):
+        raise SchemaMismatchError(
+            f"{source.name}: has no column {columns.label}, but one that differs from it in case; rename it"
+        )
     needed = columns.texts if has_label or split != TRAIN else (*columns.texts, columns.label)
     missing = [name for name in needed if name not in source.columns]
     if missing:
@@ -219,24 +273,44 @@ def _check_columns(source: Source, split: str, columns: Columns) -> bool:
 
 
 def clean_value(value: Any, class_names: tuple[str, ...] | None, name: str) -> str | None:
-    """Return a label value in one spelling (`labels.clean_label`), and a class id as the class's name."""
-    if class_names is not None and isinstance(value, int):
-        # -1 means no label: `datasets` stores it where a split's labels are kept secret.
-        value = class_names[value] if 0 <= value < len(class_names) else None
+    """Return a label value in one spelling (`labels.clean_label`), and a class number as the class's name."""
     try:
-        return clean_label(value)
+        cleaned = clean_label(value)
+        if class_names is None or cleaned is None or not _is_class_number(cleaned):
+            return cleaned
+        # A CSV file has class numbers as texts; they stay as they are if classes have numbers for names.
+        if isinstance(value, str) and any(map(_is_class_number, class_names)):
+            return cleaned
+        number = int(cleaned)
+        if number >= len(class_names):
+            raise UnusableLabelsError(
+                f"expected class numbers from 0 to {len(class_names) - 1}, as its data set names classes, "
+                f"found {number}"
+            )
+        # -1 means no label: `datasets` stores it where a split's labels are kept secret.
+        return None if number < 0 else clean_label(class_names[number])
     except UnusableLabelsError as error:
         raise UnusableLabelsError(f"{name}: {error}") from None
 
 
+def _is_class_number(cleaned: str) -> bool:
+    return cleaned.removeprefix("-").isdecimal()
+
+
 def join_texts(batch: Batch, columns: tuple[str, ...]) -> list[Any]:
-    """Join the non-null values of the columns by a space; null if all are null; keep a single column."""
+    """Join the non-null values of the columns by a space; null if all are null; keep a single column.
+
+    Numbers and dates are joined as texts. Bytes or a container make the whole row no text.
+    """
     if len(columns) == 1:
         return batch[columns[0]]
-    return [
-        TEXT_JOINER.join(str(value) for value in row if find_reject_reason(value) != NULL_TEXT) or None
-        for row in zip(*(batch[name] for name in columns), strict=True)
-    ]
+    return [_join_row(row) for row in zip(*(batch[name] for name in columns), strict=True)]
+
+
+def _join_row(row: Sequence[Any]) -> Any:
+    no_text = next((value for value in row if isinstance(value, bytes | list | dict)), None)
+    joined = TEXT_JOINER.join(str(value) for value in row if find_reject_reason(value) != NULL_TEXT)
+    return joined or None if no_text is None else no_text
 
 
 def _make_batch(

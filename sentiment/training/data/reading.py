@@ -7,11 +7,11 @@ from typing import Any
 import datasets
 
 from ...config import AdaptConfig, AdoptConfig, FinetuneConfig
-from ...errors import ConfigError, SchemaMismatchError
+from ...errors import AmbiguousInputError, ConfigError, SchemaMismatchError, UnusableLabelsError
 from ...schema import show_columns, split_columns
 from .csv_files import check_delimiter
-from .labels import Numbering, number_labels
-from .model_labels import check_names, number_for_model
+from .labels import Numbering, number_labels, show_values
+from .model_labels import find_equal_labels, number_for_model
 from .preparation import Columns, FileReport, Prepared, prepare
 from .selection import Counts, select
 from .source import ReadOptions, Source
@@ -102,29 +102,39 @@ def load_labelled_reviews(
 def _number(prepared: Prepared, config: FinetuneConfig, model_labels: Sequence[str] | None) -> Numbering:
     counts, column = prepared.count_labels(), prepared.columns.label
     meaning = (config.label_scheme, config.label_map, prepared.class_names)
-    if model_labels is None:
-        found = number_labels(counts, column, *meaning)
-        if config.label_map is not None:
-            check_names(found.names, "label_map", "pass one name per class, always spelled alike")
-        return found
-    return number_for_model(counts, column, model_labels, *meaning)
+    if model_labels is not None:
+        return number_for_model(counts, column, model_labels, *meaning)
+    numbering = number_labels(counts, column, *meaning)
+    if len(numbering.names) < 2 or find_equal_labels(numbering.names):
+        raise UnusableLabelsError(
+            f"label column {column!r}: expected at least two classes, whose names differ in more than case, "
+            f"found {show_values(numbering.names)}; check --label_col, --label_scheme and --label_map"
+        )
+    return numbering
 
 
 def choose_columns(config: FinetuneConfig, source: Source) -> Columns:
     """Return the columns of the configuration, else the usual ones that the source has.
 
-    Raises SchemaMismatchError if it has none of them.
+    Raises SchemaMismatchError if it has none of them, AmbiguousInputError if it has two.
     """
     release = next((known for known in _RELEASES if known[2] in source.columns), None)
     if config.text_col is not None:
         texts = split_columns(config.text_col)
         if not texts:
             raise ConfigError(f"text_col: expected at least one column name, found {config.text_col!r}")
+        if len(set(texts)) < len(texts):
+            raise ConfigError(f"text_col: expected each column once, found {config.text_col!r}")
     elif release is not None:
         texts = tuple(name for name in release[0] if name in source.columns)
     else:
-        texts = tuple(name for name in _TEXT_COLUMNS if name in source.columns)[:1]
-    label = config.label_col or (release[1] if release is not None else _LABEL_COLUMN)
+        texts = tuple(name for name in _TEXT_COLUMNS if name in source.columns)
+        if len(texts) > 1:
+            raise AmbiguousInputError(
+                f"{source.name}: has the columns {' and '.join(texts)}; choose with --text_col"
+            )
+    usual = _LABEL_COLUMN if release is None or _LABEL_COLUMN in source.columns else release[1]
+    label = config.label_col or usual
     if not texts:
         raise SchemaMismatchError(
             f"{source.name}: has no column {' or '.join(_TEXT_COLUMNS)}; pass --text_col with one of "

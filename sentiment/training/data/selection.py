@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ...errors import UnusableLabelsError
 from .description import N_BANDS, are_near
 from .labels import Numbering
 from .preparation import Prepared
@@ -142,6 +143,12 @@ def _drop_unusable(
     counts.dropped_label_rows += int((is_text & (class_ids == unnumbered)).sum())
     counts.left_out_rows += int((is_text & (class_ids == left_out)).sum())
     usable = np.flatnonzero(is_text & (class_ids >= 0))
+    if not len(usable):
+        raise UnusableLabelsError(
+            f"split {split!r} has no review with text and label: of {len(is_text):,} rows, "
+            f"{(~is_text).sum():,} have no text that a model would score, and {(class_ids < 0).sum():,} have "
+            "no label or one that is left out; check --text_col and --label_col"
+        )
     agreeing = usable[~_find_conflicts(columns["digest"][usable], class_ids[usable])]
     counts.conflicting_rows += len(usable) - len(agreeing)
     groups = columns["group"][agreeing] if "group" in columns else None

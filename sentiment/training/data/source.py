@@ -1,14 +1,20 @@
 """Define the form in which every reader gives rows: a source, read in batches of columns."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...errors import EmptyInputError
+
 # Values by column name; all lists have the same length.
 Batch = dict[str, list[Any]]
 
 BATCH_ROWS = 10_000
+
+# Words of a name stand between other characters than letters, or begin with a capital as in `imdbTrain`.
+_BETWEEN_WORDS = re.compile(r"[\W\d_]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,27 @@ class Location:
     name: str
     content: tuple[Path, ...]
     open: Callable[[], Source]
+
+
+def open_all(locations: Sequence[Location]) -> tuple[list[Source], list[str]]:
+    """Open locations; return the sources, and the names of files that are empty, as Spark writes them.
+
+    Raises EmptyInputError if all are empty.
+    """
+    sources, empty = [], []
+    for location in locations:
+        try:
+            sources.append(location.open())
+        except EmptyInputError:
+            if location is locations[-1] and not sources:
+                raise
+            empty.append(location.name)
+    return sources, empty
+
+
+def split_words(name: str) -> list[str]:
+    """Return the words of the name of a column, file or folder, in lower case."""
+    return [word.lower() for word in _BETWEEN_WORDS.split(name) if word]
 
 
 def batch_rows(rows: Iterator[Sequence[Any]], columns: Sequence[str]) -> Iterator[Batch]:

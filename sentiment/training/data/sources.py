@@ -1,26 +1,28 @@
 """Find the files or hub splits of a data set, and which split each belongs to."""
 
 import dataclasses
+import hashlib
+import json
 import os
-import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...config import SAMPLE
 from ...errors import AmbiguousInputError, MissingInputError, UnreadableFileError
+from .cards import CARD, ClassNames, choose_configuration, find_class_names, list_patterns
 from .csv_files import open_csv
 from .fasttext_files import has_labels, open_fasttext
 from .hub import locate_hub_splits
 from .json_files import open_json
 from .sample import locate_sample
 from .source import Location, ReadOptions, Source
-from .splits import SPLITS, TEST, TRAIN, VALIDATION
+from .split_names import choose_splits, place_file, shorten
+from .splits import SPLITS, TRAIN
 from .table_files import open_arrow, open_parquet
-from .text_files import COMPRESSIONS
+from .text_files import COMPRESSIONS, check_signature, translate_errors
 
 _READERS: dict[str, Callable[[Path, ReadOptions], Source]] = {
     ".parquet": open_parquet,
@@ -35,25 +37,28 @@ _READERS: dict[str, Callable[[Path, ReadOptions], Source]] = {
 # Readers that decompress while they read; Parquet and Arrow files are compressed inside.
 _COMPRESSIBLE = (open_csv, open_json, open_fasttext)
 FORMATS = "Parquet, CSV, TSV, JSON, JSON lines or fastText file (also .gz, .bz2, .xz, .zst)"
-# As in `datasets`; but there `eval` means test.
-_KEYWORDS = {
-    **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("validation", "valid", "dev", "val", "eval", "evaluation"), VALIDATION),
-    **dict.fromkeys(("test", "testing"), TEST),
+# Endings of files that may hold reviews, but have no reader, or no labels (`.txt`).
+_OTHER_FORMATS = {
+    *(".txt", ".xlsx", ".xls", ".zip", ".feather", ".orc", ".avro", ".pkl", ".tar", ".tgz", ".lz4"),
+    *COMPRESSIONS,
 }
 # Files that `datasets` writes next to data.
-_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
-_SHOWN_FILES = 5
-
-ClassNames = dict[str, tuple[str, ...]]
+_STATE = "state.json"
+_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", _STATE}
+# Folders of tables whose rows are not those of their files.
+_LOGS = {"_delta_log", ".hoodie"}
 
 
 @dataclass(frozen=True)
 class Locations:
-    """Hold the locations by split, and the files that are not used by name with the reason."""
+    """Hold the locations by split, and the files that are not used by name with the reason.
+
+    `has_splits` is false where all is train because nothing names a split.
+    """
 
     by_split: dict[str, list[Location]]
     unused: dict[str, str]
+    has_splits: bool = True
 
 
 def find_locations(name: str, options: ReadOptions) -> Locations:
@@ -64,13 +69,13 @@ def find_locations(name: str, options: ReadOptions) -> Locations:
     AmbiguousInputError if some files of a folder are placed and others not.
     """
     if name == SAMPLE:
-        return Locations({TRAIN: [locate_sample()]}, {})
+        return Locations({TRAIN: [locate_sample()]}, {}, has_splits=False)
     path = Path(name)
     folder, _, configuration = name.rpartition(":")
     if path.is_dir():
         return _open_folder(path, None, options)
     if path.exists():
-        return Locations({TRAIN: [_locate(path, options)]}, {})
+        return Locations({TRAIN: [_locate(path, options)]}, {}, has_splits=False)
     if folder and Path(folder).is_dir():
         return _open_folder(Path(folder), configuration, options)
     if _find_reader(path) or path.is_absolute() or name.startswith((".", "~")):
@@ -90,30 +95,13 @@ def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str,
     return [_locate(file, options) for file in files], unused
 
 
-def place_file(path: Path) -> str | None:
-    """Return the split that the words of a relative path name, its file name first; None if none does.
-
-    Words stand between dots, hyphens, underscores, spaces, digits and slashes. Raises AmbiguousInputError if
-    one part names two splits.
-    """
-    for part in reversed(path.parts):
-        words = re.split(r"[-._\s\d]+", part.lower())
-        found = {_KEYWORDS[word] for word in words if word in _KEYWORDS}
-        if len(found) > 1:
-            raise AmbiguousInputError(
-                f"{path}: {part!r} names the splits {' and '.join(sorted(found))}; rename it"
-            )
-        if found:
-            return found.pop()
-    return None
-
-
 def _locate(path: Path, options: ReadOptions, class_names: ClassNames | None = None) -> Location:
     reader = _find_reader(path)
     if reader is None:
         raise UnreadableFileError(f"{path}: its name does not end as that of a {FORMATS} does")
 
     def open_it() -> Source:
+        check_signature(path)
         source = reader(path, options)
         return dataclasses.replace(source, class_names={**(class_names or {}), **source.class_names})
 
@@ -134,18 +122,28 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
         scripts = any(name.endswith(".py") for name in unused)
         hint = "; a loading script is never run: save the data set as Parquet" if scripts else ""
         raise MissingInputError(f"no data set in {str(folder)!r}: expected a {FORMATS}{hint}")
-    placed = _place_by_card(folder, configuration, files)
-    if placed is None:
-        placed = _place_by_name(folder, files)
+    entry = choose_configuration(folder, configuration)
+    if entry is None:
+        _refuse_unread_splits(folder, unused)
+    placed = _place_by_name(folder, files) if entry is None else _place_by_card(folder, entry, files)
     for file in files:
         if file not in placed:
             unused[str(file.relative_to(folder))] = "not in the configuration"
+    for copy, file in _find_copies(placed).items():
+        unused[str(copy.relative_to(folder))] = f"a copy of {file.relative_to(folder)}"
+        del placed[copy]
     by_split: dict[str, list[Location]] = {}
-    class_names = _find_class_names(folder, configuration)
+    class_names = find_class_names(folder, entry)
+    if entry is not None or class_names:
+        unused[CARD] = "the card, a description"
     for file in files:
         if file in placed:
-            by_split.setdefault(placed[file], []).append(_locate(file, options, class_names))
-    return Locations(_require_train(by_split, str(folder)), unused)
+            location = _locate(file, options, class_names)
+            # The names decide what the numbers in the file mean, so they count as its content.
+            content = (file, folder / CARD) if class_names else (file,)
+            by_split.setdefault(placed[file], []).append(dataclasses.replace(location, content=content))
+    has_splits = entry is not None or any(place_file(file.relative_to(folder)) for file in files)
+    return Locations(_require_train(by_split, str(folder)), unused, has_splits)
 
 
 def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
@@ -155,16 +153,53 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
         raise UnreadableFileError(f"{error.filename}: cannot be read ({error.strerror}); check the folder")
 
     files, unused = [], {}
-    for root, folders, names in os.walk(folder, onerror=refuse):
+    seen = {folder.resolve()}
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        if _LOGS & set(folders):
+            raise UnreadableFileError(
+                f"{root}: is a Delta or Hudi table, whose files also have removed rows; training does not "
+                "read it: write the table as Parquet to another folder"
+            )
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for subfolder in [Path(root) / name for name in folders]:
+            if subfolder.resolve() in seen:
+                unused[str(subfolder.relative_to(folder))] = "a link to a folder that is read already"
+                folders.remove(subfolder.name)
+            seen.add(subfolder.resolve())
+        saved = _read_saved_names(Path(root)) if _STATE in names else None
         for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
             if file.name in _DESCRIPTIONS:
                 unused[str(file.relative_to(folder))] = "a description"
+            elif saved is not None and file.suffix == ".arrow" and file.name not in saved:
+                unused[str(file.relative_to(folder))] = f"not listed in {_STATE}"
             elif (reader := _find_reader(file)) is None or (reader is open_fasttext and not has_labels(file)):
                 unused[str(file.relative_to(folder))] = "not a data file"
             else:
                 files.append(file)
     return files, unused
+
+
+def _refuse_unread_splits(folder: Path, unused: Mapping[str, str]) -> None:
+    """Raise AmbiguousInputError if a file of another format, such as `test.xlsx`, names a split."""
+    named = [
+        name
+        for name in unused
+        if Path(name).suffix.lower() in _OTHER_FORMATS and place_file(Path(Path(name).name)) is not None
+    ]
+    if named:
+        raise AmbiguousInputError(
+            f"{folder}: {shorten(named)}: names a split, but is no {FORMATS}; write it as one, or move it "
+            "away"
+        )
+
+
+def _read_saved_names(folder: Path) -> set[str] | None:
+    """Return the names of the files of `Dataset.save_to_disk`, next to which `datasets` caches others."""
+    try:
+        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        return {file["filename"] for file in state["_data_files"]}
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _place_by_name(folder: Path, files: list[Path]) -> dict[Path, str]:
@@ -174,108 +209,83 @@ def _place_by_name(folder: Path, files: list[Path]) -> dict[Path, str]:
         return dict.fromkeys(files, TRAIN)
     if unplaced:
         raise AmbiguousInputError(
-            f"{folder}: {_shorten(unplaced)}: no split, while other files name theirs; put train, validation "
+            f"{folder}: {shorten(unplaced)}: no split, while other files name theirs; put train, validation "
             "or test into the names, or move these files away"
         )
     return {file: split for file, split in places.items() if split is not None}
 
 
-def _place_by_card(folder: Path, configuration: str | None, files: list[Path]) -> dict[Path, str] | None:
-    """Place files as the README.md of a hub data set does; return None if it has no configurations."""
-    configurations = {str(entry.get("config_name")): entry for entry in _read_configurations(folder)}
-    if configuration is None and len(configurations) > 1:
-        defaults = [
-            name for name, entry in configurations.items() if entry.get("default") or name == "default"
-        ]
-        configuration = defaults[0] if len(defaults) == 1 else None
-    if configuration is None and len(configurations) == 1:
-        configuration = next(iter(configurations))
-    if configuration is None and not configurations:
-        return None
-    if configuration not in configurations:
-        raise AmbiguousInputError(
-            f"{folder}: has the configurations {_shorten(list(configurations)) or 'none'}; choose with "
-            f"--dataset_name {folder}:NAME"
-        )
-    entry = configurations[configuration]
+def _find_copies(placed: Mapping[Path, str]) -> dict[Path, Path]:
+    """Return the files that are the same, byte for byte, as an earlier file of their split, with that file.
+
+    Raises AmbiguousInputError if two files of a split differ only in the end of their names, such as
+    `train.csv` and `train.csv.gz`: they probably have the same reviews.
+    """
+    first: dict[tuple[str, bytes], Path] = {}
+    copies = {}
+    sizes = {file: _measure(file) for file in placed}
+    n_files = Counter(sizes.values())
+    for file, split in placed.items():
+        if n_files[sizes[file]] > 1:
+            with translate_errors(file, "data"), file.open("rb") as opened:
+                key = split, hashlib.file_digest(opened, "sha256").digest()
+            if first.setdefault(key, file) != file:
+                copies[file] = first[key]
+    bare: dict[tuple[str, Path], Path] = {}
+    for file, split in placed.items():
+        twin = bare.setdefault((split, _strip_format(file)), file)
+        if twin != file and file not in copies:
+            raise AmbiguousInputError(
+                f"{twin} and {file.name}: probably have the same reviews in two formats; move one of them "
+                "away"
+            )
+    return copies
+
+
+def _measure(file: Path) -> int:
+    with translate_errors(file, "data"):
+        return file.stat().st_size
+
+
+def _strip_format(file: Path) -> Path:
+    bare = file.with_suffix("") if file.suffix.lower() in COMPRESSIONS else file
+    return bare.with_suffix("")
+
+
+def _place_by_card(folder: Path, entry: dict[str, Any], files: list[Path]) -> dict[Path, str]:
+    """Place files as a configuration in the README.md of a hub data set does."""
     root = folder / str(entry.get("data_dir") or "")
     if "data_files" not in entry:
         return _place_by_name(root, [file for file in files if file.is_relative_to(root)])
     placed: dict[Path, str] = {}
-    for split, patterns in _list_patterns(entry["data_files"]):
-        for pattern in patterns:
-            found = [file for file in root.glob(pattern) if file in files]
-            if not found:
-                raise MissingInputError(
-                    f"{folder}: its README.md names {pattern!r} for the split {split!r}, but no data file "
-                    "matches; fetch it, or mend the README.md"
-                )
-            placed |= dict.fromkeys(found, split)
+    try:
+        by_pattern = [
+            # For `datasets` two stars at the end mean files, for Python folders.
+            (split, pattern, list(root.glob(f"{pattern}/*" if pattern.endswith("**") else pattern)))
+            for split, patterns in list_patterns(entry["data_files"])
+            for pattern in patterns
+        ]
+    except (KeyError, TypeError, ValueError, NotImplementedError) as error:
+        raise UnreadableFileError(
+            f"{folder / CARD}: its data_files cannot be understood ({type(error).__name__}); expected "
+            "entries with a split and a path relative to the data set"
+        ) from error
+    for split, pattern, matches in by_pattern:
+        found = [file for file in matches if file in files]
+        if not found:
+            raise MissingInputError(
+                f"{folder}: its README.md names {pattern!r} for the split {split!r}, but no data file "
+                "matches; fetch it, or mend the README.md"
+            )
+        placed |= dict.fromkeys(found, split)
     return placed
 
 
-def _read_configurations(folder: Path) -> list[dict[str, Any]]:
-    found = _read_card(folder).get("configs")
-    return [entry for entry in found or [] if isinstance(entry, dict)]
-
-
-def _find_class_names(folder: Path, configuration: str | None) -> ClassNames:
-    """Return the class names by column that the card of a hub data set lists."""
-    infos = _read_card(folder).get("dataset_info") or []
-    infos = [infos] if isinstance(infos, dict) else infos
-    if configuration is not None and len(infos) > 1:
-        infos = [info for info in infos if info.get("config_name") == configuration]
-    names = {}
-    for feature in infos[0].get("features", []) if len(infos) == 1 else []:
-        kind = feature.get("dtype")
-        if isinstance(kind, dict) and "class_label" in kind:
-            classes = kind["class_label"]["names"]
-            names[feature["name"]] = tuple(classes.values() if isinstance(classes, dict) else classes)
-    return names
-
-
-def _read_card(folder: Path) -> dict[str, Any]:
-    """Return the YAML header of the README.md in a hub data set; empty if there is none."""
-    card = folder / "README.md"
-    if not card.is_file():
-        return {}
-    match = re.match(r"---\r?\n(.*?)\r?\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
-    try:
-        header = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError as error:
-        raise UnreadableFileError(f"{card}: its header is not valid YAML; mend it or remove it") from error
-    return header if isinstance(header, dict) else {}
-
-
-def _list_patterns(data_files: Any) -> Iterable[tuple[str, list[str]]]:
-    """Yield splits with their patterns.
-
-    `data_files` is a pattern, a list of them, a list of splits with paths, or paths by split.
-    """
-    if isinstance(data_files, str):
-        yield TRAIN, [data_files]
-        return
-    if isinstance(data_files, dict):
-        data_files = [{"split": split, "path": path} for split, path in data_files.items()]
-    for entry in data_files:
-        if isinstance(entry, str):
-            yield TRAIN, [entry]
-            continue
-        split = place_file(Path(str(entry["split"])))
-        if split is not None:
-            paths = entry["path"]
-            yield split, [paths] if isinstance(paths, str) else list(paths)
-
-
 def _open_hub(name: str) -> Locations:
-    by_split: dict[str, list[Location]] = {}
-    unused = {}
-    for split, location in locate_hub_splits(name).items():
-        place = place_file(Path(split))
-        if place is None or place in by_split:
-            unused[location.name] = "another split"
-        else:
-            by_split[place] = [location]
+    located = locate_hub_splits(name)
+    splits = choose_splits(list(located))
+    by_split = {split: [located[theirs]] for theirs, split in splits.items()}
+    unused = {place.name: "another split" for theirs, place in located.items() if theirs not in splits}
     return Locations(_require_train(by_split, name), unused)
 
 
@@ -283,8 +293,3 @@ def _require_train(by_split: dict[str, list[Location]], name: str) -> dict[str, 
     if TRAIN not in by_split:
         raise MissingInputError(f"data set {name!r} has no split 'train'; found {sorted(by_split) or 'none'}")
     return {split: by_split[split] for split in SPLITS if split in by_split}
-
-
-def _shorten(names: list[str]) -> str:
-    rest = len(names) - _SHOWN_FILES
-    return ", ".join(names[:_SHOWN_FILES]) + (f" and {rest} more" if rest > 0 else "")

@@ -66,13 +66,19 @@ def cut_splits(found: Mapping[str, Candidates], names: Sequence[str], seed: int)
     """Cut missing validation and test splits from train, stratified by label.
 
     Rows of a group, or with the same words, stay together. Raises UnusableLabelsError if a class has fewer
-    than `MIN_ROWS_PER_CLASS` training rows.
+    than `MIN_ROWS_PER_CLASS` training rows, or too few different texts.
     """
     check_classes(found[TRAIN], TRAIN, names, MIN_ROWS_PER_CLASS)
     splits = dict(found)
     for name in (TEST, VALIDATION):
         if name not in splits:
-            splits[TRAIN], splits[name] = _cut(splits[TRAIN], seed)
+            try:
+                splits[TRAIN], splits[name] = _cut(splits[TRAIN], seed)
+            except ValueError as error:  # of scikit-learn, for a class with one text
+                raise UnusableLabelsError(
+                    f"split {TRAIN!r} has too few different texts of a class to cut {name!r} from it; use "
+                    f"more data, or a folder that has {name!r} too"
+                ) from error
     return {name: splits[name] for name in SPLITS}
 
 

@@ -13,6 +13,7 @@ from .source import BATCH_ROWS, Batch, ReadOptions, Source
 from .text_files import translate_errors
 
 _READ_BYTES = 1 << 20
+_FILE_MAGIC = b"ARROW1"
 
 
 def open_parquet(path: Path, options: ReadOptions) -> Source:
@@ -33,18 +34,29 @@ def open_parquet(path: Path, options: ReadOptions) -> Source:
 
 
 def open_arrow(path: Path, options: ReadOptions) -> Source:
-    """Open a file that `Dataset.save_to_disk` wrote."""
+    """Open a file that `Dataset.save_to_disk`, pandas or Polars wrote."""
     with translate_errors(path, "Arrow"), pa.memory_map(str(path)) as file:
-        schema = pa.ipc.open_stream(file).schema
+        schema = _open_batches(file)[0]
 
     def read(columns: Sequence[str]) -> Iterator[Batch]:
         with translate_errors(path, "Arrow"), pa.memory_map(str(path)) as file:
-            for batch in pa.ipc.open_stream(file):
+            for batch in _open_batches(file)[1]:
                 selected = batch.select(list(columns))
                 for start in range(0, len(batch), BATCH_ROWS):
                     yield _to_lists(selected.slice(start, BATCH_ROWS), columns)
 
     return Source(str(path), tuple(schema.names), read, find_class_names(schema, path))
+
+
+def _open_batches(file: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Return schema and batches of an Arrow file, in the form of a stream or of a file with random access."""
+    is_stream = file.read(len(_FILE_MAGIC)) != _FILE_MAGIC
+    file.seek(0)
+    if is_stream:
+        stream = pa.ipc.open_stream(file)
+        return stream.schema, iter(stream)
+    opened = pa.ipc.open_file(file)
+    return opened.schema, (opened.get_batch(i) for i in range(opened.num_record_batches))
 
 
 def find_class_names(schema: pa.Schema, path: Path) -> dict[str, tuple[str, ...]]:
@@ -53,9 +65,12 @@ def find_class_names(schema: pa.Schema, path: Path) -> dict[str, tuple[str, ...]
     if stored is None:
         return {}
     try:
-        features = json.loads(stored)["info"]["features"]
+        features = (json.loads(stored).get("info") or {}).get("features") or {}
         return {
-            name: tuple(kind["names"]) for name, kind in features.items() if kind.get("_type") == "ClassLabel"
+            name: tuple(kind["names"])
+            for name, kind in features.items()
+            # A list of structs is stored as a list.
+            if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"
         }
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UnreadableFileError(

@@ -27,7 +27,21 @@ _WESTERN = "cp1252"
 # In Western languages few letters have accents; in a text of another code page most bytes are above 127.
 _MAX_HIGH_SHARE = 0.2
 _ASCII_LETTERS = [bytes([b]) for b in range(128) if chr(b).isalpha()]
+# In Western text of another encoding few bytes are UTF-8 by chance, as the last two of `CAF\xc9\xbb`.
+_MAX_UTF8_SHARE = 0.2
 _CHUNK_BYTES = 1 << 20
+# First bytes of content that a file of text, Parquet or Arrow cannot have, the ends of names that go with it,
+# and what to do.
+_SIGNATURES: tuple[tuple[bytes, tuple[str, ...], str], ...] = (
+    (
+        b"version https://git-lfs",
+        (),
+        "is a pointer of Git LFS and not the file: fetch it with `git lfs pull`",
+    ),
+    (b"PK\x03\x04", (), "is a ZIP archive or a workbook: unpack it, or save it as CSV"),
+    (b"\x1f\x8b", (".gz",), "is compressed by gzip: let its name end in .gz"),
+    (b"PAR1", (".parquet",), "is a Parquet file: let its name end in .parquet"),
+)
 
 
 @dataclass(frozen=True)
@@ -58,11 +72,25 @@ def translate_errors(path: Path, kind: str) -> Iterator[None]:
         yield
     except (PermissionError, IsADirectoryError, FileNotFoundError) as error:
         raise UnreadableFileError(f"{path}: cannot be read ({error.strerror}); check the file") from error
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, UnicodeDecodeError) as error:
+    except UnicodeError as error:
+        raise UnreadableFileError(
+            f"{path}: cannot be read as {kind}: it is cut off, or in another encoding than given or "
+            "stated; pass another --encoding, or write it again"
+        ) from error
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
         raise UnreadableFileError(
             f"{path}: cannot be read as {kind} ({type(error).__name__}): it is damaged, cut off, or of "
             "another format than its name states; write it again"
         ) from error
+
+
+def check_signature(path: Path) -> None:
+    """Raise UnreadableFileError if a file begins as one of another kind, which its name does not state."""
+    with translate_errors(path, "data"), path.open("rb") as file:
+        head = file.read(64)
+    for signature, suffixes, says in _SIGNATURES:
+        if head.startswith(signature) and path.suffix.lower() not in suffixes:
+            raise UnreadableFileError(f"{path}: {says}")
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -79,14 +107,17 @@ def open_text(path: Path, encoding: Encoding) -> TextIO:
 def find_encoding(path: Path, given: str | None) -> Encoding:
     """Return the given encoding; without one, find it from the bytes of the whole file.
 
-    Valid UTF-8 and Unicode with a byte order mark are certain. Any other file is read as cp1252 if its bytes
-    look like Western text, with a note. Raises UnreadableFileError, with the position of the first byte that
-    is not UTF-8, if they do not.
+    A byte order mark is no part of the text, also with a given encoding. Valid UTF-8 and Unicode with a byte
+    order mark are certain. Any other file is read as cp1252 if its bytes look like Western text, with a note.
+    Raises UnreadableFileError, with the position of the first byte that is not UTF-8, if they do not.
     """
-    if given is not None:
-        return Encoding(given)
     with open_bytes(path) as file:
         head = file.read(4096)
+    if given is not None:
+        # Python's encodings without a mark in their names read the mark as a letter.
+        family = codecs.lookup(given).name
+        marked = (name for mark, name in _MARKS.items() if head.startswith(mark))
+        return Encoding(next((n for n in marked if family.startswith(n.removesuffix("-sig"))), given))
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return Encoding(name, None if name == "utf-8-sig" else f"encoding {name.upper()}")
@@ -124,6 +155,7 @@ def _check_western(path: Path, position: int) -> Encoding:
     `position` is that of the first byte that is not UTF-8; messages name it.
     """
     letters = high = undefined = 0
+    decoder, n_utf8, n_other = codecs.getincrementaldecoder("utf-8")("replace"), 0, 0
     undefined_bytes = bytes(b for b in range(128, 256) if not _is_western(b))
     with open_bytes(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -131,7 +163,17 @@ def _check_western(path: Path, position: int) -> Encoding:
             high += above
             letters += above + sum(map(chunk.count, _ASCII_LETTERS))
             undefined += len(chunk) - len(chunk.translate(None, undefined_bytes))
-    if undefined or high > _MAX_HIGH_SHARE * letters:
+            text = decoder.decode(chunk)
+            replaced = text.count("\ufffd")
+            n_other += replaced
+            n_utf8 += len(text) - len(text.encode("ascii", "ignore")) - replaced
+    is_western = not undefined and high <= _MAX_HIGH_SHARE * letters
+    if n_utf8 > (_MAX_UTF8_SHARE if is_western else 1) * n_other:
+        raise UnreadableFileError(
+            f"{path}: the byte at position {position:,} is not UTF-8, but other letters are: it is damaged, "
+            f"or joined from files of two encodings; mend it, or pass --encoding {_WESTERN}"
+        )
+    if not is_western:
         raise UnreadableFileError(
             f"{path}: the byte at position {position:,} is not UTF-8, and the file does not look like "
             f"{_WESTERN} either; pass --encoding"

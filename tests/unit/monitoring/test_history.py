@@ -57,7 +57,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(history.os, "fsync", fail)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(StoreError, match="No space left"):
         history.replace_file(path, b"new")
     assert path.read_bytes() == b"old"

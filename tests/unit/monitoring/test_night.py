@@ -11,8 +11,8 @@ from sentiment.errors import (
     BadFilesError,
     ConfigError,
     MonitoringError,
+    ObjectStoreError,
     RegistryError,
-    StorageError,
     StoreError,
 )
 from sentiment.monitoring import alerts, history
@@ -138,10 +138,10 @@ def test_a_scoring_that_an_object_store_broke_off_is_a_failed_night(tmp_path, mo
     world = make_world(tmp_path)
 
     def fail(champion):
-        raise StorageError("no answer", world._summarise(1))
+        raise ObjectStoreError("no answer", world._summarise(1))
 
     monkeypatch.setattr(world, "_score", fail)
-    with pytest.raises(StorageError, match="^step score: no answer$"):
+    with pytest.raises(ObjectStoreError, match="^step score: no answer$"):
         world.run(FIRST)
     assert [night["status"] for night in world.load()["nights"]] == ["failed"]
 

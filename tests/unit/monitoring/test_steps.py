@@ -7,8 +7,8 @@ from sentiment.errors import (
     ConfigError,
     LostJobError,
     ModelError,
+    ObjectStoreError,
     RegistryError,
-    StorageError,
     StoreError,
 )
 from sentiment.monitoring.steps import Steps
@@ -34,7 +34,7 @@ def fail_with(*errors):
 
 def test_a_passing_failure_is_repeated_with_growing_waits():
     steps, told, waited = make_steps()
-    assert steps.run("plan", fail_with(StorageError("silent"), LostJobError("lost"))) == "done"
+    assert steps.run("plan", fail_with(ObjectStoreError("silent"), LostJobError("lost"))) == "done"
     assert [5 <= waited[0] <= 6, 20 <= waited[1] <= 24] == [True, True]
     assert told[0] == "step plan failed, next try in 5 s: silent"
     [record] = steps.records

@@ -165,7 +165,7 @@ def test_a_path_that_is_not_there_is_explained(tmp_path, path, advice):
 
 @pytest.mark.parametrize("uri", ["ftp://host/x", "s3a://bucket/x", "https://host/x.parquet", "http://host"])
 def test_a_scheme_that_nothing_reads_is_refused(uri):
-    with pytest.raises(ConfigError, match="is not supported; expected a mounted folder, s3://"):
+    with pytest.raises(ConfigError, match="is not supported; expected a mounted folder or one of s3://"):
         inspect(uri)
 
 

@@ -9,7 +9,7 @@ from deltalake import DeltaTable, write_deltalake
 from pyarrow.fs import FileSelector, FileType
 
 import sentiment
-from sentiment.errors import ConfigError, InputError, StorageError, StoreError, StoreLockedError
+from sentiment.errors import ConfigError, InputError, ObjectStoreError, StoreError, StoreLockedError
 from sentiment.tables import storage
 from sentiment.tables.deltalog import list_deleted_rows
 from sentiment.tables.store import delta
@@ -232,7 +232,7 @@ def test_forgotten_ids_are_in_no_file_version_or_entry(place, tmp_path):
     assert [store.find_damage(batch) for batch in store.list_batches()] == [[], [], []]
     assert store.vacuum() > 0
     files = store.storage.open()
-    found = files.get_file_info(FileSelector(store.storage.strip(store.root), recursive=True))
+    found = files.get_file_info(FileSelector(store.storage.to_path(store.root), recursive=True))
     content = b"".join(files.open_input_stream(f.path).read() for f in found if f.type == FileType.File)
     tables = [
         pq.read_table(files.open_input_file(f.path)).to_pylist() for f in found if f.path.endswith(".parquet")
@@ -302,7 +302,7 @@ def test_a_store_that_cannot_be_reached_is_one_line(bucket, changes, message, mo
     monkeypatch.setattr(storage, "_ATTEMPTS", 1)
     options = {**bucket.options, **changes}
     uri = f"{bucket.uri}/x" if changes else "s3://there-is-none/x"
-    with pytest.raises(StorageError, match=message) as caught:
+    with pytest.raises(ObjectStoreError, match=message) as caught:
         DeltaStore.create(uri, options)
     assert "\n" not in str(caught.value)
     assert bucket.options["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)

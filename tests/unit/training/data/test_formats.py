@@ -13,7 +13,7 @@ from sentiment.training.data.fasttext_files import open_fasttext
 from sentiment.training.data.json_files import open_json
 from sentiment.training.data.source import ReadOptions
 from sentiment.training.data.sources import find_locations
-from sentiment.training.data.table_files import open_parquet
+from sentiment.training.data.table_files import open_arrow, open_parquet
 
 COMPRESS = {
     "": bytes,
@@ -82,6 +82,9 @@ class TestCsv:
     def test_only_an_empty_field_is_null(self, tmp_path, text):
         assert rows(read_csv(tmp_path, f"text,label\n{text},1\n,0\n")) == [(text, "1"), (None, "0")]
 
+    def test_the_null_of_databases_is_null(self, tmp_path):
+        assert rows(read_csv(tmp_path, "text,label\n\\N,1\n\\Nice,\\N\n")) == [(None, "1"), ("\\Nice", None)]
+
     def test_spark_escapes_quotation_marks_with_backslashes(self, tmp_path):
         # As Spark 4.3 wrote these texts: backslashes outside quotation marks stand for themselves.
         content = (
@@ -114,6 +117,51 @@ class TestCsv:
         with pytest.raises(AmbiguousInputError, match="two ways"):
             read_csv(tmp_path, 'text,more\n"a\\"",",b"\n')
 
+    @pytest.mark.parametrize("sign", [",", "\t"])
+    def test_a_value_of_several_lines_that_may_be_rows_is_refused(self, tmp_path, sign):
+        content = f'text{sign}label\n"Great they said{sign}1\nnot so good"{sign}0\n'
+        with pytest.raises(AmbiguousInputError, match="two ways, with values of several lines"):
+            read_csv(tmp_path, content, delimiter=sign)
+
+    def test_a_text_of_several_lines_may_be_the_only_column(self, tmp_path):
+        assert rows(read_csv(tmp_path, 'text\n"Great\nworks"\nBad\n')) == [("Great\nworks",), ("Bad",)]
+
+    def test_a_space_before_a_quotation_mark_is_no_part_of_the_value(self, tmp_path):
+        source = read_csv(tmp_path, '"label", "text"\n1, "Good, works"\n0, "Bad"\n')
+        assert rows(source, "text", "label") == [("Good, works", "1"), ("Bad", "0")]
+        assert source.notes == ("spaces before values are no part of them",)
+
+    @pytest.mark.parametrize(
+        ("written", "text"),
+        [(' "well" she said', ' "well" she said'), (" plain", " plain"), ('" ""well"""', ' "well"')],
+    )
+    def test_a_space_before_a_value_stays_in_the_text(self, tmp_path, written, text):
+        source = read_csv(tmp_path, f"label,text\n1,{written}\n0, a\n")
+        assert rows(source, "text") == [(text,), (" a",)]
+
+    @pytest.mark.parametrize("mark", ["", "\ufeff"])
+    def test_the_header_of_a_joined_file_is_no_row(self, tmp_path, mark):
+        with pytest.raises(
+            UnreadableFileError, match="line 3: has the names of the columns instead of values"
+        ):
+            read_csv(tmp_path, f"text,label\ngood,1\n{mark}text,label\nbad,0\n")
+
+    def test_column_names_for_a_file_with_this_header_are_refused(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="line 1: .* do not pass --column_names"):
+            read_csv(tmp_path, "text,label\ngood,1\n", column_names=("text", "label"))
+
+    def test_the_delimiter_of_a_header_without_a_usual_name_is_found(self, tmp_path):
+        content = "review;sentiment\nWell, it works, mostly;1\n"
+        assert read_csv(tmp_path, content, expected_columns=("text",)).columns == ("review", "sentiment")
+
+    def test_the_line_of_excel_with_the_delimiter_is_no_header(self, tmp_path):
+        source = read_csv(tmp_path, 'sep=;\r\ntext;label\r\n"Good; works";1\r\n', expected_columns=("text",))
+        assert rows(source, "text", "label") == [("Good; works", "1")]
+
+    def test_the_delimiter_without_header_is_found_by_the_number_of_columns(self, tmp_path):
+        source = read_csv(tmp_path, "2;Great, it works, mostly\n", column_names=("label", "text"))
+        assert rows(source, "text") == [("Great, it works, mostly",)]
+
     def test_a_nul_stays_in_the_text(self, tmp_path):
         assert rows(read_csv(tmp_path, "text,label\nbefore\0after,1\n")) == [("before\0after", "1")]
 
@@ -143,6 +191,26 @@ class TestCsv:
         source = read_csv(tmp_path, f'text,label\n"{text}",1\n', encoding=encoding)
         assert rows(source) == [(text, "1")]
         assert (note is None and not source.notes) or note in source.notes[0]
+
+    @pytest.mark.parametrize(
+        ("encoding", "given"),
+        [("utf-8-sig", "utf-8"), ("utf-8-sig", "UTF8"), ("utf-16", "utf-16-le"), ("utf-16", "utf-16")],
+    )
+    def test_a_byte_order_mark_is_no_part_of_the_header(self, tmp_path, encoding, given):
+        path = write(tmp_path / "a.csv", "text,label\nGood,1\n", encoding)
+        assert open_csv(path, ReadOptions(encoding=given)).columns == ("text", "label")
+
+    @pytest.mark.parametrize("encoding", ["ascii", "utf-16"])
+    def test_a_file_in_another_encoding_than_given_is_named(self, tmp_path, encoding):
+        with pytest.raises(UnreadableFileError, match="in another encoding than given"):
+            open_csv(write(tmp_path / "a.csv", "text,label\nça va,1\n"), ReadOptions(encoding=encoding))
+
+    @pytest.mark.parametrize("letter", ["é", "👍", "質"])
+    def test_a_file_of_two_encodings_is_refused(self, tmp_path, letter):
+        text = f"mostly plain words and {letter}"
+        content = f"text,label\n{text},1\n".encode() * 3 + "naïve,0\n".encode("cp1252")
+        with pytest.raises(UnreadableFileError, match="position .* is not UTF-8, but other letters are"):
+            read_csv(tmp_path, content)
 
     @pytest.mark.parametrize("encoding", ["cp1251", "gbk", "shift-jis"])
     def test_a_file_in_another_code_page_is_refused(self, tmp_path, encoding):
@@ -185,7 +253,21 @@ class TestJson:
     def test_a_key_that_later_objects_lack_is_null(self, tmp_path):
         source = self.read(tmp_path, '{"text": "a", "label": 1}\n\n{"label": 0, "other": 1}\n')
         assert source.columns == ("text", "label", "other")
-        assert rows(source, "text", "label") == [("a", 1), (None, 0)]
+        assert rows(source, "text", "label") == [("a", 1), (None, None), (None, 0)]
+
+    def test_only_blank_lines_are_no_data(self, tmp_path):
+        with pytest.raises(EmptyInputError):
+            self.read(tmp_path, "\n \n")
+
+    def test_a_key_that_only_late_objects_have_is_a_column(self, tmp_path):
+        source = self.read(tmp_path, '{"text": "a"}\n' * 1500 + '{"text": "b", "label": 1}\n')
+        assert source.columns == ("text", "label")
+        assert rows(source, "text", "label")[-2:] == [("a", None), ("b", 1)]
+
+    @pytest.mark.parametrize("form", ["{}\n", "[{}]"])
+    def test_a_tab_in_a_text_changes_no_escape(self, tmp_path, form):
+        source = self.read(tmp_path, form.format('{"text": "tab\t, \\/ and \\ud83d\\ude00"}'))
+        assert rows(source) == [("tab\t, / and 😀",)]
 
     def test_loose_lines_of_2014(self, tmp_path):
         source = self.read(
@@ -209,6 +291,11 @@ class TestJson:
         with pytest.raises(UnreadableFileError, match=r"a\.json"):
             self.read(tmp_path, content, "a.json")
 
+    @pytest.mark.parametrize("content", [{"data": [{"text": "a"}]}, {"text": {"0": "a"}}, {"text": ["a"]}])
+    def test_one_object_of_all_rows_is_named(self, tmp_path, content):
+        with pytest.raises(UnreadableFileError, match="one object that holds all rows or columns"):
+            self.read(tmp_path, json.dumps(content), "a.json")
+
     def test_an_empty_array_has_no_rows(self, tmp_path):
         with pytest.raises(EmptyInputError):
             self.read(tmp_path, "[]", "a.json")
@@ -219,9 +306,19 @@ class TestFasttext:
         path = write(tmp_path / "a.txt", "__label__2 Great: works, well\n\n__label__1 Bad\nno label\n")
         assert rows(open_fasttext(path, ReadOptions())) == [
             ("2", "Great: works, well"),
+            (None, None),
             ("1", "Bad"),
             (None, "no label"),
         ]
+
+    def test_any_white_space_ends_a_label(self, tmp_path):
+        path = write(tmp_path / "a.txt", " __label__2\tGreat\tworks\n__label__1  Bad\n")
+        assert rows(open_fasttext(path, ReadOptions())) == [("2", "Great\tworks"), ("1", "Bad")]
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig"])
+    def test_labels_are_found_in_other_encodings(self, tmp_path, encoding):
+        path = write(tmp_path / "a.txt", "__label__2 Great, it works\n", encoding)
+        assert rows(open_fasttext(path, ReadOptions())) == [("2", "Great, it works")]
 
     def test_several_labels_are_refused(self, tmp_path):
         source = open_fasttext(
@@ -244,6 +341,53 @@ def test_class_names_come_from_the_metadata(tmp_path):
     data = datasets.Dataset.from_dict({"text": ["a"], "label": [0]}, features=features)
     data.to_parquet(str(tmp_path / "a.parquet"))
     assert open_parquet(tmp_path / "a.parquet", ReadOptions()).class_names == {"label": ("p", "n")}
+
+
+def test_class_names_are_found_next_to_a_list_of_structs(tmp_path):
+    """As `datasets` 3 wrote the images of the Amazon release of 2023."""
+    images = [{"url": {"dtype": "string", "_type": "Value"}}]
+    features = {"images": images, "label": {"names": ["p", "n"], "_type": "ClassLabel"}}
+    stored = json.dumps({"info": {"features": features}})
+    table = pa.table({"label": [0]}).replace_schema_metadata({"huggingface": stored})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert open_parquet(tmp_path / "a.parquet", ReadOptions()).class_names == {"label": ("p", "n")}
+
+
+@pytest.mark.parametrize("stored", [{"fingerprint": "0a"}, {"info": {"features": None}}])
+def test_metadata_without_features_names_no_classes(tmp_path, stored):
+    table = pa.table({"label": [0]}).replace_schema_metadata({"huggingface": json.dumps(stored)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert open_parquet(tmp_path / "a.parquet", ReadOptions()).class_names == {}
+
+
+def test_an_arrow_file_of_pandas_or_polars_is_read(tmp_path):
+    table = pa.table({"text": ["a", "b"], "label": [1, None]})
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as out:
+        out.write_table(table, max_chunksize=1)
+    assert rows(open_arrow(tmp_path / "a.arrow", ReadOptions())) == [("a", 1), ("b", None)]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.arrow", "a.txt", "a.csv.gz"])
+def test_a_pointer_of_git_lfs_is_named(tmp_path, name):
+    write(tmp_path / name, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    for data in (tmp_path / name, tmp_path):
+        with pytest.raises(UnreadableFileError, match="git lfs pull"):
+            find_locations(str(data), ReadOptions()).by_split["train"][0].open()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (gzip.compress(b"text,label\n"), r"end in \.gz"),
+        (b"PK\x03\x04...", "a ZIP archive or a workbook"),
+        (b"PAR1...PAR1", r"end in \.parquet"),
+    ],
+    ids=["gzip", "zip", "parquet"],
+)
+def test_content_of_another_kind_is_named(tmp_path, content, says):
+    path = write(tmp_path / "a.csv", content)
+    with pytest.raises(UnreadableFileError, match=says):
+        find_locations(str(path), ReadOptions()).by_split["train"][0].open()
 
 
 def test_parquet_keeps_nulls_and_types(tmp_path):

@@ -100,6 +100,13 @@ def test_a_folder_gives_its_test_split(tmp_path):
         read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path)))
 
 
+def test_the_path_of_a_folder_names_no_split(tmp_path):
+    folder = tmp_path / "test data" / "reviews"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"text": ["a"], "label": ["bad"]}).to_parquet(folder / "a.parquet")
+    assert read_labelled_rows(FinetuneConfig(dataset_name=str(folder))).texts == ["a"]
+
+
 def test_a_file_without_rows_is_an_error(read):
     with pytest.raises(InputError, match="has no rows"):
         read([])

@@ -42,11 +42,29 @@ def test_auto_stops_at_stars_with_both_commands(raw):
         number(raw)
 
 
-@pytest.mark.parametrize("column", ["rating", "stars", "overall", "star_rating", "Stars"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "rating",
+        "stars",
+        "overall",
+        "star_rating",
+        "Stars",
+        "reviews.rating",
+        "starRating",
+        "Star Rating",
+        "Score",
+    ],
+)
 def test_auto_stops_at_a_star_column_with_only_ones_and_twos(column):
     with pytest.raises(AmbiguousInputError, match="--label_scheme"):
         number([1, 2, 2], column)
     assert ids([0, 1], column) == [0, 1]
+
+
+def test_a_column_without_labels_is_named():
+    with pytest.raises(UnusableLabelsError, match="has no label, since all its values are null or blank"):
+        number([None, "  "])
 
 
 def test_auto_stops_at_a_neutral_class():
@@ -68,6 +86,16 @@ def test_schemes_for_stars(raw):
     assert number(raw, scheme="stars").names == ("1", "2", "3", "4", "5")
 
 
+@pytest.mark.parametrize("spelling", ["{} star", "{} stars", "{}.0 out of 5 stars", "{}/5", "{},0"])
+def test_stars_may_be_spelled_out(spelling):
+    raw = [spelling.format(star) for star in range(1, 6)]
+    assert ids(raw, scheme="polarity") == [0, 0, None, 1, 1]
+    assert ids(raw, scheme="three_way") == [0, 0, 1, 2, 2]
+    assert number(raw, scheme="stars").names == ("1", "2", "3", "4", "5")
+    with pytest.raises(AmbiguousInputError, match="--label_scheme polarity.*--label_scheme stars"):
+        number(raw)
+
+
 def test_polarity_of_ones_and_twos_means_stars():
     assert ids([1, 2], scheme="polarity") == [0, 0]
 
@@ -85,6 +113,20 @@ def test_three_way_of_names_and_of_signs():
 def test_names_keep_the_order_of_the_data_set():
     assert number(["b", "a", "c"], scheme="names", class_names=("c", "a", "b")).names == ("c", "a", "b")
     assert number(["b", "a"], scheme="names").names == ("a", "b")
+
+
+def test_names_of_signs_stay_apart():
+    assert number(["--", "-", "+", "++"], scheme="names").names == ("+", "++", "-", "--")
+    assert clean_label(" Very_good - indeed! ") == "very good indeed"
+
+
+def test_names_that_are_numbers_rise():
+    assert number([10, 9, 1, 2], scheme="names").names == ("1", "2", "9", "10")
+    assert number([0.5, -1, 0], scheme="names").names == ("-1", "0", "0.5")
+
+
+def test_a_name_that_the_data_set_does_not_state_is_a_class_too():
+    assert number(["b", "a", "c"], scheme="names", class_names=("c", "a")).names == ("c", "a", "b")
 
 
 def test_a_scheme_names_what_it_does_not_know():

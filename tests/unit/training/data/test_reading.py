@@ -3,6 +3,7 @@ import pytest
 
 from sentiment.config import FinetuneConfig
 from sentiment.errors import (
+    AmbiguousInputError,
     ConfigError,
     EmptyInputError,
     MissingInputError,
@@ -54,6 +55,30 @@ def test_files_that_name_no_split_are_all_train(tmp_path):
     assert (counts.train_rows, counts.validation_rows, counts.test_rows) == (81, 9, 10)
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_an_empty_file_of_spark_is_noted(tmp_path, suffix):
+    make_reviews(100).to_parquet(tmp_path / "part-1.parquet")
+    empty = tmp_path / f"part-0.{suffix}"
+    make_reviews(1).iloc[:0].to_parquet(empty) if suffix == "parquet" else empty.write_bytes(b"")
+    files = load(tmp_path).report.files
+    assert {file.name: (file.rows, file.notes) for file in files} == {
+        str(tmp_path / "part-1.parquet"): (100, ()),
+        str(empty): (0, ("has no rows",)),
+    }
+
+
+def test_a_split_of_only_empty_files_is_an_error(tmp_path):
+    make_reviews(100).to_parquet(tmp_path / "train.parquet")
+    make_reviews(1).iloc[:0].to_parquet(tmp_path / "test.parquet")
+    with pytest.raises(EmptyInputError, match=r"test\.parquet: has no rows"):
+        load(tmp_path)
+
+
+def test_a_column_of_splits_is_noted(write_parquet):
+    report = load(write_parquet(make_reviews(100, split=["train", "test"] * 50))).report
+    assert report.files[0].notes == ("column 'split' is not used: names of files decide the splits",)
+
+
 def test_every_row_that_was_read_is_accounted_for(write_parquet):
     reviews = make_reviews(100, label=[None, 0, 1, 0, 1] * 20)
     reviews.loc[[1, 2], "text"] = [None, "  "]
@@ -77,6 +102,25 @@ def test_the_default_text_column_is_content_or_text(write_parquet):
     reviews = make_reviews(60)
     assert load(write_parquet(reviews)).text_col == "text"
     assert load(write_parquet(reviews.rename(columns={"text": "content"}))).text_col == "content"
+
+
+def test_two_usual_text_columns_are_ambiguous(write_parquet):
+    path = write_parquet(make_reviews(60).assign(content="a page"))
+    with pytest.raises(AmbiguousInputError, match="the columns content and text; choose with --text_col"):
+        load(path)
+    assert load(path, text_col="text").text_col == "text"
+
+
+def test_a_text_column_without_texts_is_named(write_parquet):
+    with pytest.raises(UnusableLabelsError, match="of 60 rows, 60 have no text .* check --text_col"):
+        load(write_parquet(make_reviews(60, text=range(60))))
+
+
+def test_a_class_of_one_text_is_an_error(write_parquet):
+    reviews = make_reviews(100, label=1)
+    reviews.loc[:19, ["text", "label"]] = ["Bad", 0]
+    with pytest.raises(UnusableLabelsError, match="too few different texts of a class to cut 'test'"):
+        load(write_parquet(reviews))
 
 
 def test_one_and_two_mean_negative_and_positive(write_parquet):
@@ -127,6 +171,32 @@ def test_class_names_decide_and_not_their_numbers(tmp_path):
     assert found.report.counts.dropped_label_rows == 1
 
 
+def test_class_names_of_one_file_hold_for_files_without(tmp_path):
+    import datasets
+
+    reviews = make_reviews(200)
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["positive", "negative"])}
+    )
+    train = {"text": reviews["text"][:160], "label": 1 - reviews["label"][:160]}
+    datasets.Dataset.from_dict(train, features=features).to_parquet(str(tmp_path / "train.parquet"))
+    reviews[160:].assign(label=1 - reviews["label"]).to_csv(tmp_path / "test.csv", index=False)
+    test = load(tmp_path).splits.test
+    assert (test["label"] == test["text"].str.split().str[-1].astype(int) % 2).all()
+
+
+def test_a_release_with_a_label_column_is_labelled_by_it(write_parquet):
+    reviews = make_reviews(100, parent_asin="B0", title="A title", rating=5)
+    report = load(write_parquet(reviews)).report
+    assert (report.text_col, report.label_col) == ("title,text", "label")
+
+
+@pytest.mark.parametrize("value", [b"Great", ["Great", "works"], {"en": "Great"}])
+def test_bytes_and_containers_are_not_joined_as_text(write_parquet, value):
+    reviews = make_reviews(100, title=[value] + [None] * 99)
+    assert load(write_parquet(reviews), text_col="title,text").report.counts.dropped_text_rows == 1
+
+
 def test_a_column_of_the_samples_group_name_means_nothing_in_a_file(write_parquet):
     reviews = make_reviews(100).assign(review=None)
     assert load(write_parquet(reviews)).report.counts.train_rows == 81
@@ -138,9 +208,12 @@ def test_names_of_columns_that_may_be_a_review_are_not_quoted(tmp_path):
     assert "secret" not in str(caught.value)
 
 
-def test_no_text_column_is_a_config_error(write_parquet):
-    with pytest.raises(ConfigError, match="at least one column"):
-        load(write_parquet(make_reviews(60)), text_col=",")
+@pytest.mark.parametrize(
+    ("columns", "says"), [(" , ", "at least one column"), ("text,text", "each column once")]
+)
+def test_text_columns_that_mean_nothing_are_a_config_error(write_parquet, columns, says):
+    with pytest.raises(ConfigError, match=says):
+        load(write_parquet(make_reviews(100)), text_col=columns)
 
 
 def test_a_text_that_is_no_utf8_is_an_unreadable_file(tmp_path):
@@ -161,9 +234,71 @@ def test_a_sample_too_small_for_both_classes_is_an_error(write_parquet):
         load(write_parquet(reviews), max_train_samples=20)
 
 
-@pytest.mark.parametrize("names", ["0=bad;1=Bad", "0=very_good;1=very good!", "0=\x1b[1mbad;1=good"])
-def test_a_label_map_gives_names_that_can_be_told_apart(tmp_path, names):
-    make_reviews(60).to_parquet(tmp_path / "reviews.parquet")
-    config = FinetuneConfig(dataset_name=str(tmp_path / "reviews.parquet"), label_map=names)
-    with pytest.raises(ConfigError, match="label_map: "):
-        load_labelled_reviews(config)
+CARD = """---
+configs:
+- config_name: books
+  default: true
+  data_files: {{train: "books.*"}}
+- config_name: toys
+  data_files: {{train: "toys.*"}}
+dataset_info:
+- config_name: books
+  features: [{{name: label, dtype: {{class_label: {{names: {{'0': {first}, '1': {second}}}}}}}}}]
+- config_name: toys
+  features: [{{name: label, dtype: {{class_label: {{names: {{'0': negative, '1': positive}}}}}}}}]
+---
+"""
+
+
+class TestClassNamesOfACard:
+    """A card is the README.md of a hub data set; it decides which class a number means."""
+
+    def write(self, folder, first, second):
+        (folder / "README.md").write_text(CARD.format(first=first, second=second))
+
+    def read(self, name):
+        reviews = load(name)
+        rows = pd.concat([reviews.splits.load_train(), reviews.splits.validation, reviews.splits.test])
+        # The last number of a text of `make_reviews` is odd if its label is 1.
+        is_one = rows["text"].str.split().str[-1].astype(int) % 2 == 1
+        return {
+            int(is_one): reviews.label_names[label]
+            for is_one, label in zip(is_one, rows["label"], strict=True)
+        }
+
+    @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+    @pytest.mark.parametrize(("first", "second"), [("positive", "negative"), ("yes", "no")])
+    def test_the_names_of_the_default_configuration_count_in_text_formats_too(
+        self, tmp_path, suffix, first, second
+    ):
+        self.write(tmp_path, first, second)
+        for name in ("books", "toys"):
+            path = tmp_path / f"{name}.{suffix}"
+            if suffix == "csv":
+                make_reviews(100).to_csv(path, index=False)
+            else:
+                make_reviews(100).to_json(path, orient="records", lines=True)
+        assert self.read(tmp_path) == self.read(f"{tmp_path}:books") == {0: "positive", 1: "negative"}
+        assert self.read(f"{tmp_path}:toys") == {0: "negative", 1: "positive"}
+
+    def test_other_names_are_not_taken_from_the_cache(self, tmp_path):
+        make_reviews(100).to_csv(tmp_path / "books.csv", index=False)
+        self.write(tmp_path, "positive", "negative")
+        assert self.read(tmp_path) == {0: "positive", 1: "negative"}
+        self.write(tmp_path, "negative", "positive")
+        assert self.read(tmp_path) == {0: "negative", 1: "positive"}
+
+    @pytest.mark.parametrize("label", [[0, 1], [1, 2]])
+    def test_a_text_is_no_class_number_if_names_are_numbers(self, tmp_path, label):
+        self.write(tmp_path, "'1'", "'2'")
+        make_reviews(100, label=label * 50).to_csv(tmp_path / "books.csv", index=False)
+        assert self.read(tmp_path) == {0: "negative", 1: "positive"}
+
+    def test_a_name_is_no_number_and_a_number_without_a_name_is_refused(self, tmp_path):
+        self.write(tmp_path, "positive", "negative")
+        names = ["negative", "positive"] * 50
+        make_reviews(100, label=names).to_csv(tmp_path / "books.csv", index=False)
+        assert self.read(tmp_path) == {0: "negative", 1: "positive"}
+        make_reviews(100, label=[1, 2] * 50).to_csv(tmp_path / "books.csv", index=False)
+        with pytest.raises(UnusableLabelsError, match="from 0 to 1.* found 2"):
+            load(tmp_path)

@@ -136,7 +136,15 @@ def test_a_split_without_label_column_is_the_same(folder):
     (folder / "test.jsonl").write_text(
         "".join(json.dumps({"text": text}) + "\n" for text in make_texts(20, 5))
     )
-    assert load(folder).report.counts.unlabelled_split_rows == 20
+    report = load(folder).report
+    assert report.counts.unlabelled_split_rows == 20
+    assert [file.notes for file in report.files] == [(), (), ("has no column label",)]
+
+
+def test_a_label_column_in_other_case_is_no_missing_column(folder):
+    (folder / "test.jsonl").write_text('{"text": "a", "Label": 1}\n')
+    with pytest.raises(SchemaMismatchError, match=r"test\.jsonl: has no column label, but one that differs"):
+        load(folder)
 
 
 def test_train_without_label_column_names_the_file(folder):
@@ -156,6 +164,12 @@ def test_values_that_a_scheme_leaves_out_are_counted(tmp_path):
     report = load(tmp_path / "a.jsonl", label_scheme="polarity").report
     assert report.counts.left_out_rows == 40
     assert report.labels["3"] == "left out"
+
+
+@pytest.mark.parametrize("label_map", ["0=positive;1=positive", "0=;1=", "0=good;1=Good"])
+def test_fewer_than_two_classes_are_refused(folder, label_map):
+    with pytest.raises(UnusableLabelsError, match="at least two classes"):
+        load(folder, label_map=label_map)
 
 
 def test_three_classes_are_read(tmp_path):
@@ -199,6 +213,17 @@ def test_a_second_run_reads_no_file(folder, monkeypatch):
     append(folder, "train", "new content", 1)
     with pytest.raises(TypeError):
         load(folder)
+
+
+@pytest.mark.parametrize("name", ["facts.json", "bands", "test.arrow"])
+def test_an_entry_of_the_cache_without_all_files_is_written_again(
+    folder, name, monkeypatch, tmp_path_factory
+):
+    monkeypatch.setenv("SENTIMENT_DATA_CACHE", str(tmp_path_factory.mktemp("cache")))
+    first = load(folder)
+    ((entry, _),) = cache.list_entries(cache.prepared_cache())
+    (entry / name).unlink()
+    assert load(folder).digest == first.digest
 
 
 def test_many_processes_describe_as_one_does(folder, monkeypatch):

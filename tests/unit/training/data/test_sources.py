@@ -4,13 +4,14 @@ import pytest
 
 from sentiment.errors import AmbiguousInputError, MissingInputError, UnreadableFileError
 from sentiment.training.data.source import ReadOptions
-from sentiment.training.data.sources import find_locations, place_file
+from sentiment.training.data.sources import find_locations
+from sentiment.training.data.split_names import place_file
 
 
-def place(folder, *names, name=None, content="text,label\nfine,1\n"):
+def place(folder, *names, name=None, content="text,label\n{},1\n"):
     for file in names:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(content)
+        (folder / file).write_text(content.format(file))
     found = find_locations(name or str(folder), ReadOptions())
     return {
         split: [os.path.relpath(location.name, folder) for location in locations]
@@ -36,6 +37,17 @@ def place(folder, *names, name=None, content="text,label\nfine,1\n"):
         ("contest.csv", None),
         ("latest/values.csv", None),
         ("reviews.csv", None),
+        ("trainset.csv", "train"),
+        ("tst.csv", "test"),
+        ("test_data.csv", "test"),
+        ("valset.csv", "validation"),
+        ("imdbTrain.csv", "train"),
+        ("labeledTrainData.tsv", "train"),
+        ("IMDBTest.csv", "test"),
+        ("split=test/part-0.parquet", "test"),
+        ("reviews(train).csv", "train"),
+        ("GreatestHits.csv", None),
+        ("dataset.csv", None),
     ],
 )
 def test_words_of_a_path_place_a_file(tmp_path, path, split):
@@ -60,6 +72,14 @@ def test_text_files_without_labels_are_no_data(tmp_path):
     found, unused = place(tmp_path, "train.csv")
     assert found == {"train": ["train.csv"], "test": ["test.ft.txt"]}
     assert unused == {"LICENSE.txt": "not a data file"}
+
+
+@pytest.mark.parametrize("name", ["test.xlsx", "sub/val.csv.zip", "test.csv.lz4", "test.txt"])
+def test_a_split_that_cannot_be_read_is_an_error(tmp_path, name):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / name).write_text("...")
+    with pytest.raises(AmbiguousInputError, match=f"{name}: names a split, but is no"):
+        place(tmp_path, "train.csv")
 
 
 def test_a_file_that_no_rule_places_is_an_error_that_lists_it(tmp_path):
@@ -88,6 +108,54 @@ def test_links_into_a_cache_are_followed(tmp_path):
     (tmp_path / "snapshot").mkdir()
     (tmp_path / "snapshot" / "train.csv").symlink_to(tmp_path / "blobs" / "0a1b")
     assert place(tmp_path / "snapshot")[0] == {"train": ["train.csv"]}
+
+
+def test_linked_folders_are_read_once(tmp_path):
+    for name in ("tr", "te"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_text(f"text,label\n{name},1\n")
+    (tmp_path / "set").mkdir()
+    for name, target in (("train", "../tr"), ("test", "../te"), ("val_again", "../te"), ("loop", ".")):
+        (tmp_path / "set" / name).symlink_to(target)
+    found, unused = place(tmp_path / "set")
+    assert found == {"train": ["train/a.csv"], "test": ["test/a.csv"]}
+    assert unused == dict.fromkeys(("loop", "val_again"), "a link to a folder that is read already")
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    (tmp_path / "train.csv").symlink_to(tmp_path / "blob")
+    with pytest.raises(UnreadableFileError, match=r"train\.csv: cannot be read \(No such file"):
+        place(tmp_path)
+
+
+def test_a_copy_is_not_read_again(tmp_path):
+    found, unused = place(tmp_path, "train (1).csv", "train.csv", "test.csv", content="text,label\nfine,1\n")
+    assert found == {"train": ["train (1).csv"], "test": ["test.csv"]}
+    assert unused == {"train.csv": "a copy of train (1).csv"}
+
+
+@pytest.mark.parametrize("twin", ["train.csv.gz", "train.jsonl"])
+def test_a_file_in_two_formats_is_ambiguous(tmp_path, twin):
+    (tmp_path / twin).write_bytes(b"another content")
+    with pytest.raises(AmbiguousInputError, match=r"train\.csv.* the same reviews in two formats"):
+        place(tmp_path, "train.csv")
+
+
+def test_files_that_datasets_caches_next_to_a_saved_data_set_are_not_read(tmp_path):
+    import datasets
+
+    datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}).save_to_disk(str(tmp_path))
+    datasets.load_from_disk(str(tmp_path)).map(lambda row: {"text": row["text"].upper()})
+    found, unused = place(tmp_path)
+    assert found == {"train": ["data-00000-of-00001.arrow"]}
+    assert list(unused.values()).count("not listed in state.json") == 1
+
+
+@pytest.mark.parametrize("log", ["_delta_log", ".hoodie"])
+def test_a_table_with_a_log_is_refused(tmp_path, log):
+    (tmp_path / log).mkdir()
+    with pytest.raises(UnreadableFileError, match="is a Delta or Hudi table"):
+        place(tmp_path, "part-0.parquet")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
@@ -135,16 +203,46 @@ class TestCard:
         assert found == {"train": ["books/a1.csv", "books/a2.csv"], "test": ["books/b.csv"]}
         assert unused["toys/train.csv"] == "not in the configuration"
 
+    def test_two_stars_mean_all_files_below(self, tmp_path):
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- data_files: {train: 'tr/**', test: '**/b.csv'}\n---\n"
+        )
+        assert place(tmp_path, "tr/x/a.csv", "b.csv")[0] == {"train": ["tr/x/a.csv"], "test": ["b.csv"]}
+
     def test_a_pattern_without_a_file_is_an_error_and_not_a_missing_split(self, tmp_path):
         (tmp_path / "README.md").write_text(CARD)
         with pytest.raises(MissingInputError, match=r"'books/b.csv' for the split 'test', but no data file"):
             place(tmp_path, "books/a1.csv")
+
+    def test_a_split_of_the_very_name_wins(self, tmp_path):
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- data_files: {train_small: a.csv, train: b.csv, test: c.csv}\n---\n"
+        )
+        (tmp_path / "a.csv").write_text("text,label\na,1\n")
+        found, unused = place(tmp_path, "b.csv", "c.csv")
+        assert found == {"train": ["b.csv"], "test": ["c.csv"]}
+        assert unused == {"README.md": "the card, a description", "a.csv": "not in the configuration"}
+
+    @pytest.mark.parametrize("entry", ["{split: train}", "{split: train, path: /abs/a.csv}", "3"])
+    def test_data_files_that_cannot_be_understood(self, tmp_path, entry):
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- data_files: [{entry}]\n---\n")
+        with pytest.raises(UnreadableFileError, match=r"README\.md: its data_files cannot be understood"):
+            place(tmp_path, "a.csv")
+
+    def test_class_names_that_cannot_be_understood(self, tmp_path):
+        (tmp_path / "README.md").write_text("---\ndataset_info: {features: [label]}\n---\n")
+        with pytest.raises(UnreadableFileError, match=r"README\.md: its dataset_info cannot be understood"):
+            place(tmp_path, "a.csv")
 
     def test_paths_by_split(self, tmp_path):
         (tmp_path / "README.md").write_text(
             "---\nconfigs:\n- config_name: x\n  data_files:\n    train: a.csv\n    test: b.csv\n---\n"
         )
         assert place(tmp_path, "a.csv", "b.csv")[0] == {"train": ["a.csv"], "test": ["b.csv"]}
+
+    def test_a_byte_order_mark_does_not_hide_the_card(self, tmp_path):
+        (tmp_path / "README.md").write_text(CARD, encoding="utf-8-sig")
+        assert place(tmp_path, *self.FILES)[0]["test"] == ["books/b.csv"]
 
     def test_another_configuration(self, tmp_path):
         (tmp_path / "README.md").write_text(CARD)
@@ -162,6 +260,8 @@ class TestCard:
         place(tmp_path, *self.FILES)
         location = find_locations(f"{tmp_path}:books", ReadOptions()).by_split["train"][0]
         assert location.open().class_names == {"label": ("positive", "negative")}
+        location = find_locations(f"{tmp_path}:toys", ReadOptions()).by_split["train"][0]
+        assert location.open().class_names == {}
 
 
 class TestHub:
@@ -195,6 +295,16 @@ class TestHub:
         assert list(found.by_split) == ["train", "validation"]
         assert found.unused == {"owner/name, split unsupervised": "another split"}
 
+    def test_a_split_of_the_very_name_wins_and_two_others_are_ambiguous(self, load):
+        import datasets
+
+        rows = datasets.Dataset.from_dict({"text": ["a"], "label": [1]})
+        load(datasets.DatasetDict({"train_small": rows, "train": rows}))
+        assert find_locations("owner/name", ReadOptions()).by_split["train"][0].name.endswith("split train")
+        load(datasets.DatasetDict({"train_sft": rows, "train_gen": rows}))
+        with pytest.raises(AmbiguousInputError, match="the splits train_sft, train_gen.* can be 'train'"):
+            find_locations("owner/name", ReadOptions())
+
     @pytest.mark.parametrize(
         ("error", "says"),
         [
@@ -206,6 +316,16 @@ class TestHub:
     def test_each_cause_has_its_message(self, load, error, says):
         load(error)
         with pytest.raises(MissingInputError, match=says):
+            find_locations("owner/name", ReadOptions())
+
+    def test_a_csv_file_with_shifted_columns_is_refused(self, load, monkeypatch):
+        import datasets
+
+        rows = datasets.Dataset.from_dict({"text": [" works"], "label": [1], "__index_level_0__": ["Good"]})
+        load(datasets.DatasetDict({"train": rows}))
+        assert find_locations("owner/name", ReadOptions()).by_split  # of Parquet files it is a column
+        monkeypatch.setattr(datasets.DatasetDict, "config", type("CsvConfig", (), {})())
+        with pytest.raises(UnreadableFileError, match="its columns are shifted.*hf download owner/name"):
             find_locations("owner/name", ReadOptions())
 
     def test_files_that_disagree(self, load):

@@ -1,0 +1,59 @@
+"""Find the split that the name of a file, or of a split of a hub data set, states."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import AmbiguousInputError
+from .source import split_words
+from .splits import SPLITS, TEST, TRAIN, VALIDATION
+
+# As in `datasets`; but there `eval` means test.
+_KEYWORDS = {
+    **dict.fromkeys(("train", "training", "trn"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "dev", "val", "eval", "evaluation"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "tst"), TEST),
+}
+_SHOWN_NAMES = 5
+
+
+def place_file(path: Path) -> str | None:
+    """Return the split that the words of a relative path name, its file name first; None if none does.
+
+    Words are those of `split_words`; `trainset` and `testdata` name their split too. Raises
+    AmbiguousInputError if one part names two splits.
+    """
+    for part in reversed(path.parts):
+        words = [re.sub(r"(?<=.)(?:set|data|split)$", "", word) for word in split_words(part)]
+        found = {_KEYWORDS[word] for word in words if word in _KEYWORDS}
+        if len(found) > 1:
+            raise AmbiguousInputError(
+                f"{path}: {part!r} names the splits {' and '.join(sorted(found))}; rename it"
+            )
+        if found:
+            return found.pop()
+    return None
+
+
+def choose_splits(names: Sequence[str]) -> dict[str, str]:
+    """Return the split that each split of a hub data set is; `train` is chosen before `train_small`.
+
+    Raises AmbiguousInputError if several could be one split.
+    """
+    chosen: dict[str, str] = {}
+    for split in SPLITS:
+        candidates = [name for name in names if place_file(Path(name)) == split]
+        exact = [name for name in candidates if name.lower() in _KEYWORDS] or candidates
+        if len(exact) > 1:
+            raise AmbiguousInputError(
+                f"the data set has the splits {shorten(exact)}, and one of them can be {split!r}; save the "
+                "splits that you want as files of a folder"
+            )
+        chosen |= dict.fromkeys(exact, split)
+    return chosen
+
+
+def shorten(names: Sequence[str]) -> str:
+    """List the first names for a message, and count the others."""
+    rest = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
