@@ -1,5 +1,6 @@
 """Name the columns, labels, stages and reject reasons that all parts of the project share."""
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -86,11 +87,12 @@ _NAME_LIKE = re.compile(r"[\w.-]{1,40}")
 
 
 def find_label_values(labels: Sequence[str]) -> tuple[float, ...] | None:
-    """Return the values of ordinal labels such as `1 star` to `5 stars`, in their order; else None."""
+    """Return the values of ordinal labels such as `1 star` to `5 stars`, rising; None for other labels."""
     found = [_VALUED_LABEL.fullmatch(label.lower()) for label in labels]
     values = tuple(float(match[1]) for match in found if match)
-    is_ordinal = len(set(values)) == len(labels) >= _MIN_ORDINAL_LABELS
-    return values if is_ordinal else None
+    # Falling labels have no `expected`: models that were logged with such labels do not return it.
+    is_ordinal = len(values) == len(labels) >= _MIN_ORDINAL_LABELS
+    return values if is_ordinal and all(a < b for a, b in itertools.pairwise(values)) else None
 
 
 def list_prediction_types(labels: Sequence[str], has_probabilities: bool = False) -> dict[str, str]:

@@ -7,13 +7,13 @@ from sentiment import schema
     ("labels", "values"),
     [
         (["1 star", "2 stars", "3 stars"], (1, 2, 3)),
-        (["5", "4", "3", "2", "1"], (5, 4, 3, 2, 1)),
-        (["1", "10", "2"], (1, 10, 2)),
+        (["1", "2", "10"], (1, 2, 10)),
+        (["5", "4", "3", "2", "1"], None),
         (["0", "1"], None),
         (["1 star", "1", "2"], None),
         (["1", "2", "none"], None),
     ],
 )
-def test_three_or_more_numbers_are_ordinal_in_any_order(labels, values):
+def test_three_or_more_rising_numbers_are_ordinal(labels, values):
     assert schema.find_label_values(labels) == values
     assert (schema.EXPECTED in schema.list_prediction_types(labels)) == (values is not None)

@@ -51,7 +51,7 @@ def pick_scheme(labels: Sequence[str]) -> str:
         return AUTO
     if names == set(schema.THREE_WAY_LABELS):
         return THREE_WAY
-    return STARS if set(schema.find_label_values(labels) or ()) == {1, 2, 3, 4, 5} else NAMES
+    return STARS if schema.find_label_values(labels) == (1, 2, 3, 4, 5) else NAMES
 
 
 def find_equal_labels(labels: Sequence[str]) -> tuple[str, str] | None:
