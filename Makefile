@@ -30,8 +30,8 @@ help:
 	@echo "             demo-adopt: adopt a classifier that was trained elsewhere (under 3 minutes)"
 	@echo "make test    lint, types, layers and all tests (about 17 minutes)"
 	@echo "make lint    lint, types and layers only"
-	@echo "make unit    the unit tests, which need neither Spark nor servers"
-	@echo "             pythons: the unit tests with each Python from 3.11 to 3.13 that is installed, in clones in var"
+	@echo "make unit    the unit tests that neither train nor load a model (about a minute)"
+	@echo "             pythons: all unit tests with each Python from 3.11 to 3.13 that is installed, in clones in var"
 	@echo "make bench   speed compared with alternatives, parity, cascade; writes docs/benchmarks.md (under 30 minutes)"
 	@echo "             bench-quick: the same on few rows (under 5 minutes); bench-scale: up to a million rows;"
 	@echo "             bench-gpu: the GPU; bench-online: the service compared with alternatives (under 15 minutes);"
@@ -73,7 +73,7 @@ demo-adopt: .venv/demo.installed
 	@SENTIMENT_MODEL_URI="models:/$(DEMO_MODEL)_adopted@champion" $(BIN)/python score.py
 
 unit: .venv/test.installed
-	@$(PYTEST) tests/unit
+	@$(PYTEST) tests/unit -m "not slow and (quick or not (reliability or abuse))"
 
 # Each Python has a clone of its own, with its own .venv.
 pythons:
@@ -82,7 +82,8 @@ pythons:
 	  echo "== $$python"; \
 	  rm -rf var/$$python; \
 	  git clone -q . var/$$python; \
-	  $(MAKE) --no-print-directory -C var/$$python unit PYTHON="$$(command -v $$python)"; \
+	  $(MAKE) --no-print-directory -C var/$$python .venv/test.installed PYTHON="$$(command -v $$python)"; \
+	  (cd var/$$python && $(PYTEST) tests/unit); \
 	done
 
 test: lint java

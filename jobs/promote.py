@@ -22,7 +22,7 @@ _OUTCOMES = {
     "refused": "refused; the alias stays at the champion",
     "passed": "no gate refuses; a dry run moves nothing",
     "lost": "passed, but the alias moved meanwhile; run again",
-    "unchanged": "the challenger is the champion already; nothing to do",
+    "unchanged": "the challenger is the champion already; nothing was judged, no report written",
     "rolled_back": "the alias moved back",
 }
 

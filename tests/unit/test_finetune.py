@@ -3,10 +3,12 @@ import sys
 from types import SimpleNamespace
 
 import pandas as pd
+import pytest
 
 from tests.factories import ROOT
 
 
+@pytest.mark.slow
 def test_the_policy_is_set_before_torch_is_imported():
     script = """
 import os, sys, types

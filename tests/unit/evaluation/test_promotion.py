@@ -18,6 +18,8 @@ from tests import hostile
 from tests.contenders import LABELS, Traits, make_test_reviews, register_contender
 from tests.factories import ROOT, make_reviews, using_store
 
+pytestmark = pytest.mark.slow
+
 JOB = runpy.run_path(str(ROOT / "jobs" / "promote.py"))
 # As accurate as the champion on all reviews together.
 BAD_SLICE = Traits(wrong="noise < 0.2 if category == 'toys' else noise < 0.06")

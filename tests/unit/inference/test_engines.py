@@ -37,6 +37,8 @@ from sentiment.training.export import export_graph, export_static_graph, remove_
 from tests.factories import make_reviews, make_tiny_encoder
 from tests.hostile import damage_graph
 
+pytestmark = pytest.mark.slow
+
 HERE = find_processor()
 has_int8 = pytest.mark.skipif(
     HERE.instruction_set in SATURATING, reason=f"NOT RUN: int8 products saturate on {HERE}"

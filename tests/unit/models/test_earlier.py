@@ -17,6 +17,8 @@ from sentiment.models.earlier import find_safe_engine, is_earlier
 from sentiment.models.predictions import list_predictions, predict_each
 from sentiment.serving.champion import load_served_model
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["great phone", None, "awful battery"]
 
 

@@ -27,6 +27,8 @@ from tests import hostile
 from tests.factories import ROOT
 from tests.standins import StandIn
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_preset_tracking_server_wins(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/preset.db")

@@ -21,6 +21,8 @@ from sentiment.monitoring.alerts import Alert
 from tests.unit.monitoring.made import make_rows
 from tests.unit.monitoring.nights import FIRST, Stopped, World, make_labels
 
+pytestmark = pytest.mark.slow
+
 DAY = datetime.timedelta(days=1)
 STEPS = (
     *("champion", "plan", "begin", "score", "profile", "history", "drift", "record", "report", "mlflow"),

@@ -11,6 +11,8 @@ from sentiment.monitoring.night_run import log_night
 from tests.factories import using_store
 from tests.unit.monitoring.nights import FIRST, World
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_night_that_is_logged_again_keeps_its_run(tmp_path, monkeypatch):
     world = World(tmp_path)

@@ -14,6 +14,8 @@ from sentiment.models import registry
 from sentiment.schema import PREDICTION_TYPES
 from sentiment.tables import session, worker
 
+pytestmark = pytest.mark.slow
+
 
 class Census:
     def __init__(self):

@@ -29,6 +29,8 @@ from sentiment.training.masked_lm import Task, make_mask, pack_texts, train_head
 from sentiment.training.trainer import finetune_encoder
 from tests.factories import CANARY, VOCABULARY, make_reviews, make_splits, make_tiny_encoder, using_store
 
+pytestmark = pytest.mark.slow
+
 WORDS = VOCABULARY[5:]
 
 

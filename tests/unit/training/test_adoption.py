@@ -29,7 +29,7 @@ from sentiment.training.quantization import EngineComparison
 from tests.factories import make_judged, make_reviews, make_tiny_encoder
 from tests.families import TYPES, make_classifier
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 LABELS = {
     1: ("score",),
     2: ("negative", "positive"),

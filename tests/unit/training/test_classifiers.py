@@ -13,6 +13,8 @@ from sentiment.training.classifiers import choose_max_length, load_classifier
 from tests.factories import make_tiny_encoder
 from tests.families import make_classifier
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path):

@@ -15,7 +15,7 @@ from sentiment.training.loop import group_by_layer, make_loss
 from sentiment.training.trainer import finetune_encoder
 from tests.factories import make_reviews, make_splits, make_tiny_encoder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 LOGITS = torch.tensor([[2.0, -1.0], [0.5, 0.0], [0.0, 3.0]])
 LABELS = torch.tensor([0, 1, 1])

@@ -21,6 +21,8 @@ from sentiment.training import packaging
 from sentiment.training.packaging import list_requirements
 from tests.factories import make_reviews
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["great phone", None, " ", 7, "awful battery"]
 
 

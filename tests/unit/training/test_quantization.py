@@ -16,6 +16,8 @@ from sentiment.training import lengths, quantization
 from sentiment.training.quantization import EngineComparison, compare_engines, pick_gate_reviews, quantize
 from tests.factories import make_reviews, make_tiny_encoder
 
+pytestmark = pytest.mark.slow
+
 TEXTS = make_reviews(40)["text"].tolist()
 AMX = Processor("amx", (), has_bf16=True)
 AVX2 = Processor("avx2", (), has_bf16=False)

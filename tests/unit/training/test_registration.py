@@ -18,6 +18,8 @@ from sentiment.training.registration import register_kept
 from sentiment.training.run_log import RunLog, start_run
 from tests.factories import make_reviews, make_tiny_encoder, using_store
 
+pytestmark = pytest.mark.slow
+
 
 @contextlib.contextmanager
 def serve_mlflow(folder, port=0):

@@ -21,6 +21,8 @@ from sentiment.training.rehearsal import rehearse
 from tests.factories import make_reviews, make_splits
 from tests.families import SIZES, TYPES, make_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def make_encoder(folder, kind, tokenizer, pad=True, **values):
     from transformers import AutoConfig, AutoModel, logging, set_seed

@@ -1,9 +1,12 @@
 import pandas as pd
+import pytest
 
 from sentiment.config import FinetuneConfig
 from sentiment.models import registry
 from sentiment.training.finetuning import finetune
 from tests.factories import CANARY, make_reviews, make_tiny_encoder
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_report_of_a_fine_tuned_model_has_slices_by_the_columns_of_the_reviews(

@@ -25,7 +25,7 @@ from sentiment.training.runs import open_run
 from sentiment.training.trainer import finetune_encoder
 from tests.factories import ROOT, make_reviews, make_splits, make_tiny_encoder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

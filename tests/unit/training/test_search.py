@@ -15,7 +15,7 @@ from sentiment.training.runs import open_run
 from sentiment.training.search import search
 from tests.factories import make_reviews, make_splits, make_tiny_encoder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 pytest.importorskip("optuna", reason="NOT RUN: the extra `search` is not installed")
 
 

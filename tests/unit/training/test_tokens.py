@@ -112,6 +112,7 @@ def make_late_verdicts(n, seed):
     return pd.DataFrame(rows, columns=["text", "label"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("truncation", "least", "most"), [(HEAD_TAIL, 0.98, 1.0), (HEAD, 0.3, 0.7)])
 def test_a_verdict_in_the_last_word_is_learnt_from_the_tail(tmp_path, truncation, least, most):
     encoder = load(make_tiny_encoder(tmp_path / "encoder", initializer_range=0.05))

@@ -112,6 +112,7 @@ def test_dates_that_python_cannot_hold_are_null(tmp_path):
     assert test["date"].isna().tolist() == (test["label"] == 1).tolist()
 
 
+@pytest.mark.slow
 def test_many_processes_find_the_details_that_one_does(tmp_path, monkeypatch):
     make_detailed(300).to_parquet(tmp_path / "a.parquet")
     monkeypatch.setattr("sentiment.training.data.preparation._PARALLEL_BYTES", 0)

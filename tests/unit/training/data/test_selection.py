@@ -226,6 +226,7 @@ def test_an_entry_of_the_cache_without_all_files_is_written_again(
     assert load(folder).digest == first.digest
 
 
+@pytest.mark.slow
 def test_many_processes_describe_as_one_does(folder, monkeypatch):
     alone = load(folder)
     monkeypatch.setattr("sentiment.training.data.preparation._PARALLEL_BYTES", 0)
