@@ -62,6 +62,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     promises = []
     for item in items:
+        if "tiny_model" in getattr(item, "fixturenames", ()):  # it is logged, once per process
+            item.add_marker("slow")
         promise = item.get_closest_marker("promise")
         if promise is not None:
             item.user_properties.append(("promise", promise.args[0]))

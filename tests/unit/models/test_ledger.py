@@ -9,6 +9,8 @@ from sentiment.models import ledger, registry
 from sentiment.models.ledger import Entry, Move, find_valid
 from tests.factories import using_store
 
+pytestmark = pytest.mark.slow
+
 
 def make_entry(number, follows, after="9", before=None, kind=ledger.PROMOTE):
     return Entry(number, Move("champion", before, after, kind, follows, f"token-{number}"), True)

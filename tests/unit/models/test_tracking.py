@@ -17,6 +17,8 @@ from sentiment.models import registry, tracking
 from sentiment.process.locks import lock_file
 from tests.factories import ROOT, using_store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def use_store():
