@@ -170,7 +170,7 @@ def check_conditional_put(uri: str, storage: Storage) -> None:
 
 @contextmanager
 def translate(uri: str) -> Iterator[None]:
-    """Translate errors of deltalake and obstore to a ObjectStoreError by kind."""
+    """Translate errors of deltalake and obstore to an ObjectStoreError by kind."""
     deltalake = import_deltalake()
     try:
         yield

@@ -79,7 +79,6 @@ def write_sample_table(cache: Path | None = None) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         # Written only once, because a store treats a file with a new modification time as new.
-        target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, table.to_parquet(index=False))
     return target
 

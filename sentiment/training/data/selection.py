@@ -61,7 +61,7 @@ class Counts:
     warnings: list[str] = field(default_factory=list)
 
 
-# What is said of the counts of rows that are not used.
+# Why rows are not used, by the name of their count.
 _UNUSED = {
     "dropped_label_rows": "without label",
     "left_out_rows": "left out by the label scheme",
