@@ -16,8 +16,9 @@ from .description import N_BANDS, SCHEMA
 from .preparation import Prepared
 from .splits import Candidates
 
-# Linux maps up to 2 MiB around a byte that is read, so this many rows map about 64 MB at most.
-_PART_ROWS = 32
+# Linux maps up to 2 MiB around a byte that is read. Rows are read in parts from so many blocks of so many
+# rows, of about 2 MB each, so about 64 MB are mapped, whether rows are neighbours or far apart.
+_PART_BLOCKS, _BLOCK_ROWS = 32, 4096
 
 
 class PreparedRows:
@@ -40,29 +41,33 @@ class PreparedRows:
         self._texts = datasets.Dataset(self._all.select(["text"]), fingerprint=self._name)
         self._bands = np.frombuffer(self._map(prepared.bands_file), np.uint32).reshape(-1, N_BANDS)
 
-    def load(self, split: str) -> dict[str, np.ndarray]:
-        """Return the columns of one split that decide which rows are used, and `rows`, their places."""
-        start, end = self._places[split]
-        table = self._all.slice(start, end - start)
-        has_groups = not self._all["group"].null_count
-        names = ("label", "digest", "words_digest", *(["group"] if has_groups else []))
-        columns = {name: table[name].to_numpy() for name in names}
-        columns["is_text"] = pc.is_null(table["reason"]).to_numpy()
-        columns["rows"] = np.arange(start, end)
-        self._release()
-        return columns
+    @property
+    def has_groups(self) -> bool:
+        """Tell if it is known which rows belong to one review."""
+        return not self._all["group"].null_count
+
+    def find_rows(self, split: str) -> np.ndarray:
+        """Return the places of the rows of one split (int32)."""
+        return np.arange(*self._places[split], dtype=np.int32)
 
     def take(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return a column of `SCHEMA` for rows."""
         taken: np.ndarray = self._all[name].to_numpy()[rows]
         self._release()
         return taken
 
-    def take_texts(self, rows: np.ndarray) -> list[str]:
-        return [text for part in self._cut(rows) for text in self._texts[part.tolist()]["text"]]
+    def are_texts(self, rows: np.ndarray) -> np.ndarray:
+        """Return a mask of the rows that have a text that a model would score."""
+        mask: np.ndarray = pc.is_null(self._all["reason"]).to_numpy()[rows]
+        self._release()
+        return mask
 
-    def take_bands(self, rows: np.ndarray) -> np.ndarray:
-        """Return the bands of rows, of shape (rows, N_BANDS)."""
-        return np.concatenate([self._bands[part] for part in self._cut(rows)])
+    def take_texts(self, rows: np.ndarray) -> list[str]:
+        return [text for part in self._cut(rows) for text in self._texts[rows[part].tolist()]["text"]]
+
+    def take_band(self, band: int, rows: np.ndarray) -> np.ndarray:
+        """Return one of the `N_BANDS` bands for rows."""
+        return np.concatenate([self._bands[rows[part], band] for part in self._cut(rows)])
 
     def make_dataset(self, split: Candidates, with_details: bool = False) -> datasets.Dataset:
         """Return a memory-mapped data set with `text`, `label`, `group` if known, and details if wanted."""
@@ -71,19 +76,25 @@ class PreparedRows:
         table = self._all.select(["text", *(details if with_details else [])])
         columns = {"label": split.labels, **({} if split.groups is None else {"group": split.groups})}
         for name, values in columns.items():
-            whole = np.full(len(table), -1, dtype=np.int64)
+            whole = np.full(len(table), -1, dtype=values.dtype)
             whole[split.rows] = values
             table = table.append_column(name, pa.array(whole))
         # The fingerprint is given, because `datasets` would read all texts to make one.
         fingerprint = hashlib.sha256(self._name.encode())
         fingerprint.update(split.rows.data)
         fingerprint.update(split.labels.data)
-        return datasets.Dataset(table, fingerprint=fingerprint.hexdigest()[:16]).select(split.rows)
+        # `Dataset.select` would hold the places of the rows several times.
+        places = pa.table({"indices": pa.array(split.rows, pa.uint64())})
+        return datasets.Dataset(
+            table,
+            fingerprint=fingerprint.hexdigest()[:16],
+            indices_table=datasets.table.InMemoryTable(places),
+        )
 
     def load_frame(self, split: Candidates, with_details: bool = False) -> pd.DataFrame:
         """Return what `make_dataset` does, in memory."""
         rows = self.make_dataset(split, with_details)
-        frames = [rows.select(part).to_pandas() for part in self._cut(np.arange(len(rows)))]
+        frames = [rows.select(range(part.start, part.stop)).to_pandas() for part in self._cut(split.rows)]
         whole: pd.DataFrame = pd.concat(frames, ignore_index=True)
         return whole
 
@@ -92,10 +103,12 @@ class PreparedRows:
             self._mapped.append(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
         return self._mapped[-1]
 
-    def _cut(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the rows in parts, and release the pages of each part when the next one is asked for."""
-        for start in range(0, max(1, len(rows)), _PART_ROWS):
-            yield rows[start : start + _PART_ROWS]
+    def _cut(self, rows: np.ndarray) -> Iterator[slice]:
+        """Yield parts of the rows, at least one, and release the pages of each when the next is asked for."""
+        changes = np.flatnonzero(np.diff(rows // _BLOCK_ROWS)) + 1
+        starts = [0, *changes[_PART_BLOCKS - 1 :: _PART_BLOCKS].tolist()]
+        for start, end in itertools.pairwise([*starts, len(rows)]):
+            yield slice(start, end)
             self._release()
 
     def _release(self) -> None:

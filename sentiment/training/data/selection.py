@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 from ...errors import UnusableLabelsError
 from .description import N_BANDS, are_near
@@ -22,6 +21,7 @@ from .splits import (
     Splits,
     check_classes,
     cut_splits,
+    find_repeated,
     sample_rows,
     without_leaks,
 )
@@ -34,6 +34,8 @@ MAX_SCRIPT_DIFFERENCE = 0.05
 _QUERY_ROWS = 50_000
 _PROBE_ROWS = 2_000
 _MIN_SCRIPT_ROWS = 100
+# Instead of a class id.
+_NO_LABEL, _LEFT_OUT = -1, -2
 
 
 @dataclass
@@ -104,64 +106,64 @@ def select(
         setattr(counts, f"{name}_rows", len(sampled[name]))
     counts.used_rows = sum(map(len, sampled.values()))
     _compare_scripts(table, sampled, counts)
+    digest = _digest(table, sampled)
     loaded = Splits(
         train=table.make_dataset(sampled[TRAIN]),
         validation=table.load_frame(sampled[VALIDATION]),
         # Only the test is reported by slices.
         test=table.load_frame(sampled[TEST], with_details=True),
     )
-    return loaded, counts, _digest(table, sampled)
+    return loaded, counts, digest
 
 
 def _find_usable(
     table: PreparedRows, prepared: Prepared, numbering: Numbering, counts: Counts
 ) -> dict[str, Candidates]:
-    chosen = {
-        split: _drop_unusable(table.load(split), split, prepared, numbering, counts)
-        for split in prepared.splits
-    }
-    return {split: rows for split, rows in chosen.items() if rows is not None}
+    # The last element is for -1, which means no label.
+    class_ids = [numbering.ids[value] for value in prepared.labels]
+    numbers = np.array([_LEFT_OUT if i is None else i for i in class_ids] + [_NO_LABEL], dtype=np.int16)
+    found = {}
+    for split in prepared.splits:
+        rows = table.find_rows(split)
+        labels = numbers[table.take("label", rows)]
+        if split == TRAIN or (labels >= 0).any():
+            found[split] = _drop_unusable(table, split, rows, labels, counts)
+            continue
+        counts.unlabelled_split_rows += len(rows)
+        counts.warnings.append(
+            f"split {split!r} has {len(rows):,} rows and no labels: it is not used, and one is cut from train"
+        )
+    return found
 
 
 def _drop_unusable(
-    columns: Mapping[str, np.ndarray], split: str, prepared: Prepared, numbering: Numbering, counts: Counts
-) -> Candidates | None:
-    """Return the rows with text and label, and count the others; None for a split without labels."""
-    # The last element is for -1, which means no label.
-    unnumbered, left_out = -1, -2
-    ids = [numbering.ids[value] for value in prepared.labels]
-    class_ids = np.array([left_out if i is None else i for i in ids] + [unnumbered])[columns["label"]]
-    if split != TRAIN and not (class_ids >= 0).any():
-        counts.unlabelled_split_rows += len(class_ids)
-        counts.warnings.append(
-            f"split {split!r} has {len(class_ids):,} rows and no labels: it is not used, and one is cut from "
-            "train"
-        )
-        return None
-    is_text = columns["is_text"]
+    table: PreparedRows, split: str, rows: np.ndarray, labels: np.ndarray, counts: Counts
+) -> Candidates:
+    """Return the rows with text and label, and count the others."""
+    is_text = table.are_texts(rows)
     counts.dropped_text_rows += int((~is_text).sum())
-    counts.dropped_label_rows += int((is_text & (class_ids == unnumbered)).sum())
-    counts.left_out_rows += int((is_text & (class_ids == left_out)).sum())
-    usable = np.flatnonzero(is_text & (class_ids >= 0))
-    if not len(usable):
+    counts.dropped_label_rows += int((is_text & (labels == _NO_LABEL)).sum())
+    counts.left_out_rows += int((is_text & (labels == _LEFT_OUT)).sum())
+    is_usable = is_text & (labels >= 0)
+    if not is_usable.any():
         raise UnusableLabelsError(
             f"split {split!r} has no review with text and label: of {len(is_text):,} rows, "
-            f"{(~is_text).sum():,} have no text that a model would score, and {(class_ids < 0).sum():,} have "
+            f"{(~is_text).sum():,} have no text that a model would score, and {(labels < 0).sum():,} have "
             "no label or one that is left out; check --text_col and --label_col"
         )
-    agreeing = usable[~_find_conflicts(columns["digest"][usable], class_ids[usable])]
-    counts.conflicting_rows += len(usable) - len(agreeing)
-    groups = columns["group"][agreeing] if "group" in columns else None
-    return Candidates(
-        columns["rows"][agreeing], class_ids[agreeing], columns["words_digest"][agreeing], groups
-    )
+    rows, labels = rows[is_usable], labels[is_usable]
+    agree = ~_find_conflicts(table.take("digest", rows), labels)
+    counts.conflicting_rows += int((~agree).sum())
+    rows, labels = rows[agree], labels[agree]
+    groups = table.take("group", rows) if table.has_groups else None
+    return Candidates(rows, labels, table.take("words_digest", rows), groups)
 
 
 def _find_conflicts(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return a mask of the rows whose label is not that of most rows with their text; all rows at a tie."""
     conflicts = np.zeros(len(texts), dtype=bool)
     # Few rows have the text of another row; counting only these takes less memory.
-    repeated = np.flatnonzero(pd.Series(texts).duplicated(keep=False))
+    repeated = np.flatnonzero(find_repeated(texts))
     pairs, unit, n = np.unique(
         np.stack([texts[repeated], labels[repeated]], axis=1), axis=0, return_inverse=True, return_counts=True
     )
@@ -205,22 +207,17 @@ def _remove_near(
 def _find_near(table: PreparedRows, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return a mask of the rows that have a near duplicate among the others."""
     near = np.zeros(len(rows), dtype=bool)
-    bands = table.take_bands(others)
-    orders = np.argsort(bands, axis=0)
-    for start in range(0, len(rows), _QUERY_ROWS):
-        part = rows[start : start + _QUERY_ROWS]
-        mine = table.take_bands(part)
-        for band in range(N_BANDS):
-            theirs = bands[orders[:, band], band]
-            places = np.searchsorted(theirs, mine[:, band])
-            hit = (theirs[np.minimum(places, len(theirs) - 1)] == mine[:, band]) & ~near[
-                start : start + len(part)
-            ]
-            candidates = np.flatnonzero(hit)
-            if not len(candidates):
-                continue
-            texts = table.take_texts(part[candidates])
-            matches = table.take_texts(others[orders[places[candidates], band]])
+    for band in range(N_BANDS):
+        theirs = table.take_band(band, others)
+        order = np.argsort(theirs)
+        theirs = theirs[order]
+        for start in range(0, len(rows), _QUERY_ROWS):
+            part = slice(start, start + _QUERY_ROWS)
+            mine = table.take_band(band, rows[part])
+            places = np.minimum(np.searchsorted(theirs, mine), len(theirs) - 1)
+            candidates = np.flatnonzero((theirs[places] == mine) & ~near[part])
+            texts = table.take_texts(rows[part][candidates])
+            matches = table.take_texts(others[order[places[candidates]]])
             is_near = [are_near(text, match) for text, match in zip(texts, matches, strict=True)]
             near[start + candidates[is_near]] = True
     return near
@@ -236,6 +233,8 @@ def _digest(table: PreparedRows, splits: Mapping[str, Candidates]) -> str:
 
 
 def _sample(split: Candidates, max_rows: int | None, seed: int) -> Candidates:
+    if max_rows is None or len(split) <= max_rows:
+        return split
     return split.take(sample_rows(np.arange(len(split)), split.labels, max_rows, seed))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sentiment.config import FinetuneConfig
 from sentiment.errors import SchemaMismatchError, UnusableLabelsError
 from sentiment.training.data import cache, preparation
-from sentiment.training.data.description import are_near, describe_texts
+from sentiment.training.data.description import N_BANDS, are_near, describe_texts
 from sentiment.training.data.prepared_rows import PreparedRows
 from sentiment.training.data.reading import load_labelled_reviews
 from sentiment.training.data.selection import _find_conflicts
@@ -106,8 +106,8 @@ def test_texts_from_a_template_are_kept_with_a_warning(tmp_path):
 def test_the_label_of_most_rows_with_a_text_wins(folder):
     for label in (1, 1, 0):
         append(folder, "train", "twice good and once bad", label)
-    for label in (1, 0):
-        append(folder, "train", "nobody knows", label)
+    for text, label in (("nobody knows", 1), (" nobody\tknows\n", 0)):
+        append(folder, "train", text, label)
     counts = load(folder).report.counts
     assert (counts.conflicting_rows, counts.train_rows) == (3, 82)
 
@@ -264,7 +264,8 @@ def test_texts_and_bands_come_in_the_order_of_the_rows_asked_for(folder, monkeyp
     rows = np.random.default_rng(0).permutation(len(texts))
     assert table.take_texts(rows) == [texts[row] for row in rows]
     assert table.take_texts(rows[:0]) == []
-    assert table.take_bands(rows).tolist() == describe_texts([texts[row] for row in rows])["bands"]
+    bands = [table.take_band(band, rows) for band in range(N_BANDS)]
+    assert np.stack(bands, axis=1).tolist() == describe_texts([texts[row] for row in rows])["bands"]
     split = Candidates(rows[:100], np.arange(100), rows[:100])
     frame = table.load_frame(split)
     assert frame["text"].tolist() == table.make_dataset(split)["text"][:] == table.take_texts(rows[:100])
