@@ -48,6 +48,16 @@ def place(folder, *names, name=None, content="text,label\n{},1\n"):
         ("reviews(train).csv", "train"),
         ("GreatestHits.csv", None),
         ("dataset.csv", None),
+        ("训练集_train.csv", "train"),
+        ("train数据.csv", "train"),
+        ("测试test.csv", "test"),
+        ("データtestset2.csv", "test"),
+        ("отзывыVal.csv", "validation"),
+        ("ｔｅｓｔ.csv", "test"),
+        ("prétest.csv", None),
+        ("pre\u0301test.csv", None),
+        ("数据contest.csv", None),
+        ("训练集.csv", None),
     ],
 )
 def test_words_of_a_path_place_a_file(tmp_path, path, split):
@@ -85,6 +95,11 @@ def test_a_split_that_cannot_be_read_is_an_error(tmp_path, name):
 def test_a_file_that_no_rule_places_is_an_error_that_lists_it(tmp_path):
     with pytest.raises(AmbiguousInputError, match=r"extra\.json, notes/more\.csv: no split"):
         place(tmp_path, "train.csv", "val.csv", "test.CSV", "extra.json", "notes/more.csv")
+
+
+def test_a_name_of_another_script_that_no_rule_places_is_listed(tmp_path):
+    with pytest.raises(AmbiguousInputError, match=r"训练集\.csv: no split"):
+        place(tmp_path, "训练集.csv", "测试test.csv")
 
 
 def test_files_of_which_none_names_a_split_are_all_train(tmp_path):
