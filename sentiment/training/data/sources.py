@@ -166,7 +166,8 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
                 unused[str(subfolder.relative_to(folder))] = "a link to a folder that is read already"
                 folders.remove(subfolder.name)
             seen.add(subfolder.resolve())
-        saved = _read_saved_names(Path(root)) if _STATE in names else None
+        arrow = {name for name in names if name.endswith(".arrow")}
+        saved = _read_saved_names(Path(root), arrow) if _STATE in names and arrow else None
         for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
             if file.name in _DESCRIPTIONS:
                 unused[str(file.relative_to(folder))] = "a description"
@@ -193,13 +194,29 @@ def _refuse_unread_splits(folder: Path, unused: Mapping[str, str]) -> None:
         )
 
 
-def _read_saved_names(folder: Path) -> set[str] | None:
-    """Return the names of the files of `Dataset.save_to_disk`, next to which `datasets` caches others."""
+def _read_saved_names(folder: Path, present: set[str]) -> set[str]:
+    """Return the names of the files of `Dataset.save_to_disk`, next to which `datasets` caches others.
+
+    Raises UnreadableFileError if the file that lists them is damaged, MissingInputError if one is missing.
+    """
+    path = folder / _STATE
+    with translate_errors(path, "JSON"):
+        content = path.read_bytes()
     try:
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        return {file["filename"] for file in state["_data_files"]}
-    except (ValueError, KeyError, TypeError):
-        return None
+        state = json.loads(content)
+        saved = {str(file["filename"]) for file in state["_data_files"]}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UnreadableFileError(
+            f"{path}: is damaged or of another kind ({type(error).__name__}), so the Arrow files next to it "
+            "may be data or a cache; save the data set again with save_to_disk, or move this file and each "
+            "Arrow file that is not data away"
+        ) from error
+    if saved - present:
+        raise MissingInputError(
+            f"{path}: lists {shorten(sorted(saved - present))}, which the folder lacks; copy the whole folder "
+            "again"
+        )
+    return saved
 
 
 def _place_by_name(folder: Path, files: list[Path]) -> dict[Path, str]:

@@ -1,3 +1,4 @@
+import json
 import os
 
 import pytest
@@ -164,6 +165,30 @@ def test_files_that_datasets_caches_next_to_a_saved_data_set_are_not_read(tmp_pa
     found, unused = place(tmp_path)
     assert found == {"train": ["data-00000-of-00001.arrow"]}
     assert list(unused.values()).count("not listed in state.json") == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"_data_files": [{"fil', b"[]", b"\xff\xfe", b'{"_data_files": null}', b"{}", b"[" * 9999]
+)
+def test_a_damaged_list_of_saved_files_is_an_error(tmp_path, content):
+    (tmp_path / "data-0.arrow").write_bytes(b"")
+    (tmp_path / "cache-0.arrow").write_bytes(b"")
+    (tmp_path / "state.json").write_bytes(content)
+    with pytest.raises(UnreadableFileError, match=r"state\.json: is damaged"):
+        place(tmp_path)
+
+
+def test_a_saved_file_that_is_missing_is_named(tmp_path):
+    (tmp_path / "data-0.arrow").write_bytes(b"")
+    files = [{"filename": f"data-{i}.arrow"} for i in range(2)]
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": files}))
+    with pytest.raises(MissingInputError, match=r"state\.json: lists data-1\.arrow, which the folder lacks"):
+        place(tmp_path)
+
+
+def test_a_state_without_arrow_files_is_a_description(tmp_path):
+    (tmp_path / "state.json").write_text("{")
+    assert place(tmp_path, "train.csv")[1] == {"state.json": "a description"}
 
 
 @pytest.mark.parametrize("log", ["_delta_log", ".hoodie"])
