@@ -1,5 +1,9 @@
-"""Read the card of a hub data set, the YAML header of its README.md: configurations, files, class names."""
+"""Read the card of a hub data set, the YAML header of its README.md: configurations, files, class names.
 
+Older data sets state their class names in `dataset_infos.json` instead.
+"""
+
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,8 +14,10 @@ import yaml
 from ...errors import AmbiguousInputError, UnreadableFileError
 from .split_names import choose_splits, shorten
 from .splits import TRAIN
+from .table_files import list_class_labels
+from .text_files import translate_errors
 
-CARD = "README.md"
+CARD, INFOS = "README.md", "dataset_infos.json"
 
 ClassNames = dict[str, tuple[str, ...]]
 
@@ -42,20 +48,51 @@ def choose_configuration(folder: Path, configuration: str | None) -> dict[str, A
 
 
 def find_class_names(folder: Path, entry: dict[str, Any] | None) -> ClassNames:
-    """Return the class names by column that the card of a hub data set lists for a configuration."""
-    infos = _read_card(folder).get("dataset_info") or []
-    infos = [infos] if isinstance(infos, dict) else infos
-    infos = [info for info in infos if isinstance(info, dict)]
-    if entry is not None:
-        chosen = entry.get("config_name")
-        infos = [info for info in infos if info.get("config_name", chosen) == chosen]
+    """Return the class names by column that a hub data set states for a configuration (None: for any).
+
+    As in `datasets`, `dataset_infos.json` counts only if the card has no `dataset_info`. Raises
+    AmbiguousInputError if several configurations could be meant and their names differ.
+    """
+    described = _read_card(folder).get("dataset_info") or []
+    path = folder / (CARD if described else INFOS)
     try:
-        return dict(_list_class_names(infos[0].get("features") or [])) if len(infos) == 1 else {}
-    except (AttributeError, KeyError, TypeError) as error:
+        infos = _list_card_infos(described) if described else _list_old_infos(path)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UnreadableFileError(
-            f"{folder / CARD}: its dataset_info cannot be understood ({type(error).__name__}), so the names "
-            "of its classes are not known; mend it or remove it"
+            f"{path}: its description of the data set cannot be understood ({type(error).__name__}), so the "
+            "names of its classes are not known; mend it or remove it"
         ) from error
+    chosen = None if entry is None else entry.get("config_name")
+    found: ClassNames = {}
+    for name, class_names in infos:
+        if chosen is None or name in (None, chosen):
+            for column, classes in class_names.items():
+                if found.setdefault(column, classes) != classes:
+                    raise AmbiguousInputError(
+                        f"{path}: names the classes of column {column!r} differently in its configurations, "
+                        "and it is not known which one the files have; remove the others from it"
+                    )
+    return found
+
+
+def _list_card_infos(infos: Any) -> list[tuple[str | None, ClassNames]]:
+    """Return the class names by column of each configuration, with its name if it has one."""
+    infos = [infos] if isinstance(infos, dict) else infos
+    return [
+        (info.get("config_name"), dict(_list_class_names(info.get("features") or [])))
+        for info in infos
+        if isinstance(info, dict)
+    ]
+
+
+def _list_old_infos(path: Path) -> list[tuple[str | None, ClassNames]]:
+    """Return what `_list_card_infos` does, from the file of an older data set; nothing if there is none."""
+    if not path.is_file():
+        return []
+    with translate_errors(path, "JSON"):
+        content = path.read_bytes()
+    infos = json.loads(content).items()
+    return [(name, list_class_labels(info.get("features") or {})) for name, info in infos]
 
 
 def _list_class_names(features: Iterable[dict[str, Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:

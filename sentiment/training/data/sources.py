@@ -12,7 +12,7 @@ from typing import Any
 
 from ...config import SAMPLE
 from ...errors import AmbiguousInputError, MissingInputError, UnreadableFileError
-from .cards import CARD, ClassNames, choose_configuration, find_class_names, list_patterns
+from .cards import CARD, INFOS, ClassNames, choose_configuration, find_class_names, list_patterns
 from .csv_files import open_csv
 from .fasttext_files import has_labels, open_fasttext
 from .hub import locate_hub_splits
@@ -44,7 +44,7 @@ _OTHER_FORMATS = {
 }
 # Files that `datasets` writes next to data.
 _STATE = "state.json"
-_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", _STATE}
+_DESCRIPTIONS = {"dataset_info.json", INFOS, "dataset_dict.json", _STATE}
 # Folders of tables whose rows are not those of their files.
 _LOGS = {"_delta_log", ".hoodie"}
 
@@ -134,13 +134,14 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
         del placed[copy]
     by_split: dict[str, list[Location]] = {}
     class_names = find_class_names(folder, entry)
-    if entry is not None or class_names:
+    if CARD in unused and (entry is not None or class_names):
         unused[CARD] = "the card, a description"
     for file in files:
         if file in placed:
             location = _locate(file, options, class_names)
             # The names decide what the numbers in the file mean, so they count as its content.
-            content = (file, folder / CARD) if class_names else (file,)
+            stated = [folder / name for name in (CARD, INFOS) if (folder / name).is_file()]
+            content = (file, *stated) if class_names else (file,)
             by_split.setdefault(placed[file], []).append(dataclasses.replace(location, content=content))
     has_splits = entry is not None or any(place_file(file.relative_to(folder)) for file in files)
     return Locations(_require_train(by_split, str(folder)), unused, has_splits)

@@ -72,7 +72,8 @@ def test_a_name_of_two_splits_is_ambiguous(tmp_path):
 
 def test_a_clone_of_a_hub_data_set_has_its_splits(tmp_path):
     files = ["data/train-00000-of-00002.csv", "data/train-00001-of-00002.csv", "data/test-00000-of-00001.csv"]
-    found, unused = place(tmp_path, *files, "README.md", "dataset_infos.json", ".gitattributes")
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    found, unused = place(tmp_path, *files, "README.md", ".gitattributes")
     assert found == {"train": files[:2], "test": files[2:]}
     assert unused == {"README.md": "not a data file", "dataset_infos.json": "a description"}
 
@@ -168,7 +169,8 @@ def test_files_that_datasets_caches_next_to_a_saved_data_set_are_not_read(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b'{"_data_files": [{"fil', b"[]", b"\xff\xfe", b'{"_data_files": null}', b"{}", b"[" * 9999]
+    "content",
+    [b"", b'{"_data_files": [{"fil', b"[]", b"\xff\xfe", b'{"_data_files": null}', b"{}", b"[" * 9999],
 )
 def test_a_damaged_list_of_saved_files_is_an_error(tmp_path, content):
     (tmp_path / "data-0.arrow").write_bytes(b"")
@@ -271,7 +273,9 @@ class TestCard:
 
     def test_class_names_that_cannot_be_understood(self, tmp_path):
         (tmp_path / "README.md").write_text("---\ndataset_info: {features: [label]}\n---\n")
-        with pytest.raises(UnreadableFileError, match=r"README\.md: its dataset_info cannot be understood"):
+        with pytest.raises(
+            UnreadableFileError, match=r"README\.md: its description of the data set cannot be"
+        ):
             place(tmp_path, "a.csv")
 
     def test_paths_by_split(self, tmp_path):
@@ -302,6 +306,58 @@ class TestCard:
         assert location.open().class_names == {"label": ("positive", "negative")}
         location = find_locations(f"{tmp_path}:toys", ReadOptions()).by_split["train"][0]
         assert location.open().class_names == {}
+
+
+def describe(names, column="label"):
+    """Return a configuration in `dataset_infos.json` as older versions of `datasets` wrote it."""
+    label = {"num_classes": len(names), "names": names, "names_file": None, "id": None, "_type": "ClassLabel"}
+    return {"features": {"text": {"dtype": "string", "id": None, "_type": "Value"}, column: label}}
+
+
+class TestOldInfos:
+    @pytest.fixture
+    def find(self, tmp_path):
+        """Write the file, and return the class names and the content of a file next to it."""
+
+        def find(infos, card=None, name=None):
+            text = infos if isinstance(infos, str) else json.dumps(infos)
+            (tmp_path / "dataset_infos.json").write_text(text)
+            (tmp_path / "train.csv").write_text("text,label\na,1\n")
+            if card is not None:
+                (tmp_path / "README.md").write_text(f"---\n{card}\n---\n")
+            [location] = find_locations(name or str(tmp_path), ReadOptions()).by_split["train"]
+            return location.open().class_names, [file.name for file in location.content]
+
+        return find
+
+    def test_its_names_are_used_and_count_as_content(self, find):
+        names, content = find({"plain_text": describe(["positive", "negative"])})
+        assert names == {"label": ("positive", "negative")}
+        assert content == ["train.csv", "dataset_infos.json"]
+
+    def test_the_card_comes_first(self, find):
+        card = "dataset_info: {features: [{name: label, dtype: {class_label: {names: {'0': a, '1': b}}}}]}"
+        assert find({"plain_text": describe(["c", "d"])}, card)[0] == {"label": ("a", "b")}
+        assert find({"plain_text": describe(["c", "d"])}, "license: mit")[0] == {"label": ("c", "d")}
+
+    def test_the_names_are_those_of_the_configuration(self, find, tmp_path):
+        infos = {"books": describe(["a", "b"]), "toys": describe(["b", "a"])}
+        card = (
+            "configs: [{config_name: books, data_files: '*.csv'}, {config_name: toys, data_files: '*.csv'}]"
+        )
+        assert find(infos, card, f"{tmp_path}:toys")[0] == {"label": ("b", "a")}
+
+    def test_configurations_with_other_names_are_ambiguous(self, find):
+        assert find({"a": describe(["n", "p"]), "b": describe(["n", "p"])})[0] == {"label": ("n", "p")}
+        with pytest.raises(
+            AmbiguousInputError, match=r"dataset_infos\.json: names the classes of column 'label'"
+        ):
+            find({"a": describe(["n", "p"]), "b": describe(["p", "n"])})
+
+    @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": []}', '{"a": {"features": [1]}}', "[" * 9999])
+    def test_a_damaged_file_is_an_error(self, find, content):
+        with pytest.raises(UnreadableFileError, match=r"dataset_infos\.json: its description"):
+            find(content)
 
 
 class TestHub:
