@@ -214,8 +214,8 @@ def _read_saved_names(folder: Path, present: set[str]) -> set[str]:
         ) from error
     if saved - present:
         raise MissingInputError(
-            f"{path}: lists {shorten(sorted(saved - present))}, which the folder lacks; copy the whole folder "
-            "again"
+            f"{path}: lists {shorten(sorted(saved - present))}, which the folder lacks; copy all of the "
+            "folder again"
         )
     return saved
 
