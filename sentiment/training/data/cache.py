@@ -13,8 +13,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import xxhash
-
 from ...errors import ConfigError
 from ...process.locks import lock_file
 
@@ -140,13 +138,9 @@ def _find_damage(folder: Path) -> str | None:
 
 
 def _digest_entry(folder: Path) -> dict[str, str]:
-    """Return the digest of each file by name; of a fast kind, since nobody forges the own cache."""
-    digests = {}
-    for path in folder.iterdir():
-        if path.name not in (_DIGESTS, _LOCK):
-            with path.open("rb") as file:
-                digests[path.name] = hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
-    return digests
+    """Return the digest of each file of an entry by name."""
+    files = [path for path in folder.iterdir() if path.name not in (_DIGESTS, _LOCK)]
+    return {path.name: _digest_file(path).hex() for path in files}
 
 
 def _digest_file(path: Path) -> bytes:

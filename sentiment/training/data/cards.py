@@ -3,15 +3,19 @@
 Older data sets state their class names in `dataset_infos.json` instead.
 """
 
+import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ...errors import AmbiguousInputError, UnreadableFileError
+from .csv_files import check_delimiter
+from .source import ReadOptions
 from .split_names import choose_splits, shorten
 from .splits import TRAIN
 from .table_files import list_class_labels
@@ -20,6 +24,16 @@ from .text_files import translate_errors
 CARD, INFOS = "README.md", "dataset_infos.json"
 
 ClassNames = dict[str, tuple[str, ...]]
+# Settings of `datasets` for text files that `ReadOptions` has too, and those that change no value.
+_TAKEN = {
+    **dict.fromkeys(("sep", "delimiter"), "delimiter"),
+    **dict.fromkeys(("names", "column_names"), "column_names"),
+    "encoding": "encoding",
+}
+_HARMLESS = {
+    *("name", "version", "data_dir", "data_files", "description", "features"),
+    *("chunksize", "engine", "memory_map"),
+}
 
 
 def choose_configuration(folder: Path, configuration: str | None) -> dict[str, Any] | None:
@@ -45,6 +59,34 @@ def choose_configuration(folder: Path, configuration: str | None) -> dict[str, A
             f"--dataset_name {folder}:NAME"
         )
     return configurations[configuration]
+
+
+def add_stated_form(where: str, given: Mapping[str, Any], usual: Any, options: ReadOptions) -> ReadOptions:
+    """Return the options with the form of text files that a configuration of a data set states.
+
+    `given` are its settings, `usual` is a configuration of `datasets` with the defaults. The options win.
+    Raises UnreadableFileError if it states something that the readers do not know.
+    """
+    stated = {
+        key: value
+        for key, value in given.items()
+        if key in vars(usual) and key not in _HARMLESS and value != getattr(usual, key)
+    }
+    unknown = sorted(stated.keys() - _TAKEN)
+    try:
+        codecs.lookup(stated.get("encoding") or "utf-8")
+    except LookupError:
+        unknown.append("encoding")
+    if unknown:
+        raise UnreadableFileError(
+            f"{where}: its card states {', '.join(unknown)} for its text files, which cannot be followed; "
+            "fetch the files, write them as Parquet or plain CSV, and pass a folder with only these"
+        )
+    found = {_TAKEN[key]: value for key, value in stated.items()}
+    if "column_names" in found:
+        found["column_names"] = tuple(map(str, found["column_names"]))
+    check_delimiter(found.get("delimiter"))
+    return replace(options, **{key: value for key, value in found.items() if getattr(options, key) is None})
 
 
 def find_class_names(folder: Path, entry: dict[str, Any] | None) -> ClassNames:

@@ -12,7 +12,15 @@ from typing import Any
 
 from ...config import SAMPLE
 from ...errors import AmbiguousInputError, MissingInputError, UnreadableFileError
-from .cards import CARD, INFOS, ClassNames, choose_configuration, find_class_names, list_patterns
+from .cards import (
+    CARD,
+    INFOS,
+    ClassNames,
+    add_stated_form,
+    choose_configuration,
+    find_class_names,
+    list_patterns,
+)
 from .csv_files import open_csv
 from .fasttext_files import has_labels, open_fasttext
 from .hub import locate_hub_splits
@@ -80,7 +88,7 @@ def find_locations(name: str, options: ReadOptions) -> Locations:
         return _open_folder(Path(folder), configuration, options)
     if _find_reader(path) or path.is_absolute() or name.startswith((".", "~")):
         raise MissingInputError(f"no data set at {name!r}: no such file or folder; check --dataset_name")
-    return _open_hub(name)
+    return _open_hub(name, options)
 
 
 def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str, str]]:
@@ -125,6 +133,8 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     entry = choose_configuration(folder, configuration)
     if entry is None:
         _refuse_unread_splits(folder, unused)
+    else:
+        options = _add_form_of_card(folder, entry, options)
     placed = _place_by_name(folder, files) if entry is None else _place_by_card(folder, entry, files)
     for file in files:
         if file not in placed:
@@ -145,6 +155,12 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
             by_split.setdefault(placed[file], []).append(dataclasses.replace(location, content=content))
     has_splits = entry is not None or any(place_file(file.relative_to(folder)) for file in files)
     return Locations(_require_train(by_split, str(folder)), unused, has_splits)
+
+
+def _add_form_of_card(folder: Path, entry: dict[str, Any], options: ReadOptions) -> ReadOptions:
+    from datasets.packaged_modules.csv.csv import CsvConfig
+
+    return add_stated_form(str(folder), entry, CsvConfig(), options)
 
 
 def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
@@ -299,11 +315,16 @@ def _place_by_card(folder: Path, entry: dict[str, Any], files: list[Path]) -> di
     return placed
 
 
-def _open_hub(name: str) -> Locations:
-    located = locate_hub_splits(name)
+def _open_hub(name: str, options: ReadOptions) -> Locations:
+    located = locate_hub_splits(name, options, _locate)
     splits = choose_splits(list(located))
-    by_split = {split: [located[theirs]] for theirs, split in splits.items()}
-    unused = {place.name: "another split" for theirs, place in located.items() if theirs not in splits}
+    by_split = {split: located[theirs] for theirs, split in splits.items()}
+    unused = {
+        place.name: "another split"
+        for theirs, places in located.items()
+        if theirs not in splits
+        for place in places
+    }
     return Locations(_require_train(by_split, name), unused)
 
 

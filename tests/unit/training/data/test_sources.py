@@ -1,5 +1,6 @@
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -278,6 +279,19 @@ class TestCard:
         ):
             place(tmp_path, "a.csv")
 
+    def test_the_form_of_text_files_that_a_card_states_counts(self, tmp_path):
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- {data_files: a.csv, sep: '|', names: [text, label]}\n---\n"
+        )
+        (tmp_path / "a.csv").write_text("text|1\nb, c|0\n")
+        source = find_locations(str(tmp_path), ReadOptions()).by_split["train"][0].open()
+        assert list(source.read(["text", "label"])) == [{"text": ["text", "b, c"], "label": ["1", "0"]}]
+
+    def test_a_form_that_is_not_known_is_an_error(self, tmp_path):
+        (tmp_path / "README.md").write_text("---\nconfigs:\n- {data_files: a.csv, skiprows: 2}\n---\n")
+        with pytest.raises(UnreadableFileError, match="its card states skiprows"):
+            place(tmp_path, "a.csv")
+
     def test_paths_by_split(self, tmp_path):
         (tmp_path / "README.md").write_text(
             "---\nconfigs:\n- config_name: x\n  data_files:\n    train: a.csv\n    test: b.csv\n---\n"
@@ -360,6 +374,20 @@ class TestOldInfos:
             find(content)
 
 
+def make_builder(paths, /, features=None, **card):
+    """Return a builder of `datasets` for text files of the hub at these paths."""
+    import datasets
+    from datasets.data_files import DataFilesDict, DataFilesList
+    from datasets.packaged_modules.csv.csv import CsvConfig
+
+    files = {}
+    for name in paths:
+        url = name if "://" in name else f"hf://datasets/owner/name@0a1b/{name}"
+        files.setdefault("test" if "test" in name else "train", DataFilesList([], [])).append(url)
+    config = CsvConfig(data_files=DataFilesDict(files), **card)
+    return SimpleNamespace(config=config, info=datasets.DatasetInfo(features=features))
+
+
 class TestHub:
     @pytest.fixture
     def load(self, monkeypatch):
@@ -379,8 +407,88 @@ class TestHub:
             monkeypatch.setattr(datasets, "load_dataset", answer_it)
             if isinstance(answer, datasets.DatasetDict):
                 monkeypatch.setattr(datasets.DatasetDict, "config", object(), raising=False)
+                info = datasets.DatasetInfo(builder_name="parquet")
+                monkeypatch.setattr(datasets.DatasetDict, "info", info, raising=False)
 
         return replace
+
+    @pytest.fixture
+    def serve(self, load, tmp_path, monkeypatch):
+        """Replace the hub by one with a data set of these text files; return its locations."""
+        import huggingface_hub
+
+        def serve(files, options=None, /, **card):
+            def download(repository, path, repo_type, revision):
+                assert (repository, repo_type, revision) == ("owner/name", "dataset", "0a1b")
+                (tmp_path / path).write_bytes(files[path])
+                return str(tmp_path / path)
+
+            monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+            load(make_builder(files, **card))
+            return find_locations("owner/name", options or ReadOptions()).by_split
+
+        return serve
+
+    def test_csv_is_read_as_csv_files_are(self, serve):
+        """As pandas reads them, 007 is 7, and N/A and None are null."""
+        found = serve(
+            {
+                "train-0.csv": b'text,label,id\nN/A,1,007\nNone,0,1e5\n"say \\"hi\\"",1,0x1\n',
+                "train-1.csv": b"text,label,id\n\\N,0,1.0\n",
+                "test.jsonl": b'{"text": "2019-01-01", "label": 1}\n',
+            },
+        )
+        read = {
+            split: [batch for place in places for batch in place.open().read(["text"])]
+            for split, places in found.items()
+        }
+        assert read == {
+            "train": [{"text": ["N/A", "None", 'say "hi"']}, {"text": [None]}],
+            "test": [{"text": ["2019-01-01"]}],
+        }
+        [batch] = found["train"][0].open().read(["id"])
+        assert batch == {"id": ["007", "1e5", "0x1"]}
+
+    def test_rows_that_do_not_fit_the_header_are_refused(self, serve):
+        [place] = serve({"train.csv": b"text,label\nGood, works,1\n"})["train"]
+        with pytest.raises(UnreadableFileError, match="line 2: expected 2 values"):
+            place.open()
+
+    def test_what_the_card_states_about_csv_files_counts(self, serve):
+        import datasets
+
+        label = datasets.ClassLabel(names=["p", "n"])
+        features = datasets.Features({"text": datasets.Value("string"), "label": label})
+        card = {"sep": ";", "names": ["text", "label"], "encoding": "cp1252", "features": features}
+        [place] = serve({"train.csv": "déjà;1\n".encode("cp1252")}, **card)["train"]
+        source = place.open()
+        assert list(source.read(["text", "label"])) == [{"text": ["déjà"], "label": ["1"]}]
+        assert source.class_names == {"label": ("p", "n")}
+
+    def test_given_options_win_over_the_card(self, serve):
+        [place] = serve({"train.csv": b"text|label\na;b|1\n"}, ReadOptions(delimiter="|"), sep=";")["train"]
+        assert place.open().columns == ("text", "label")
+
+    @pytest.mark.parametrize(
+        "card", [{"skiprows": 1}, {"escapechar": "!"}, {"encoding": "klingon"}, {"header": None}]
+    )
+    def test_a_card_that_cannot_be_followed_is_an_error(self, serve, card):
+        with pytest.raises(UnreadableFileError, match=f"its card states {next(iter(card))} for its text"):
+            serve({"train.csv": b"text,label\na,1\n"}, **card)
+
+    def test_a_file_outside_the_hub_is_an_error(self, load):
+        load(make_builder(["https://host/train.csv"]))
+        with pytest.raises(MissingInputError, match="names a file outside the hub"):
+            find_locations("owner/name", ReadOptions())
+
+    def test_csv_files_that_pandas_read_in_an_earlier_run_are_not_used(self, load, monkeypatch):
+        import datasets
+
+        load(datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["a"], "label": [1]})}))
+        assert find_locations("owner/name", ReadOptions()).by_split  # Parquet files
+        monkeypatch.setattr(datasets.DatasetDict, "info", datasets.DatasetInfo(builder_name="csv"))
+        with pytest.raises(MissingInputError, match="as pandas read .* `hf download owner/name"):
+            find_locations("owner/name", ReadOptions())
 
     def test_splits_of_other_names_are_named(self, load):
         import datasets
@@ -412,16 +520,6 @@ class TestHub:
     def test_each_cause_has_its_message(self, load, error, says):
         load(error)
         with pytest.raises(MissingInputError, match=says):
-            find_locations("owner/name", ReadOptions())
-
-    def test_a_csv_file_with_shifted_columns_is_refused(self, load, monkeypatch):
-        import datasets
-
-        rows = datasets.Dataset.from_dict({"text": [" works"], "label": [1], "__index_level_0__": ["Good"]})
-        load(datasets.DatasetDict({"train": rows}))
-        assert find_locations("owner/name", ReadOptions()).by_split  # of Parquet files it is a column
-        monkeypatch.setattr(datasets.DatasetDict, "config", type("CsvConfig", (), {})())
-        with pytest.raises(UnreadableFileError, match="its columns are shifted.*hf download owner/name"):
             find_locations("owner/name", ReadOptions())
 
     def test_files_that_disagree(self, load):
