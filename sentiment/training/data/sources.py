@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from .fasttext_files import has_labels, open_fasttext
 from .hub import locate_hub_splits
 from .json_files import open_json
 from .sample import locate_sample
+from .saved_folders import SPLIT_LIST, STATE, find_saved_files
 from .source import Location, ReadOptions, Source
 from .split_names import choose_splits, place_file, shorten
 from .splits import SPLITS, TRAIN
@@ -51,8 +51,7 @@ _OTHER_FORMATS = {
     *COMPRESSIONS,
 }
 # Files that `datasets` writes next to data.
-_STATE = "state.json"
-_DESCRIPTIONS = {"dataset_info.json", INFOS, "dataset_dict.json", _STATE}
+_DESCRIPTIONS = {"dataset_info.json", INFOS, SPLIT_LIST, STATE}
 # Folders of tables whose rows are not those of their files.
 _LOGS = {"_delta_log", ".hoodie"}
 
@@ -183,13 +182,12 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
                 unused[str(subfolder.relative_to(folder))] = "a link to a folder that is read already"
                 folders.remove(subfolder.name)
             seen.add(subfolder.resolve())
-        arrow = {name for name in names if name.endswith(".arrow")}
-        saved = _read_saved_names(Path(root), arrow) if _STATE in names and arrow else None
+        saved = find_saved_files(Path(root), names, folders)
         for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
             if file.name in _DESCRIPTIONS:
                 unused[str(file.relative_to(folder))] = "a description"
             elif saved is not None and file.suffix == ".arrow" and file.name not in saved:
-                unused[str(file.relative_to(folder))] = f"not listed in {_STATE}"
+                unused[str(file.relative_to(folder))] = f"not listed in {STATE}"
             elif (reader := _find_reader(file)) is None or (reader is open_fasttext and not has_labels(file)):
                 unused[str(file.relative_to(folder))] = "not a data file"
             else:
@@ -209,31 +207,6 @@ def _refuse_unread_splits(folder: Path, unused: Mapping[str, str]) -> None:
             f"{folder}: {shorten(named)}: names a split, but is no {FORMATS}; write it as one, or move it "
             "away"
         )
-
-
-def _read_saved_names(folder: Path, present: set[str]) -> set[str]:
-    """Return the names of the files of `Dataset.save_to_disk`, next to which `datasets` caches others.
-
-    Raises UnreadableFileError if the file that lists them is damaged, MissingInputError if one is missing.
-    """
-    path = folder / _STATE
-    with translate_errors(path, "JSON"):
-        content = path.read_bytes()
-    try:
-        state = json.loads(content)
-        saved = {str(file["filename"]) for file in state["_data_files"]}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UnreadableFileError(
-            f"{path}: is damaged or of another kind ({type(error).__name__}), so the Arrow files next to it "
-            "may be data or a cache; save the data set again with save_to_disk, or move this file and each "
-            "Arrow file that is not data away"
-        ) from error
-    if saved - present:
-        raise MissingInputError(
-            f"{path}: lists {shorten(sorted(saved - present))}, which the folder lacks; copy all of the "
-            "folder again"
-        )
-    return saved
 
 
 def _place_by_name(folder: Path, files: list[Path]) -> dict[Path, str]:

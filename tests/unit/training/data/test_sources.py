@@ -189,6 +189,40 @@ def test_a_saved_file_that_is_missing_is_named(tmp_path):
         place(tmp_path)
 
 
+def test_a_saved_folder_without_its_only_file_is_an_error(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        state = {"_data_files": [{"filename": "data-0.arrow"}]}
+        (tmp_path / split / "state.json").write_text(json.dumps(state))
+    (tmp_path / "train" / "data-0.arrow").write_bytes(b"")
+    with pytest.raises(MissingInputError, match=r"test/state\.json: lists data-0\.arrow, which"):
+        place(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "says"),
+    [
+        ('{"splits": ["train", "test"]}', MissingInputError, "lists test, which the folder lacks"),
+        ('{"splits": ["tr', UnreadableFileError, "is damaged or of another kind"),
+        ("[]", UnreadableFileError, "is damaged or of another kind"),
+    ],
+)
+def test_a_saved_split_that_is_missing_is_named(tmp_path, content, error, says):
+    (tmp_path / "dataset_dict.json").write_text(content)
+    with pytest.raises(error, match=rf"dataset_dict\.json: {says}"):
+        place(tmp_path, "train/data-0.arrow")
+
+
+def test_all_saved_splits_are_read(tmp_path):
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"text": ["a"], "label": [0]})
+    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(str(tmp_path))
+    assert place(tmp_path)[0] == {
+        split: [f"{split}/data-00000-of-00001.arrow"] for split in ("train", "test")
+    }
+
+
 def test_a_state_without_arrow_files_is_a_description(tmp_path):
     (tmp_path / "state.json").write_text("{")
     assert place(tmp_path, "train.csv")[1] == {"state.json": "a description"}
