@@ -6,7 +6,7 @@ processes.
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from rich.table import Table
 
 from sentiment.cli import Reporter, make_table, run_job
-from sentiment.config import FinetuneConfig
+from sentiment.config import FinetuneConfig, RegisterConfig
 from sentiment.training.processes import get_rank
 
 _BASELINES = {"majority": "majority class", "lexicon": "VADER lexicon"}
@@ -31,11 +31,7 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     tracking_uri = registry.use_tracking(HOME)  # before the import of torch, which takes seconds
     from sentiment.training.finetuning import UNREGISTERED, finetune
     from sentiment.training.processes import Termination
-    from sentiment.training.registration import register_kept
 
-    if config.register is not None:
-        report("registering", 0, 1, config.register)
-        return register_kept(Path(config.register))
     if config.checkpoint_dir is None:
         config = replace(config, checkpoint_dir=str(HOME / "var" / "checkpoints"))
     termination = Termination()
@@ -49,6 +45,17 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
         return {}
     notes = register_drift_baseline(config, summary.model_uri, summary.data_digest, report)
     return replace(summary, warnings=(*summary.warnings, *notes)).as_dict()
+
+
+def register_only(config: RegisterConfig, report: Reporter) -> dict[str, Any]:
+    """Register a model that an earlier run could not register, and return the summary of that run."""
+    from sentiment.models import registry
+
+    registry.use_tracking(HOME)
+    from sentiment.training.registration import register_kept
+
+    report("registering", 0, 1, config.register)
+    return register_kept(Path(config.register), config.alias)
 
 
 def register_drift_baseline(
@@ -160,6 +167,14 @@ def _describe_search(search: dict[str, Any]) -> str:
     return f"trial {best} of {trials}, validation F1 {f1:.3f}: {values}"
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str]) -> int:
+    """Run the task that the arguments name, and return its exit code."""
+    # The settings are those of the earlier run, so other arguments are refused and no config file is read.
+    if any(argument.partition("=")[0] == "--register" for argument in argv):
+        return run_job(RegisterConfig, None, register_only, show, argv)
     conf = HOME / "conf" / "finetune.yaml"
-    sys.exit(run_job(FinetuneConfig, conf, run, show, is_main=get_rank() == 0))
+    return run_job(FinetuneConfig, conf, run, show, argv, is_main=get_rank() == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

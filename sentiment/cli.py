@@ -86,7 +86,7 @@ def tell_stderr(line: str) -> None:
 
 def run_job(
     config_class: type[Config],
-    default_conf: Path,
+    default_conf: Path | None,
     run: "Run[Config]",
     show: Show,
     argv: Sequence[str] | None = None,
@@ -98,7 +98,8 @@ def run_job(
 
     Every error becomes one line on stderr. Only `--debug` prints a traceback, because it may contain reviews.
     If a run has several processes, only the main one prints anything else and writes the summary. Values of
-    `base_conf` hold for settings that neither the config file nor the arguments state.
+    `base_conf` hold for settings that neither the config file nor the arguments state. Without `default_conf`
+    the job reads no config file.
     """
     arguments = _parse(config_class, default_conf, argv)
     console = Console(stderr=True, highlight=False)
@@ -161,7 +162,7 @@ def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     return table
 
 
-def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -> argparse.Namespace:
+def _parse(config_class: type, default_conf: Path | None, argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=config_class.__doc__,
         epilog="Exit codes: 0 done, 2 wrong arguments or config, 3 unusable input, 4 unusable model, "
@@ -175,24 +176,28 @@ def _parse(config_class: type, default_conf: Path, argv: Sequence[str] | None) -
 
 
 def add_config_arguments(
-    parser: "argparse.ArgumentParser | argparse._ArgumentGroup", config_class: type, default_conf: Path
+    parser: "argparse.ArgumentParser | argparse._ArgumentGroup", config_class: type, default_conf: Path | None
 ) -> None:
     """Add an argument for each field of the config, and `--conf` for a YAML file with their values."""
     for field in config_fields(config_class):
         # The value of a switch is optional: `--dry_run` means `--dry_run true`.
         switch = {"nargs": "?", "const": "true"} if field.default is False else {}
         parser.add_argument(f"--{field.name}", metavar="VALUE", help=_help(field), **switch)  # type: ignore[arg-type]
-    parser.add_argument("--conf", metavar="FILE", help=f"YAML file with these values ({default_conf.name})")
+    if default_conf is not None:
+        parser.add_argument(
+            "--conf", metavar="FILE", help=f"YAML file with these values ({default_conf.name})"
+        )
 
 
 def read_config(
     config_class: type[Config],
     arguments: argparse.Namespace,
-    default_conf: Path,
+    default_conf: Path | None,
     base_conf: Path | None = None,
 ) -> Config:
     """Return the config: arguments win over YAML, YAML over defaults. Raises ConfigError."""
-    conf = Path(arguments.conf) if arguments.conf else default_conf if default_conf.exists() else None
+    passed = getattr(arguments, "conf", None)  # absent without `default_conf`
+    conf = Path(passed) if passed else default_conf if default_conf and default_conf.exists() else None
     given = {field.name: getattr(arguments, field.name) for field in config_fields(config_class)}
     base = base_conf if base_conf is not None and base_conf.exists() else None
     return load_config(config_class, conf, given, base)

@@ -107,7 +107,7 @@ _LabelMap = Annotated[
 ]
 _Delimiter = Annotated[str | None, "delimiter of CSV files (default: found out)"]
 _Encoding = Annotated[
-    str | None, pydantic.AfterValidator(_check_encoding), "encoding of text files (default: found out)"
+    str | None, pydantic.AfterValidator(_check_encoding), "encoding of text files (default: UTF-8 or UTF-16)"
 ]
 _ColumnNames = Annotated[str | None, "column names of CSV files without header: label,title,text"]
 _Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.BeforeValidator(_read_day)]
@@ -115,7 +115,10 @@ _Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.Befor
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
 class FinetuneConfig:
-    """Fine-tune, evaluate, package and register one model."""
+    """Fine-tune, evaluate, package and register one model.
+
+    `--register FOLDER` only registers a model that an earlier run could not register; `--alias` goes with it.
+    """
 
     lr: Annotated[float, _Positive, "peak learning rate"] = 2e-5
     epochs: Annotated[float, _Positive, "passes over the training rows"] = 2
@@ -193,9 +196,6 @@ class FinetuneConfig:
         str | None, pydantic.AfterValidator(_check_report), "HTML file to write the evaluation report to"
     ] = None
     show_text: Annotated[bool, "quote reviews with a doubtful label in the report"] = False
-    register: Annotated[
-        str | None, "only register the model in this folder, which an earlier run could not register"
-    ] = None
 
     @pydantic.model_validator(mode="after")
     def _check_labels(self) -> "FinetuneConfig":
@@ -208,6 +208,14 @@ class FinetuneConfig:
         if (self.distributor == "spark") != (self.num_processes is not None):
             raise ValueError("distributor spark needs num_processes, and only it; else use torchrun")
         return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
+class RegisterConfig:
+    """Register a model that an earlier run could not register, with the settings of that run."""
+
+    register: Annotated[str, "folder of the model, which the earlier run has printed"]
+    alias: Annotated[_Alias, "registry alias for the new version (default: that of the earlier run)"] = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)

@@ -92,7 +92,8 @@ class Champion:
 class ReportFacts:
     """Hold what a run knows; all but `model` and `judged`, the predictions on test reviews, may be missing.
 
-    `uncalibrated` are the probabilities (n, K) before `calibration`. `engine_reason` says why
+    `are_held_out`: the run that made the model kept the test reviews out of its training; False if this is
+    not known. `uncalibrated` are the probabilities (n, K) before `calibration`. `engine_reason` says why
     the model runs on `engine`. `data` and `recipe` are names and values in plain words. `missing` gives the
     reason why a section is missing, by its name in `report.SECTIONS`, where the usual reason is not true; the
     name `uncalibrated` stands for the probabilities before calibration.
@@ -100,6 +101,7 @@ class ReportFacts:
 
     model: str
     judged: JudgedReviews
+    are_held_out: bool = False
     created: str = ""
     base_model: str | None = None
     licence: str | None = None

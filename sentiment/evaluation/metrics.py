@@ -21,9 +21,9 @@ class Evaluation:
 
     All are in [0, 1], except `mean_absolute_error`, in units of the labels (stars), which only ordinal labels
     have. `roc_auc` is None if a class has no review; with more than two classes it is the mean over the
-    classes, each against the others. `ece` is the expected calibration error. `confusion` has numbers of
-    reviews, a row per true class; rejects are in no column, and add nothing to `ece` and
-    `mean_absolute_error`.
+    classes, each against the others. `ece` is the expected calibration error. `reviews_by_label` counts all
+    reviews by their true class. `confusion` counts the scored ones, a row per true class. Rejects are not in
+    it, and add nothing to `ece` and `mean_absolute_error`.
     """
 
     labels: tuple[str, ...]
@@ -32,6 +32,7 @@ class Evaluation:
     f1_weighted: float
     f1_macro: float
     f1_by_label: dict[str, float]
+    reviews_by_label: dict[str, int]
     roc_auc: float | None
     ece: float
     brier: float
@@ -65,6 +66,7 @@ def measure(judged: JudgedReviews) -> Evaluation:
         f1_weighted=float(np.average(by_label, weights=support)),
         f1_macro=float(by_label.mean()),
         f1_by_label=dict(zip(judged.labels, map(float, by_label), strict=True)),
+        reviews_by_label=dict(zip(judged.labels, map(int, support), strict=True)),
         roc_auc=_measure_roc_auc(truth, judged.probabilities),
         ece=measure_calibration_error(scored.probabilities, scored.truth),
         brier=measure_brier(judged.probabilities, truth),
@@ -98,13 +100,17 @@ def _measure_absolute_error(judged: JudgedReviews) -> float | None:
 
 
 def tabulate_labels(evaluation: Evaluation) -> pd.DataFrame:
-    """Return a row per label, in class order: `precision`, `recall`, `f1` (0 if undefined), `reviews`."""
+    """Return a row per label, in class order: `precision`, `recall`, `f1` (0 if undefined), `reviews`.
+
+    A reject is among the `reviews` of its label, and lowers their recall and F1.
+    """
     confusion = np.array(evaluation.confusion)
-    hits, reviews, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    hits, predicted = np.diag(confusion), confusion.sum(axis=0)
+    reviews = np.array(list(evaluation.reviews_by_label.values()))
     columns = {
         "precision": hits / np.maximum(1, predicted),
         "recall": hits / np.maximum(1, reviews),
-        "f1": 2 * hits / np.maximum(1, reviews + predicted),
+        "f1": list(evaluation.f1_by_label.values()),
         "reviews": reviews,
     }
     return pd.DataFrame(columns, index=pd.Index(evaluation.labels, name="label"))

@@ -50,7 +50,12 @@ def describe_metrics(findings: Findings) -> Section:
     rejects = (
         f"{n_rejects:,} of them were rejected and count as wrong." if n_rejects else "None was rejected."
     )
-    sentences = [f"Measured on {evaluation.rows:,} test reviews that the model was not trained on. {rejects}"]
+    held_out = (
+        "This run did not train on them."
+        if findings.facts.are_held_out
+        else "It is not known if the model was trained on some of them."
+    )
+    sentences = [f"Measured on {evaluation.rows:,} test reviews. {held_out} {rejects}"]
     if evaluation.roc_auc is None:
         sentences.append("ROC-AUC is missing because a class has no test review.")
     if evaluation.mean_absolute_error is not None:
@@ -82,6 +87,8 @@ def describe_labels(findings: Findings) -> Section:
         sentences: tuple[str, ...] = ("No review has a label.",)
     else:
         sentences = (f"The label with the lowest F1 is {scored.idxmin()}: {scored.min():.3f}.",)
+    if findings.evaluation.rejected_share:
+        sentences += ("Rejected reviews lower the recall and F1 of their label; the figure leaves them out.",)
     table = Table(("label", "precision", "recall", "F1", "reviews"), rows)
     return Section("Labels", sentences, table, "confusion_matrix")
 

@@ -31,6 +31,8 @@ _NOT_MLFLOW = re.compile(r"failed with error code (?:2|3|404)|was successful but
 _STRANGE = (
     f"does not answer as MLflow does; check the address in {TRACKING_VARIABLE}, or the server's version"
 )
+# As MLflow names a status after its last try, and one that it does not try again.
+_STATUS = re.compile(r"too many (\d{3}) error responses|failed with error code (\d{3})")
 _SILENT = "does not answer ({}); check the server and MLFLOW_TRACKING_URI"
 
 
@@ -144,6 +146,10 @@ def find_problem(error: Exception) -> str | None:
         return f"cannot use {error.filename} ({error.strerror}); check its permissions and the disk"
     if text.startswith("API request") and _NOT_MLFLOW.search(text):
         return _STRANGE
+    if text.startswith("API request") and (found := _STATUS.search(text)):
+        status = found[1] or found[2]
+    if status is not None and not is_absent(error):
+        return f"answered with the status {status}; look at its log, and try again"
     if text.startswith("API request") or (isinstance(error, OSError) and not is_absent(error)):
         return _SILENT.format(type(error).__name__)
     if code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "BAD_REQUEST", "REQUEST_LIMIT_EXCEEDED"):

@@ -12,7 +12,6 @@ CONFIG = "config"
 # What transformers calls a class that nobody has named.
 _UNNAMED = re.compile(r"label[ _-]?\d+", re.IGNORECASE)
 _SHOWN_NAMES = 5
-_STEP = 'pass another name for each class, such as --labels_from "0=negative,1=positive"'
 
 
 def choose_labels(stated: Sequence[str], labels_from: str) -> tuple[str, ...]:
@@ -21,34 +20,35 @@ def choose_labels(stated: Sequence[str], labels_from: str) -> tuple[str, ...]:
     One output is the probability of the second of two classes. Raises ConfigError if `labels_from` does not
     name each class, or is `config` and the names there mean nothing, are blank, or are not distinct.
     """
+    example = f'"{",".join(f"{i}=NAME" for i in range(max(2, len(stated))))}"'
+    step = f"pass another name for each class: --labels_from {example}"
     if labels_from != CONFIG:
-        return check_names(_name_classes(stated, _parse(labels_from)), "labels_from", _STEP)
+        return check_names(_name_classes(stated, _parse(labels_from, example)), "labels_from", step)
     if len(stated) == 1:
         raise ConfigError(
             "labels_from: the model has one output, the probability of the second of two classes, and its "
-            'config.json names one; name both: --labels_from "0=negative,1=positive"'
+            f"config.json names one; name both: --labels_from {example}"
         )
     labels = tuple(name.strip() for name in stated)
     nameless = [i for i, name in enumerate(labels) if _UNNAMED.fullmatch(name) or clean_label(name) == str(i)]
     if nameless:
-        example = ",".join(f"{i}=NAME" for i in range(len(labels)))
         raise ConfigError(
             f"labels_from: config.json has no name for {len(nameless)} of {len(labels)} classes, such as "
             f"{labels[nameless[0]]!r}, and such a label means nothing in a table; look the names up in the "
-            f'model card and pass --labels_from "{example}"'
+            f"model card and pass --labels_from {example}"
         )
-    return check_names(labels, "config.json (id2label)", _STEP)
+    return check_names(labels, "config.json (id2label)", step)
 
 
-def _parse(labels_from: str) -> dict[str, str]:
-    """Parse `LABEL_0=negative,LABEL_1=positive`."""
+def _parse(labels_from: str, example: str) -> dict[str, str]:
+    """Parse `LABEL_0=negative,LABEL_1=positive`; `example` has the classes of the model, for a message."""
     found: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in labels_from.split(","))):
         key, sign, name = (text.strip() for text in part.partition("="))
         if not sign or not key or key.lower() in found:
             raise ConfigError(
                 "labels_from: expected `config`, or CLASS=NAME,CLASS=NAME with each class once, such as "
-                f'"LABEL_0=negative,LABEL_1=positive", found {labels_from!r}'
+                f"{example}, found {labels_from!r}"
             )
         found[key.lower()] = name
     return found

@@ -256,8 +256,7 @@ def log_data(config: FinetuneConfig, reviews: LabelledReviews, log: RunLog) -> N
     # MLflow logs the model's own options, of which some have the same names, as parameters too.
     asked = {name: f"asked_{name}" for name in ("cascade", "min_score", "target_accuracy")}
     # A run that continues may have other places, but MLflow takes no other value of a parameter.
-    unlogged = PLACES | {"register"}
-    log.log_params({asked.get(name, name): value for name, value in values.items() if name not in unlogged})
+    log.log_params({asked.get(name, name): value for name, value in values.items() if name not in PLACES})
     log.log_params(reviews.report.count_rows())
     log.log_dict(reviews.report.as_dict(), "data.json")
     log.log_dataset(config.dataset_name, reviews.digest)

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +73,16 @@ def explain_kept(kept: Path, error: SentimentError, summary: Mapping[str, Any]) 
     )
 
 
-def register_kept(kept: Path) -> dict[str, Any]:
+def register_kept(kept: Path, alias: str | None = None) -> dict[str, Any]:
     """Register a model that `keep` has kept, under the names of its run, and remove the folder.
 
-    Return the summary of its run. Raises ConfigError if there is no such model, RegistryError if the registry
-    still fails.
+    `alias` is set instead of that of the run. Return the summary of its run. Raises ConfigError if there is
+    no such model, RegistryError if the registry still fails.
     """
     try:
         facts = json.loads((kept / _FACTS_FILE).read_text(encoding="utf-8"))
         config = FinetuneConfig(**facts["config"])
+        config = replace(config, alias=alias or config.alias)
         test = Evaluation(**facts["summary"]["test"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(

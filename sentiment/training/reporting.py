@@ -42,6 +42,7 @@ def examine_model(
     facts = ReportFacts(
         model=config.registered_model_name,
         judged=judged,
+        are_held_out=True,
         created=time.strftime("%d %B %Y"),
         base_model=_show_name(encoder.name),
         licence=encoder.licence,

@@ -69,6 +69,7 @@ def test_each_exit_code_is_in_the_guide_of_batch_scoring():
         ("batch", config.ScoreConfig),
         ("training", config.AdaptConfig),
         ("training", config.FinetuneConfig),
+        ("training", config.RegisterConfig),
         ("nightly", config.NightlyConfig),
         ("promotion", config.GatesConfig),
         ("promotion", config.PromoteConfig),

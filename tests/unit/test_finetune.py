@@ -1,11 +1,41 @@
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from tests.factories import ROOT
+
+
+@pytest.mark.parametrize(
+    "more", [["--epochs", "3"], ["--conf", "conf/demo.yaml"], ["--registered_model_name=shop"]]
+)
+def test_what_has_no_effect_on_registering_is_a_usage_error(capsys, more):
+    from jobs.finetune import main
+
+    with pytest.raises(SystemExit) as caught:
+        main(["--register", "var/unregistered/a", "--alias", "champion", *more])
+    assert caught.value.code == 2
+    assert f"unrecognized arguments: {' '.join(more)}" in capsys.readouterr().err
+
+
+def test_registering_takes_an_alias(monkeypatch):
+    from jobs import finetune
+    from sentiment.models import registry
+    from sentiment.training import registration
+
+    registered = []
+
+    def register_kept(*arguments):
+        registered.append(arguments)
+        raise registration.ConfigError("done")
+
+    monkeypatch.setattr(registry, "use_tracking", lambda home: "")
+    monkeypatch.setattr(registration, "register_kept", register_kept)
+    assert finetune.main(["--register=var/unregistered/a", "--alias", "challenger"]) == 2
+    assert registered == [(Path("var/unregistered/a"), "challenger")]
 
 
 @pytest.mark.slow

@@ -1,7 +1,12 @@
-"""Keep prepared data in a folder, found again by the content of its files, and bounded in size."""
+"""Keep prepared data in a folder, found again by the content of its files, and bounded in size.
+
+Each entry has the digests of its files, so damage is found before the entry is used.
+"""
 
 import contextlib
 import hashlib
+import json
+import logging
 import os
 import shutil
 import tempfile
@@ -14,7 +19,9 @@ from ...process.locks import lock_file
 # Entries that were not used for the longest time are removed beyond this size.
 MAX_BYTES = 50 * 2**30
 _LOCK = "lock"
+_DIGESTS = "digests.json"
 _PARTIAL = ".partial-"
+_log = logging.getLogger(__name__)
 
 
 def default_cache() -> Path:
@@ -38,12 +45,26 @@ def make_key(files: Iterable[Path], facts: Iterable[str]) -> str:
 
 
 def find_entry(key: str, root: Path) -> Path | None:
-    """Return the folder of an entry, and note that it was used; None if there is none."""
+    """Return the folder of an entry, and note that it was used; None if there is none.
+
+    A damaged entry, or one of which files are missing, is removed with a warning. Raises ConfigError if it
+    cannot be removed.
+    """
     folder = root / key
     if not folder.is_dir():
         return None
-    os.utime(folder)
-    return folder
+    damaged = _find_damage(folder)
+    if damaged is None:
+        os.utime(folder)
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        raise ConfigError(
+            f"{folder / damaged}: prepared data are damaged and cannot be removed; remove the folder, or set "
+            "SENTIMENT_DATA_CACHE to another one"
+        )
+    _log.warning("%s: prepared data were damaged or incomplete, so they are made again", folder / damaged)
+    return None
 
 
 @contextlib.contextmanager
@@ -65,6 +86,7 @@ def write_entry(key: str, root: Path) -> Iterator[Path]:
     lock = lock_file(folder / _LOCK)
     try:
         yield folder
+        (folder / _DIGESTS).write_text(json.dumps(_digest_entry(folder)), encoding="utf-8")
         (folder / _LOCK).unlink()
         # Another process may have written the same entry.
         with contextlib.suppress(OSError):
@@ -103,9 +125,24 @@ def _remove_partial(root: Path) -> None:
                 os.close(lock)
 
 
+def _find_damage(folder: Path) -> str | None:
+    """Return the name of the first file of an entry that is not as it was written; None if all are."""
+    try:
+        written = json.loads((folder / _DIGESTS).read_bytes())
+        found = _digest_entry(folder)
+        return next(
+            (name for name in sorted({*written, *found}) if written.get(name) != found.get(name)), None
+        )
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return _DIGESTS
+
+
+def _digest_entry(folder: Path) -> dict[str, str]:
+    """Return the digest of each file of an entry by name."""
+    files = [path for path in folder.iterdir() if path.name not in (_DIGESTS, _LOCK)]
+    return {path.name: _digest_file(path).hex() for path in files}
+
+
 def _digest_file(path: Path) -> bytes:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.digest()
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,19 +1,31 @@
-"""Load data from the Hugging Face hub, or from its cache if the hub does not answer."""
+"""Load data from the Hugging Face hub, or from its cache if the hub does not answer.
 
+`datasets` finds the files of each split, and reads those of tables. Text files are left to the readers of
+this project, because pandas changes values: `007` becomes 7.
+"""
+
+import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from ...errors import MissingInputError, UnreadableFileError
-from .source import BATCH_ROWS, Batch, Location, Source
+from .cards import ClassNames, add_stated_form
+from .source import BATCH_ROWS, Batch, Location, ReadOptions, Source
 from .table_files import to_list
 
 _PROBE_TIMEOUT_SECONDS = 5
-_PANDAS_INDEX = "__index_level_0__"
+_CSV = "csv"
+# The classes of the configurations of text files in `datasets`.
+_TEXT_CONFIGS = ("CsvConfig", "JsonConfig", "TextConfig")
+_HUB_FILE = re.compile(r"hf://datasets/([^@]+)@([^/]+)/(.+)")
+
+# Returns the location of a text file, with the names of the classes of its columns.
+Locate = Callable[[Path, ReadOptions, ClassNames], Location]
 
 
 def is_hub_reachable() -> bool:
@@ -32,11 +44,12 @@ def is_hub_reachable() -> bool:
         return False
 
 
-def locate_hub_splits(name: str) -> dict[str, Location]:
+def locate_hub_splits(name: str, options: ReadOptions, locate: Locate) -> dict[str, list[Location]]:
     """Load the splits of a data set of the hub, `name` or `name:config`; with HF_HUB_OFFLINE, from the cache.
 
-    Raises MissingInputError if the hub does not answer or does not have the data set, UnreadableFileError if
-    its files cannot be read as one table.
+    `locate` is called for text files, with `options` and what the data set states about their form. Raises
+    MissingInputError if the hub does not answer or does not have the data set, UnreadableFileError if its
+    files cannot be read as one table.
     """
     import datasets
 
@@ -50,10 +63,10 @@ def locate_hub_splits(name: str) -> dict[str, Location]:
                 "file"
             )
         builder = datasets.load_dataset_builder(repository, configuration or None)
-        # By default pandas reads the texts "N/A" and "None" of a CSV file as null.
-        is_csv = type(builder.config).__name__ == "CsvConfig"
-        options = {"keep_default_na": False, "na_values": [""]} if is_csv else {}
-        loaded = datasets.load_dataset(repository, configuration or None, **options)
+        if type(builder.config).__name__ in _TEXT_CONFIGS:
+            return _locate_text_files(name, builder, options, locate)
+        _refuse_cached_csv(name, builder)
+        loaded = datasets.load_dataset(repository, configuration or None)
     except datasets.exceptions.DatasetNotFoundError as error:
         raise MissingInputError(
             f"no data set {name!r}: it is not a local file or folder, and the hub has none that you can "
@@ -75,14 +88,44 @@ def locate_hub_splits(name: str) -> dict[str, Location]:
             f"({type(error).__name__}); check --dataset_name, and if it has several configurations, pass "
             f"{repository}:NAME"
         ) from error
-    # pandas takes the first values for an index if rows have more values than the header.
-    if is_csv and any(_PANDAS_INDEX in rows.column_names for rows in loaded.values()):
-        raise UnreadableFileError(
-            f"data set {name!r}: rows of a CSV file have more values than its header, so its columns are "
-            f"shifted; fetch the files with `hf download {repository} --repo-type dataset`, and "
-            "pass their folder"
+    return {str(split): [_locate(f"{name}, split {split}", rows)] for split, rows in loaded.items()}
+
+
+def _locate_text_files(
+    name: str, builder: Any, options: ReadOptions, locate: Locate
+) -> dict[str, list[Location]]:
+    config = builder.config
+    options = add_stated_form(f"data set {name!r}", vars(config), type(config)(), options)
+    class_names = _find_class_names(builder.info.features or {})
+    return {
+        str(split): [locate(_fetch(name, url), options, class_names) for url in urls]
+        for split, urls in config.data_files.items()
+    }
+
+
+def _fetch(name: str, url: str) -> Path:
+    """Download a file of a data set into the cache of the hub, and return its path there."""
+    import huggingface_hub
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    found = _HUB_FILE.fullmatch(url)
+    if found is None:
+        raise MissingInputError(
+            f"data set {name!r}: names a file outside the hub; fetch it yourself, and pass the file or folder"
         )
-    return {str(split): _locate(f"{name}, split {split}", rows) for split, rows in loaded.items()}
+    repository, revision, path = found.groups()
+    disable_progress_bars()
+    return Path(huggingface_hub.hf_hub_download(repository, path, repo_type="dataset", revision=revision))
+
+
+def _refuse_cached_csv(name: str, builder: Any) -> None:
+    """Raise MissingInputError if `builder` has rows of CSV files that pandas read in an earlier run."""
+    if builder.info.builder_name == _CSV:
+        raise MissingInputError(
+            f"data set {name!r}: the hub does not answer, and the cache has its CSV files only as pandas "
+            "read them, which changes values; where the hub answers, run `hf download "
+            f"{name.partition(':')[0]} --repo-type dataset --local-dir FOLDER`, and pass FOLDER"
+        )
 
 
 def _locate(name: str, rows: Any) -> Location:
@@ -92,19 +135,23 @@ def _locate(name: str, rows: Any) -> Location:
 
 def open_dataset(name: str, rows: Any) -> Source:
     """Return a `datasets.Dataset` as a source."""
-    import datasets
 
     def read(columns: Sequence[str]) -> Iterator[Batch]:
         for start in range(0, len(rows), BATCH_ROWS):
             batch: pa.Table = rows.with_format("arrow")[start : start + BATCH_ROWS]
             yield {column: to_list(batch.column(column)) for column in columns}
 
-    class_names = {
+    return Source(name, tuple(rows.column_names), read, _find_class_names(rows.features))
+
+
+def _find_class_names(features: Mapping[str, Any]) -> ClassNames:
+    import datasets
+
+    return {
         column: tuple(feature.names)
-        for column, feature in rows.features.items()
+        for column, feature in features.items()
         if isinstance(feature, datasets.ClassLabel)
     }
-    return Source(name, tuple(rows.column_names), read, class_names)
 
 
 def find_cached_or_hub(name: str) -> dict[str, Any]:

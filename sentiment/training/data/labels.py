@@ -99,8 +99,16 @@ def number_labels(
     return Numbering(found.names, {**found.ids, **dict.fromkeys(hidden)})
 
 
+def can_be_shown(name: str) -> bool:
+    """Return False for the name of a class that means nothing in a table: a blank or unprintable one."""
+    return bool(name.strip()) and name.isprintable()
+
+
 def parse_label_map(text: str) -> dict[str, str | None]:
-    """Parse `1,2=negative;3=;4,5=positive`; a value without a name is left out. Raises ConfigError."""
+    """Parse `1,2=negative;3=;4,5=positive`; a value without a name is left out.
+
+    Raises ConfigError for a text of another form, and for an unprintable name.
+    """
     found: dict[str, str | None] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         values, sign, name = part.partition("=")
@@ -109,6 +117,11 @@ def parse_label_map(text: str) -> dict[str, str | None]:
             raise ConfigError(
                 "label_map: expected values=name;values=name such as 1,2=negative;3=;4,5=positive, each "
                 f"value once, found {text!r}"
+            )
+        if name.strip() and not can_be_shown(name.strip()):
+            raise ConfigError(
+                f"label_map: expected class names of printable characters, found {name.strip()!r}; type the "
+                "name again"
             )
         found |= {value: name.strip() or None for value in cleaned if value is not None}
     return found

@@ -5,7 +5,17 @@ from collections.abc import Mapping, Sequence
 
 from ... import schema
 from ...errors import ConfigError, InputError, UnusableLabelsError
-from .labels import AUTO, NAMES, STARS, THREE_WAY, Numbering, clean_label, number_labels, show_values
+from .labels import (
+    AUTO,
+    NAMES,
+    STARS,
+    THREE_WAY,
+    Numbering,
+    can_be_shown,
+    clean_label,
+    number_labels,
+    show_values,
+)
 
 _SHOWN_LABELS = 12
 
@@ -29,14 +39,16 @@ def number_for_model(
     try:
         found = number_labels(counts, column, scheme, label_map, class_names)
     except InputError as error:
-        raise type(error)(f"{error}; the labels of the model are {show_labels(labels)}") from error
+        raise type(error)(
+            f"{error}; the labels of the model are {show_labels(labels)}: map the values to them with "
+            f"{_show_map(labels)}"
+        ) from error
     unknown = [name for name in found.names if clean_label(name) not in spelled]
     if unknown:
         source = "label_map" if label_map is not None else f"label_scheme {scheme}"
         raise UnusableLabelsError(
             f"label column {column!r}: by {source} it has {show_values(unknown)}, which are no labels of the "
-            f"model ({show_labels(labels)}); map each value with --label_map 'VALUE=LABEL;VALUE=' (no label: "
-            "left out)"
+            f"model ({show_labels(labels)}); map each value with {_show_map(labels)} (no label: left out)"
         )
     meant = [spelled[clean_label(name)] for name in found.names]
     names = tuple(dict.fromkeys(meant))
@@ -70,7 +82,7 @@ def check_names(labels: tuple[str, ...], where: str, step: str) -> tuple[str, ..
 
     `step` is the next step in its message.
     """
-    if any(not label.strip() or not label.isprintable() for label in labels):
+    if not all(map(can_be_shown, labels)):
         raise ConfigError(
             f"{where}: a class has a blank or unprintable name, which means nothing in a table; {step}"
         )
@@ -86,6 +98,12 @@ def check_names(labels: tuple[str, ...], where: str, step: str) -> tuple[str, ..
 def show_labels(labels: Sequence[str]) -> str:
     """List the labels of a model for a message."""
     return ", ".join(labels[:_SHOWN_LABELS]) + (" …" if len(labels) > _SHOWN_LABELS else "")
+
+
+def _show_map(labels: Sequence[str]) -> str:
+    """Return an example of `--label_map` with the labels of a model."""
+    shown = [f"VALUE={label}" for label in labels[:_SHOWN_LABELS]]
+    return f"--label_map '{';'.join([*shown, 'VALUE='])}'"
 
 
 def _spell(labels: Sequence[str]) -> dict[str | None, str]:

@@ -1,7 +1,6 @@
 """Read the rows of a data set once, and keep them on disk with what selection needs to know of each."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -100,19 +99,10 @@ def prepare(
     files = [file for _, location in locations for file in location.content]
     names = [f"{split} {location.name}" for split, location in locations]
     key = cache.make_key([*code, *files], [*facts, *names])
-    if not _is_whole(cache.find_entry(key, root), list(by_split)):
+    if cache.find_entry(key, root) is None:
         with cache.write_entry(key, root) as folder:
             _write(folder, by_split, choose, progress)
     return _load(root / key)
-
-
-def _is_whole(folder: Path | None, splits: Sequence[str]) -> bool:
-    """Return True if an entry is there; remove it if some of its files were removed, as by `find -mtime`."""
-    names = (_FACTS_FILE, _BANDS_FILE, *(f"{split}.arrow" for split in splits))
-    if folder is None or all((folder / name).exists() for name in names):
-        return folder is not None
-    shutil.rmtree(folder, ignore_errors=True)
-    return False
 
 
 def _load(folder: Path) -> Prepared:

@@ -10,7 +10,7 @@ from ...config import AdaptConfig, AdoptConfig, FinetuneConfig
 from ...errors import AmbiguousInputError, ConfigError, SchemaMismatchError, UnusableLabelsError
 from ...schema import show_columns, split_columns
 from .csv_files import check_delimiter
-from .labels import Numbering, number_labels, show_values
+from .labels import Numbering, can_be_shown, number_labels, show_values
 from .model_labels import find_equal_labels, number_for_model
 from .preparation import Columns, FileReport, Prepared, prepare
 from .selection import Counts, select
@@ -109,6 +109,11 @@ def _number(prepared: Prepared, config: FinetuneConfig, model_labels: Sequence[s
         raise UnusableLabelsError(
             f"label column {column!r}: expected at least two classes, whose names differ in more than case, "
             f"found {show_values(numbering.names)}; check --label_col, --label_scheme and --label_map"
+        )
+    if not all(map(can_be_shown, numbering.names)):
+        raise UnusableLabelsError(
+            f"label column {column!r}: a class has an unprintable name, which means nothing in a table; name "
+            "the classes with --label_map"
         )
     return numbering
 

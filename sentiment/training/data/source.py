@@ -1,6 +1,7 @@
 """Define the form in which every reader gives rows: a source, read in batches of columns."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,14 @@ Batch = dict[str, list[Any]]
 
 BATCH_ROWS = 10_000
 
-# Words of a name stand between other characters than letters, or begin with a capital as in `imdbTrain`.
-_BETWEEN_WORDS = re.compile(r"[\W\d_]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_LATIN = "A-Za-z\u00aa-\u024f\u1e00-\u1eff"
+_OTHER = rf"[^\W\d_{_LATIN}]"
+# Words of a name stand between other characters than letters, begin with a capital as in `imdbTrain`, or are
+# next to letters of another script as in `train数据`.
+_BETWEEN_WORDS = re.compile(
+    r"[\W\d_]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
+    rf"|(?<=[{_LATIN}])(?={_OTHER})|(?<={_OTHER})(?=[{_LATIN}])"
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ def open_all(locations: Sequence[Location]) -> tuple[list[Source], list[str]]:
 
 def split_words(name: str) -> list[str]:
     """Return the words of the name of a column, file or folder, in lower case."""
-    return [word.lower() for word in _BETWEEN_WORDS.split(name) if word]
+    # An accent that is a character of its own, as macOS writes it in names of files, is part of its letter.
+    return [word.lower() for word in _BETWEEN_WORDS.split(unicodedata.normalize("NFKC", name)) if word]
 
 
 def batch_rows(rows: Iterator[Sequence[Any]], columns: Sequence[str]) -> Iterator[Batch]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,12 +11,21 @@ from typing import Any
 
 from ...config import SAMPLE
 from ...errors import AmbiguousInputError, MissingInputError, UnreadableFileError
-from .cards import CARD, ClassNames, choose_configuration, find_class_names, list_patterns
+from .cards import (
+    CARD,
+    INFOS,
+    ClassNames,
+    add_stated_form,
+    choose_configuration,
+    find_class_names,
+    list_patterns,
+)
 from .csv_files import open_csv
 from .fasttext_files import has_labels, open_fasttext
 from .hub import locate_hub_splits
 from .json_files import open_json
 from .sample import locate_sample
+from .saved_folders import SPLIT_LIST, STATE, find_saved_files
 from .source import Location, ReadOptions, Source
 from .split_names import choose_splits, place_file, shorten
 from .splits import SPLITS, TRAIN
@@ -43,8 +51,7 @@ _OTHER_FORMATS = {
     *COMPRESSIONS,
 }
 # Files that `datasets` writes next to data.
-_STATE = "state.json"
-_DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", _STATE}
+_DESCRIPTIONS = {"dataset_info.json", INFOS, SPLIT_LIST, STATE}
 # Folders of tables whose rows are not those of their files.
 _LOGS = {"_delta_log", ".hoodie"}
 
@@ -80,7 +87,7 @@ def find_locations(name: str, options: ReadOptions) -> Locations:
         return _open_folder(Path(folder), configuration, options)
     if _find_reader(path) or path.is_absolute() or name.startswith((".", "~")):
         raise MissingInputError(f"no data set at {name!r}: no such file or folder; check --dataset_name")
-    return _open_hub(name)
+    return _open_hub(name, options)
 
 
 def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str, str]]:
@@ -125,6 +132,8 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     entry = choose_configuration(folder, configuration)
     if entry is None:
         _refuse_unread_splits(folder, unused)
+    else:
+        options = _add_form_of_card(folder, entry, options)
     placed = _place_by_name(folder, files) if entry is None else _place_by_card(folder, entry, files)
     for file in files:
         if file not in placed:
@@ -134,16 +143,23 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
         del placed[copy]
     by_split: dict[str, list[Location]] = {}
     class_names = find_class_names(folder, entry)
-    if entry is not None or class_names:
+    if CARD in unused and (entry is not None or class_names):
         unused[CARD] = "the card, a description"
     for file in files:
         if file in placed:
             location = _locate(file, options, class_names)
             # The names decide what the numbers in the file mean, so they count as its content.
-            content = (file, folder / CARD) if class_names else (file,)
+            stated = [folder / name for name in (CARD, INFOS) if (folder / name).is_file()]
+            content = (file, *stated) if class_names else (file,)
             by_split.setdefault(placed[file], []).append(dataclasses.replace(location, content=content))
     has_splits = entry is not None or any(place_file(file.relative_to(folder)) for file in files)
     return Locations(_require_train(by_split, str(folder)), unused, has_splits)
+
+
+def _add_form_of_card(folder: Path, entry: dict[str, Any], options: ReadOptions) -> ReadOptions:
+    from datasets.packaged_modules.csv.csv import CsvConfig
+
+    return add_stated_form(str(folder), entry, CsvConfig(), options)
 
 
 def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
@@ -166,12 +182,12 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
                 unused[str(subfolder.relative_to(folder))] = "a link to a folder that is read already"
                 folders.remove(subfolder.name)
             seen.add(subfolder.resolve())
-        saved = _read_saved_names(Path(root)) if _STATE in names else None
+        saved = find_saved_files(Path(root), names, folders)
         for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
             if file.name in _DESCRIPTIONS:
                 unused[str(file.relative_to(folder))] = "a description"
             elif saved is not None and file.suffix == ".arrow" and file.name not in saved:
-                unused[str(file.relative_to(folder))] = f"not listed in {_STATE}"
+                unused[str(file.relative_to(folder))] = f"not listed in {STATE}"
             elif (reader := _find_reader(file)) is None or (reader is open_fasttext and not has_labels(file)):
                 unused[str(file.relative_to(folder))] = "not a data file"
             else:
@@ -191,15 +207,6 @@ def _refuse_unread_splits(folder: Path, unused: Mapping[str, str]) -> None:
             f"{folder}: {shorten(named)}: names a split, but is no {FORMATS}; write it as one, or move it "
             "away"
         )
-
-
-def _read_saved_names(folder: Path) -> set[str] | None:
-    """Return the names of the files of `Dataset.save_to_disk`, next to which `datasets` caches others."""
-    try:
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        return {file["filename"] for file in state["_data_files"]}
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def _place_by_name(folder: Path, files: list[Path]) -> dict[Path, str]:
@@ -281,11 +288,16 @@ def _place_by_card(folder: Path, entry: dict[str, Any], files: list[Path]) -> di
     return placed
 
 
-def _open_hub(name: str) -> Locations:
-    located = locate_hub_splits(name)
+def _open_hub(name: str, options: ReadOptions) -> Locations:
+    located = locate_hub_splits(name, options, _locate)
     splits = choose_splits(list(located))
-    by_split = {split: [located[theirs]] for theirs, split in splits.items()}
-    unused = {place.name: "another split" for theirs, place in located.items() if theirs not in splits}
+    by_split = {split: located[theirs] for theirs, split in splits.items()}
+    unused = {
+        place.name: "another split"
+        for theirs, places in located.items()
+        if theirs not in splits
+        for place in places
+    }
     return Locations(_require_train(by_split, name), unused)
 
 

@@ -1,7 +1,7 @@
 """Read Parquet files, and Arrow files as `datasets` saves them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,17 +66,22 @@ def find_class_names(schema: pa.Schema, path: Path) -> dict[str, tuple[str, ...]
         return {}
     try:
         features = (json.loads(stored).get("info") or {}).get("features") or {}
-        return {
-            name: tuple(kind["names"])
-            for name, kind in features.items()
-            # A list of structs is stored as a list.
-            if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"
-        }
+        return list_class_labels(features)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UnreadableFileError(
             f"{path}: its metadata `huggingface` cannot be read ({type(error).__name__}), so the names of "
             "its classes are not known; write the file anew"
         ) from error
+
+
+def list_class_labels(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the class names by column, from the features of a data set as `datasets` writes them in JSON."""
+    return {
+        name: tuple(kind["names"])
+        for name, kind in features.items()
+        # A list of structs is stored as a list.
+        if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"
+    }
 
 
 def _to_lists(batch: pa.RecordBatch, columns: Sequence[str]) -> Batch:

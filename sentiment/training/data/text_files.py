@@ -1,4 +1,4 @@
-"""Open text files, compressed or not, in UTF-8, UTF-16 or cp1252."""
+"""Open text files, compressed or not, in UTF-8, UTF-16 or a given encoding."""
 
 import bz2
 import codecs
@@ -23,12 +23,6 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_WESTERN = "cp1252"
-# In Western languages few letters have accents; in a text of another code page most bytes are above 127.
-_MAX_HIGH_SHARE = 0.2
-_ASCII_LETTERS = [bytes([b]) for b in range(128) if chr(b).isalpha()]
-# In Western text of another encoding few bytes are UTF-8 by chance, as the last two of `CAF\xc9\xbb`.
-_MAX_UTF8_SHARE = 0.2
 _CHUNK_BYTES = 1 << 20
 # First bytes of content that a file of text, Parquet or Arrow cannot have, the ends of names that go with it,
 # and what to do.
@@ -105,17 +99,19 @@ def open_text(path: Path, encoding: Encoding) -> TextIO:
 
 
 def find_encoding(path: Path, given: str | None) -> Encoding:
-    """Return the given encoding; without one, find it from the bytes of the whole file.
+    """Return the given encoding; without one, that of Unicode which the bytes of the whole file show.
 
-    A byte order mark is no part of the text, also with a given encoding. Valid UTF-8 and Unicode with a byte
-    order mark are certain. Any other file is read as cp1252 if its bytes look like Western text, with a note.
-    Raises UnreadableFileError, with the position of the first byte that is not UTF-8, if they do not.
+    A byte order mark is no part of the text, also with a given encoding. Raises UnreadableFileError for a
+    file that is not Unicode, with the position of the first byte that is not UTF-8, and for a file of UTF-8
+    if a code page is given. Code pages are not guessed: most bytes are a letter in each of them.
     """
     with open_bytes(path) as file:
         head = file.read(4096)
     if given is not None:
         # Python's encodings without a mark in their names read the mark as a letter.
         family = codecs.lookup(given).name
+        if not family.startswith("utf"):
+            _check_code_page(path, given)
         marked = (name for mark, name in _MARKS.items() if head.startswith(mark))
         return Encoding(next((n for n in marked if family.startswith(n.removesuffix("-sig"))), given))
     for mark, name in _MARKS.items():
@@ -127,7 +123,15 @@ def find_encoding(path: Path, given: str | None) -> Encoding:
         if len(head) > 3 and half.count(0) > 0.4 * len(half) and not head[1 - offset :: 2].count(0):
             return Encoding(name, f"encoding {name.upper()}, without a mark")
     position = _find_undecodable(path)
-    return Encoding("utf-8") if position is None else _check_western(path, position)
+    if position is None:
+        return Encoding("utf-8")
+    n_utf8, n_other = _count_letters(path)
+    raise UnreadableFileError(
+        f"{path}: the byte at position {position:,} is not UTF-8; beyond ASCII {n_utf8:,} letters are UTF-8 "
+        f"and {n_other:,} are not; if all of the file is in another encoding, pass it: --encoding cp1252 "
+        "(Windows, Western Europe), cp1250 (Windows, Central Europe), mac_roman or another; else the file is "
+        "damaged, or joined from files of two encodings: mend it"
+    )
 
 
 def _find_undecodable(path: Path) -> int | None:
@@ -149,43 +153,26 @@ def _find_undecodable(path: Path) -> int | None:
     return None
 
 
-def _check_western(path: Path, position: int) -> Encoding:
-    """Return cp1252 if the bytes of the file look like Western text; raise UnreadableFileError if not.
-
-    `position` is that of the first byte that is not UTF-8; messages name it.
-    """
-    letters = high = undefined = 0
+def _count_letters(path: Path) -> tuple[int, int]:
+    """Return how many letters beyond ASCII are UTF-8, and how many sequences of bytes are not."""
     decoder, n_utf8, n_other = codecs.getincrementaldecoder("utf-8")("replace"), 0, 0
-    undefined_bytes = bytes(b for b in range(128, 256) if not _is_western(b))
     with open_bytes(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
-            above = len(chunk) - len(chunk.translate(None, bytes(range(128, 256))))
-            high += above
-            letters += above + sum(map(chunk.count, _ASCII_LETTERS))
-            undefined += len(chunk) - len(chunk.translate(None, undefined_bytes))
             text = decoder.decode(chunk)
             replaced = text.count("\ufffd")
             n_other += replaced
             n_utf8 += len(text) - len(text.encode("ascii", "ignore")) - replaced
-    is_western = not undefined and high <= _MAX_HIGH_SHARE * letters
-    if n_utf8 > (_MAX_UTF8_SHARE if is_western else 1) * n_other:
-        raise UnreadableFileError(
-            f"{path}: the byte at position {position:,} is not UTF-8, but other letters are: it is damaged, "
-            f"or joined from files of two encodings; mend it, or pass --encoding {_WESTERN}"
-        )
-    if not is_western:
-        raise UnreadableFileError(
-            f"{path}: the byte at position {position:,} is not UTF-8, and the file does not look like "
-            f"{_WESTERN} either; pass --encoding"
-        )
-    return Encoding(
-        _WESTERN, f"encoding {_WESTERN}, since byte {position:,} is not UTF-8 (if wrong, pass --encoding)"
-    )
+    return n_utf8, n_other
 
 
-def _is_western(byte: int) -> bool:
-    try:
-        bytes([byte]).decode(_WESTERN)
-    except UnicodeDecodeError:
-        return False
-    return True
+def _check_code_page(path: Path, given: str) -> None:
+    """Raise UnreadableFileError if `given` is a code page, and the file surely is UTF-8.
+
+    Every file can be read in a code page of one byte per letter, so nothing else would notice.
+    """
+    has_single_bytes = len(bytes(range(256)).decode(given, "replace")) == 256
+    if has_single_bytes and _find_undecodable(path) is None and (n_letters := _count_letters(path)[0]):
+        raise UnreadableFileError(
+            f"{path}: is UTF-8, by its {n_letters:,} letters beyond ASCII, and not {given}; leave --encoding "
+            "out, or write all files in one encoding"
+        )

@@ -65,6 +65,13 @@ def test_labels_are_tabulated_from_the_confusion():
     assert list(table.loc["positive"]) == pytest.approx([9 / 11, 9 / 12, 18 / 23, 12])
 
 
+def test_a_reject_lowers_recall_and_f1_of_its_label_alike():
+    found = measure(make_judged([0, 0, 1, 1], [[1, 0], None, [0, 1], [0, 1]]))
+    table = tabulate_labels(found)
+    assert list(table.loc["negative"]) == pytest.approx([1, 1 / 2, 2 / 3, 2])
+    assert dict(table["f1"]) == found.f1_by_label
+
+
 def test_a_label_that_never_occurs_has_figures_of_zero():
     table = tabulate_labels(measure(make_judged([0] * 5, [[1, 0]] * 5)))
     assert list(table.loc["positive"]) == [0, 0, 0, 0]

@@ -217,6 +217,19 @@ def test_rejects_are_said():
     assert sentence.endswith("20 of them were rejected and count as wrong.")
 
 
+def test_a_report_claims_held_out_reviews_only_where_the_run_knows_it():
+    for known, says in ((True, "This run did not train on them."), (False, "It is not known if the model")):
+        sections = build_sections(examine(make_facts(are_held_out=known)))
+        assert says in sections["metrics"].sentences[0]
+
+
+def test_rejects_are_said_to_lower_the_recall():
+    judged = make_judged([0, 1, 2] * 20, [0, 1, -1] * 20)
+    section = build_sections(examine(ReportFacts("m", judged)))["labels"]
+    assert section.table.rows[2] == ("sad", "0.000", "0.000", "0.000", "20")
+    assert section.sentences[-1].startswith("Rejected reviews lower the recall")
+
+
 def test_long_lists_say_how_many_they_leave_out():
     errors = tuple(LabelError(i, f"r{i}", "calm", "sad", 0.95) for i in range(60))
     facts = make_facts(test_labels=LabelErrors(300, errors, 0.8, 0.9))

@@ -1,5 +1,6 @@
 """A tracking store that cannot be used is found before any work, and named by its cause."""
 
+import contextlib
 import http.server
 import os
 import re
@@ -312,8 +313,10 @@ def test_white_space_around_the_uri_is_ignored(monkeypatch, tmp_path):
     assert tracking.use_tracking(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
 
 
-@pytest.mark.parametrize("status", [200, 302, 404])
-def test_a_server_of_something_else_is_named_as_such(use_store, status):
+@contextlib.contextmanager
+def serve_status(status):
+    """Run a server that answers each request with this status; yield its address."""
+
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(status)
@@ -325,10 +328,34 @@ def test_a_server_of_something_else_is_named_as_such(use_store, status):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        use_store(f"http://127.0.0.1:{server.server_port}")
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [200, 302, 404])
+def test_a_server_of_something_else_is_named_as_such(use_store, status):
+    with serve_status(status) as address:
+        use_store(address)
         with pytest.raises(RegistryError, match="does not answer as MLflow does"):
             tracking.open_experiment("any")
-        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [418, 429, 500, 501, 503])
+def test_a_server_that_answers_with_an_error_is_not_called_silent(use_store, monkeypatch, status):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with serve_status(status) as address:
+        use_store(address)
+        for ask in (lambda: tracking.open_experiment("a"), lambda: registry.resolve_model("models:/a@b")):
+            with pytest.raises(RegistryError, match=f"answered with the status {status}; look at its log"):
+                ask()
+
+
+def test_a_file_server_that_answers_with_an_error_is_not_called_silent():
+    import requests
+
+    with serve_status(502) as address, pytest.raises(requests.HTTPError) as caught:
+        requests.get(address, timeout=5).raise_for_status()
+    assert "answered with the status 502" in str(tracking.find_problem(caught.value))
 
 
 def test_the_command_that_upgrades_a_database_has_no_password():

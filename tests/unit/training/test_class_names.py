@@ -45,7 +45,7 @@ def test_a_number_that_is_a_name_means_the_name():
 
 @pytest.mark.parametrize("stated", ["LABEL_0", "positive", "toxic"])
 def test_one_output_needs_two_names(stated):
-    with pytest.raises(ConfigError, match='name both: --labels_from "0=negative,1=positive"'):
+    with pytest.raises(ConfigError, match='name both: --labels_from "0=NAME,1=NAME"'):
         choose_labels((stated,), "config")
     assert choose_labels((stated,), "0=negative,1=positive") == ("negative", "positive")
     with pytest.raises(ConfigError, match=r"each of 2 classes \(0, 1\), found"):
@@ -72,6 +72,12 @@ def test_one_output_needs_two_names(stated):
 def test_names_that_do_not_fit_are_refused(given, problem):
     with pytest.raises(ConfigError, match=f"labels_from: .*{problem}"):
         choose_labels(("LABEL_0", "LABEL_1"), given)
+
+
+@pytest.mark.parametrize("given", ["neg=a,neu=a,pos=b", "neg"])
+def test_the_advice_has_all_classes_of_the_model(given):
+    with pytest.raises(ConfigError, match='"0=NAME,1=NAME,2=NAME"'):
+        choose_labels(("neg", "neu", "pos"), given)
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,12 @@ def test_a_server_that_dies_in_training_costs_no_model(tmp_path, monkeypatch):
             with pytest.raises(RegistryError, match="does not answer"):
                 register_kept(kept)
             with serve_mlflow(tmp_path, server.port):
-                found = register_kept(kept)
-                assert (found["model_uri"], found["alias"]) == ("models:/sentiment/1", "champion")
+                found = register_kept(kept, "challenger")
+                assert (found["model_uri"], found["alias"]) == ("models:/sentiment/1", "challenger")
                 assert not kept.exists()
                 # Neither a run that failed nor one that registered leaves a copy of the model.
                 assert not list((tmp_path / "scratch").rglob("*.safetensors"))
-                model = loading.load_model("models:/sentiment@champion")
+                model = loading.load_model("models:/sentiment@challenger")
                 assert predict_each(model, ["good", "bad"])["label"].notna().all()
                 [run] = registry.import_mlflow().search_runs(
                     output_format="list", search_all_experiments=True

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 
 import numpy as np
@@ -89,6 +90,9 @@ def test_rows_are_tokenised_once(tmp_path, monkeypatch):
     assert tokenize_once(rows, make_tokenizer(encoder, MAX_LENGTH, HEAD_TAIL)) == path
     with pytest.raises(TypeError):
         tokenize_once(rows, make_tokenizer(encoder, MAX_LENGTH, HEAD))
+    os.truncate(path, 1000)
+    with pytest.raises(TypeError):
+        tokenize_once(rows, tokenizer)
 
 
 def test_a_batch_is_padded_as_for_scoring():

@@ -20,7 +20,39 @@ def test_an_entry_is_found_only_when_it_is_whole(tmp_path):
     assert cache.find_entry("a", tmp_path) is None
     assert list(tmp_path.iterdir()) == []
     write(tmp_path, "a")
-    assert [path.name for path in cache.find_entry("a", tmp_path).iterdir()] == ["rows"]
+    assert {path.name for path in cache.find_entry("a", tmp_path).iterdir()} == {"rows", "digests.json"}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def change(path):
+    path.write_bytes(b"?" + path.read_bytes()[1:])
+
+
+@pytest.mark.parametrize("damage", [cut, change, os.remove])
+@pytest.mark.parametrize("name", ["rows", "digests.json"])
+def test_a_damaged_entry_is_removed_with_a_warning(tmp_path, caplog, damage, name):
+    write(tmp_path, "a")
+    damage(tmp_path / "a" / name)
+    assert cache.find_entry("a", tmp_path) is None
+    assert not (tmp_path / "a").exists()
+    assert f"{tmp_path}/a/{name}: prepared data were damaged" in caplog.text
+
+
+def test_an_unknown_file_in_an_entry_is_damage(tmp_path):
+    write(tmp_path, "a")
+    (tmp_path / "a" / "more").touch()
+    assert cache.find_entry("a", tmp_path) is None
+
+
+def test_a_damaged_entry_that_cannot_be_removed_is_an_error(tmp_path, monkeypatch):
+    write(tmp_path, "a")
+    cut(tmp_path / "a" / "rows")
+    monkeypatch.setattr(cache.shutil, "rmtree", lambda *_, **__: None)
+    with pytest.raises(ConfigError, match="a/rows: .* cannot be removed.*SENTIMENT_DATA_CACHE"):
+        cache.find_entry("a", tmp_path)
 
 
 def test_the_key_is_that_of_the_content_and_the_facts(tmp_path):
@@ -36,7 +68,7 @@ def test_the_entries_unused_for_the_longest_time_are_removed(tmp_path):
     for age, key in enumerate("abcd"):
         write(tmp_path, key, age=age)
     cache.find_entry("d", tmp_path)  # used now
-    cache.remove_oldest(tmp_path, 2000)
+    cache.remove_oldest(tmp_path, 2500)
     assert {folder.name for folder, _ in cache.list_entries(tmp_path)} == {"d", "a"}
 
 

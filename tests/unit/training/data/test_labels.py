@@ -157,6 +157,12 @@ def test_a_map_that_is_none_is_a_config_error(text):
         parse_label_map(text)
 
 
+@pytest.mark.parametrize("name", ["bad\x07", "go\0od", "a\u200bb", "a\nb"])
+def test_an_unprintable_name_in_a_map_is_a_config_error(name):
+    with pytest.raises(ConfigError, match="printable characters, found '.*\\\\"):
+        parse_label_map(f"1={name};2=other")
+
+
 def test_minus_one_in_a_whole_split_means_no_label():
     counts = {"train": Counter({"0": 5, "1": 5}), "test": Counter({"-1": 3})}
     assert number_labels(counts, "label").ids == {"0": 0, "1": 1, "-1": None}

@@ -106,6 +106,15 @@ def test_text_chosen_for_a_label_is_not_quoted():
 
 
 @pytest.mark.parametrize(
+    ("scheme", "values"),
+    [("auto", "12345"), ("three_way", "12345"), ("three_way", "012"), ("stars", "ab"), ("polarity", "ab")],
+)
+def test_the_advice_names_the_labels_of_the_model(scheme, values):
+    with pytest.raises(UnusableLabelsError, match="--label_map 'VALUE=neg;VALUE=neu;VALUE=pos;VALUE='"):
+        number_for_model({"test": Counter(values)}, "label", ("neg", "neu", "pos"), scheme)
+
+
+@pytest.mark.parametrize(
     ("labels", "scheme"),
     [
         (("POSITIVE", "NEGATIVE"), "auto"),

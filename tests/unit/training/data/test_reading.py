@@ -129,6 +129,12 @@ def test_one_and_two_mean_negative_and_positive(write_parquet):
     assert load(write_parquet(relabelled)).digest == load(write_parquet(reviews, "b.parquet")).digest
 
 
+def test_an_unprintable_name_of_a_class_is_refused(write_parquet):
+    path = write_parquet(make_reviews(60).assign(label=["good", "ba\x07d"] * 30))
+    with pytest.raises(UnusableLabelsError, match="a class has an unprintable name.*--label_map"):
+        load(path, label_scheme="names")
+
+
 def test_a_sample_of_the_training_rows_is_taken(write_parquet):
     assert load(write_parquet(make_reviews(400)), max_train_samples=50).report.counts.train_rows == 50
 

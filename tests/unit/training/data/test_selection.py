@@ -1,6 +1,7 @@
 """Test which rows are used, from files to splits, on small files whose every row is known."""
 
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -216,13 +217,12 @@ def test_a_second_run_reads_no_file(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["facts.json", "bands", "test.arrow"])
-def test_an_entry_of_the_cache_without_all_files_is_written_again(
-    folder, name, monkeypatch, tmp_path_factory
-):
+@pytest.mark.parametrize("damage", [os.remove, lambda path: os.truncate(path, 100)], ids=["gone", "cut"])
+def test_a_damaged_entry_of_the_cache_is_written_again(folder, name, damage, monkeypatch, tmp_path_factory):
     monkeypatch.setenv("SENTIMENT_DATA_CACHE", str(tmp_path_factory.mktemp("cache")))
     first = load(folder)
     ((entry, _),) = cache.list_entries(cache.prepared_cache())
-    (entry / name).unlink()
+    damage(entry / name)
     assert load(folder).digest == first.digest
 
 

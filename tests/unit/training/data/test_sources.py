@@ -1,4 +1,6 @@
+import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,6 +50,16 @@ def place(folder, *names, name=None, content="text,label\n{},1\n"):
         ("reviews(train).csv", "train"),
         ("GreatestHits.csv", None),
         ("dataset.csv", None),
+        ("训练集_train.csv", "train"),
+        ("train数据.csv", "train"),
+        ("测试test.csv", "test"),
+        ("データtestset2.csv", "test"),
+        ("리뷰Val.csv", "validation"),
+        ("\uff54\uff45\uff53\uff54.csv", "test"),
+        ("prétest.csv", None),
+        ("pre\u0301test.csv", None),
+        ("数据contest.csv", None),
+        ("训练集.csv", None),
     ],
 )
 def test_words_of_a_path_place_a_file(tmp_path, path, split):
@@ -61,7 +73,8 @@ def test_a_name_of_two_splits_is_ambiguous(tmp_path):
 
 def test_a_clone_of_a_hub_data_set_has_its_splits(tmp_path):
     files = ["data/train-00000-of-00002.csv", "data/train-00001-of-00002.csv", "data/test-00000-of-00001.csv"]
-    found, unused = place(tmp_path, *files, "README.md", "dataset_infos.json", ".gitattributes")
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    found, unused = place(tmp_path, *files, "README.md", ".gitattributes")
     assert found == {"train": files[:2], "test": files[2:]}
     assert unused == {"README.md": "not a data file", "dataset_infos.json": "a description"}
 
@@ -85,6 +98,11 @@ def test_a_split_that_cannot_be_read_is_an_error(tmp_path, name):
 def test_a_file_that_no_rule_places_is_an_error_that_lists_it(tmp_path):
     with pytest.raises(AmbiguousInputError, match=r"extra\.json, notes/more\.csv: no split"):
         place(tmp_path, "train.csv", "val.csv", "test.CSV", "extra.json", "notes/more.csv")
+
+
+def test_a_name_of_another_script_that_no_rule_places_is_listed(tmp_path):
+    with pytest.raises(AmbiguousInputError, match=r"训练集\.csv: no split"):
+        place(tmp_path, "训练集.csv", "测试test.csv")
 
 
 def test_files_of_which_none_names_a_split_are_all_train(tmp_path):
@@ -149,6 +167,65 @@ def test_files_that_datasets_caches_next_to_a_saved_data_set_are_not_read(tmp_pa
     found, unused = place(tmp_path)
     assert found == {"train": ["data-00000-of-00001.arrow"]}
     assert list(unused.values()).count("not listed in state.json") == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"_data_files": [{"fil', b"[]", b"\xff\xfe", b'{"_data_files": null}', b"{}", b"[" * 9999],
+)
+def test_a_damaged_list_of_saved_files_is_an_error(tmp_path, content):
+    (tmp_path / "data-0.arrow").write_bytes(b"")
+    (tmp_path / "cache-0.arrow").write_bytes(b"")
+    (tmp_path / "state.json").write_bytes(content)
+    with pytest.raises(UnreadableFileError, match=r"state\.json: is damaged"):
+        place(tmp_path)
+
+
+def test_a_saved_file_that_is_missing_is_named(tmp_path):
+    (tmp_path / "data-0.arrow").write_bytes(b"")
+    files = [{"filename": f"data-{i}.arrow"} for i in range(2)]
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": files}))
+    with pytest.raises(MissingInputError, match=r"state\.json: lists data-1\.arrow, which the folder lacks"):
+        place(tmp_path)
+
+
+def test_a_saved_folder_without_its_only_file_is_an_error(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        state = {"_data_files": [{"filename": "data-0.arrow"}]}
+        (tmp_path / split / "state.json").write_text(json.dumps(state))
+    (tmp_path / "train" / "data-0.arrow").write_bytes(b"")
+    with pytest.raises(MissingInputError, match=r"test/state\.json: lists data-0\.arrow, which"):
+        place(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "says"),
+    [
+        ('{"splits": ["train", "test"]}', MissingInputError, "lists test, which the folder lacks"),
+        ('{"splits": ["tr', UnreadableFileError, "is damaged or of another kind"),
+        ("[]", UnreadableFileError, "is damaged or of another kind"),
+    ],
+)
+def test_a_saved_split_that_is_missing_is_named(tmp_path, content, error, says):
+    (tmp_path / "dataset_dict.json").write_text(content)
+    with pytest.raises(error, match=rf"dataset_dict\.json: {says}"):
+        place(tmp_path, "train/data-0.arrow")
+
+
+def test_all_saved_splits_are_read(tmp_path):
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"text": ["a"], "label": [0]})
+    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(str(tmp_path))
+    assert place(tmp_path)[0] == {
+        split: [f"{split}/data-00000-of-00001.arrow"] for split in ("train", "test")
+    }
+
+
+def test_a_state_without_arrow_files_is_a_description(tmp_path):
+    (tmp_path / "state.json").write_text("{")
+    assert place(tmp_path, "train.csv")[1] == {"state.json": "a description"}
 
 
 @pytest.mark.parametrize("log", ["_delta_log", ".hoodie"])
@@ -231,7 +308,22 @@ class TestCard:
 
     def test_class_names_that_cannot_be_understood(self, tmp_path):
         (tmp_path / "README.md").write_text("---\ndataset_info: {features: [label]}\n---\n")
-        with pytest.raises(UnreadableFileError, match=r"README\.md: its dataset_info cannot be understood"):
+        with pytest.raises(
+            UnreadableFileError, match=r"README\.md: its description of the data set cannot be"
+        ):
+            place(tmp_path, "a.csv")
+
+    def test_the_form_of_text_files_that_a_card_states_counts(self, tmp_path):
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- {data_files: a.csv, sep: '|', names: [text, label]}\n---\n"
+        )
+        (tmp_path / "a.csv").write_text("text|1\nb, c|0\n")
+        source = find_locations(str(tmp_path), ReadOptions()).by_split["train"][0].open()
+        assert list(source.read(["text", "label"])) == [{"text": ["text", "b, c"], "label": ["1", "0"]}]
+
+    def test_a_form_that_is_not_known_is_an_error(self, tmp_path):
+        (tmp_path / "README.md").write_text("---\nconfigs:\n- {data_files: a.csv, skiprows: 2}\n---\n")
+        with pytest.raises(UnreadableFileError, match="its card states skiprows"):
             place(tmp_path, "a.csv")
 
     def test_paths_by_split(self, tmp_path):
@@ -264,6 +356,72 @@ class TestCard:
         assert location.open().class_names == {}
 
 
+def describe(names, column="label"):
+    """Return a configuration in `dataset_infos.json` as older versions of `datasets` wrote it."""
+    label = {"num_classes": len(names), "names": names, "names_file": None, "id": None, "_type": "ClassLabel"}
+    return {"features": {"text": {"dtype": "string", "id": None, "_type": "Value"}, column: label}}
+
+
+class TestOldInfos:
+    @pytest.fixture
+    def find(self, tmp_path):
+        """Write the file, and return the class names and the content of a file next to it."""
+
+        def find(infos, card=None, name=None):
+            text = infos if isinstance(infos, str) else json.dumps(infos)
+            (tmp_path / "dataset_infos.json").write_text(text)
+            (tmp_path / "train.csv").write_text("text,label\na,1\n")
+            if card is not None:
+                (tmp_path / "README.md").write_text(f"---\n{card}\n---\n")
+            [location] = find_locations(name or str(tmp_path), ReadOptions()).by_split["train"]
+            return location.open().class_names, [file.name for file in location.content]
+
+        return find
+
+    def test_its_names_are_used_and_count_as_content(self, find):
+        names, content = find({"plain_text": describe(["positive", "negative"])})
+        assert names == {"label": ("positive", "negative")}
+        assert content == ["train.csv", "dataset_infos.json"]
+
+    def test_the_card_comes_first(self, find):
+        card = "dataset_info: {features: [{name: label, dtype: {class_label: {names: {'0': a, '1': b}}}}]}"
+        assert find({"plain_text": describe(["c", "d"])}, card)[0] == {"label": ("a", "b")}
+        assert find({"plain_text": describe(["c", "d"])}, "license: mit")[0] == {"label": ("c", "d")}
+
+    def test_the_names_are_those_of_the_configuration(self, find, tmp_path):
+        infos = {"books": describe(["a", "b"]), "toys": describe(["b", "a"])}
+        card = (
+            "configs: [{config_name: books, data_files: '*.csv'}, {config_name: toys, data_files: '*.csv'}]"
+        )
+        assert find(infos, card, f"{tmp_path}:toys")[0] == {"label": ("b", "a")}
+
+    def test_configurations_with_other_names_are_ambiguous(self, find):
+        assert find({"a": describe(["n", "p"]), "b": describe(["n", "p"])})[0] == {"label": ("n", "p")}
+        with pytest.raises(
+            AmbiguousInputError, match=r"dataset_infos\.json: names the classes of column 'label'"
+        ):
+            find({"a": describe(["n", "p"]), "b": describe(["p", "n"])})
+
+    @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": []}', '{"a": {"features": [1]}}', "[" * 9999])
+    def test_a_damaged_file_is_an_error(self, find, content):
+        with pytest.raises(UnreadableFileError, match=r"dataset_infos\.json: its description"):
+            find(content)
+
+
+def make_builder(paths, /, features=None, **card):
+    """Return a builder of `datasets` for text files of the hub at these paths."""
+    import datasets
+    from datasets.data_files import DataFilesDict, DataFilesList
+    from datasets.packaged_modules.csv.csv import CsvConfig
+
+    files = {}
+    for name in paths:
+        url = name if "://" in name else f"hf://datasets/owner/name@0a1b/{name}"
+        files.setdefault("test" if "test" in name else "train", DataFilesList([], [])).append(url)
+    config = CsvConfig(data_files=DataFilesDict(files), **card)
+    return SimpleNamespace(config=config, info=datasets.DatasetInfo(features=features))
+
+
 class TestHub:
     @pytest.fixture
     def load(self, monkeypatch):
@@ -283,8 +441,88 @@ class TestHub:
             monkeypatch.setattr(datasets, "load_dataset", answer_it)
             if isinstance(answer, datasets.DatasetDict):
                 monkeypatch.setattr(datasets.DatasetDict, "config", object(), raising=False)
+                info = datasets.DatasetInfo(builder_name="parquet")
+                monkeypatch.setattr(datasets.DatasetDict, "info", info, raising=False)
 
         return replace
+
+    @pytest.fixture
+    def serve(self, load, tmp_path, monkeypatch):
+        """Replace the hub by one with a data set of these text files; return its locations."""
+        import huggingface_hub
+
+        def serve(files, options=None, /, **card):
+            def download(repository, path, repo_type, revision):
+                assert (repository, repo_type, revision) == ("owner/name", "dataset", "0a1b")
+                (tmp_path / path).write_bytes(files[path])
+                return str(tmp_path / path)
+
+            monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+            load(make_builder(files, **card))
+            return find_locations("owner/name", options or ReadOptions()).by_split
+
+        return serve
+
+    def test_csv_is_read_as_csv_files_are(self, serve):
+        """As pandas reads them, 007 is 7, and N/A and None are null."""
+        found = serve(
+            {
+                "train-0.csv": b'text,label,id\nN/A,1,007\nNone,0,1e5\n"say \\"hi\\"",1,0x1\n',
+                "train-1.csv": b"text,label,id\n\\N,0,1.0\n",
+                "test.jsonl": b'{"text": "2019-01-01", "label": 1}\n',
+            },
+        )
+        read = {
+            split: [batch for place in places for batch in place.open().read(["text"])]
+            for split, places in found.items()
+        }
+        assert read == {
+            "train": [{"text": ["N/A", "None", 'say "hi"']}, {"text": [None]}],
+            "test": [{"text": ["2019-01-01"]}],
+        }
+        [batch] = found["train"][0].open().read(["id"])
+        assert batch == {"id": ["007", "1e5", "0x1"]}
+
+    def test_rows_that_do_not_fit_the_header_are_refused(self, serve):
+        [place] = serve({"train.csv": b"text,label\nGood, works,1\n"})["train"]
+        with pytest.raises(UnreadableFileError, match="line 2: expected 2 values"):
+            place.open()
+
+    def test_what_the_card_states_about_csv_files_counts(self, serve):
+        import datasets
+
+        label = datasets.ClassLabel(names=["p", "n"])
+        features = datasets.Features({"text": datasets.Value("string"), "label": label})
+        card = {"sep": ";", "names": ["text", "label"], "encoding": "cp1252", "features": features}
+        [place] = serve({"train.csv": "déjà;1\n".encode("cp1252")}, **card)["train"]
+        source = place.open()
+        assert list(source.read(["text", "label"])) == [{"text": ["déjà"], "label": ["1"]}]
+        assert source.class_names == {"label": ("p", "n")}
+
+    def test_given_options_win_over_the_card(self, serve):
+        [place] = serve({"train.csv": b"text|label\na;b|1\n"}, ReadOptions(delimiter="|"), sep=";")["train"]
+        assert place.open().columns == ("text", "label")
+
+    @pytest.mark.parametrize(
+        "card", [{"skiprows": 1}, {"escapechar": "!"}, {"encoding": "klingon"}, {"header": None}]
+    )
+    def test_a_card_that_cannot_be_followed_is_an_error(self, serve, card):
+        with pytest.raises(UnreadableFileError, match=f"its card states {next(iter(card))} for its text"):
+            serve({"train.csv": b"text,label\na,1\n"}, **card)
+
+    def test_a_file_outside_the_hub_is_an_error(self, load):
+        load(make_builder(["https://host/train.csv"]))
+        with pytest.raises(MissingInputError, match="names a file outside the hub"):
+            find_locations("owner/name", ReadOptions())
+
+    def test_csv_files_that_pandas_read_in_an_earlier_run_are_not_used(self, load, monkeypatch):
+        import datasets
+
+        load(datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["a"], "label": [1]})}))
+        assert find_locations("owner/name", ReadOptions()).by_split  # Parquet files
+        monkeypatch.setattr(datasets.DatasetDict, "info", datasets.DatasetInfo(builder_name="csv"))
+        with pytest.raises(MissingInputError, match="as pandas read .* `hf download owner/name"):
+            find_locations("owner/name", ReadOptions())
 
     def test_splits_of_other_names_are_named(self, load):
         import datasets
@@ -316,16 +554,6 @@ class TestHub:
     def test_each_cause_has_its_message(self, load, error, says):
         load(error)
         with pytest.raises(MissingInputError, match=says):
-            find_locations("owner/name", ReadOptions())
-
-    def test_a_csv_file_with_shifted_columns_is_refused(self, load, monkeypatch):
-        import datasets
-
-        rows = datasets.Dataset.from_dict({"text": [" works"], "label": [1], "__index_level_0__": ["Good"]})
-        load(datasets.DatasetDict({"train": rows}))
-        assert find_locations("owner/name", ReadOptions()).by_split  # of Parquet files it is a column
-        monkeypatch.setattr(datasets.DatasetDict, "config", type("CsvConfig", (), {})())
-        with pytest.raises(UnreadableFileError, match="its columns are shifted.*hf download owner/name"):
             find_locations("owner/name", ReadOptions())
 
     def test_files_that_disagree(self, load):
