@@ -107,7 +107,7 @@ _LabelMap = Annotated[
 ]
 _Delimiter = Annotated[str | None, "delimiter of CSV files (default: found out)"]
 _Encoding = Annotated[
-    str | None, pydantic.AfterValidator(_check_encoding), "encoding of text files (default: UTF-8 or UTF-16)"
+    str | None, pydantic.AfterValidator(_check_encoding), "encoding of text files (default: found out)"
 ]
 _ColumnNames = Annotated[str | None, "column names of CSV files without header: label,title,text"]
 _Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.BeforeValidator(_read_day)]

@@ -1,4 +1,4 @@
-"""Open text files, compressed or not, in UTF-8, UTF-16 or a given encoding."""
+"""Open text files, compressed or not, in UTF-8, UTF-16, cp1252 or a given encoding."""
 
 import bz2
 import codecs
@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,19 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_CHUNK_BYTES = 1 << 20
+_WESTERN = "cp1252"
+# In cp1252, what Western European texts hardly have: letters of the north and east, capitals within words,
+# three letters with accents or two signs in a row, most signs after a letter, and quotation marks between
+# letters. A text in another code page, read as cp1252, is full of them.
+_UNLIKELY = re.compile(
+    "[ŠŽÐÞÝŸšžðþý]|õ(?!e)|(?<=[a-zß-ÿ])[À-ÖØ-Þ]|[À-ÖØ-öø-ÿ]{3}|[¡-¿]{2}|(?<=[A-Za-zÀ-ÿ])"
+    "(?:[‚ƒ„†‡ˆ‰‹¡¢£¤¥¦§¨¬¯³¶¸¹¼½¾¿]|[“”•˜›«»](?=[A-Za-zÀ-ÿ]))"  # noqa: RUF001
+)
+_MAX_UNLIKELY_SHARE = 0.01
+# In a file of another encoding few letters are UTF-8 by chance, as the last two of `CAF\xc9\xbb`.
+_MAX_UTF8_SHARE = 0.2
+# So many bytes or letters of a file are looked at in one step.
+_CHUNK_SIZE = 1 << 20
 # First bytes of content that a file of text, Parquet or Arrow cannot have, the ends of names that go with it,
 # and what to do.
 _SIGNATURES: tuple[tuple[bytes, tuple[str, ...], str], ...] = (
@@ -99,11 +112,12 @@ def open_text(path: Path, encoding: Encoding) -> TextIO:
 
 
 def find_encoding(path: Path, given: str | None) -> Encoding:
-    """Return the given encoding; without one, that of Unicode which the bytes of the whole file show.
+    """Return the given encoding; without one, find it from the bytes of the whole file.
 
-    A byte order mark is no part of the text, also with a given encoding. Raises UnreadableFileError for a
-    file that is not Unicode, with the position of the first byte that is not UTF-8, and for a file of UTF-8
-    if a code page is given. Code pages are not guessed: most bytes are a letter in each of them.
+    A byte order mark is no part of the text, also with a given encoding. Valid UTF-8 and Unicode with a byte
+    order mark are certain. Any other file is read as cp1252 if it looks like Western text then, with a note.
+    Raises UnreadableFileError, with the position of the first byte that is not UTF-8, if it does not, and for
+    a file of UTF-8 if a code page is given.
     """
     with open_bytes(path) as file:
         head = file.read(4096)
@@ -126,6 +140,10 @@ def find_encoding(path: Path, given: str | None) -> Encoding:
     if position is None:
         return Encoding("utf-8")
     n_utf8, n_other = _count_letters(path)
+    if n_utf8 <= _MAX_UTF8_SHARE * n_other and _looks_western(path):
+        return Encoding(
+            _WESTERN, f"encoding {_WESTERN}, since byte {position:,} is not UTF-8 (if wrong, pass --encoding)"
+        )
     raise UnreadableFileError(
         f"{path}: the byte at position {position:,} is not UTF-8; beyond ASCII {n_utf8:,} letters are UTF-8 "
         f"and {n_other:,} are not; if all of the file is in another encoding, pass it: --encoding cp1252 "
@@ -139,7 +157,7 @@ def _find_undecodable(path: Path) -> int | None:
     decoder = codecs.getincrementaldecoder("utf-8")()
     read = 0
     with open_bytes(path) as file:
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := file.read(_CHUNK_SIZE):
             pending = len(decoder.getstate()[0])
             try:
                 decoder.decode(chunk)
@@ -157,12 +175,23 @@ def _count_letters(path: Path) -> tuple[int, int]:
     """Return how many letters beyond ASCII are UTF-8, and how many sequences of bytes are not."""
     decoder, n_utf8, n_other = codecs.getincrementaldecoder("utf-8")("replace"), 0, 0
     with open_bytes(path) as file:
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := file.read(_CHUNK_SIZE):
             text = decoder.decode(chunk)
             replaced = text.count("\ufffd")
             n_other += replaced
             n_utf8 += len(text) - len(text.encode("ascii", "ignore")) - replaced
     return n_utf8, n_other
+
+
+def _looks_western(path: Path) -> bool:
+    """Return True if the file can be read as cp1252, and little of it is unlikely then."""
+    n_unlikely = n_other = 0
+    with open_text(path, Encoding(_WESTERN)) as file, contextlib.suppress(UnicodeDecodeError):
+        while text := file.read(_CHUNK_SIZE):
+            n_unlikely += len(_UNLIKELY.findall(text))
+            n_other += len(text) - len(text.encode("ascii", "ignore"))
+        return n_unlikely <= _MAX_UNLIKELY_SHARE * n_other
+    return False
 
 
 def _check_code_page(path: Path, given: str) -> None:

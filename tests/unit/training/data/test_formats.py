@@ -183,6 +183,7 @@ class TestCsv:
             ("utf-8-sig", None),
             ("utf-16", "UTF-16"),
             ("utf-16-be", "UTF-16-BE, without"),
+            ("cp1252", "cp1252"),
         ],
     )
     def test_the_encoding_is_found_and_noted(self, tmp_path, encoding, note):
@@ -211,23 +212,46 @@ class TestCsv:
             read_csv(tmp_path, content)
 
     @pytest.mark.parametrize(
+        "text",
+        [
+            "Très déçu, la qualité n’est pas à la hauteur… « cœur » à 20 € ; n° 5",  # noqa: RUF001
+            "Schönes Gerät, größe paßt – für den Preis „sehr gut“",  # noqa: RUF001
+            "¿Qué más? ¡Llegó rápido! El niño está contento",
+            "È arrivato in ritardo, però la qualità è buona: 100 % così",
+            "Não gostei, opiniões e corações; à força de emoção",
+            "Jag är nöjd, åt alla! Øl på café, æbler",
+            "It’s a “naïve” café—£20, 5°C, ½ price, Brand®, m²",  # noqa: RUF001
+        ],
+    )
+    def test_western_text_is_read_as_cp1252(self, tmp_path, text):
+        source = read_csv(tmp_path, f'text,label\n"{text}",1\n', encoding="cp1252")
+        assert rows(source) == [(text, "1")]
+        assert "encoding cp1252" in source.notes[0]
+
+    @pytest.mark.parametrize(
         ("encoding", "text"),
         [
             ("cp1251", "очень плохо"),
+            ("cp1253", "πολύ καλό"),
+            ("cp1254", "Çok güzel, ışığı iyi"),
             ("gbk", "质量很差"),
+            ("big5", "非常好的產品"),
             ("shift-jis", "とても悪い"),
-            ("cp1252", "très déçu et déjà vu"),
             ("mac_roman", "très déçu et déjà vu"),
+            ("mac_roman", "Schönes Gerät, größe paßt"),
             ("cp1250", "był zły i wciąż działa"),
+            ("cp1250", "Nagyon jó termék, őszintén ajánlom"),
             ("iso8859-2", "příliš drahé"),
             ("cp850", "schöne Qualität"),
         ],
     )
-    def test_a_code_page_is_not_guessed(self, tmp_path, encoding, text):
+    def test_text_in_another_code_page_is_refused(self, tmp_path, encoding, text):
         text = " " + text
+        content = f"text,label\n{text * 9},1\n".replace(", ", "; ")
         with pytest.raises(UnreadableFileError, match=r"position \d+ is not UTF-8.*--encoding cp1252"):
-            read_csv(tmp_path, f"text,label\n{text * 9},1\n", encoding=encoding)
-        assert rows(open_csv(tmp_path / "a.csv", ReadOptions(encoding=encoding))) == [(text * 9, "1")]
+            read_csv(tmp_path, content, encoding=encoding)
+        source = open_csv(tmp_path / "a.csv", ReadOptions(encoding=encoding))
+        assert rows(source) == [((text * 9).replace(", ", "; "), "1")]
 
     @pytest.mark.parametrize("encoding", ["cp1252", "mac_roman", "latin-1", "cp1251", "ascii"])
     def test_utf_8_is_not_read_in_a_given_code_page(self, tmp_path, encoding):
