@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..models import ledger, registry
-from ..models.tracking import as_registry_error, import_mlflow
+from ..models.mlflow_errors import as_registry_error
+from ..models.tracking import import_mlflow
 
 # Readers of the history, such as the app, need no gates, which import the libraries of the evaluation.
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import AliasMovedError, ModelNotFoundError
+from .mlflow_errors import as_registry_error
 from .registry import find_version, import_mlflow, quote, set_alias
-from .tracking import as_registry_error
 
 PROMOTE, ROLLBACK = "promote", "rollback"
 _SUFFIX = "-promotions"

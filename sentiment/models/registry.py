@@ -12,10 +12,11 @@ from urllib.request import url2pathname
 from .. import schema
 from ..errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
 from . import copies, integrity, signatures
-from .tracking import as_registry_error, find_problem, is_absent, show_store
-from .tracking import check_store as check_store
+from .experiments import open_experiment as open_experiment
+from .mlflow_errors import as_registry_error, find_problem, is_absent
+from .store_check import check_store as check_store
 from .tracking import import_mlflow as import_mlflow
-from .tracking import open_experiment as open_experiment
+from .tracking import show_store
 from .tracking import use_tracking as use_tracking
 
 # Keys of the model's metadata: the text column(s) it was trained on, and its class names in order.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from .mlflow_errors import as_registry_error, is_absent
 from .registry import quote
-from .tracking import as_registry_error, import_mlflow, is_absent
+from .tracking import import_mlflow
 
 # As fine-tuning logs them: the report to the run, the card into the folder of the model.
 REPORT_FILE = "evaluation.html"

@@ -4,7 +4,9 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from ..models.tracking import as_registry_error, import_mlflow, open_experiment
+from ..models.experiments import open_experiment
+from ..models.mlflow_errors import as_registry_error
+from ..models.tracking import import_mlflow
 
 NIGHT_TAG, STORE_TAG = "sentiment.night", "sentiment.store"
 _METRICS = (

@@ -14,7 +14,7 @@ from ..errors import ConfigError, SentimentError
 from ..evaluation.metrics import Evaluation
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
-from ..models.tracking import as_registry_error
+from ..models.mlflow_errors import as_registry_error
 from .encoders import Encoder
 from .packaging import LoggedModel, ModelConfig, log_model
 from .run_log import start_run

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..models.tracking import as_registry_error, find_problem, import_mlflow
+from ..models.mlflow_errors import as_registry_error, find_problem
+from ..models.tracking import import_mlflow
 
 # A server that did not answer is asked again after this time, since each question takes several seconds.
 _ASK_AGAIN_SECONDS = 120

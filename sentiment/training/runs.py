@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from ..models.tracking import as_registry_error, import_mlflow
+from ..models.mlflow_errors import as_registry_error
+from ..models.tracking import import_mlflow
 from .checkpoints import Checkpoints
 from .run_log import RunLog, start_run
 
