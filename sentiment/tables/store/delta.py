@@ -37,7 +37,8 @@ from ..deltalog import (
     make_options,
     translate,
 )
-from ..storage import Storage, find_storage, resolve_uri
+from ..storage import Storage, find_storage
+from ..uris import resolve_uri
 from . import compaction, erasure
 from .chain import ENTRIES, HEAD, NUMBER, Head, Objects, find_head, read_chain, write_entry
 from .files import Ids, Staging, StoredFile, WrittenFile

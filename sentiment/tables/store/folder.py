@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 from ...errors import ConfigError, HeldBatchError, StoreError, StoreLockedError
 from ...models.integrity import digest_file
 from ...process.locks import lock_file
-from ..storage import LOCAL, Storage, find_local_path
+from ..storage import LOCAL, Storage
+from ..uris import find_local_path
 from . import compaction, erasure, verification
 from .files import Ids, Staging, StoredFile, WrittenFile
 from .manifests import MANIFEST, REJECTED, BatchId, Manifest, PublishedFile, load_manifest
