@@ -179,6 +179,18 @@ def show_slice(result: SliceResult) -> str:
     return f"{result.name} = {result.value}"
 
 
+def describe_data(findings: Findings) -> Section | None:
+    """State the names and values that are known about the data; None if nothing is known."""
+    facts = findings.facts.data
+    return Section("Data", table=tabulate_facts(facts)) if facts else None
+
+
+def describe_recipe(findings: Findings) -> Section | None:
+    """State the names and values that are known about the training; None if nothing is known."""
+    facts = findings.facts.recipe
+    return Section("Recipe", table=tabulate_facts(facts)) if facts else None
+
+
 def tabulate_facts(facts: Mapping[str, object]) -> Table:
     """Return names and values as a table of texts; whole numbers have thousands separated."""
     rows = tuple(
