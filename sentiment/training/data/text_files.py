@@ -1,4 +1,4 @@
-"""Open text files, compressed or not, in UTF-8, UTF-16 or cp1252."""
+"""Find the encoding of text files and open them, compressed or not; name files that are none."""
 
 import bz2
 import codecs
@@ -29,6 +29,7 @@ _MAX_HIGH_SHARE = 0.2
 _ASCII_LETTERS = [bytes([b]) for b in range(128) if chr(b).isalpha()]
 # In Western text of another encoding few bytes are UTF-8 by chance, as the last two of `CAF\xc9\xbb`.
 _MAX_UTF8_SHARE = 0.2
+# Decompressed bytes that are examined at once, so that a file need not fit into memory.
 _CHUNK_BYTES = 1 << 20
 # First bytes of content that a file of text, Parquet or Arrow cannot have, the ends of names that go with it,
 # and what to do.
