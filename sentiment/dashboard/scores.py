@@ -12,6 +12,7 @@ import sentiment
 
 from .. import schema
 from ..errors import MissingInputError, SchemaMismatchError, UnreadableFileError
+from ..tables.input.types import is_string
 
 # All columns that a published table can have besides the ids.
 _SCORE_COLUMNS = {*schema.PREDICTION_TYPES, *schema.TABLE_COLUMNS, schema.EXPECTED, schema.PROBABILITIES}
@@ -110,7 +111,7 @@ def find_category_columns(reviews: Reviews | None, ids: Sequence[str]) -> list[s
     if reviews is None:
         return []
     taken = {*ids, *find_date_columns(reviews), schema.TEXT}
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean)
+    kinds = (is_string, pa.types.is_integer, pa.types.is_boolean)
     found = [
         field.name
         for field in _list_review_columns(reviews)
@@ -132,10 +133,7 @@ def find_text_columns(reviews: Reviews | None) -> list[str]:
     """Return the columns of strings, the usual names of a text first."""
     if reviews is None:
         return []
-    kinds = {field.name: _unwrap_dictionary(field.type) for field in _list_review_columns(reviews)}
-    texts = [
-        name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    ]
+    texts = [field.name for field in _list_review_columns(reviews) if is_string(field.type)]
     return sorted(texts, key=lambda name: name not in (schema.TEXT, "content"))
 
 

@@ -183,6 +183,7 @@ def as_svg(figure: Figure, name: str) -> str:
 
 
 def start_figure(height: float) -> tuple[Figure, Axes]:
+    """Return an empty figure in the style of the reports, `height` inches high."""
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     axes: Axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)

@@ -88,15 +88,6 @@ def note_rollback(moves: ledger.Ledger, restored: str, entry: int) -> None:
             _write(Decision(moves.name, version, tag, content, ""))
 
 
-def read_decisions(name: str, version: str, alias: str) -> list[dict[str, Any]]:
-    """Return the decisions about a version, oldest first. Raises RegistryError."""
-    try:
-        tags = import_mlflow().MlflowClient().get_model_version(name, version).tags
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(f"version {version} of {name!r}", error) from error
-    return find_decisions(tags, alias)
-
-
 def find_decisions(tags: Mapping[str, str], alias: str) -> list[dict[str, Any]]:
     """Return the decisions in the tags of a version, oldest first."""
     return [json.loads(tags[tag]) for tag in sorted(tags) if tag.startswith(f"{_PREFIX}.{alias}.")]

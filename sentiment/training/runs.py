@@ -2,15 +2,35 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from ..cli import Progress
+from ..config import FinetuneConfig
 from ..models.mlflow_errors import as_registry_error
 from ..models.tracking import import_mlflow
 from .checkpoints import Checkpoints
+from .data.splits import Splits
+from .processes import Termination
 from .run_log import RunLog, start_run
 
 # Tag of a run: the digest of its configuration, data and code.
 RUN_TAG = "sentiment.run"
+
+
+@dataclass(frozen=True)
+class Training:
+    """Hold what the training of an encoder needs next to the encoder.
+
+    `log` is None in all processes but the main one. `progress` gets the stage, the steps and a note.
+    """
+
+    splits: Splits
+    config: FinetuneConfig
+    checkpoints: Checkpoints
+    log: RunLog | None
+    progress: Progress
+    termination: Termination | None = None
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Load data from the Hugging Face hub, or from its cache if the hub does not answer."""
 
+import contextlib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,7 @@ def locate_hub_splits(name: str) -> dict[str, Location]:
 
     repository, _, configuration = name.partition(":")
     datasets.disable_progress_bars()
-    try:
+    with _translate_errors(name, repository):
         if not datasets.config.HF_HUB_OFFLINE and not is_hub_reachable():
             raise MissingInputError(
                 f"no data set {name!r}: it is not a local file or folder, and the hub does not answer; set "
@@ -54,6 +55,23 @@ def locate_hub_splits(name: str) -> dict[str, Location]:
         is_csv = type(builder.config).__name__ == "CsvConfig"
         options = {"keep_default_na": False, "na_values": [""]} if is_csv else {}
         loaded = datasets.load_dataset(repository, configuration or None, **options)
+    # pandas takes the first values for an index if rows have more values than the header.
+    if is_csv and any(_PANDAS_INDEX in rows.column_names for rows in loaded.values()):
+        raise UnreadableFileError(
+            f"data set {name!r}: rows of a CSV file have more values than its header, so its columns are "
+            f"shifted; fetch the files with `hf download {repository} --repo-type dataset`, and "
+            "pass their folder"
+        )
+    return {str(split): _locate(f"{name}, split {split}", rows) for split, rows in loaded.items()}
+
+
+@contextlib.contextmanager
+def _translate_errors(name: str, repository: str) -> Iterator[None]:
+    """Translate errors of `datasets` while it loads the data set `name`, by kind."""
+    import datasets
+
+    try:
+        yield
     except datasets.exceptions.DatasetNotFoundError as error:
         raise MissingInputError(
             f"no data set {name!r}: it is not a local file or folder, and the hub has none that you can "
@@ -75,14 +93,6 @@ def locate_hub_splits(name: str) -> dict[str, Location]:
             f"({type(error).__name__}); check --dataset_name, and if it has several configurations, pass "
             f"{repository}:NAME"
         ) from error
-    # pandas takes the first values for an index if rows have more values than the header.
-    if is_csv and any(_PANDAS_INDEX in rows.column_names for rows in loaded.values()):
-        raise UnreadableFileError(
-            f"data set {name!r}: rows of a CSV file have more values than its header, so its columns are "
-            f"shifted; fetch the files with `hf download {repository} --repo-type dataset`, and "
-            "pass their folder"
-        )
-    return {str(split): _locate(f"{name}, split {split}", rows) for split, rows in loaded.items()}
 
 
 def _locate(name: str, rows: Any) -> Location:
