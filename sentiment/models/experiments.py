@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..errors import ConfigError, SentimentError
-from .mlflow_errors import as_registry_error
+from ..errors import ConfigError
+from .mlflow_errors import translating_errors
 from .store_check import check_store
 from .tracking import find_sqlite_file, import_mlflow
 
@@ -16,7 +16,7 @@ def open_experiment(name: str) -> None:
     """
     check_store(will_write=True)
     mlflow = import_mlflow()
-    try:
+    with translating_errors(f"experiment {name!r}"):
         found = mlflow.get_experiment_by_name(name) or _create_experiment(name)
         if found.lifecycle_stage != "active":
             raise ConfigError(
@@ -24,10 +24,6 @@ def open_experiment(name: str) -> None:
                 f"--experiment-id {found.experiment_id}`, or pass another --experiment"
             )
         mlflow.set_experiment(experiment_id=found.experiment_id)
-    except SentimentError:
-        raise
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(f"experiment {name!r}", error) from error
 
 
 def _create_experiment(name: str) -> Any:

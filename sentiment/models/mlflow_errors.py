@@ -1,8 +1,10 @@
 """Translate the errors of MLflow, and of the store behind it, by kind."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 
-from ..errors import RegistryError
+from ..errors import RegistryError, SentimentError
 from .tracking import TRACKING_VARIABLE, show_store
 
 SILENT = "does not answer ({}); check the server and MLFLOW_TRACKING_URI"
@@ -12,6 +14,18 @@ _NOT_MLFLOW = re.compile(r"failed with error code (?:2|3|404)|was successful but
 _STRANGE = (
     f"does not answer as MLflow does; check the address in {TRACKING_VARIABLE}, or the server's version"
 )
+
+
+@contextlib.contextmanager
+def translating_errors(subject: str) -> Iterator[None]:
+    """Raise RegistryError if an operation of MLflow on `subject` fails; our own errors stay as they are."""
+    try:
+        yield
+    except SentimentError:
+        raise
+    # Its stores raise errors of their own libraries.
+    except Exception as error:
+        raise as_registry_error(subject, error) from error
 
 
 def as_registry_error(subject: str, error: Exception) -> RegistryError:

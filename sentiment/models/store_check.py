@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from ..errors import RegistryError
 from ..process.locks import hold_lock
-from .mlflow_errors import SILENT, as_registry_error
+from .mlflow_errors import SILENT, translating_errors
 from .tracking import TRACKING_VARIABLE, find_sqlite_file, import_mlflow, without_password
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -160,7 +160,5 @@ def _check_revision(uri: str, revision: str | None) -> None:
 
 
 def _make_tables(uri: str) -> None:
-    try:
+    with translating_errors("new tables"):
         import_mlflow().MlflowClient(uri, uri).search_experiments(max_results=1)
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error("new tables", error) from error

@@ -51,14 +51,18 @@ def open_run(checkpoints: Checkpoints, digest: str, **options: Any) -> Iterator[
 
 def _find_unfinished(run_id: str | None, digest: str) -> str | None:
     """Return `run_id` if the tracking server has this run, of the same digest and not finished; else None."""
+    run = None if run_id is None else find_run(run_id)
+    is_ours = run is not None and run.data.tags.get(RUN_TAG) == digest and run.info.status != "FINISHED"
+    return run_id if is_ours else None
+
+
+def find_run(run_id: str) -> Any | None:
+    """Return a run, None if it was deleted or the store does not know it. Raises RegistryError."""
     mlflow = import_mlflow()
-    if run_id is None:
-        return None
     try:
-        run = mlflow.MlflowClient().get_run(run_id)
+        run = mlflow.get_run(run_id)
     except mlflow.exceptions.MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise as_registry_error(f"run {run_id}", error) from error
-        return None
-    is_ours = run.data.tags.get(RUN_TAG) == digest and run.info.lifecycle_stage == "active"
-    return run_id if is_ours and run.info.status != "FINISHED" else None
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise as_registry_error(f"run {run_id}", error) from error
+    return run if run.info.lifecycle_stage == "active" else None
