@@ -1,4 +1,4 @@
-"""Read a published table and the reviews that it scores, and join them."""
+"""Read the reviews behind published scores, and join both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,8 +7,6 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
-
-import sentiment
 
 from .. import schema
 from ..errors import MissingInputError, SchemaMismatchError, UnreadableFileError
@@ -41,11 +39,6 @@ class Reviews:
         return ds.dataset(
             list(self.files), format="parquet", partitioning=partitioning, partition_base_dir=self.path
         )
-
-
-def load_table(path: str) -> pd.DataFrame:
-    """Load the newest score of each id, as every reader does. Raises StoreError, MissingInputError."""
-    return sentiment.load_scores(path)
 
 
 def find_id_columns(scores: pd.DataFrame) -> list[str]:
@@ -117,16 +110,13 @@ def find_category_columns(reviews: Reviews | None, ids: Sequence[str]) -> list[s
         for field in _list_review_columns(reviews)
         if field.name not in taken and any(is_kind(_unwrap_dictionary(field.type)) for is_kind in kinds)
     ]
-    return sorted(found, key=_rank_category)
+    ranks = {name: rank for rank, name in enumerate(_CATEGORY_NAMES)}
+    return sorted(found, key=lambda name: ranks.get(name, len(ranks)))
 
 
 def _list_review_columns(reviews: Reviews) -> list[pa.Field]:
     """Return the columns whose names no column of a published table has: `label` is that of the model."""
     return [field for field in reviews.columns if field.name not in _SCORE_COLUMNS]
-
-
-def _rank_category(name: str) -> int:
-    return _CATEGORY_NAMES.index(name) if name in _CATEGORY_NAMES else len(_CATEGORY_NAMES)
 
 
 def find_text_columns(reviews: Reviews | None) -> list[str]:

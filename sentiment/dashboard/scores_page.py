@@ -5,6 +5,8 @@ import os
 import pandas as pd
 import streamlit as st
 
+import sentiment
+
 from .. import schema
 from ..errors import MissingInputError
 from . import scores as tables
@@ -157,7 +159,7 @@ def _show_breakdown(kept: pd.DataFrame, category: str, measure: trends.Measure) 
 
 @st.cache_resource(ttl=_KEPT_SECONDS, max_entries=2, show_spinner="Reading the scores …")
 def _load(path: str) -> pd.DataFrame:
-    return tables.load_table(path)
+    return sentiment.load_scores(path)
 
 
 @st.cache_resource(ttl=_KEPT_SECONDS, max_entries=4, show_spinner="Reading the reviews …")

@@ -21,10 +21,9 @@ from .sections import (
     Section,
     describe_calibration,
     describe_coverage,
-    describe_data,
+    describe_facts,
     describe_labels,
     describe_metrics,
-    describe_recipe,
     describe_slices,
     describe_worst,
     show_slice,
@@ -63,8 +62,14 @@ SECTIONS = {
         describe_cascade,
         "The model has no cascade: it was switched off, or its training did not try one.",
     ),
-    "data": ReportSection("Data", describe_data, "Nothing is known about the data."),
-    "recipe": ReportSection("Recipe", describe_recipe, "Nothing is known about the training."),
+    "data": ReportSection(
+        "Data", lambda found: describe_facts("Data", found.facts.data), "Nothing is known about the data."
+    ),
+    "recipe": ReportSection(
+        "Recipe",
+        lambda found: describe_facts("Recipe", found.facts.recipe),
+        "Nothing is known about the training.",
+    ),
 }
 
 

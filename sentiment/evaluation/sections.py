@@ -179,16 +179,9 @@ def show_slice(result: SliceResult) -> str:
     return f"{result.name} = {result.value}"
 
 
-def describe_data(findings: Findings) -> Section | None:
-    """State the names and values that are known about the data; None if nothing is known."""
-    facts = findings.facts.data
-    return Section("Data", table=tabulate_facts(facts)) if facts else None
-
-
-def describe_recipe(findings: Findings) -> Section | None:
-    """State the names and values that are known about the training; None if nothing is known."""
-    facts = findings.facts.recipe
-    return Section("Recipe", table=tabulate_facts(facts)) if facts else None
+def describe_facts(title: str, facts: Mapping[str, object]) -> Section | None:
+    """State names and values; None if there are none."""
+    return Section(title, table=tabulate_facts(facts)) if facts else None
 
 
 def tabulate_facts(facts: Mapping[str, object]) -> Table:

@@ -63,7 +63,8 @@ def _check_database(uri: str, will_write: bool) -> bool:
         file.parent.mkdir(parents=True, exist_ok=True)
         with hold_lock(file.with_name(f"{file.name}.lock"), _INITIALISE_SECONDS):
             if not _check_tables(uri, file):
-                _make_tables(uri)
+                with translating_errors("new tables"):
+                    import_mlflow().MlflowClient(uri, uri).search_experiments(max_results=1)
     except OSError as error:
         raise RegistryError(
             f"the tracking database {file} cannot be made: {error}; check its folder"
@@ -157,8 +158,3 @@ def _check_revision(uri: str, revision: str | None) -> None:
     else:
         step = f"install the MLflow version that made it (here is {import_mlflow().__version__})"
     raise RegistryError(f"the tracking database {shown} is of another MLflow version ({revision}); {step}")
-
-
-def _make_tables(uri: str) -> None:
-    with translating_errors("new tables"):
-        import_mlflow().MlflowClient(uri, uri).search_experiments(max_results=1)

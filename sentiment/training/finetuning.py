@@ -222,7 +222,7 @@ def _finish(
             notes=optimized.notes,
         )
         progress("packaging", 0, 1, "")
-        return register_or_keep(folder, encoder, reviews.text_col, config, summary, log, kept)
+        return register_or_keep(folder, encoder, reviews.text_col, config, summary, kept)
 
 
 def register_or_keep(
@@ -231,14 +231,13 @@ def register_or_keep(
     text_col: str,
     config: FinetuneConfig,
     summary: FinetuneSummary,
-    log: RunLog,
     kept: Path,
 ) -> FinetuneSummary:
     """Register the model and complete the summary; if that fails, keep the model and raise the error."""
     try:
         model = register(folder, encoder, config, text_col)
     except SentimentError as error:
-        where = keep(folder, encoder, config, text_col, log.run_id, summary.as_dict(), kept)
+        where = keep(folder, encoder, config, text_col, summary.as_dict(), kept)
         unfinished = replace(summary, model_uri=str(where), alias=None)
         raise explain_kept(where, error, unfinished.as_dict()) from error
     return replace(summary, model_uri=model.registered_uri, model_version=model.version)

@@ -37,12 +37,11 @@ def keep(
     encoder: Encoder,
     config: FinetuneConfig,
     text_col: str,
-    run_id: str,
     summary: Mapping[str, Any],
     home: Path,
 ) -> Path:
     """Copy a model that could not be registered below `home`, with all that `register_kept` needs."""
-    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{run_id[:8]}"
+    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{summary['run_id'][:8]}"
     try:
         kept = home / name
         kept.mkdir(parents=True)
@@ -54,7 +53,6 @@ def keep(
         "base_model": encoder.name,
         "licence": encoder.licence,
         "text_col": text_col,
-        "run_id": run_id,
         "summary": dict(summary),
     }
     (kept / _FACTS_FILE).write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
@@ -88,8 +86,8 @@ def register_kept(kept: Path) -> dict[str, Any]:
     encoder = Encoder(facts["base_model"], model=None, tokenizer=None, licence=facts["licence"])
     registry.open_experiment(config.experiment)
     # A new store does not know the run.
-    run_id = facts["run_id"] if find_run(facts["run_id"]) else None
-    with start_run(run_id) as log:
+    run_id = facts["summary"]["run_id"]
+    with start_run(run_id if find_run(run_id) else None) as log:
         log.log_metrics({f"test_{name}": value for name, value in test.as_metrics().items()})
         model = register(kept / ENCODER_ARTIFACT, encoder, config, facts["text_col"])
     shutil.rmtree(kept)
