@@ -89,7 +89,7 @@ def open_doors(config: NightlyConfig, day: datetime.date, scratch: Path) -> "Doo
     from sentiment.monitoring.night_run import log_night
     from sentiment.monitoring.observation import SETTINGS
     from sentiment.monitoring.published import observe
-    from sentiment.tables.storage import resolve_uri
+    from sentiment.tables.uris import resolve_uri
 
     def start(program: Sequence[str], champion: "Champion", *further: str) -> dict[str, Any]:
         arguments = [*list_arguments(config, day), "--model_uri", champion.uri, *further]

@@ -49,7 +49,7 @@ def judge(config: PromoteConfig, options: "LoadOptions", report: Reporter) -> di
     bounds = load_config(GatesConfig, Path(config.gates or HOME / "conf" / "gates.yaml"), {})
     challenger = registry.resolve_model(config.challenger or "")
     name = registry.find_name(challenger.uri)
-    moves = promotion.open_moves(name, config.alias, is_written=not config.dry_run)
+    moves = promotion.open_moves(name, config.alias, will_write=not config.dry_run)
     if challenger.version == moves.champion:
         return {**promotion.describe(moves, challenger.pinned_uri), "gates": [], "outcome": "unchanged"}
     from sentiment.training.data import labelled_rows

@@ -28,8 +28,9 @@ _OTHER_ROWS = {
 
 def run(config: ScoreConfig, report: Reporter) -> dict[str, Any]:
     """Lock the store, score the pending rows, and return the summary."""
-    from sentiment.tables.storage import check_apart, load_options
+    from sentiment.tables.storage import load_options
     from sentiment.tables.store.opening import open_store, peek_store
+    from sentiment.tables.uris import check_apart
 
     check_paths(config.input, config.output)
     check_apart(config.input, config.output)

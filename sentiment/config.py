@@ -101,6 +101,14 @@ _Alias = Annotated[
     "registry alias for the new version, e.g. champion",
     pydantic.AfterValidator(_check_alias),
 ]
+_EncoderName = Annotated[str, "encoder to start from: hub id, local folder, or `minilm` (needs no hub)"]
+_Truncation = Annotated[
+    Literal["head", "head_tail"],
+    "part of a longer review to read: its first tokens, or a quarter of them and its last tokens",
+]
+_RegisteredName = Annotated[str, Field(pattern=_MODEL_NAME), "name in the MLflow registry"]
+_Experiment = Annotated[str, Field(pattern=r"\S"), "MLflow experiment"]
+_SigningKey = Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"]
 _LabelScheme = Literal["auto", "polarity", "three_way", "stars", "names"]
 _LabelMap = Annotated[
     str | None, "class of each label value, such as 1,2=negative;3=;4,5=positive (default: label_scheme)"
@@ -152,14 +160,9 @@ class FinetuneConfig:
     delimiter: _Delimiter = None
     encoding: _Encoding = None
     column_names: _ColumnNames = None
-    distilbert_model: Annotated[
-        str, "encoder to start from: hub id, local folder, or `minilm` (needs no hub)"
-    ] = "distilbert-base-uncased"
+    distilbert_model: _EncoderName = "distilbert-base-uncased"
     max_length: Annotated[int, Field(ge=8), "tokens read per review, special tokens included"] = 256
-    truncation: Annotated[
-        Literal["head", "head_tail"],
-        "part of a longer review to read: its first tokens, or a quarter of them and its last tokens",
-    ] = "head"
+    truncation: _Truncation = "head"
     augment: Annotated[bool, "add spelling mistakes and star ratings to some training texts"] = False
     trained_layers: Annotated[
         int | None, _Positive, "number of last layers to train (default: all layers and the embeddings)"
@@ -186,12 +189,10 @@ class FinetuneConfig:
     checkpoint_minutes: Annotated[float, _Positive, "time between checkpoints"] = 10
     distributor: Annotated[Literal["none", "spark"], "spark: train in processes on a Spark cluster"] = "none"
     num_processes: Annotated[int | None, _Positive, "number of processes of the distributor"] = None
-    registered_model_name: Annotated[str, Field(pattern=_MODEL_NAME), "name in the MLflow registry"] = (
-        "sentiment"
-    )
+    registered_model_name: _RegisteredName = "sentiment"
     alias: _Alias = None
-    experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
-    signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
+    experiment: _Experiment = "sentiment"
+    signing_key: _SigningKey = None
     report: Annotated[
         str | None, pydantic.AfterValidator(_check_report), "HTML file to write the evaluation report to"
     ] = None
@@ -228,9 +229,7 @@ class AdaptConfig:
     delimiter: _Delimiter = None
     encoding: _Encoding = None
     column_names: _ColumnNames = None
-    distilbert_model: Annotated[
-        str, "encoder to start from: hub id, local folder, or `minilm` (needs no hub)"
-    ] = "distilbert-base-uncased"
+    distilbert_model: _EncoderName = "distilbert-base-uncased"
     lr: Annotated[float, _Positive, "peak learning rate"] = 1e-4
     epochs: Annotated[float, _Positive, "passes over the reviews"] = 1
     minutes: Annotated[
@@ -276,20 +275,15 @@ class AdoptConfig:
         Field(ge=8),
         "tokens read per review, special tokens included (default: as the model can, at most 512)",
     ] = None
-    truncation: Annotated[
-        Literal["head", "head_tail"],
-        "part of a longer review to read: its first tokens, or a quarter of them and its last tokens",
-    ] = "head"
+    truncation: _Truncation = "head"
     min_score: _MinScore = None
     target_accuracy: _TargetAccuracy = None
     dry_run: Annotated[bool, "report, and register nothing"] = False
     seed: Annotated[int, Field(ge=0), "seed of splits and samples"] = 42
-    registered_model_name: Annotated[str, Field(pattern=_MODEL_NAME), "name in the MLflow registry"] = (
-        "sentiment"
-    )
+    registered_model_name: _RegisteredName = "sentiment"
     alias: _Alias = None
-    experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
-    signing_key: Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"] = None
+    experiment: _Experiment = "sentiment"
+    signing_key: _SigningKey = None
 
     @pydantic.model_validator(mode="after")
     def _check_labels(self) -> "AdoptConfig":
@@ -349,7 +343,7 @@ class PromoteConfig:
     registered_model_name: Annotated[
         str, Field(pattern=_MODEL_NAME), "name in the MLflow registry, for rollback"
     ] = "sentiment"
-    experiment: Annotated[str, Field(pattern=r"\S"), "MLflow experiment"] = "sentiment"
+    experiment: _Experiment = "sentiment"
     allow_unverified: Annotated[bool, "load a model even if the registry has no record of its files"] = False
     verify_key: Annotated[str | None, "PEM file of the public key that must have signed the models"] = None
 

@@ -38,8 +38,7 @@ def compare_accuracies(sets: dict[str, pd.DataFrame], reference: Profile | None)
 
 
 def _estimate(rows: pd.DataFrame, known: Profile) -> dict[str, float]:
-    estimate = estimate_accuracy(make_profile(rows.drop(columns=IS_RIGHT)), known)
-    assert estimate is not None
-    accuracy = estimate.accuracy
+    accuracy = estimate_accuracy(make_profile(rows.drop(columns=IS_RIGHT)), known)
+    assert accuracy is not None
     error = accuracy.value - float(rows[IS_RIGHT].mean())
     return {"value": accuracy.value, "low": accuracy.low, "high": accuracy.high, "error": error}

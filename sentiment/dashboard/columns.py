@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from ..tables.input.types import is_string
+
 # Python decodes a byte that is not UTF-8 to one of these (`surrogateescape`), and JSON has them as escapes.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -17,13 +19,6 @@ class Column:
 
     values: pa.Array | pa.ChunkedArray
     raw: Sequence[object] | None = None
-
-
-def is_string(kind: pa.DataType) -> bool:
-    """Return True for a string type, with or without dictionary encoding."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def make_column(values: Sequence[object]) -> Column:

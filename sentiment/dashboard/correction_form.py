@@ -9,7 +9,7 @@ import streamlit as st
 
 from .. import schema
 from . import corrections
-from .scores import Reviews, find_texts, join_reviews, read_columns
+from .scores import Reviews, find_text_columns, join_reviews, read_columns
 from .settings import CORRECTIONS_VARIABLE, Settings
 from .wording import count, escape_markdown
 
@@ -33,7 +33,7 @@ def show_rows(kept: pd.DataFrame, reviews: Reviews | None, ids: list[str], setti
         kept.sort_values(column, ascending=is_rising, kind="stable").head(SHOWN_ROWS).reset_index(drop=True)
     )
     st.caption(f"{len(some):,} of {len(kept):,} rows")
-    texts = find_texts(reviews)
+    texts = find_text_columns(reviews)
     if reviews is None or not texts:
         st.dataframe(some, hide_index=True, alt="Scores of single reviews")
         st.info(

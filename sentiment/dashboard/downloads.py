@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from .. import schema
 from ..errors import SchemaMismatchError
-from .columns import is_string
+from ..tables.input.types import is_string
 from .text_uploads import LeftOut
 from .wording import explain_reject
 

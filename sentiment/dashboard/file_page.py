@@ -18,20 +18,30 @@ from .model_panel import use_model
 from .previews import show_rows
 from .wording import count, escape_markdown, explain_reject
 
-# Session keys of the uploaded table and of its result, both removed with the file.
-_READ = "read"
-_SCORED = "scored"
+# Session keys of the file as it was read and of its result, both removed with the file.
+_READ_KEY = "read"
+_SCORED_KEY = "scored"
 _SHOWN_REJECTS = 1_000
 
 
 @dataclass(frozen=True)
-class ScoredUpload:
-    """Hold the scored table and its downloads; `of` is the reading, the text column and the model version.
+class ReadUpload:
+    """Hold the table of a file; `choices` are the id of the file, its encoding and its sheet."""
 
-    `csv` is None if the table cannot be written as CSV, for the reason in `csv_problem`.
+    choices: tuple[str, str, str | None]
+    upload: uploads.Upload
+    text_columns: list[str]
+
+
+@dataclass(frozen=True)
+class ScoredUpload:
+    """Hold the scored table and its downloads.
+
+    `choices` are those of the file, the text column and the version of the model. `csv` is None if the
+    table cannot be written as CSV, for the reason in `csv_problem`.
     """
 
-    of: tuple[object, ...]
+    choices: tuple[object, ...]
     table: pa.Table
     predictions: pd.DataFrame
     rejects: pd.DataFrame
@@ -47,13 +57,12 @@ def show() -> None:
     )
     used = use_model()
     if file is None:
-        st.session_state.pop(_READ, None)
-        st.session_state.pop(_SCORED, None)
+        st.session_state.pop(_READ_KEY, None)
+        st.session_state.pop(_SCORED_KEY, None)
         st.caption("The file stays in the memory of this session. The app neither keeps nor logs it.")
         return
-    reading = (file.file_id, *_choose_reading(file))
-    upload, columns = _read_once(file, reading)
-    table = upload.table
+    read = _read_once(file, (file.file_id, *_choose_encoding_and_sheet(file)))
+    table, columns = read.upload.table, read.text_columns
     st.caption(f"{count(table.num_rows, 'row')}, {count(table.num_columns, 'column')}")
     column = st.selectbox(
         "Text column",
@@ -61,22 +70,22 @@ def show() -> None:
         index=uploads.choose_usual_column(columns),
         placeholder="Choose the column with the reviews",
     )
-    _show_notes(upload, used.columns)
+    _show_notes(read.upload, used.columns)
     is_asked = st.button(f"Score {table.num_rows:,} reviews", type="primary", disabled=column is None)
     if column is None:
         return
-    of = (*reading, column, used.reference.version)
+    choices = (*read.choices, column, used.reference.version)
     if is_asked:
-        st.session_state.pop(_SCORED, None)
-        st.session_state[_SCORED] = _score(used, of, upload, column)
-    scored = st.session_state.get(_SCORED)
-    if scored is not None and scored.of == of:
+        st.session_state.pop(_SCORED_KEY, None)
+        st.session_state[_SCORED_KEY] = _score(used, choices, read.upload, column)
+    scored = st.session_state.get(_SCORED_KEY)
+    if scored is not None and scored.choices == choices:
         _show_summary(scored, used.model.labels)
         _show_downloads(scored, file.name)
         show_rows(scored.table, column, used.columns)
 
 
-def _choose_reading(file: Any) -> tuple[str, str | None]:
+def _choose_encoding_and_sheet(file: Any) -> tuple[str, str | None]:
     """Return the encoding and the sheet; the reader chooses where the file leaves it open."""
     encoding, sheet = uploads.UTF_8, None
     if uploads.needs_encoding(file.name, file.getvalue()):
@@ -90,15 +99,15 @@ def _choose_reading(file: Any) -> tuple[str, str | None]:
     return encoding, sheet
 
 
-def _read_once(file: Any, reading: tuple[Any, ...]) -> tuple[uploads.Upload, list[str]]:
-    """Return the uploaded table and its text columns; read each file only once per session."""
-    read = st.session_state.get(_READ)
-    if read is None or read[0] != reading:
-        st.session_state.pop(_READ, None)
-        upload = uploads.read_upload(file.name, file.getvalue(), *reading[1:])
-        read = (reading, upload, uploads.find_text_columns(file.name, upload.table))
-        st.session_state[_READ] = read
-    return read[1], read[2]
+def _read_once(file: Any, choices: tuple[str, str, str | None]) -> ReadUpload:
+    """Read a file, or return what the session has read with these choices."""
+    read: ReadUpload | None = st.session_state.get(_READ_KEY)
+    if read is None or read.choices != choices:
+        st.session_state.pop(_READ_KEY, None)
+        upload = uploads.read_upload(file.name, file.getvalue(), *choices[1:])
+        read = ReadUpload(choices, upload, uploads.find_text_columns(file.name, upload.table))
+        st.session_state[_READ_KEY] = read
+    return read
 
 
 def _show_notes(upload: uploads.Upload, columns: Sequence[str]) -> None:
@@ -122,7 +131,9 @@ def _show_notes(upload: uploads.Upload, columns: Sequence[str]) -> None:
         st.info(escape_markdown(f"No CSV of the result: {error}"))
 
 
-def _score(used: ModelInUse, of: tuple[object, ...], upload: uploads.Upload, column: str) -> ScoredUpload:
+def _score(
+    used: ModelInUse, choices: tuple[object, ...], upload: uploads.Upload, column: str
+) -> ScoredUpload:
     bar = st.progress(0.0, text="Scoring …")
 
     def show_progress(done: int, total: int) -> None:
@@ -139,7 +150,7 @@ def _score(used: ModelInUse, of: tuple[object, ...], upload: uploads.Upload, col
     except SchemaMismatchError as error:
         problem = str(error)
     rejects = downloads.list_rejects(predictions, upload.left_out)
-    return ScoredUpload(of, scored, predictions, rejects, downloads.write_parquet(scored), csv, problem)
+    return ScoredUpload(choices, scored, predictions, rejects, downloads.write_parquet(scored), csv, problem)
 
 
 def _show_summary(scored: ScoredUpload, labels: tuple[str, ...]) -> None:

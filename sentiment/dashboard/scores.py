@@ -1,4 +1,4 @@
-"""Read a published table and the reviews that it scores, and join them."""
+"""Read the reviews behind published scores, and join both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,13 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-import sentiment
-
 from .. import schema
 from ..errors import MissingInputError, SchemaMismatchError, UnreadableFileError
+from ..tables.input.types import is_string
 
-# The columns of a published table that are no ids.
-_OUTPUT = {*schema.PREDICTION_TYPES, *schema.TABLE_COLUMNS, schema.EXPECTED, schema.PROBABILITIES}
+# All columns that a published table can have besides the ids.
+_SCORE_COLUMNS = {*schema.PREDICTION_TYPES, *schema.TABLE_COLUMNS, schema.EXPECTED, schema.PROBABILITIES}
 # These come first; other columns may be categories too.
 _CATEGORY_NAMES = ("category", "product", "product_id", "product_category", "department")
 _DATE_NAMES = ("date", "review_date", "timestamp", "created_at")
@@ -42,18 +41,16 @@ class Reviews:
         )
 
 
-def load_table(path: str) -> pd.DataFrame:
-    """Load the newest score of each id, as every reader does. Raises StoreError, MissingInputError."""
-    return sentiment.load_scores(path)
-
-
-def find_ids(scores: pd.DataFrame) -> list[str]:
+def find_id_columns(scores: pd.DataFrame) -> list[str]:
     """Return the id columns of a published table."""
-    return [str(name) for name in scores.columns if name not in _OUTPUT]
+    return [str(name) for name in scores.columns if name not in _SCORE_COLUMNS]
 
 
-def open_reviews(path: str, ids: Sequence[str]) -> Reviews:
-    """Open a Parquet file or a folder of them. Raises an InputError if an id column is missing."""
+def find_reviews(path: str, ids: Sequence[str]) -> Reviews:
+    """List a Parquet file, or those of a folder, with their columns; no row is read.
+
+    Raises an InputError if there is none, it is no Parquet, or an id column is missing.
+    """
     root = Path(path)
     if (root / "_delta_log").is_dir():
         raise UnreadableFileError(
@@ -89,7 +86,7 @@ def open_reviews(path: str, ids: Sequence[str]) -> Reviews:
     return reviews
 
 
-def find_dates(reviews: Reviews | None) -> list[str]:
+def find_date_columns(reviews: Reviews | None) -> list[str]:
     """Return the columns that may date a review: of a date or time type, or texts with a usual name."""
     if reviews is None:
         return []
@@ -102,37 +99,31 @@ def find_dates(reviews: Reviews | None) -> list[str]:
     ]
 
 
-def find_categories(reviews: Reviews | None, ids: Sequence[str]) -> list[str]:
+def find_category_columns(reviews: Reviews | None, ids: Sequence[str]) -> list[str]:
     """Return the columns that may group reviews: texts, whole numbers and truth values; no ids or dates."""
     if reviews is None:
         return []
-    taken = {*ids, *find_dates(reviews), schema.TEXT}
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean)
+    taken = {*ids, *find_date_columns(reviews), schema.TEXT}
+    kinds = (is_string, pa.types.is_integer, pa.types.is_boolean)
     found = [
         field.name
         for field in _list_review_columns(reviews)
         if field.name not in taken and any(is_kind(_unwrap_dictionary(field.type)) for is_kind in kinds)
     ]
-    return sorted(found, key=_rank_category)
+    ranks = {name: rank for rank, name in enumerate(_CATEGORY_NAMES)}
+    return sorted(found, key=lambda name: ranks.get(name, len(ranks)))
 
 
 def _list_review_columns(reviews: Reviews) -> list[pa.Field]:
     """Return the columns whose names no column of a published table has: `label` is that of the model."""
-    return [field for field in reviews.columns if field.name not in _OUTPUT]
+    return [field for field in reviews.columns if field.name not in _SCORE_COLUMNS]
 
 
-def _rank_category(name: str) -> int:
-    return _CATEGORY_NAMES.index(name) if name in _CATEGORY_NAMES else len(_CATEGORY_NAMES)
-
-
-def find_texts(reviews: Reviews | None) -> list[str]:
+def find_text_columns(reviews: Reviews | None) -> list[str]:
     """Return the columns of strings, the usual names of a text first."""
     if reviews is None:
         return []
-    kinds = {field.name: _unwrap_dictionary(field.type) for field in _list_review_columns(reviews)}
-    texts = [
-        name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    ]
+    texts = [field.name for field in _list_review_columns(reviews) if is_string(field.type)]
     return sorted(texts, key=lambda name: name not in (schema.TEXT, "content"))
 
 

@@ -5,6 +5,8 @@ import os
 import pandas as pd
 import streamlit as st
 
+import sentiment
+
 from .. import schema
 from ..errors import MissingInputError
 from . import scores as tables
@@ -47,15 +49,15 @@ def show() -> None:
     except MissingInputError as error:
         show_hint(f"No scores yet: {error}. This command makes some:", _COMMAND)
         return
-    ids = tables.find_ids(scores)
-    reviews = tables.open_reviews(reviews_path, ids) if reviews_path else None
+    ids = tables.find_id_columns(scores)
+    reviews = tables.find_reviews(reviews_path, ids) if reviews_path else None
     _show_table(scores, reviews, ids, settings)
 
 
 def _show_table(
     scores: pd.DataFrame, reviews: tables.Reviews | None, ids: list[str], settings: Settings
 ) -> None:
-    categories, dates = tables.find_categories(reviews, ids), tables.find_dates(reviews)
+    categories, dates = tables.find_category_columns(reviews, ids), tables.find_date_columns(reviews)
     period, date_column, measure, category = _choose_view(scores, dates, categories)
     wanted = [name for name in (date_column, category) if name and name not in scores.columns]
     joined = scores
@@ -157,7 +159,7 @@ def _show_breakdown(kept: pd.DataFrame, category: str, measure: trends.Measure) 
 
 @st.cache_resource(ttl=_KEPT_SECONDS, max_entries=2, show_spinner="Reading the scores …")
 def _load(path: str) -> pd.DataFrame:
-    return tables.load_table(path)
+    return sentiment.load_scores(path)
 
 
 @st.cache_resource(ttl=_KEPT_SECONDS, max_entries=4, show_spinner="Reading the reviews …")

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from .. import schema
 from ..errors import EmptyInputError, InputError, SchemaMismatchError, UnreadableFileError
-from .columns import Column, clean_strings, is_string
+from ..tables.input.types import is_string
+from .columns import Column, clean_strings
 from .text_uploads import LeftOut, is_unicode, parse_csv, parse_json_lines
 from .workbooks import list_sheets, parse_sheet
 

@@ -1,6 +1,7 @@
 """Fit and measure calibration: how far scores are from the share of reviews that they get right."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
@@ -46,20 +47,28 @@ def fit_calibration(probabilities: np.ndarray, truth: np.ndarray) -> Calibration
     return Calibration(*np.exp(both.x).tolist()) if is_better else Calibration(float(np.exp(plain.x)))
 
 
+@dataclass(frozen=True)
+class ScoreBin:
+    """Hold the mean score of the reviews in one bin, their accuracy, and their share of all reviews."""
+
+    score: float
+    accuracy: float
+    share: float
+
+
 def measure_calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> float:
     """Return the expected calibration error of the score: `N_BINS` bins of equal width, weighted by rows."""
-    return float(sum(abs(gap) * share for _, _, gap, share in list_bins(probabilities, truth)))
+    return sum(abs(found.accuracy - found.score) * found.share for found in list_bins(probabilities, truth))
 
 
-def list_bins(probabilities: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, float, float]]:
-    """Return for each bin of scores with reviews: mean score, accuracy, their difference, share of rows."""
+def list_bins(probabilities: np.ndarray, truth: np.ndarray) -> list[ScoreBin]:
+    """Return the bins of scores that have reviews, lowest first."""
     scores, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     bins = np.minimum((scores * N_BINS).astype(int), N_BINS - 1)
     found = []
     for number in np.unique(bins):
         rows = bins == number
-        score, accuracy = float(scores[rows].mean()), float(is_right[rows].mean())
-        found.append((score, accuracy, accuracy - score, float(rows.mean())))
+        found.append(ScoreBin(float(scores[rows].mean()), float(is_right[rows].mean()), float(rows.mean())))
     return found
 
 

@@ -84,8 +84,8 @@ def draw_reliability(
         if scores is not None and len(scores):
             bins = list_bins(scores, truth)
             error = measure_calibration_error(scores, truth)
-            large = [found for found in bins if found[3] * len(truth) >= _MIN_BIN_ROWS] or bins
-            points = np.array([(score, accuracy) for score, accuracy, *_ in large])
+            large = [found for found in bins if found.share * len(truth) >= _MIN_BIN_ROWS] or bins
+            points = np.array([(found.score, found.accuracy) for found in large])
             label = f"{name}: error {error:.3f}"
             axes.plot(*points.T, style, color=color, label=label, markersize=5)
             lowest = min(lowest, points.min())
@@ -183,6 +183,7 @@ def as_svg(figure: Figure, name: str) -> str:
 
 
 def start_figure(height: float) -> tuple[Figure, Axes]:
+    """Return an empty figure in the style of the reports, `height` inches high."""
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     axes: Axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)

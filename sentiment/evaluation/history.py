@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..models import ledger, registry
-from ..models.tracking import as_registry_error, import_mlflow
+from ..models.mlflow_errors import translating_errors
+from ..models.tracking import import_mlflow
 
 # Readers of the history, such as the app, need no gates, which import the libraries of the evaluation.
 if TYPE_CHECKING:
@@ -49,13 +50,11 @@ def record(
         "champion": moves.champion,
         "gates": [_describe(gate) for gate in gates],
     }
-    try:
-        with mlflow.start_run(run_name=f"promote {moves.name} {version}") as run:
-            mlflow.log_params({"alias": moves.alias, "challenger": version, "champion": moves.champion or ""})
-            mlflow.log_metrics(dict(figures))
-            mlflow.log_dict(content, "gates.json")
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error("the run of this decision", error) from error
+    name = f"promote {moves.name} {version}"
+    with translating_errors("the run of this decision"), mlflow.start_run(run_name=name) as run:
+        mlflow.log_params({"alias": moves.alias, "challenger": version, "champion": moves.champion or ""})
+        mlflow.log_metrics(dict(figures))
+        mlflow.log_dict(content, "gates.json")
     content["run_id"] = run.info.run_id
     decision = Decision(moves.name, version, _make_tag(moves.alias), content, run.info.run_id)
     _write(decision)
@@ -66,10 +65,8 @@ def close(decision: Decision, outcome: str, entry: int | None = None) -> None:
     """Write what became of a decision. Raises RegistryError."""
     content = {**decision.content, "outcome": outcome} | ({} if entry is None else {"entry": entry})
     _write(replace(decision, content=content))
-    try:
+    with translating_errors(f"run {decision.run_id}"):
         import_mlflow().MlflowClient().set_tag(decision.run_id, f"{_PREFIX}.outcome", outcome)
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(f"run {decision.run_id}", error) from error
 
 
 def note_rollback(moves: ledger.Ledger, restored: str, entry: int) -> None:
@@ -87,15 +84,6 @@ def note_rollback(moves: ledger.Ledger, restored: str, entry: int) -> None:
             _write(Decision(moves.name, version, tag, content, ""))
 
 
-def read_decisions(name: str, version: str, alias: str) -> list[dict[str, Any]]:
-    """Return the decisions about a version, oldest first. Raises RegistryError."""
-    try:
-        tags = import_mlflow().MlflowClient().get_model_version(name, version).tags
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(f"version {version} of {name!r}", error) from error
-    return find_decisions(tags, alias)
-
-
 def find_decisions(tags: Mapping[str, str], alias: str) -> list[dict[str, Any]]:
     """Return the decisions in the tags of a version, oldest first."""
     return [json.loads(tags[tag]) for tag in sorted(tags) if tag.startswith(f"{_PREFIX}.{alias}.")]
@@ -106,11 +94,9 @@ def _write(decision: Decision) -> None:
     if len(text) > _TAG_CHARS:  # only sentences can be long; they are in the run too
         gates = [{k: v for k, v in gate.items() if k != "sentence"} for gate in decision.content["gates"]]
         text = json.dumps({**decision.content, "gates": gates})
-    try:
+    with translating_errors(f"a tag of version {decision.version} of {decision.name!r}"):
         client = import_mlflow().MlflowClient()
         client.set_model_version_tag(decision.name, decision.version, decision.tag, text)
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(f"a tag of version {decision.version} of {decision.name!r}", error) from error
 
 
 def _describe(gate: "GateResult") -> dict[str, Any]:

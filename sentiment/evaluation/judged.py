@@ -1,15 +1,13 @@
 """Hold the predictions of a model next to the true classes of the same reviews."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from .. import schema
-from ..inference.predictor import Predictor
-
-Progress = Callable[[int, int], None]
+from ..inference.predictor import Predictor, TextProgress
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class JudgedReviews:
 
 
 def judge_reviews(
-    predictor: Predictor, reviews: pd.DataFrame, progress: Progress | None = None
+    predictor: Predictor, reviews: pd.DataFrame, progress: TextProgress | None = None
 ) -> JudgedReviews:
     """Score `text` of reviews with `label` (class ids); the predictor must give probabilities."""
     predictions = predictor.predict(reviews["text"].tolist(), progress)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -11,11 +12,19 @@ from .sections import Section
 _TEMPLATE = "page.html.j2"
 
 
+class Headline(NamedTuple):
+    """Hold a figure for the top of a page, as it is shown; `note` may be empty."""
+
+    title: str
+    value: str
+    note: str
+
+
 def render_page(
     *,
     title: str,
     lead: str,
-    headlines: Sequence[tuple[str, str, str]],
+    headlines: Sequence[Headline],
     summary: str,
     sections: Mapping[str, Section],
     missing: Mapping[str, str],
@@ -23,8 +32,8 @@ def render_page(
 ) -> str:
     """Return the page as HTML.
 
-    `headlines` are title, value and a note; `missing` has the reason for each part that is not there;
-    `figures` are SVG elements by the names that the sections use.
+    `missing` has the reason for each part that is not there; `figures` are SVG elements by the names that the
+    sections use.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -76,13 +76,6 @@ class Profile:
         """Return the number of scored rows and rejects."""
         return self.scored_rows + sum(self.rejects.values())
 
-    @property
-    def repeated_share(self) -> float | None:
-        """Estimate the share of scored rows whose text an earlier row has; None without digests."""
-        if not self.digests:
-            return None
-        return 1 - len(self.digests) / sum(self.digests.values())
-
     def merge(self, other: "Profile") -> "Profile":
         """Return the profile of both sets of rows together."""
         return Profile(

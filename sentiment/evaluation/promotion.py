@@ -66,14 +66,14 @@ class Judgement:
         }
 
 
-def open_moves(name: str, alias: str, is_written: bool) -> ledger.Ledger:
+def open_moves(name: str, alias: str, will_write: bool) -> ledger.Ledger:
     """Return the alias as it is; finish the move of a killed run if the registry may be written.
 
     Raises RegistryError.
     """
-    registry.check_store(is_written)
+    registry.check_store(will_write)
     moves = ledger.read_ledger(name, alias)
-    return ledger.settle(moves) if is_written else moves
+    return ledger.settle(moves) if will_write else moves
 
 
 def open_contest(moves: ledger.Ledger, challenger: registry.ModelReference, options: LoadOptions) -> Contest:
@@ -191,7 +191,7 @@ def roll_back(name: str, alias: str, options: LoadOptions, is_dry_run: bool) -> 
 
     Raises ModelNotFoundError if there is none, AliasMovedError if the alias moves meanwhile.
     """
-    moves = open_moves(name, alias, is_written=not is_dry_run)
+    moves = open_moves(name, alias, will_write=not is_dry_run)
     version = ledger.find_champion_before(moves)
     uri = f"models:/{name}/{version}"
     try:

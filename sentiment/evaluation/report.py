@@ -1,6 +1,7 @@
 """Write the evaluation report: one HTML file that needs nothing else. It quotes reviews only on request."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .choices import (
@@ -15,35 +16,60 @@ from .choices import (
 )
 from .facts import Findings, ReportFacts
 from .figures import as_svg, draw_figures
-from .page import render_page
+from .page import Headline, render_page
 from .sections import (
     Section,
     describe_calibration,
     describe_coverage,
+    describe_facts,
     describe_labels,
     describe_metrics,
     describe_slices,
     describe_worst,
     show_slice,
-    tabulate_facts,
 )
 
-# Title of each section, and the reason if it is missing and `ReportFacts.missing` has no other reason.
+
+@dataclass(frozen=True)
+class ReportSection:
+    """Describe a section: its title, its function, and the usual reason if the function returns None."""
+
+    title: str
+    describe: Callable[[Findings], Section | None]
+    why_missing: str = ""
+
+
+# `test_labels` and `train_labels` have a reason that depends on the installed packages, and
+# `ReportFacts.missing` may have a better reason than any here.
 SECTIONS = {
-    "metrics": ("Metrics", ""),
-    "champion": ("Champion", "There is no champion, or it did not score these reviews."),
-    "baselines": ("Baselines", "No baseline was measured."),
-    "labels": ("Labels", ""),
-    "slices": ("Slices", "No slice has enough reviews to be judged."),
-    "calibration": ("Calibration", ""),
-    "coverage": ("Coverage and accuracy", ""),
-    "test_labels": ("Doubtful test labels", ""),
-    "train_labels": ("Doubtful training labels", ""),
-    "lengths": ("Length, accuracy and cost", "No other length was tried."),
-    "engines": ("Engine gate", "No engine was compared with the reference engine."),
-    "cascade": ("Cascade", "The model has no cascade: it was switched off, or its training did not try one."),
-    "data": ("Data", "Nothing is known about the data."),
-    "recipe": ("Recipe", "Nothing is known about the training."),
+    "metrics": ReportSection("Metrics", describe_metrics),
+    "champion": ReportSection(
+        "Champion", describe_champion, "There is no champion, or it did not score these reviews."
+    ),
+    "baselines": ReportSection("Baselines", describe_baselines, "No baseline was measured."),
+    "labels": ReportSection("Labels", describe_labels),
+    "slices": ReportSection("Slices", describe_slices, "No slice has enough reviews to be judged."),
+    "calibration": ReportSection("Calibration", describe_calibration),
+    "coverage": ReportSection("Coverage and accuracy", describe_coverage),
+    "test_labels": ReportSection("Doubtful test labels", describe_test_labels),
+    "train_labels": ReportSection("Doubtful training labels", describe_train_labels),
+    "lengths": ReportSection("Length, accuracy and cost", describe_lengths, "No other length was tried."),
+    "engines": ReportSection(
+        "Engine gate", describe_engines, "No engine was compared with the reference engine."
+    ),
+    "cascade": ReportSection(
+        "Cascade",
+        describe_cascade,
+        "The model has no cascade: it was switched off, or its training did not try one.",
+    ),
+    "data": ReportSection(
+        "Data", lambda found: describe_facts("Data", found.facts.data), "Nothing is known about the data."
+    ),
+    "recipe": ReportSection(
+        "Recipe",
+        lambda found: describe_facts("Recipe", found.facts.recipe),
+        "Nothing is known about the training.",
+    ),
 }
 
 
@@ -61,7 +87,7 @@ def render_report(findings: Findings, texts: Sequence[str] | None = None) -> str
         headlines=list_headlines(findings),
         summary=describe_worst(findings),
         sections={name: section for name, section in sections.items() if isinstance(section, Section)},
-        missing={SECTIONS[name][0]: why for name, why in sections.items() if isinstance(why, str)},
+        missing={SECTIONS[name].title: why for name, why in sections.items() if isinstance(why, str)},
         figures={name: as_svg(figure, name) for name, figure in draw_figures(findings).items()},
     )
 
@@ -78,28 +104,13 @@ def _describe_model(facts: ReportFacts) -> str:
 
 def build_sections(findings: Findings, texts: Sequence[str] | None = None) -> dict[str, Section | str]:
     """Return each section by name, in order; the reason, one sentence, for a section that is missing."""
-    facts = findings.facts
-    built = {
-        "metrics": describe_metrics(findings),
-        "champion": describe_champion(findings),
-        "baselines": describe_baselines(findings),
-        "labels": describe_labels(findings),
-        "slices": describe_slices(findings),
-        "calibration": describe_calibration(findings),
-        "coverage": describe_coverage(findings),
-        "test_labels": describe_test_labels(findings, texts),
-        "train_labels": describe_train_labels(findings),
-        "lengths": describe_lengths(findings),
-        "engines": describe_engines(findings),
-        "cascade": describe_cascade(findings),
-        "data": Section("Data", table=tabulate_facts(facts.data)) if facts.data else None,
-        "recipe": Section("Recipe", table=tabulate_facts(facts.recipe)) if facts.recipe else None,
-    }
-    return {name: section or _explain_missing(name, facts) for name, section in built.items()}
+    built = {name: section.describe(findings) for name, section in SECTIONS.items()}
+    built["test_labels"] = describe_test_labels(findings, texts)
+    return {name: section or _explain_missing(name, findings.facts) for name, section in built.items()}
 
 
-def list_headlines(findings: Findings) -> list[tuple[str, str, str]]:
-    """Return the figures at the top of the report: title, value, and a note."""
+def list_headlines(findings: Findings) -> list[Headline]:
+    """Return the figures at the top of the report."""
     evaluation, intervals = findings.evaluation, findings.intervals
     names = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "ece": "calibration error"}
     if evaluation.mean_absolute_error is not None:
@@ -107,12 +118,14 @@ def list_headlines(findings: Findings) -> list[tuple[str, str, str]]:
     headlines = []
     for name, title in names.items():
         found = intervals[name]
-        headlines.append((title, f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f}"))
+        headlines.append(Headline(title, f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f}"))
     if findings.worst is not None:
-        headlines.append(("worst slice", f"{findings.worst.accuracy:.3f}", show_slice(findings.worst)))
+        headlines.append(
+            Headline("worst slice", f"{findings.worst.accuracy:.3f}", show_slice(findings.worst))
+        )
     return headlines
 
 
 def _explain_missing(name: str, facts: ReportFacts) -> str:
-    usual = explain_unchecked() if name.endswith("_labels") else SECTIONS[name][1]
+    usual = explain_unchecked() if name.endswith("_labels") else SECTIONS[name].why_missing
     return facts.missing.get(name, usual)

@@ -186,6 +186,11 @@ def show_slice(result: SliceResult) -> str:
     return f"{result.name} = {result.value}"
 
 
+def describe_facts(title: str, facts: Mapping[str, object]) -> Section | None:
+    """State names and values; None if there are none."""
+    return Section(title, table=tabulate_facts(facts)) if facts else None
+
+
 def tabulate_facts(facts: Mapping[str, object]) -> Table:
     """Return names and values as a table of texts; whole numbers have thousands separated."""
     rows = tuple(

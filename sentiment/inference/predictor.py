@@ -26,7 +26,7 @@ CASCADES = (OFF, AUTO)
 _PACKED_TEXTS = 4_096
 
 # Called with the number of texts done, and of all texts.
-Progress = Callable[[int, int], None]
+TextProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Predictor:
         """Return how many tokens of `budget_tokens` a row of `n_tokens` tokens uses, padding included."""
         return int(round_up(np.array(n_tokens), self._engine.step_tokens))
 
-    def predict(self, values: Sequence[object], progress: Progress | None = None) -> pd.DataFrame:
+    def predict(self, values: Sequence[object], progress: TextProgress | None = None) -> pd.DataFrame:
         """Score values of any type; return one row per value, in order, with a RangeIndex.
 
         Columns are those of `columns`; after a semicolon stands the value of a reject. `label` (str, the
@@ -134,7 +134,7 @@ class Predictor:
         return pd.DataFrame(self.predict_columns(values, progress))
 
     def predict_columns(
-        self, values: Sequence[object], progress: Progress | None = None
+        self, values: Sequence[object], progress: TextProgress | None = None
     ) -> dict[str, np.ndarray]:
         """Return the columns of `predict` as arrays."""
         reasons = np.array(find_reject_reasons(values, self._max_text_chars), dtype=object)
@@ -150,7 +150,7 @@ class Predictor:
         reasons[positions[results.n_tokens == 0]] = schema.BLANK_TEXT
         return self._decide(reasons, positions[has_score], results.at(np.flatnonzero(has_score)))
 
-    def _score(self, texts: list[str], progress: Progress) -> _Results:
+    def _score(self, texts: list[str], progress: TextProgress) -> _Results:
         none = np.empty(0, dtype=bool)
         results = [_Results(np.empty((0, len(self.labels))), none.astype(np.int64), none, none, none)]
         n_done = 0

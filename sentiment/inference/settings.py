@@ -18,7 +18,7 @@ class Settings:
 
     `cpu_engine` passed the gate with the figures in `cpu_engine_reason`, on a processor with the instruction
     set `gated_on` (None if no engine was compared). `pad_id` and `hidden_size` are those of the encoder;
-    `truncation` is one of `tokenization.TRUNCATIONS`. `labels` are the class names in the order of the
+    `truncation` is `tokenization.HEAD` or `HEAD_TAIL`. `labels` are the class names in the order of the
     classes. `temperature` and `power`, fitted with `cpu_engine`, calibrate the probabilities of the encoder.
     A score below `min_score` is unsure; `coverage` is what fine-tuning measured for other values of it.
     """

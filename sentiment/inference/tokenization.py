@@ -8,10 +8,9 @@ import numpy as np
 from tokenizers import Tokenizer as _Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
+# `head` keeps the first tokens of a long review, `head_tail` a quarter of them and the last tokens.
 HEAD = "head"
 HEAD_TAIL = "head_tail"
-# `head` keeps the first tokens of a long review, `head_tail` a quarter of them and the last tokens.
-TRUNCATIONS = (HEAD, HEAD_TAIL)
 # As in Sun et al., "How to Fine-Tune BERT for Text Classification?", 2019 (128 of 510 tokens).
 _HEAD_SHARE = 0.25
 # Number of texts passed to the library at once. Its objects take a hundred times the memory of the token ids.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..errors import ConfigError
+from .artifacts import find_artifact
 
 
 def check_target_accuracy(folder: Path, target_accuracy: float | None) -> None:
@@ -13,7 +14,7 @@ def check_target_accuracy(folder: Path, target_accuracy: float | None) -> None:
     from ..inference.calibration import find_min_score
     from ..inference.settings import SETTINGS_FILE, load_settings
 
-    found = next(folder.glob(f"artifacts/*/{SETTINGS_FILE}"), None)
+    found = find_artifact(folder, SETTINGS_FILE)
     try:
         if found is None:
             raise ValueError(f"target_accuracy {target_accuracy:g}: the model states no accuracy by score")

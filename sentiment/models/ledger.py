@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import AliasMovedError, ModelNotFoundError
+from .mlflow_errors import translating_errors
 from .registry import find_version, import_mlflow, quote, set_alias
-from .tracking import as_registry_error
 
 PROMOTE, ROLLBACK = "promote", "rollback"
 _SUFFIX = "-promotions"
@@ -121,15 +121,13 @@ def find_champion_before(ledger: Ledger) -> str:
 def read_ledger(name: str, alias: str) -> Ledger:
     """Read the valid moves of an alias, and the version that it means now. Raises RegistryError."""
     client, found, token = import_mlflow().MlflowClient(), [], None
-    try:
+    with translating_errors(f"the ledger {_name_of(name)!r}"):
         while True:
             page = client.search_model_versions(f"name={quote(_name_of(name))}", page_token=token)
             found += [read_entry(int(version.version), version.tags) for version in page]
             token = page.token
             if not token:
                 break
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(f"the ledger {_name_of(name)!r}", error) from error
     entries = find_valid(entry for entry in found if entry is not None and entry.move.alias == alias)
     return Ledger(name, alias, entries, _find_champion(name, alias))
 
@@ -181,14 +179,12 @@ def _append(name: str, move: Move) -> None:
     """Append an entry; the store gives it its number."""
     mlflow, ledger = import_mlflow(), _name_of(name)
     client = mlflow.MlflowClient()
-    try:
+    with translating_errors(f"a new entry of the ledger {ledger!r}"):
         _make_ledger(ledger, name)
         # Waiting is for stores that copy files; an entry has none of its own.
         client.create_model_version(
             ledger, f"models:/{name}/{move.after}", tags=move.as_tags(), await_creation_for=0
         )
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(f"a new entry of the ledger {ledger!r}", error) from error
 
 
 def _make_ledger(ledger: str, name: str) -> None:
@@ -206,11 +202,9 @@ def _make_ledger(ledger: str, name: str) -> None:
 
 
 def _mark_done(name: str, entry: Entry) -> None:
-    try:
+    with translating_errors(f"entry {entry.number} of the ledger {_name_of(name)!r}"):
         client = import_mlflow().MlflowClient()
         client.set_model_version_tag(_name_of(name), str(entry.number), _DONE, "true")
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(f"entry {entry.number} of the ledger {_name_of(name)!r}", error) from error
 
 
 def _find_champion(name: str, alias: str) -> str | None:

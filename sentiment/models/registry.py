@@ -12,10 +12,11 @@ from urllib.request import url2pathname
 from .. import schema
 from ..errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
 from . import copies, integrity, signatures
-from .tracking import as_registry_error, find_problem, is_absent, show_store
-from .tracking import check_store as check_store
+from .experiments import open_experiment as open_experiment
+from .mlflow_errors import as_registry_error, find_problem, is_absent, translating_errors
+from .store_check import check_store as check_store
 from .tracking import import_mlflow as import_mlflow
-from .tracking import open_experiment as open_experiment
+from .tracking import show_store
 from .tracking import use_tracking as use_tracking
 
 # Keys of the model's metadata: the text column(s) it was trained on, and its class names in order.
@@ -187,10 +188,8 @@ def _make_record(
 
 def set_alias(name: str, alias: str, version: str) -> None:
     """Point `models:/name@alias` to this version. Raises RegistryError."""
-    try:
+    with translating_errors(f"alias {alias!r} of version {version} of {name!r}"):
         import_mlflow().MlflowClient().set_registered_model_alias(name, alias, version)
-    except Exception as error:  # as in `resolve_model`
-        raise as_registry_error(f"alias {alias!r} of version {version} of {name!r}", error) from error
 
 
 def _pin(uri: str, version: str | None) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from ..errors import ModelLoadError
+
 # Next to a model's MLmodel: one requirement of pip per line. For our models each pins a version.
 REQUIREMENTS_FILE = "requirements.txt"
 
@@ -16,12 +18,19 @@ REQUIREMENTS_FILE = "requirements.txt"
 def find_mismatches(folder: Path) -> list[str]:
     """Describe each requirement of the model in `folder` that is not met, and what is installed instead.
 
-    Empty if all are met or none is stated. A line without a version, such as a URL, is ignored.
+    Empty if all are met or the model has no such file. A line without a version, such as a URL, is ignored.
+    Raises ModelLoadError if the file cannot be read.
     """
+    path = folder / REQUIREMENTS_FILE
     try:
-        lines = (folder / REQUIREMENTS_FILE).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
         return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelLoadError(
+            f"{path}: the requirements of the model cannot be read as UTF-8 ({type(error).__name__}); log "
+            "the model again"
+        ) from error
     return [mismatch for line in lines if (mismatch := _describe_mismatch(line)) is not None]
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from .mlflow_errors import as_registry_error, is_absent, translating_errors
 from .registry import quote
-from .tracking import as_registry_error, import_mlflow, is_absent
+from .tracking import import_mlflow
 
 # As fine-tuning logs them: the report to the run, the card into the folder of the model.
 REPORT_FILE = "evaluation.html"
@@ -30,13 +31,11 @@ def list_versions(name: str) -> list[Version]:
 
     Raises RegistryError.
     """
-    try:
+    with translating_errors(f"the versions of {name!r}"):
         client = import_mlflow().MlflowClient()
         found = client.search_model_versions(f"name={quote(name)}", order_by=["version_number DESC"])
         # The search does not give aliases on every store.
         models = client.search_registered_models(f"name={quote(name)}")
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(f"the versions of {name!r}", error) from error
     aliases: dict[str, list[str]] = {}
     for alias, number in (models[0].aliases if models else {}).items():
         aliases.setdefault(str(number), []).append(alias)

@@ -6,8 +6,6 @@ and stage, rows of similar scores are as accurate as they were there. The estima
 are like those rows; where the domain has drifted, it is too high.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.stats import norm
 
@@ -22,14 +20,6 @@ MIN_KNOWN_ROWS = 50
 MIN_LABELLED_ROWS = 1_000
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Hold an estimated accuracy of scored rows, and the share of them whose scores were made true."""
-
-    accuracy: Interval
-    known_share: float
-
-
 def choose_known(reference: Profile | None, labelled: Profile | None) -> Profile | None:
     """Return the rows that scores are made true by: late labels if there are enough, else the test set."""
     if labelled is not None and labelled.scored_rows >= MIN_LABELLED_ROWS:
@@ -37,14 +27,14 @@ def choose_known(reference: Profile | None, labelled: Profile | None) -> Profile
     return reference
 
 
-def estimate_accuracy(night: Profile, known: Profile | None) -> Estimate | None:
-    """Return the estimate for the scored rows of a night; None if it has none.
+def estimate_accuracy(night: Profile, known: Profile | None) -> Interval | None:
+    """Return the estimated accuracy of the scored rows of a night; None if it has none.
 
     The interval covers chance in the night and in the known rows, not that the reviews have changed.
     """
     if not night.scored_rows:
         return None
-    right, variance, n_known = 0.0, 0.0, 0
+    right, variance = 0.0, 0.0
     for key, scores in night.scores.items():
         others = known.scores.get(key) if known is not None else None
         if others is None or others.right is None or sum(others.counts) < MIN_KNOWN_ROWS:
@@ -52,11 +42,10 @@ def estimate_accuracy(night: Profile, known: Profile | None) -> Estimate | None:
             continue
         expected, spread = _count_right(scores, others)
         right, variance = right + expected, variance + spread
-        n_known += sum(scores.counts)
     n = night.scored_rows
     reach = float(norm.ppf((1 + CONFIDENCE) / 2)) * float(np.sqrt(variance)) / n
     value = right / n
-    return Estimate(Interval(value, max(0.0, value - reach), min(1.0, value + reach)), n_known / n)
+    return Interval(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
 def _count_right(scores: Scores, known: Scores) -> tuple[float, float]:

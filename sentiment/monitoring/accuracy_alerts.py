@@ -5,7 +5,7 @@ import pandas as pd
 
 from ..evaluation.intervals import Interval, measure_share
 from ..evaluation.profile import Profile
-from .accuracy import Estimate, estimate_accuracy
+from .accuracy import estimate_accuracy
 from .alerts import CRITICAL, WARNING, Alert
 from .history import NIGHT, TRAILING_DAYS
 from .observation import Observation
@@ -17,7 +17,7 @@ RECENT_DAYS, MIN_REALISED_ROWS = 7, 200
 
 def check_estimate(
     seen: Observation,
-    estimate: Estimate | None,
+    estimate: Interval | None,
     known: Profile | None,
     limits: Limits,
 ) -> list[Alert]:
@@ -25,13 +25,10 @@ def check_estimate(
     usual = estimate_accuracy(known, known) if known is not None else None
     if estimate is None or usual is None:
         return []
-    lowest = usual.accuracy.value - limits.max_accuracy_drop
-    if estimate.accuracy.high >= lowest:
+    lowest = usual.value - limits.max_accuracy_drop
+    if estimate.high >= lowest:
         return []
-    message = (
-        f"estimated accuracy {estimate.accuracy}; expected about {usual.accuracy.value:.3f}, "
-        f"at least {lowest:.3f}"
-    )
+    message = f"estimated accuracy {estimate}; expected about {usual.value:.3f}, at least {lowest:.3f}"
     advice = "label some reviews of this night: the estimate shows a change, labels show how large it is"
     return [Alert.of(seen, "accuracy", "estimated accuracy", WARNING, message, advice)]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..evaluation.intervals import Interval
 from ..evaluation.profile import Profile
-from .accuracy import Estimate, choose_known, estimate_accuracy
+from .accuracy import choose_known, estimate_accuracy
 from .accuracy_alerts import check_estimate, check_realised
 from .alerts import KINDS, LAPSE_NIGHTS, WARNING, Alert
 from .drift import MIN_ROWS, MODEL, TRAILING, Drift, find_drift, is_persistent
@@ -48,7 +49,7 @@ class Assessment:
     expected_rows: float | None
     drifts: Sequence[Drift]
     alarms: frozenset[tuple[str, str]]
-    estimate: Estimate | None
+    estimate: Interval | None
     alerts: Sequence[Alert]
     missing: Mapping[str, str]
 
@@ -62,7 +63,6 @@ class Assessment:
     def as_night(self) -> dict[str, Any]:
         """Return the row of the table of nights, without the columns that only the job knows."""
         seen, profile = self.seen, self.seen.profile
-        accuracy = self.estimate.accuracy if self.estimate else None
         return {
             "status": ALERT if self.alerts else OK if seen.input_rows else EMPTY,
             "model_uri": seen.model_uri,
@@ -81,9 +81,9 @@ class Assessment:
             "files": len(seen.files),
             "late_files": len(seen.late_files),
             "bad_files": len(seen.bad_files),
-            "estimated_accuracy": accuracy.value if accuracy else None,
-            "estimated_low": accuracy.low if accuracy else None,
-            "estimated_high": accuracy.high if accuracy else None,
+            "estimated_accuracy": self.estimate.value if self.estimate else None,
+            "estimated_low": self.estimate.low if self.estimate else None,
+            "estimated_high": self.estimate.high if self.estimate else None,
             "drifted_figures": len({drift.figure for drift in self.drifts if drift.is_drifted}),
             "alerts": len(self.alerts),
             "labels": dict(profile.labels),

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from ..errors import StoreError
 from ..evaluation.profile import Profile, load_profile
 from ..process import files
-from ..tables.storage import DELTA_PREFIX, find_local_path
+from ..tables.uris import DELTA_PREFIX, find_local_path
 
 NIGHT = "night"
 # Values of `status`. Nothing was pending in an empty night.

@@ -4,7 +4,9 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from ..models.tracking import as_registry_error, import_mlflow, open_experiment
+from ..models.experiments import open_experiment
+from ..models.mlflow_errors import translating_errors
+from ..models.tracking import import_mlflow
 
 NIGHT_TAG, STORE_TAG = "sentiment.night", "sentiment.store"
 _METRICS = (
@@ -20,7 +22,7 @@ def log_night(experiment: str, store: str, night: datetime.date, row: Mapping[st
     open_experiment(experiment)
     mlflow = import_mlflow()
     tags = {NIGHT_TAG: night.isoformat(), STORE_TAG: store}
-    try:
+    with translating_errors(f"the run of the night {night}"):
         query = f"tags.`{NIGHT_TAG}` = '{night.isoformat()}'"
         found = mlflow.search_runs(filter_string=query, output_format="list")
         mine = [run.info.run_id for run in found if run.data.tags.get(STORE_TAG) == store]
@@ -29,6 +31,4 @@ def log_night(experiment: str, store: str, night: datetime.date, row: Mapping[st
             mlflow.set_tags({"model_uri": row["model_uri"], "status": row["status"]})
             mlflow.log_metrics({name: float(row[name]) for name in _METRICS if row[name] is not None})
             mlflow.log_text(report, REPORT)
-    except Exception as error:  # MLflow's stores raise errors of their own
-        raise as_registry_error(f"the run of the night {night}", error) from error
     return str(run.info.run_id)

@@ -5,10 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from ..evaluation.figures import BLUE, GREY, ORANGE, RED
+from ..evaluation.figures import BLUE, GREY, ORANGE, RED, start_figure
 from .history import NIGHT
 
-_WIDTH = 4.6
+_HEIGHT = 3.4
 # The report shows so many nights; the tables have all.
 SHOWN_NIGHTS = 90
 _SHADES = (BLUE, ORANGE, GREY, RED, "#4aa564", "#8d68c9")
@@ -30,7 +30,7 @@ def draw_pictures(nights: pd.DataFrame, figures: pd.DataFrame) -> dict[str, Figu
 
 def draw_volume(nights: pd.DataFrame) -> Figure:
     """Draw the new rows of each night, and those that were expected."""
-    figure, axes = _start()
+    figure, axes = start_figure(_HEIGHT)
     axes.bar(nights[NIGHT], nights["input_rows"], color=BLUE, label="new rows", width=0.8)
     axes.step(nights[NIGHT], nights["expected_rows"], where="mid", color=ORANGE, label="expected")
     axes.set_ylabel("rows")
@@ -39,7 +39,7 @@ def draw_volume(nights: pd.DataFrame) -> Figure:
 
 def draw_shares(nights: pd.DataFrame) -> Figure:
     """Draw the share of each label among the scored rows of each night."""
-    figure, axes = _start()
+    figure, axes = start_figure(_HEIGHT)
     mix = pd.DataFrame(nights["labels"].tolist(), index=nights[NIGHT]).fillna(0)
     shares = mix.div(mix.sum(axis=1), axis=0)
     for i, label in enumerate(sorted(shares.columns)):
@@ -52,7 +52,7 @@ def draw_shares(nights: pd.DataFrame) -> Figure:
 
 def draw_accuracy(nights: pd.DataFrame) -> Figure:
     """Draw the estimated accuracy with its interval, and the realised one where labels have come in."""
-    figure, axes = _start()
+    figure, axes = start_figure(_HEIGHT)
     days = nights[NIGHT]
     low, high = nights["estimated_low"], nights["estimated_high"]
     axes.fill_between(days, low.astype(float), high.astype(float), color=BLUE, alpha=0.2, linewidth=0)
@@ -68,7 +68,7 @@ def draw_accuracy(nights: pd.DataFrame) -> Figure:
 
 def draw_drift(figures: pd.DataFrame) -> Figure:
     """Draw the largest differences of the figures that drifted most; dots mark nights of drift."""
-    figure, axes = _start()
+    figure, axes = start_figure(_HEIGHT)
     worst = figures.groupby("figure")["effect"].max().nlargest(len(_SHADES)).index
     for shade, name in zip(_SHADES, worst, strict=False):
         nightly = figures[figures["figure"] == name].groupby(NIGHT)[["effect", "is_drifted"]].max()
@@ -78,15 +78,6 @@ def draw_drift(figures: pd.DataFrame) -> Figure:
     axes.set_ylabel("largest difference of shares")
     axes.set_ylim(bottom=0)
     return _finish(figure, axes)
-
-
-def _start() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, 3.4), layout="constrained")
-    axes: Axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color=GREY, alpha=0.25, linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
 
 
 def _finish(figure: Figure, axes: Axes) -> Figure:

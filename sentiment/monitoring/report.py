@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ..evaluation.figures import as_svg
-from ..evaluation.page import render_page
+from ..evaluation.page import Headline, render_page
 from ..evaluation.sections import Section, Table
 from ..schema import REJECT_REASONS
 from .alerts import Alert
@@ -65,19 +65,19 @@ def render_report(
     )
 
 
-def _list_headlines(night: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _list_headlines(night: Mapping[str, Any]) -> list[Headline]:
     expected = "" if _is_null(night["expected_rows"]) else f"expected {night['expected_rows']:,.0f}"
     low, high = night["estimated_low"], night["estimated_high"]
     return [
-        ("new rows", f"{night['input_rows']:,}", expected),
-        ("rejects", _show(night["reject_share"], "{:.1%}"), f"{night['rejected_rows']:,} rows"),
-        (
+        Headline("new rows", f"{night['input_rows']:,}", expected),
+        Headline("rejects", _show(night["reject_share"], "{:.1%}"), f"{night['rejected_rows']:,} rows"),
+        Headline(
             "estimated accuracy",
             _show(night["estimated_accuracy"], "{:.3f}"),
             "" if _is_null(low) else f"{low:.3f} to {high:.3f}",
         ),
-        ("figures that drifted", f"{night['drifted_figures']:,}", "of this night"),
-        ("alerts", f"{night['alerts']:,}", ""),
+        Headline("figures that drifted", f"{night['drifted_figures']:,}", "of this night"),
+        Headline("alerts", f"{night['alerts']:,}", ""),
     ]
 
 

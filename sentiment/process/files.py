@@ -1,4 +1,4 @@
-"""Write files that other processes read."""
+"""Write files that other processes read, and flush them to the disk."""
 
 import contextlib
 import os
@@ -22,8 +22,13 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     with contextlib.suppress(OSError):  # some network file systems cannot flush a folder
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path.parent)
+
+
+def sync(path: str | Path) -> None:
+    """Flush a file or folder to the disk. Raises OSError, for a folder also where that cannot be done."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

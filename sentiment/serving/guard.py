@@ -28,8 +28,8 @@ from .tokens import TokenFile
 OPEN_PATHS = frozenset({"/ping", "/health", "/healthz", "/readyz"})
 NDJSON = "application/x-ndjson"
 UNROUTED = "unrouted"
-# Attributes of the span of a request, in addition to those of OpenTelemetry's conventions for HTTP servers.
-_NOTED = ("problem", "texts", "chars", "model_version", "model_seconds")
+# State of a request that its span has as attributes, next to those of OpenTelemetry's conventions.
+_SPAN_FIELDS = ("problem", "texts", "chars", "model_version", "model_seconds")
 # Another method is logged as `_OTHER`, because it is text of the caller.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -89,7 +89,12 @@ class Guard:
                 log_event("failed", logging.ERROR, request_id=exchange.request_id, **describe(error))
                 await exchange.refuse(Problem("failed"))
             finally:
-                self._note(exchange, span)
+                seconds = time.monotonic() - exchange.started
+                self._metrics.note_request(
+                    exchange.route, exchange.status, seconds, exchange.state.get("problem")
+                )
+                _describe_span(span, exchange)
+                _log_request(exchange, seconds)
 
     async def _answer(self, exchange: "_Exchange", receive: Receive) -> None:
         headers = exchange.headers
@@ -159,39 +164,6 @@ class Guard:
 
         return call_in_time
 
-    def _note(self, exchange: "_Exchange", span: Any) -> None:
-        state = exchange.state
-        # The template of the path, never the path itself, which the caller wrote.
-        route = getattr(exchange.scope.get("route"), "path", UNROUTED)
-        seconds = time.monotonic() - exchange.started
-        self._metrics.note_request(route, exchange.status, seconds, state.get("problem"))
-        method = exchange.scope["method"]
-        method = method if method in _METHODS else "_OTHER"
-        noted = {f"sentiment.{name}": state[name] for name in _NOTED if state.get(name) is not None}
-        span.update_name(f"{method} {route}")
-        span.set_attributes(
-            {
-                "http.request.method": method,
-                "http.route": route,
-                "http.response.status_code": exchange.status,
-                "sentiment.request_id": exchange.request_id,
-                **noted,
-            }
-        )
-        log_event(
-            "request",
-            request_id=exchange.request_id,
-            route=route,
-            code=exchange.status,
-            seconds=round(seconds, 4),
-            model_seconds=round(state["model_seconds"], 4) if "model_seconds" in state else None,
-            problem=state.get("problem"),
-            texts=state.get("texts"),
-            chars=state.get("chars"),
-            token=state.get("token"),
-            model_version=state.get("model_version"),
-        )
-
 
 class _Exchange:
     """Hold one request and the state of its answer."""
@@ -211,6 +183,11 @@ class _Exchange:
         self.is_answered = False
         self.is_complete = False
         self._send = send
+
+    @property
+    def route(self) -> str:
+        """Return the template of the path, never the path itself, which the caller wrote."""
+        return getattr(self.scope.get("route"), "path", UNROUTED)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -269,3 +246,35 @@ async def _run_while_connected(app: ASGIApp, exchange: _Exchange, body: bytes, r
     finally:
         watching.cancel()
         answering.cancel()
+
+
+def _describe_span(span: Any, exchange: _Exchange) -> None:
+    state = exchange.state
+    method = exchange.scope["method"] if exchange.scope["method"] in _METHODS else "_OTHER"
+    span.update_name(f"{method} {exchange.route}")
+    span.set_attributes(
+        {
+            "http.request.method": method,
+            "http.route": exchange.route,
+            "http.response.status_code": exchange.status,
+            "sentiment.request_id": exchange.request_id,
+            **{f"sentiment.{name}": state[name] for name in _SPAN_FIELDS if state.get(name) is not None},
+        }
+    )
+
+
+def _log_request(exchange: _Exchange, seconds: float) -> None:
+    state = exchange.state
+    log_event(
+        "request",
+        request_id=exchange.request_id,
+        route=exchange.route,
+        code=exchange.status,
+        seconds=round(seconds, 4),
+        model_seconds=round(state["model_seconds"], 4) if "model_seconds" in state else None,
+        problem=state.get("problem"),
+        texts=state.get("texts"),
+        chars=state.get("chars"),
+        token=state.get("token"),
+        model_version=state.get("model_version"),
+    )

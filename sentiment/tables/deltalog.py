@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from ..errors import ConfigError, InputError, ObjectStoreError, SentimentError
-from .storage import Storage, explain
+from .storage import Storage, explain_store_error
 
 # Reader features whose tables read right here. All others change what the files mean, and are refused by
 # name.
@@ -177,7 +177,7 @@ def translate(uri: str) -> Iterator[None]:
     except (SentimentError, deltalake.exceptions.TableNotFoundError):
         raise
     except (OSError, ValueError, deltalake.exceptions.DeltaError, _find_obstore_error()) as error:
-        raise ObjectStoreError(f"{uri}: {explain(error)}") from error
+        raise ObjectStoreError(f"{uri}: {explain_store_error(error)}") from error
 
 
 def _find_obstore_error() -> type[Exception]:

@@ -30,10 +30,10 @@ from .input.reviews import find_unreadable
 from .pending import count_slice_rows, cut_chunks, skip_slices
 from .plans import Plan, make_plan
 from .scoring import report_progress
-from .storage import check_apart
 from .store.files import Stamp
 from .store.protocol import Store
 from .summary import Outcome, RunSummary, check_bad_files, summarise
+from .uris import check_apart
 from .worker import SharedModel, WorkerCensus, share_model
 
 # Spark passes a worker's error only as text. These messages are safe to show: they hold no review.

@@ -1,13 +1,11 @@
-"""Open the file system of a path: the mounted one, or an object store.
+"""Reach the files of tables through pyarrow: on a mounted file system, or in an object store.
 
-Every file of the table room is listed, read and written through pyarrow's file systems, so that a folder and
-a bucket are one code path. Executors need no Java libraries for either.
+A folder and a bucket are one code path, and executors need no Java libraries for either.
 """
 
 import functools
 import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +15,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from ..errors import ConfigError, ObjectStoreError
+from .uris import find_scheme
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
-_URI_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_LOCAL_FILE = re.compile(r"^file:(//(?=/))?")
 # The object stores whose files pyarrow and deltalake both read. S3 is tested; the others are not.
-OBJECT_SCHEMES = ("s3", "gs", "abfss")
+_OBJECT_SCHEMES = ("s3", "gs", "abfss")
 # Environment variables of S3 clients, which are also the names of deltalake's options.
 _S3_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
@@ -34,17 +31,17 @@ _S3_VARIABLES = (
     "AWS_ENDPOINT_URL",
     "AWS_ALLOW_HTTP",
 )
-# A store that throttles is asked again, with growing pauses, this many times.
+# An S3 store that throttles is asked up to so many times, with growing pauses.
 _ATTEMPTS = 6
 _CONNECT_SECONDS, _REQUEST_SECONDS = 10, 60
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Describe a file system: its URI scheme, "" for mounted files, and the options of an object store.
+    """Describe where files lie: the URI scheme, "" for mounted files, and the options of an object store.
 
-    The options may hold credentials, so they are never shown. A storage can be pickled: executors open their
-    own connections with it.
+    The options may hold credentials, so `repr` leaves them out. A storage can be pickled: executors open
+    their own connections with it.
     """
 
     scheme: str = ""
@@ -56,7 +53,7 @@ class Storage:
 
     def open(self) -> pafs.FileSystem:
         """Return the file system; one per process and options."""
-        return _open(self.scheme, tuple(sorted(self.options.items())))
+        return _open_file_system(self.scheme, tuple(sorted(self.options.items())))
 
     def to_path(self, uri: str) -> str:
         """Return the path that the file system knows: `bucket/key` for `s3://bucket/key`."""
@@ -64,57 +61,26 @@ class Storage:
 
 
 LOCAL = Storage()
-# `delta:/path` names a Delta table on a mounted file system.
-DELTA_PREFIX = "delta:"
 
 
 def find_storage(uri: str, options: Mapping[str, str] | None = None) -> Storage:
-    """Return the storage of a path or URI; raise ConfigError for a scheme that is not supported."""
+    """Return the storage of a path or URI; raise ConfigError for a scheme that is not supported.
+
+    Options that are not given come from the environment variables of S3 clients.
+    """
     scheme = find_scheme(uri)
     if scheme is None:
         return LOCAL
-    if scheme not in OBJECT_SCHEMES:
+    if scheme not in _OBJECT_SCHEMES:
         raise ConfigError(
             f"{uri}: {scheme}: is not supported; expected a mounted folder or one of "
-            f"{', '.join(f'{name}://' for name in OBJECT_SCHEMES)}; for a name with a colon pass ./{uri}"
+            f"{', '.join(f'{name}://' for name in _OBJECT_SCHEMES)}; for a name with a colon pass ./{uri}"
         )
     if not uri.lower().startswith(f"{scheme}://"):
         raise ConfigError(f"{uri}: is no URI of an object store, expected {scheme}://bucket/prefix")
-    found = (
-        {name: os.environ[name] for name in _S3_VARIABLES if os.environ.get(name)} if scheme == "s3" else {}
-    )
-    return Storage(scheme, {**found, **(options or {})})
-
-
-def find_scheme(uri: str) -> str | None:
-    """Return the scheme of a URI in lower case, None for a path and for `file:`."""
-    match = _URI_SCHEME.match(uri)
-    return match[1].lower() if match and match[1].lower() != "file" else None
-
-
-def find_local_path(path: str) -> Path | None:
-    """Return the absolute path without links and `..`, or None for a URI that does not begin with `file:`.
-
-    `s3://bucket/x`, `dbfs:/x` and `hdfs:x` are such URIs; used as file names, they would create folders here.
-    """
-    return Path(_LOCAL_FILE.sub("", path)).resolve() if find_scheme(path) is None else None
-
-
-def resolve_uri(path: str) -> str:
-    """Return one name for each place: an absolute path without links, or a URI without a last slash."""
-    path = path.removeprefix(DELTA_PREFIX)
-    local = find_local_path(path)
-    return str(local) if local is not None else path.rstrip("/")
-
-
-def check_apart(source: str, target: str) -> None:
-    """Raise ConfigError if the scores would lie in the input, or the input in the scores."""
-    reviews, scores = (resolve_uri(path).rstrip("/") + "/" for path in (source, target))
-    if reviews.startswith(scores) or scores.startswith(reviews):
-        raise ConfigError(
-            f"output: {scores[:-1]} is inside the input {reviews[:-1]}, or contains it; scores would be read "
-            "as reviews; choose another folder"
-        )
+    variables = _S3_VARIABLES if scheme == "s3" else ()
+    environment = {name: os.environ[name] for name in variables if os.environ.get(name)}
+    return Storage(scheme, {**environment, **(options or {})})
 
 
 def load_options(path: str | None) -> dict[str, str]:
@@ -122,32 +88,32 @@ def load_options(path: str | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        options = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"storage_options: {path} cannot be read ({error.strerror})") from error
     except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        options = None
+    if not isinstance(options, dict) or not all(isinstance(value, str) for value in options.values()):
         raise ConfigError(
             f"storage_options: {path} is not a JSON object of strings, "
             'expected {"AWS_ENDPOINT_URL": "https://…", "AWS_ACCESS_KEY_ID": "…", …}'
         )
-    return found
+    return options
 
 
 @functools.lru_cache(maxsize=8)
-def _open(scheme: str, options: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
-    given = dict(options)
+def _open_file_system(scheme: str, sorted_options: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
+    options = dict(sorted_options)
     try:
         if not scheme:
             return pafs.LocalFileSystem()
         if scheme == "s3":
-            return _open_s3(given)
+            return _open_s3(options)
         if scheme == "gs":
-            return pafs.GcsFileSystem(access_token=given.get("GOOGLE_ACCESS_TOKEN"))
+            return pafs.GcsFileSystem(access_token=options.get("GOOGLE_ACCESS_TOKEN"))
         return pafs.AzureFileSystem(
-            account_name=given["AZURE_STORAGE_ACCOUNT_NAME"],
-            account_key=given.get("AZURE_STORAGE_ACCOUNT_KEY"),
+            account_name=options["AZURE_STORAGE_ACCOUNT_NAME"],
+            account_key=options.get("AZURE_STORAGE_ACCOUNT_KEY"),
         )
     except (AttributeError, KeyError, pa.ArrowException) as error:
         raise ConfigError(
@@ -156,14 +122,14 @@ def _open(scheme: str, options: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
         ) from error
 
 
-def _open_s3(given: Mapping[str, str]) -> pafs.FileSystem:
-    endpoint = given.get("AWS_ENDPOINT_URL", "")
+def _open_s3(options: Mapping[str, str]) -> pafs.FileSystem:
+    endpoint = options.get("AWS_ENDPOINT_URL", "")
     scheme, _, host = endpoint.rpartition("://")
     return pafs.S3FileSystem(
-        access_key=given.get("AWS_ACCESS_KEY_ID"),
-        secret_key=given.get("AWS_SECRET_ACCESS_KEY"),
-        session_token=given.get("AWS_SESSION_TOKEN"),
-        region=given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION"),
+        access_key=options.get("AWS_ACCESS_KEY_ID"),
+        secret_key=options.get("AWS_SECRET_ACCESS_KEY"),
+        session_token=options.get("AWS_SESSION_TOKEN"),
+        region=options.get("AWS_REGION") or options.get("AWS_DEFAULT_REGION"),
         endpoint_override=host.rstrip("/") or None,
         scheme=scheme or "https",
         connect_timeout=_CONNECT_SECONDS,
@@ -172,16 +138,16 @@ def _open_s3(given: Mapping[str, str]) -> pafs.FileSystem:
     )
 
 
-def call_store(storage: Storage, uri: str, operation: Callable[[pafs.FileSystem], Result]) -> Result:
-    """Call an object store; raise ObjectStoreError with the kind of the problem if it fails."""
+def call_store(storage: Storage, uri: str, operation: Callable[[pafs.FileSystem], _Result]) -> _Result:
+    """Call the file system of `storage`; if it fails, raise ObjectStoreError with the problem and `uri`."""
     try:
         return operation(storage.open())
     except (OSError, pa.ArrowException) as error:
-        raise ObjectStoreError(f"{uri}: {explain(error)}") from error
+        raise ObjectStoreError(f"{uri}: {explain_store_error(error)}") from error
 
 
-# What S3 and its clients call an error, and what to do about it.
-_KINDS = (
+# Words by which S3 and its clients name a problem; the problem, and the next step.
+_PROBLEMS = (
     (
         ("IMDS", "loading credentials", "no credentials"),
         "there are no credentials; set AWS_ACCESS_KEY_ID and its secret, or pass --storage_options",
@@ -216,7 +182,7 @@ _KINDS = (
             "SlowDown",
             "SLOW_DOWN",
             "TooManyRequests",
-            *(f"HTTP {words} {code}" for words in ("status", "response code") for code in (429, 503)),
+            *(f"HTTP {name} {code}" for name in ("status", "response code") for code in (429, 503)),
             "429 Too Many Requests",
             "503 Service Unavailable",
             "503 Slow Down",
@@ -238,10 +204,10 @@ _KINDS = (
 )
 
 
-def explain(error: BaseException) -> str:
-    """Return what an error of an object store means, without its text, which may hold a signed address."""
-    said = str(error)
-    for marks, meaning in _KINDS:
-        if any(mark in said for mark in marks):
-            return meaning
+def explain_store_error(error: BaseException) -> str:
+    """Return the problem behind an error, without the text of the error, which may hold a signed address."""
+    text = str(error)
+    for words, problem in _PROBLEMS:
+        if any(word in text for word in words):
+            return problem
     return f"the store answered {type(error).__name__}; run again with --debug to see it"

@@ -7,7 +7,15 @@ from .. import schema
 from ..errors import SentimentError, UnusableClassifierError
 from .class_names import choose_labels
 from .classifier_files import UNKNOWN, ClassifierFiles
-from .encoders import Encoder, check_length, check_readable, check_tokenizer, find_max_length, set_pad_id
+from .encoders import (
+    Encoder,
+    check_length,
+    check_readable,
+    check_tokenizer,
+    find_max_length,
+    set_pad_id,
+    silencing_transformers,
+)
 
 # Longer reviews are rare, and cost more than they are worth.
 DEFAULT_MAX_LENGTH = 512
@@ -26,25 +34,18 @@ def load_classifier(files: ClassifierFiles, labels_from: str) -> Encoder:
     import transformers
 
     check_readable(files.weights)
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        config = transformers.AutoConfig.from_pretrained(
-            files.weights, local_files_only=True, trust_remote_code=False
-        )
-        check_kind(files.name, config)
-        model, found = _load_model(files)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            files.tokenizer, use_fast=True, local_files_only=True, trust_remote_code=False
-        )
+        with silencing_transformers():
+            config = transformers.AutoConfig.from_pretrained(files.weights, **options)
+            check_kind(files.name, config)
+            model, found = _load_model(files)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(files.tokenizer, use_fast=True, **options)
     except SentimentError:
         raise
     # transformers runs the code of a model type, which may raise anything.
     except Exception as error:
         raise UnusableClassifierError(_explain_failure(files.name, error)) from error
-    finally:
-        transformers.logging.set_verbosity(verbosity)
     _check_weights(files.name, model, config, found)
     labels = choose_labels(_list_names(config), labels_from)
     check_tokenizer(files.name, model, tokenizer)

@@ -1,8 +1,9 @@
 """Load the pre-trained encoder to start from: by hub id, from a local folder, or the package `minilm`."""
 
+import contextlib
 import functools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,20 @@ def load_pooler(encoder: Encoder) -> dict[str, Any]:
     return {f"{encoder.model.base_model_prefix}.{name}": value for name, value in weights.items()}
 
 
+@contextlib.contextmanager
+def silencing_transformers() -> Iterator[None]:
+    """Show no warnings and, from now on, no progress bars: fine-tuning expects a checkpoint without head."""
+    import transformers
+
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+
+
 def _load(
     name: str, max_length: int, seed: int, load_model: Callable[[str, str, dict[str, Any]], _Loaded]
 ) -> Encoder:
@@ -106,21 +121,16 @@ def _load(
     source, options = _find_source(name)
     check_readable(Path(source))
     transformers.set_seed(seed)
-    verbosity = transformers.logging.get_verbosity()
-    # Else transformers warns that the checkpoint has no head, as intended for fine-tuning.
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, use_fast=True, **options)
-        model, notes, has_new_head = load_model(name, source, options)
+        with silencing_transformers():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, use_fast=True, **options)
+            model, notes, has_new_head = load_model(name, source, options)
     except EncoderUnavailableError:
         raise
     # transformers runs the code of a model type, which may raise anything.
     except Exception as error:
         problem = _explain_missing(name, Path(source), options["local_files_only"], error)
         raise EncoderUnavailableError(problem) from error
-    finally:
-        transformers.logging.set_verbosity(verbosity)
     check_tokenizer(name, model, tokenizer)
     set_pad_id(model, tokenizer)
     encoder = Encoder(name, model, tokenizer, _find_licence(name), notes, has_new_head)

@@ -20,9 +20,8 @@ from ..models.signatures import check_signing_key
 from . import processes
 from .augmentation import augment_rows
 from .cascade import CascadeChoice
-from .checkpoints import PLACES, Checkpoints, digest_run, open_checkpoints
+from .checkpoints import PLACES, digest_run, open_checkpoints
 from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
-from .data.splits import Splits
 from .encoders import Encoder, find_max_length, load_encoder
 from .figures import draw_learning_curve
 from .optimization import optimize
@@ -32,7 +31,7 @@ from .registration import explain_kept, keep, register
 from .rehearsal import rehearse
 from .reporting import examine_model, log_evaluation, log_report, write_reference
 from .run_log import RunLog
-from .runs import open_run
+from .runs import Training, open_run
 from .search import SearchResult, search
 
 # Where models go that could not be registered.
@@ -110,7 +109,8 @@ def finetune(
             if is_main:
                 log = stack.enter_context(open_run(checkpoints, digest))
                 log_data(config, reviews, log)
-        history, found = _train(encoder, reviews.splits, config, checkpoints, log, progress, termination)
+        training = Training(reviews.splits, config, checkpoints, log, progress, termination)
+        history, found = _train(encoder, training)
         if log is None:
             return None
         processes.use_cores()
@@ -155,24 +155,18 @@ def with_labels(encoder: Encoder, labels: tuple[str, ...], config: FinetuneConfi
     return load_encoder(config.distilbert_model, config.max_length, config.seed, labels)
 
 
-def _train(
-    encoder: Encoder,
-    splits: Splits,
-    config: FinetuneConfig,
-    checkpoints: Checkpoints,
-    log: RunLog | None,
-    progress: Progress,
-    termination: Termination | None,
-) -> tuple[list[dict[str, float]], SearchResult | None]:
+def _train(encoder: Encoder, training: Training) -> tuple[list[dict[str, float]], SearchResult | None]:
     """Train the encoder, or load the weights that an earlier start kept; with a search, the best ones."""
     from .trainer import train_encoder
 
+    config, splits = training.config, training.splits
     # Only the encoder trains on augmented texts; int8 scales and the linear stage use the original ones.
     if config.augment:
-        splits = replace(splits, train=augment_rows(splits.train, encoder.labels, config.seed))
+        train = augment_rows(splits.train, encoder.labels, config.seed)
+        training = replace(training, splits=replace(splits, train=train))
     if config.search or config.search_minutes:
-        return search(encoder, splits, config, checkpoints, log, progress, termination)
-    return train_encoder(encoder, splits, config, checkpoints, log, progress, termination), None
+        return search(encoder, training)
+    return train_encoder(encoder, training), None
 
 
 def _finish(
@@ -228,7 +222,7 @@ def _finish(
             notes=optimized.notes,
         )
         progress("packaging", 0, 1, "")
-        return register_or_keep(folder, encoder, reviews.text_col, config, summary, log, kept)
+        return register_or_keep(folder, encoder, reviews.text_col, config, summary, kept)
 
 
 def register_or_keep(
@@ -237,14 +231,13 @@ def register_or_keep(
     text_col: str,
     config: FinetuneConfig,
     summary: FinetuneSummary,
-    log: RunLog,
     kept: Path,
 ) -> FinetuneSummary:
     """Register the model and complete the summary; if that fails, keep the model and raise the error."""
     try:
         model = register(folder, encoder, config, text_col)
     except SentimentError as error:
-        where = keep(folder, encoder, config, text_col, log.run_id, summary.as_dict(), kept)
+        where = keep(folder, encoder, config, text_col, summary.as_dict(), kept)
         unfinished = replace(summary, model_uri=str(where), alias=None)
         raise explain_kept(where, error, unfinished.as_dict()) from error
     return replace(summary, model_uri=model.registered_uri, model_version=model.version)

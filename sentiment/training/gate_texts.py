@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pandas as pd
 
@@ -15,6 +14,7 @@ from ..inference.rejects import find_reject_reason
 from ..inference.selfcheck import SENTENCES
 from ..schema import TEXT
 from .adaptation import list_unused, read_texts, show_unused
+from .data.preparation import RowProgress
 from .data.reading import DataReport, load_labelled_reviews, make_format
 from .data.sample import GROUP, load_sample
 from .data.selection import describe_unused
@@ -102,7 +102,7 @@ def _read_unlabelled(config: AdoptConfig) -> GateTexts:
     return GateTexts(path, text_col, kept.to_frame().reset_index(drop=True), notes=notes)
 
 
-def _read_labelled(config: AdoptConfig, labels: Sequence[str], progress: Any) -> GateTexts:
+def _read_labelled(config: AdoptConfig, labels: Sequence[str], progress: RowProgress) -> GateTexts:
     """Read labelled reviews as fine-tuning does: the test split measures, the others calibrate."""
     reviews = load_labelled_reviews(
         FinetuneConfig(

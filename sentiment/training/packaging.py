@@ -29,6 +29,20 @@ from ..models.registry import LABELS_KEY, PACKAGE_PREFIX, TEXT_COL_KEY, import_m
 from .encoders import Encoder, save_tokenizer
 
 MODEL_NAME = "model"
+# Arguments of `Predictor`, and `output` of the pyfunc: who loads the model can replace only what stands here.
+_OPTIONS = {
+    "engine": AUTO,
+    "cascade": AUTO,
+    "device": AUTO,
+    "threads": 0,
+    "streams": 1,
+    "budget_tokens": 0,
+    "max_text_chars": MAX_TEXT_CHARS,
+    "min_score": None,
+    "target_accuracy": None,
+    "probabilities": False,
+    "output": None,
+}
 _EXAMPLE = [
     "Works as promised, and the battery lasts all week.",
     "Broke after two days. I want my money back!",
@@ -102,42 +116,37 @@ def log_model(folder: Path, encoder: Encoder, config: ModelConfig, text_col: str
             python_model=str(code.entry_point),
             code_paths=[str(code.package)],
             artifacts={ENCODER_ARTIFACT: str(folder)},
-            model_config={
-                "engine": AUTO,
-                "cascade": AUTO,
-                "device": AUTO,
-                "threads": 0,
-                "streams": 1,
-                "budget_tokens": 0,
-                "max_text_chars": MAX_TEXT_CHARS,
-                "min_score": None,
-                "target_accuracy": None,
-                "probabilities": False,
-                "output": None,
-            },
+            model_config=_OPTIONS,
             pip_requirements=list_requirements(settings.cpu_engine),
             signature=make_signature(settings.labels),
             input_example=pd.DataFrame({schema.TEXT: _EXAMPLE}),
             registered_model_name=config.registered_model_name,
-            metadata={
-                TEXT_COL_KEY: text_col,
-                "base_model": encoder.name,
-                "adopted_from": encoder.adopted_from or "",
-                "license": encoder.licence,
-                "max_length": config.max_length,
-                "truncation": settings.truncation,
-                "engine": settings.cpu_engine,
-                "engine_reason": settings.cpu_engine_reason,
-                "gated_on": settings.gated_on or "",
-                LABELS_KEY: list(settings.labels),
-                "sentiment_version": sentiment.__version__,
-            },
+            metadata=_describe_training(encoder, settings, config.max_length, text_col),
             tags={"license": encoder.licence, "base_model": encoder.name},
         )
         given = _digest_logged(folder, code)
     version = str(logged.registered_model_version)
     record_model(config.registered_model_name, version, signing_key=config.signing_key, given=given)
     return LoggedModel(version, logged.model_uri, f"models:/{config.registered_model_name}/{version}")
+
+
+def _describe_training(
+    encoder: Encoder, settings: Settings, max_length: int | None, text_col: str
+) -> dict[str, Any]:
+    """Return the metadata of a model."""
+    return {
+        TEXT_COL_KEY: text_col,
+        "base_model": encoder.name,
+        "adopted_from": encoder.adopted_from or "",
+        "license": encoder.licence,
+        "max_length": max_length,
+        "truncation": settings.truncation,
+        "engine": settings.cpu_engine,
+        "engine_reason": settings.cpu_engine_reason,
+        "gated_on": settings.gated_on or "",
+        LABELS_KEY: list(settings.labels),
+        "sentiment_version": sentiment.__version__,
+    }
 
 
 def make_signature(labels: Sequence[str]) -> Any:

@@ -14,22 +14,19 @@ from ..errors import ConfigError, SentimentError
 from ..evaluation.metrics import Evaluation
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
-from ..models.tracking import as_registry_error
+from ..models.mlflow_errors import translating_errors
 from .encoders import Encoder
 from .packaging import LoggedModel, ModelConfig, log_model
 from .run_log import start_run
+from .runs import find_run
 
 _FACTS_FILE = "unregistered.json"
 
 
 def register(folder: Path, encoder: Encoder, config: ModelConfig, text_col: str) -> LoggedModel:
     """Log the model to the active run, register it, and set its alias. Raises a ModelError."""
-    try:
+    with translating_errors(f"registration of {config.registered_model_name!r}"):
         model = log_model(folder, encoder, config, text_col)
-    except SentimentError:
-        raise
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error(f"registration of {config.registered_model_name!r}", error) from error
     if config.alias is not None:
         registry.set_alias(config.registered_model_name, config.alias, model.version)
     return model
@@ -40,12 +37,11 @@ def keep(
     encoder: Encoder,
     config: FinetuneConfig,
     text_col: str,
-    run_id: str,
     summary: Mapping[str, Any],
     home: Path,
 ) -> Path:
     """Copy a model that could not be registered below `home`, with all that `register_kept` needs."""
-    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{run_id[:8]}"
+    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{summary['run_id'][:8]}"
     try:
         kept = home / name
         kept.mkdir(parents=True)
@@ -57,7 +53,6 @@ def keep(
         "base_model": encoder.name,
         "licence": encoder.licence,
         "text_col": text_col,
-        "run_id": run_id,
         "summary": dict(summary),
     }
     (kept / _FACTS_FILE).write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
@@ -91,7 +86,9 @@ def register_kept(kept: Path, alias: str | None = None) -> dict[str, Any]:
         ) from error
     encoder = Encoder(facts["base_model"], model=None, tokenizer=None, licence=facts["licence"])
     registry.open_experiment(config.experiment)
-    with start_run(_find_run(facts["run_id"])) as log:
+    # A new store does not know the run.
+    run_id = facts["summary"]["run_id"]
+    with start_run(run_id if find_run(run_id) else None) as log:
         log.log_metrics({f"test_{name}": value for name, value in test.as_metrics().items()})
         model = register(kept / ENCODER_ARTIFACT, encoder, config, facts["text_col"])
     shutil.rmtree(kept)
@@ -101,15 +98,3 @@ def register_kept(kept: Path, alias: str | None = None) -> dict[str, Any]:
         "model_version": model.version,
         "alias": config.alias,
     }
-
-
-def _find_run(run_id: str) -> str | None:
-    """Return the id if the store knows the run; a new store, for example, does not."""
-    mlflow = registry.import_mlflow()
-    try:
-        run = mlflow.get_run(run_id)
-    except mlflow.exceptions.MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise as_registry_error(f"run {run_id}", error) from error
-    return run_id if run.info.lifecycle_stage == "active" else None

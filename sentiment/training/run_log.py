@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..models.tracking import as_registry_error, find_problem, import_mlflow
+from ..models.mlflow_errors import find_problem, translating_errors
+from ..models.tracking import import_mlflow
 
 # A server that did not answer is asked again after this time, since each question takes several seconds.
 _ASK_AGAIN_SECONDS = 120
@@ -112,10 +113,8 @@ def start_run(run_id: str | None = None, **options: Any) -> Iterator[RunLog]:
     Raises RegistryError if it cannot be started. A server that is gone at the end is no error.
     """
     mlflow = import_mlflow()
-    try:
+    with translating_errors("a new run"):
         run = mlflow.start_run(run_id=run_id, **options)
-    except Exception as error:  # as in `registry.resolve_model`
-        raise as_registry_error("a new run", error) from error
     log = RunLog(run.info.run_id)
     status = "FAILED"
     try:

@@ -2,14 +2,35 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from ..models.tracking import as_registry_error, import_mlflow
+from ..cli import Progress
+from ..config import FinetuneConfig
+from ..models.mlflow_errors import as_registry_error
+from ..models.tracking import import_mlflow
 from .checkpoints import Checkpoints
+from .data.splits import Splits
+from .processes import Termination
 from .run_log import RunLog, start_run
 
 # Tag of a run: the digest of its configuration, data and code.
 RUN_TAG = "sentiment.run"
+
+
+@dataclass(frozen=True)
+class Training:
+    """Hold what the training of an encoder needs next to the encoder.
+
+    `log` is None in all processes but the main one. `progress` gets the stage, the steps and a note.
+    """
+
+    splits: Splits
+    config: FinetuneConfig
+    checkpoints: Checkpoints
+    log: RunLog | None
+    progress: Progress
+    termination: Termination | None = None
 
 
 @contextlib.contextmanager
@@ -30,14 +51,18 @@ def open_run(checkpoints: Checkpoints, digest: str, **options: Any) -> Iterator[
 
 def _find_unfinished(run_id: str | None, digest: str) -> str | None:
     """Return `run_id` if the tracking server has this run, of the same digest and not finished; else None."""
+    run = None if run_id is None else find_run(run_id)
+    is_ours = run is not None and run.data.tags.get(RUN_TAG) == digest and run.info.status != "FINISHED"
+    return run_id if is_ours else None
+
+
+def find_run(run_id: str) -> Any | None:
+    """Return a run, None if it was deleted or the store does not know it. Raises RegistryError."""
     mlflow = import_mlflow()
-    if run_id is None:
-        return None
     try:
-        run = mlflow.MlflowClient().get_run(run_id)
+        run = mlflow.get_run(run_id)
     except mlflow.exceptions.MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise as_registry_error(f"run {run_id}", error) from error
-        return None
-    is_ours = run.data.tags.get(RUN_TAG) == digest and run.info.lifecycle_stage == "active"
-    return run_id if is_ours and run.info.status != "FINISHED" else None
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise as_registry_error(f"run {run_id}", error) from error
+    return run if run.info.lifecycle_stage == "active" else None

@@ -5,15 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..cli import Progress
 from ..config import FinetuneConfig
 from ..errors import ConfigError
 from .checkpoints import Checkpoints, digest_run
-from .data.splits import Splits
 from .encoders import Encoder, load_encoder
-from .processes import Termination, count_processes
-from .run_log import RunLog
-from .runs import open_run
+from .processes import count_processes
+from .runs import Training, open_run
 
 _STUDY = "study.db"
 
@@ -28,39 +25,16 @@ class SearchResult:
     best: dict[str, Any]
 
 
-def search(
-    encoder: Encoder,
-    splits: Splits,
-    config: FinetuneConfig,
-    checkpoints: Checkpoints,
-    log: RunLog | None,
-    progress: Progress,
-    termination: Termination | None = None,
-) -> tuple[list[dict[str, float]], SearchResult]:
+def search(encoder: Encoder, training: Training) -> tuple[list[dict[str, float]], SearchResult]:
     """Run trials until `search` or `search_minutes` is reached; load the weights of the best into `encoder`.
 
-    The first trial is the recipe of `config`. The study is a SQLite file next to the checkpoints, so that a
-    search that was killed continues. Returns the log of the best trial.
+    The first trial is the recipe of the configuration. The study is a SQLite file next to the checkpoints, so
+    that a search that was killed continues. Returns the log of the best trial.
     """
+    config, checkpoints, log = training.config, training.checkpoints, training.log
     if count_processes() > 1 or log is None:
         raise ConfigError("search: found several processes, expected one; omit torchrun or --distributor")
     study = _open_study(config, checkpoints.folder)
-
-    def run_trial(
-        number: int, tried: FinetuneConfig, model: Encoder, trial_log: RunLog
-    ) -> list[dict[str, float]]:
-        from .trainer import train_encoder
-
-        return train_encoder(
-            model,
-            splits,
-            tried,
-            _make_place(checkpoints, tried),
-            trial_log,
-            lambda stage, done, total, note: progress(f"trial {number + 1}, {stage}", done, total, note),
-            termination,
-        )
-
     while _is_in_budget(study, config):
         trial = study.ask()
         tried = suggest(trial, config)
@@ -69,14 +43,25 @@ def search(
         with open_run(place, place.folder.name, nested=True, run_name=run_name) as trial_log:
             trial_log.log_params(trial.params)
             fresh = load_encoder(config.distilbert_model, config.max_length, config.seed, encoder.labels)
-            history = run_trial(trial.number, tried, fresh, trial_log)
+            history = _run_trial(trial.number, fresh, replace(training, config=tried, log=trial_log))
         study.tell(trial, max(row["eval_f1"] for row in history if "eval_f1" in row))
         _remove_worse(checkpoints, replace(config, **study.best_params))
     best = study.best_trial
     # Loads the weights, or trains them again if they are damaged.
-    history = run_trial(best.number, replace(config, **best.params), encoder, log)
+    history = _run_trial(best.number, encoder, replace(training, config=replace(config, **best.params)))
     log.log_params({f"best_{name}": value for name, value in best.params.items()})
     return history, SearchResult(len(_list_done(study)), best.number + 1, best.value, best.params)
+
+
+def _run_trial(number: int, encoder: Encoder, training: Training) -> list[dict[str, float]]:
+    """Train an encoder with the configuration of a trial; its checkpoints lie below those of the search."""
+    from .trainer import train_encoder
+
+    def show(stage: str, done: int, total: int, note: str) -> None:
+        training.progress(f"trial {number + 1}, {stage}", done, total, note)
+
+    place = _make_place(training.checkpoints, training.config)
+    return train_encoder(encoder, replace(training, checkpoints=place, progress=show))
 
 
 def suggest(trial: Any, config: FinetuneConfig) -> FinetuneConfig:

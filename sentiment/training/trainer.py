@@ -13,7 +13,6 @@ import transformers
 from datasets import Dataset, disable_progress_bars
 from sklearn.metrics import accuracy_score, f1_score
 
-from ..cli import Progress
 from ..config import FinetuneConfig
 from ..errors import ConfigError
 from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
@@ -39,36 +38,29 @@ from .processes import (
     share,
     sharing_errors,
 )
-from .run_log import RunLog
+from .runs import Training
 from .tokens import pad_batch, tokenize, tokenize_once
 
 # A checkpoint holds the weights and two averages of each, in float32.
 _CHECKPOINT_BYTES_PER_WEIGHT = 12
 
 
-def train_encoder(
-    encoder: Encoder,
-    splits: Splits,
-    config: FinetuneConfig,
-    checkpoints: Checkpoints,
-    log: RunLog | None,
-    progress: Progress,
-    termination: Termination | None,
-) -> list[dict[str, float]]:
+def train_encoder(encoder: Encoder, training: Training) -> list[dict[str, float]]:
     """Fine-tune `encoder.model` in place and keep its weights, or load those that were kept earlier.
 
-    Metrics go to `log`, which is None in all but the main process. Returns the log of the Trainer.
+    Returns the log of the Trainer.
     """
+    log, progress, checkpoints = training.log, training.progress, training.checkpoints
     history = share(lambda: checkpoints.load_trained(encoder.model))
     if history is None:
         history = finetune_encoder(
             encoder,
-            splits,
-            config,
+            training.splits,
+            training.config,
             lambda done, total, note: progress("fine-tuning", done, total, note),
             lambda metrics, step: None if log is None else log.log_metrics(metrics, step),
             checkpoints,
-            termination,
+            training.termination,
         )
         if get_rank() == 0:
             checkpoints.save_trained(encoder.model, history)

@@ -16,8 +16,9 @@ from deltalake import DeltaTable
 from pyarrow.fs import FileSelector, FileType
 
 from sentiment.tables.deltalog import find_table, make_options
-from sentiment.tables.storage import DELTA_PREFIX, Storage, find_storage, resolve_uri
+from sentiment.tables.storage import Storage, find_storage
 from sentiment.tables.store.opening import find_store, open_store
+from sentiment.tables.uris import DELTA_PREFIX, resolve_uri
 from tests.factories import Bucket
 
 FOLDER, DELTA, S3 = "folder", "delta", "s3"

@@ -135,7 +135,7 @@ def test_a_delta_table_of_reviews_is_refused_since_its_folder_has_deleted_rows(t
     (tmp_path / "table" / "_delta_log").mkdir(parents=True)
     reviews.rename(tmp_path / "table" / "part-0.parquet")
     with pytest.raises(UnreadableFileError, match="Delta table"):
-        scores.open_reviews(str(tmp_path / "table"), ["review_id"])
+        scores.find_reviews(str(tmp_path / "table"), ["review_id"])
 
 
 def test_columns_of_reviews_may_be_in_names_of_folders_and_none_hides_a_prediction(tmp_path):
@@ -144,9 +144,9 @@ def test_columns_of_reviews_may_be_in_names_of_folders_and_none_hides_a_predicti
         path.parent.mkdir()
         rows = {"review_id": [f"r{shop}"], "text": ["good"], "label": ["mine"], "stage": ["sold"]}
         pd.DataFrame(rows).to_parquet(path)
-    reviews = scores.open_reviews(str(tmp_path), ["review_id"])
-    assert scores.find_categories(reviews, ["review_id"]) == ["shop"]
-    assert scores.find_texts(reviews) == ["text", "review_id", "shop"]
+    reviews = scores.find_reviews(str(tmp_path), ["review_id"])
+    assert scores.find_category_columns(reviews, ["review_id"]) == ["shop"]
+    assert scores.find_text_columns(reviews) == ["text", "review_id", "shop"]
     found = scores.read_columns(reviews, ["review_id"], ["shop"])
     assert found.to_dict("records") == [
         {"review_id": "r007", "shop": "007"},
@@ -198,7 +198,7 @@ def test_the_newest_file_of_the_reviews_wins(tmp_path):
         pd.DataFrame({"review_id": ["r1"], "text": [f"text {i}"]}).to_parquet(path)
         os.utime(path, (1_000 + i, 1_000 + i))
     found = scores.read_columns(
-        scores.open_reviews(str(tmp_path / "in"), ["review_id"]), ["review_id"], ["text"]
+        scores.find_reviews(str(tmp_path / "in"), ["review_id"]), ["review_id"], ["text"]
     )
     assert found["text"].tolist() == ["text 1"]
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..minibatches import pad_rows
+from ..settings import load_settings
 from .probabilities import to_probabilities
 
 
@@ -28,7 +29,7 @@ class ReferenceEngine:
             torch.set_num_threads(threads)
         self._device = torch.device(device)
         self._model = load_classifier(folder).to(self._device)
-        self._pad_id: int = self._model.config.pad_token_id or 0
+        self._pad_id = load_settings(folder).pad_id
 
     def classify(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         import torch

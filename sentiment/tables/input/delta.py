@@ -8,7 +8,8 @@ from typing import Any
 
 from ...errors import EmptyInputError, InputError, UnreadableFileError
 from ..deltalog import list_adds, list_deleted_rows, open_snapshot
-from ..storage import Storage, find_scheme
+from ..storage import Storage
+from ..uris import find_scheme
 from .files import BadFile, Columns, InputFile, inspect_file
 from .tables import ReviewTable, make_table
 

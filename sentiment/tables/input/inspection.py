@@ -8,7 +8,8 @@ from typing import TypeVar
 import pyarrow as pa
 
 from ...errors import ConfigError, InputError, SchemaMismatchError
-from ..storage import DELTA_PREFIX, find_storage, resolve_uri
+from ..storage import find_storage
+from ..uris import DELTA_PREFIX, resolve_uri
 from .files import BadFile, Columns, InputFile, inspect_file, partition_values
 from .listing import check_root, is_delta, list_files
 from .tables import ReviewTable, make_table, name_kind

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from ... import schema
 from ...errors import ConfigError, ObjectStoreError, StoreError, StoreLockedError
+from ...process.files import sync
 from ..deltalog import (
     PROBE,
     check_conditional_put,
@@ -37,7 +38,8 @@ from ..deltalog import (
     make_options,
     translate,
 )
-from ..storage import Storage, find_storage, resolve_uri
+from ..storage import Storage, find_storage
+from ..uris import resolve_uri
 from . import compaction, erasure
 from .chain import ENTRIES, HEAD, NUMBER, Head, Objects, find_head, read_chain, write_entry
 from .files import Ids, Staging, StoredFile, WrittenFile
@@ -440,21 +442,13 @@ class DeltaStore:
         """Sync local files and their folders, because deltalake does not."""
         if self.storage.is_local:
             for path in (*paths, *{str(Path(path).parent) for path in paths}):
-                _sync(path)
+                sync(path)
 
     def _sync_log(self) -> None:
         if self.storage.is_local:
             log = Path(self.root) / "_delta_log"
             newest = sorted(log.glob("*.json"))[-2:]
             self._sync([str(path) for path in newest])
-
-
-def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _make_add(file: WrittenFile, root: str) -> Any:

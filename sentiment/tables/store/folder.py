@@ -24,8 +24,10 @@ import pyarrow.parquet as pq
 
 from ...errors import ConfigError, HeldBatchError, StoreError, StoreLockedError
 from ...models.integrity import digest_file
+from ...process.files import sync
 from ...process.locks import lock_file
-from ..storage import LOCAL, Storage, find_local_path
+from ..storage import LOCAL, Storage
+from ..uris import find_local_path
 from . import compaction, erasure, verification
 from .files import Ids, Staging, StoredFile, WrittenFile
 from .manifests import MANIFEST, REJECTED, BatchId, Manifest, PublishedFile, load_manifest
@@ -350,21 +352,13 @@ def _exchange(one: Path, other: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     for place in (folder, *folder.rglob("*")):
-        (_sync_folder if place.is_dir() else _sync)(place)
+        (_sync_folder if place.is_dir() else sync)(place)
 
 
 def _sync_folder(folder: Path) -> None:
     """Sync a folder where the file system can; some network file systems refuse."""
     try:
-        _sync(folder)
+        sync(folder)
     except OSError as error:
         if error.errno not in _CANNOT_SYNC_FOLDERS:
             raise
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

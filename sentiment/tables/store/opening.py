@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 
-from ..storage import DELTA_PREFIX, find_local_path, find_scheme
+from ..uris import DELTA_PREFIX, find_local_path, find_scheme
 from .folder import FolderStore, find_folder, lock_folder
 from .protocol import Store
 

@@ -4,6 +4,7 @@
 this project, because pandas changes values: `007` becomes 7.
 """
 
+import contextlib
 import re
 import urllib.error
 import urllib.request
@@ -55,7 +56,7 @@ def locate_hub_splits(name: str, options: ReadOptions, locate: Locate) -> dict[s
 
     repository, _, configuration = name.partition(":")
     datasets.disable_progress_bars()
-    try:
+    with _translate_errors(name, repository):
         if not datasets.config.HF_HUB_OFFLINE and not is_hub_reachable():
             raise MissingInputError(
                 f"no data set {name!r}: it is not a local file or folder, and the hub does not answer; set "
@@ -67,6 +68,16 @@ def locate_hub_splits(name: str, options: ReadOptions, locate: Locate) -> dict[s
             return _locate_text_files(name, builder, options, locate)
         _refuse_cached_csv(name, builder)
         loaded = datasets.load_dataset(repository, configuration or None)
+    return {str(split): [_locate(f"{name}, split {split}", rows)] for split, rows in loaded.items()}
+
+
+@contextlib.contextmanager
+def _translate_errors(name: str, repository: str) -> Iterator[None]:
+    """Translate errors of `datasets` while it loads the data set `name`, by kind."""
+    import datasets
+
+    try:
+        yield
     except datasets.exceptions.DatasetNotFoundError as error:
         raise MissingInputError(
             f"no data set {name!r}: it is not a local file or folder, and the hub has none that you can "
@@ -88,7 +99,6 @@ def locate_hub_splits(name: str, options: ReadOptions, locate: Locate) -> dict[s
             f"({type(error).__name__}); check --dataset_name, and if it has several configurations, pass "
             f"{repository}:NAME"
         ) from error
-    return {str(split): [_locate(f"{name}, split {split}", rows)] for split, rows in loaded.items()}
 
 
 def _locate_text_files(

@@ -91,7 +91,7 @@ def number_labels(
             "--label_col"
         )
     if label_map is not None:
-        return _apply(column, values, parse_label_map(label_map))
+        return _apply_map(column, values, parse_label_map(label_map))
     # A split with -1 in all rows has no labels (GLUE), unless all splits have only 1 next to it.
     hidden = {"-1"} if _is_hidden(counts) else set()
     known = [value for value in values if value not in hidden]
@@ -132,26 +132,48 @@ def _is_hidden(counts: Mapping[str, Counter[str | None]]) -> bool:
     return {"-1"} in values and any(found - {"-1"} for found in values) and {"0", "1"} <= set().union(*values)
 
 
-def _apply(column: str, values: Sequence[str], chosen: Mapping[str, str | None]) -> Numbering:
-    missing = [value for value in values if value not in chosen]
-    if missing:
-        raise UnusableLabelsError(
-            f"label column {column!r}: --label_map has no class for {show_values(missing)}; add it, or "
-            "VALUE= to leave it out"
-        )
-    names = tuple(dict.fromkeys(name for name in chosen.values() if name is not None))
+def _apply_map(column: str, values: Sequence[str], classes: Mapping[str, str | None]) -> Numbering:
+    names = tuple(dict.fromkeys(name for name in classes.values() if name is not None))
     if set(names) == set(POLARITY_LABELS):
         names = POLARITY_LABELS
-    return Numbering(
-        names, {value: None if (name := chosen[value]) is None else names.index(name) for value in values}
-    )
+    return _number(column, values, classes, names, "--label_map")
+
+
+def _apply_scheme(
+    scheme: str,
+    column: str,
+    values: Sequence[str],
+    classes: Mapping[str, str | None],
+    names: tuple[str, ...] = POLARITY_LABELS,
+) -> Numbering:
+    """Give the values numbers by a scheme, which knows `4 stars` as `4`."""
+    known = {value: classes[star] for value in values if (star := _as_star(value)) in classes}
+    return _number(column, values, known, names, f"--label_scheme {scheme}")
+
+
+def _number(
+    column: str,
+    values: Sequence[str],
+    classes: Mapping[str, str | None],
+    names: tuple[str, ...],
+    argument: str,
+) -> Numbering:
+    """Give each value the number of its class; `argument` of the command line chose the classes."""
+    unknown = [value for value in values if value not in classes]
+    if unknown:
+        raise UnusableLabelsError(
+            f"label column {column!r}: {argument} has no class for {show_values(unknown)}; pass --label_map "
+            "with a class for each value (VALUE= leaves one out)"
+        )
+    ids = {value: None if (name := classes[value]) is None else names.index(name) for value in values}
+    return Numbering(names, ids)
 
 
 def _read_auto(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
     polarity = _find_polarity(values)
     are_stars = bool(values) and {_as_star(value) for value in values} <= set(STAR_LABELS)
     if polarity is not None and not (are_stars and _STAR_COLUMN_WORDS & set(split_words(column))):
-        return _apply(column, values, polarity)
+        return _apply_scheme(AUTO, column, values, polarity)
     if are_stars:
         raise AmbiguousInputError(
             f"label column {column!r}: has stars ({show_values(values)}); pass --label_scheme polarity (1 "
@@ -189,7 +211,7 @@ def _read_polarity(column: str, values: Sequence[str], class_names: Sequence[str
     stars = {"1": NEGATIVE, "2": NEGATIVE, "3": None, "4": POSITIVE, "5": POSITIVE}
     polarity = _find_polarity(values)
     if polarity is not None and set(values) != {"1", "2"}:
-        return _apply(column, values, polarity)
+        return _apply_scheme(POLARITY, column, values, polarity)
     return _apply_scheme(POLARITY, column, values, {**stars, **_POLARITIES, **dict.fromkeys(_NEUTRALS)})
 
 
@@ -212,24 +234,6 @@ def _read_names(column: str, values: Sequence[str], class_names: Sequence[str]) 
     stated = [name for name in map(clean_label, class_names) if name is not None and name in values]
     names = tuple(dict.fromkeys([*stated, *rising]))
     return Numbering(names, {name: i for i, name in enumerate(names)})
-
-
-def _apply_scheme(
-    scheme: str,
-    column: str,
-    values: Sequence[str],
-    classes: Mapping[str, str | None],
-    names: tuple[str, ...] = POLARITY_LABELS,
-) -> Numbering:
-    stars = {value: _as_star(value) for value in values}
-    unknown = [value for value in values if stars[value] not in classes]
-    if unknown:
-        raise UnusableLabelsError(
-            f"label column {column!r}: --label_scheme {scheme} does not know {show_values(unknown)}; pass "
-            "--label_map instead"
-        )
-    ids = {value: None if (name := classes[stars[value]]) is None else names.index(name) for value in values}
-    return Numbering(names, ids)
 
 
 _SCHEMES: dict[str, Callable[[str, Sequence[str], Sequence[str]], Numbering]] = {

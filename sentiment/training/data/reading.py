@@ -1,6 +1,6 @@
 """Read labelled reviews from the hub, files, a folder or the sample, and make clean splits of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from ...schema import show_columns, split_columns
 from .csv_files import check_delimiter
 from .labels import Numbering, can_be_shown, number_labels, show_values
 from .model_labels import find_equal_labels, number_for_model
-from .preparation import Columns, FileReport, Prepared, prepare
+from .preparation import Columns, FileReport, Prepared, RowProgress, prepare
 from .selection import Counts, select
 from .source import ReadOptions, Source
 from .sources import find_locations
@@ -67,7 +67,7 @@ class LabelledReviews:
 
 def load_labelled_reviews(
     config: FinetuneConfig,
-    progress: Callable[[int, str], None] = lambda rows, file: None,
+    progress: RowProgress = lambda rows, file: None,
     model_labels: Sequence[str] | None = None,
 ) -> LabelledReviews:
     """Read, clean, split and sample the data set `config.dataset_name`.

@@ -1,4 +1,4 @@
-"""Open text files, compressed or not, in UTF-8, UTF-16, cp1252 or a given encoding."""
+"""Find the encoding of text files and open them, compressed or not; name files that are none."""
 
 import bz2
 import codecs
@@ -35,7 +35,7 @@ _UNLIKELY = re.compile(
 _MAX_UNLIKELY_SHARE = 0.01
 # In a file of another encoding few letters are UTF-8 by chance, as the last two of `CAF\xc9\xbb`.
 _MAX_UTF8_SHARE = 0.2
-# So many bytes or letters of a file are looked at in one step.
+# Bytes or letters that are examined at once, so that a file need not fit into memory.
 _CHUNK_SIZE = 1 << 20
 # First bytes of content that a file of text, Parquet or Arrow cannot have, the ends of names that go with it,
 # and what to do.

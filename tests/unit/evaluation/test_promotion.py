@@ -70,8 +70,12 @@ class Place:
     def champion(self):
         return ledger.read_ledger(self.name, "champion").champion
 
+    def list_decisions(self, version):
+        tags = registry.import_mlflow().MlflowClient().get_model_version(self.name, version).tags
+        return history.find_decisions(tags, "champion")
+
     def list_outcomes(self, version):
-        return [found["outcome"] for found in history.read_decisions(self.name, version, "champion")]
+        return [found["outcome"] for found in self.list_decisions(version)]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +114,7 @@ def test_a_better_challenger_becomes_champion_and_its_gates_are_kept(defended):
     assert defended.champion == "2"
     assert defended.summary["outcome"] == "promoted"
     assert defended.summary["comparison"]["difference"]["value"] < 0
-    [kept] = history.read_decisions(defended.name, "2", "champion")
+    [kept] = defended.list_decisions("2")
     assert kept["outcome"] == "promoted"
     assert kept["champion"] == "1"
     gates = {gate["name"]: gate for gate in kept["gates"]}

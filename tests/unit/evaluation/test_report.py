@@ -152,7 +152,9 @@ def test_with_all_facts_no_section_is_missing():
     sections = build_sections(examine(make_full_facts()))
     assert [why for why in sections.values() if isinstance(why, str)] == []
     assert list(sections) == list(SECTIONS)
-    assert {section.title for section in sections.values()} == {title for title, _ in SECTIONS.values()}
+    assert {section.title for section in sections.values()} == {
+        section.title for section in SECTIONS.values()
+    }
 
 
 def test_each_missing_section_has_a_sentence():

@@ -118,7 +118,7 @@ def use_server(monkeypatch):
         (401, "refused the credentials"),
         (403, "refused the credentials"),
         (404, "does not answer"),
-        (503, "does not answer"),
+        (503, "answered with the status 503"),
     ],
 )
 def test_a_server_that_does_not_give_an_answer_is_not_a_missing_model(use_server, status, says):

@@ -2,6 +2,7 @@ from importlib import metadata
 
 import pytest
 
+from sentiment.errors import ModelLoadError
 from sentiment.models.requirements import find_mismatches
 
 
@@ -25,3 +26,9 @@ def test_a_requirement_is_met_here_or_named_with_what_is(tmp_path, line, found):
 
 def test_a_model_that_states_none_has_none_missing(tmp_path):
     assert find_mismatches(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "requirements.txt").write_bytes("pandas==2 # größe".encode("latin-1"))
+    with pytest.raises(ModelLoadError, match=r"requirements.txt: .* cannot be read as UTF-8"):
+        find_mismatches(tmp_path)

@@ -203,13 +203,12 @@ def test_what_the_summary_says_is_written_to_a_file(tmp_path):
 
     encoder = type("Stub", (), {"name": "a", "licence": "b"})()
     (tmp_path / "encoder").mkdir()
-    kept = keep(
-        tmp_path / "encoder", encoder, FinetuneConfig(), "text", "0123456789", {"x": 1}, tmp_path / "k"
-    )
+    summary = {"run_id": "0123456789", "x": 1}
+    kept = keep(tmp_path / "encoder", encoder, FinetuneConfig(), "text", summary, tmp_path / "k")
     facts = json.loads((kept / "unregistered.json").read_text())
-    assert facts["summary"] == {"x": 1}
+    assert facts["summary"] == summary
     assert FinetuneConfig(**facts["config"]) == FinetuneConfig()
     (tmp_path / "file").touch()
-    elsewhere = keep(tmp_path / "encoder", encoder, FinetuneConfig(), "text", "1", {}, tmp_path / "file")
+    elsewhere = keep(tmp_path / "encoder", encoder, FinetuneConfig(), "text", summary, tmp_path / "file")
     assert elsewhere.is_dir()
     assert "sentiment-unregistered-" in elsewhere.name

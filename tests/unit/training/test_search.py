@@ -11,7 +11,7 @@ from sentiment.models import registry
 from sentiment.training import search as search_module
 from sentiment.training.checkpoints import Checkpoints
 from sentiment.training.encoders import load_encoder
-from sentiment.training.runs import open_run
+from sentiment.training.runs import Training, open_run
 from sentiment.training.search import search
 from tests.factories import make_reviews, make_splits, make_tiny_encoder
 
@@ -50,7 +50,7 @@ def search_recipes(config, checkpoints, kill_at=None):
 
     splits = make_splits(rows[:60], rows[60:74], rows[74:])
     with open_run(checkpoints, "digest") as log:
-        _, found = search(encoder, splits, config, checkpoints, log, progress)
+        _, found = search(encoder, Training(splits, config, checkpoints, log, progress))
     return encoder.model, found, stages
 
 
@@ -87,4 +87,4 @@ def test_minutes_end_a_search_after_the_given_recipe(config, checkpoints, tracki
 def test_several_processes_cannot_search(config, checkpoints, monkeypatch):
     monkeypatch.setattr(search_module, "count_processes", lambda: 2)
     with pytest.raises(ConfigError, match="search: found several processes, expected one"):
-        search(None, None, config, checkpoints, None, lambda *_: None)
+        search(None, Training(None, config, checkpoints, None, lambda *_: None))

@@ -130,7 +130,7 @@ def test_a_name_that_the_data_set_does_not_state_is_a_class_too():
 
 
 def test_a_scheme_names_what_it_does_not_know():
-    with pytest.raises(UnusableLabelsError, match=r"does not know the values 4.5; pass --label_map"):
+    with pytest.raises(UnusableLabelsError, match=r"has no class for the values 4.5; pass --label_map"):
         number([1, 4.5], scheme="stars")
 
 
