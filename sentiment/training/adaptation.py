@@ -29,6 +29,7 @@ from ..inference.rejects import find_reject_reason
 from ..models import registry
 from ..process.locks import lock_file
 from ..schema import TEXT, show_columns, split_columns
+from .checkpoints import digest_weights
 from .data.preparation import join_texts
 from .data.reading import make_format
 from .data.source import ReadOptions
@@ -109,8 +110,8 @@ class AdaptSummary:
 def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     """Adapt an encoder, log it, and publish it at `config.output`; MLflow tracking must be set up before.
 
-    A killed run leaves its checkpoints next to the output, and the next run with the same settings and
-    reviews goes on from there.
+    A killed run leaves its checkpoints next to the output, and the next run with the same settings, reviews
+    and first weights goes on from there.
     """
     started = time.monotonic()
     disable_progress_bars()
@@ -122,7 +123,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     with working_folder(output) as work:
         read = read_texts(config.input, config.text_col, work / "data", make_format(config))
         texts = clean_texts(read, config, work / "data")
-        warnings = keep_same_run(work, config, texts.digest)
+        warnings = keep_same_run(work, config, texts.digest, digest_weights(encoder.model))
         packed = _pack(texts, encoder, config, work / "data")
         with start_run() as log:
             log.log_params(asdict(config) | asdict(texts.counts) | {"data_digest": texts.digest})
@@ -267,10 +268,10 @@ def working_folder(output: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def keep_same_run(work: Path, config: AdaptConfig, digest: str) -> list[str]:
-    """Remove the checkpoints of a run with other settings or reviews, and return a warning about them."""
+def keep_same_run(work: Path, config: AdaptConfig, *facts: str) -> list[str]:
+    """Remove the checkpoints of a run with other settings or facts, and return a warning about them."""
     settings = {name: value for name, value in asdict(config).items() if name not in _FREE_SETTINGS}
-    expected = json.dumps(settings | {"digest": digest}, sort_keys=True)
+    expected = json.dumps([settings, *facts], sort_keys=True)
     file, checkpoints = work / "run.json", work / "checkpoints"
     is_same = file.is_file() and file.read_text() == expected
     n_steps = [int(path.name.partition("-")[2]) for path in checkpoints.glob("checkpoint-*")]
@@ -279,7 +280,7 @@ def keep_same_run(work: Path, config: AdaptConfig, digest: str) -> list[str]:
         file.write_text(expected)
     if is_same or not n_steps:
         return []
-    return [f"a killed run with other settings or reviews was discarded ({max(n_steps):,} steps)"]
+    return [f"a killed run with other settings, reviews or weights was discarded ({max(n_steps):,} steps)"]
 
 
 def _pack(texts: CleanTexts, encoder: Encoder, config: AdaptConfig, cache: Path) -> Packed:

@@ -17,6 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from .. import inference
 from ..config import FinetuneConfig
 from ..errors import CheckpointError, ModelIntegrityError, RunLockedError
 from ..models.integrity import make_record
@@ -30,7 +33,7 @@ KEPT_RUNS = 4
 MOST_CHECKPOINTS = 3
 # They change where a run happens, not its result.
 PLACES = {"checkpoint_dir", "checkpoint_minutes", "distributor", "num_processes"}
-_CODE = Path(__file__).parent
+_CODE = (Path(__file__).parent, Path(inference.__file__).parent)
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _LOCK, _RUN, _TRAINED, _HISTORY = "_lock", "run.json", "trained", "history.json"
 
@@ -123,12 +126,21 @@ class Checkpoints:
             return False
 
 
-def digest_run(config: FinetuneConfig, data_digest: str) -> str:
-    """Return a digest of all that decides the result of a run: configuration, data, code, processes."""
+def digest_run(config: FinetuneConfig, *facts: str) -> str:
+    """Return a digest of what decides the result of a run: configuration, code, processes, these facts."""
     values = {name: value for name, value in asdict(config).items() if name not in PLACES}
     versions = {name: metadata.version(name) for name in ("torch", "transformers")}
-    parts = [values, data_digest, make_record(_CODE), versions, count_processes()]
+    parts = [values, *facts, [make_record(folder) for folder in _CODE], versions, count_processes()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def digest_weights(model: Any) -> str:
+    """Return a digest of the weights to start from: a folder of the same name may have others."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

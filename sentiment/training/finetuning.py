@@ -20,7 +20,7 @@ from ..models.signatures import check_signing_key
 from . import processes
 from .augmentation import augment_rows
 from .cascade import CascadeChoice
-from .checkpoints import PLACES, digest_run, open_checkpoints
+from .checkpoints import PLACES, digest_run, digest_weights, open_checkpoints
 from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
 from .encoders import Encoder, find_max_length, load_encoder
 from .figures import draw_learning_curve
@@ -85,9 +85,9 @@ def finetune(
     """Fine-tune, optimise, evaluate, log and register one model; MLflow tracking must be set up before.
 
     With `checkpoint_dir` a run that was killed continues: its checkpoints and its MLflow run are found by a
-    digest of configuration, data and code. With several processes (torchrun) only the main one logs,
-    and returns a summary; the others return None. A model that cannot be registered is kept in a folder below
-    `kept`, which the error names.
+    digest of configuration, data, first weights and code. With several processes (torchrun) only the main one
+    logs, and returns a summary; the others return None. A model that cannot be registered is kept in a folder
+    below `kept`, which the error names.
     """
     started = time.monotonic()
     processes.connect()
@@ -104,7 +104,7 @@ def finetune(
         log = None
         with processes.sharing_errors():
             notes = try_encoder(encoder, config, progress)
-            digest = digest_run(config, reviews.digest)
+            digest = digest_run(config, reviews.digest, digest_weights(encoder.model))
             checkpoints = stack.enter_context(open_checkpoints(config.checkpoint_dir, digest))
             if is_main:
                 log = stack.enter_context(open_run(checkpoints, digest))

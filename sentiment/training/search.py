@@ -119,7 +119,7 @@ def _make_place(checkpoints: Checkpoints, tried: FinetuneConfig) -> Checkpoints:
 
 
 def _find_place(checkpoints: Checkpoints, tried: FinetuneConfig) -> Checkpoints:
-    return Checkpoints(checkpoints.folder / f"trial-{digest_run(tried, '')}", checkpoints.warnings)
+    return Checkpoints(checkpoints.folder / f"trial-{digest_run(tried)}", checkpoints.warnings)
 
 
 def _remove_worse(checkpoints: Checkpoints, best: FinetuneConfig) -> None:

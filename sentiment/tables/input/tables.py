@@ -83,7 +83,8 @@ def check_columns(
     ids, texts = schema.split_columns(id_col), schema.split_columns(text_col)
     if not ids or not texts:
         raise ConfigError("id_col and text_col: expected at least one column name each")
-    taken = {schema.TEXT, *schema.PREDICTION_COLUMNS, *schema.TABLE_COLUMNS, *schema.STORE_KEYS}
+    predicted = (*schema.PREDICTION_COLUMNS, schema.EXPECTED, schema.PROBABILITIES)
+    taken = {schema.TEXT, *predicted, *schema.TABLE_COLUMNS, *schema.STORE_KEYS}
     clashes = [name for name in ids if name in taken or name.startswith("_")]
     if clashes:
         raise ConfigError(

@@ -1,13 +1,14 @@
 """An encoder is adapted to unlabelled reviews: the job, its counts, its errors, and a run that was killed."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from jobs.adapt import HOME, run, show
 from sentiment import schema
@@ -198,7 +199,19 @@ def test_a_killed_run_with_other_settings_is_discarded_and_said(config):
         adapt(config, stop_at(10))
     summary = adapt(replace(config, lr=1e-3, epochs=1), quiet)
     assert summary.resumed_from_step == 0
-    assert "other settings or reviews was discarded" in summary.warnings[0]
+    assert "other settings, reviews or weights was discarded" in summary.warnings[0]
+
+
+def test_a_killed_run_from_other_weights_is_discarded_and_said(config, tmp_path):
+    base = shutil.copytree(config.distilbert_model, tmp_path / "base")
+    config = replace(config, distilbert_model=str(base))
+    with pytest.raises(KilledError):
+        adapt(config, stop_at(10))
+    weights = {name: 2 * tensor for name, tensor in load_file(base / "model.safetensors").items()}
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    summary = adapt(config, quiet)
+    assert summary.resumed_from_step == 0
+    assert "weights was discarded" in summary.warnings[0]
 
 
 def test_the_time_ends_a_run_cleanly(config):

@@ -15,7 +15,7 @@ from sentiment.config import FinetuneConfig
 from sentiment.errors import CheckpointError, RunLockedError
 from sentiment.models import registry
 from sentiment.training import checkpoints as checkpoints_module
-from sentiment.training.checkpoints import Checkpoints, digest_run, open_checkpoints
+from sentiment.training.checkpoints import Checkpoints, digest_run, digest_weights, open_checkpoints
 from sentiment.training.data.reading import load_labelled_reviews
 from sentiment.training.encoders import load_encoder
 from sentiment.training.finetuning import log_data
@@ -176,6 +176,15 @@ def test_the_digest_is_of_the_configuration_and_the_data_but_not_of_places(confi
     assert digest == digest_run(replace(config, checkpoint_dir="/elsewhere"), "data")
     others = {digest_run(replace(config, lr=1e-5), "data"), digest_run(config, "other data")}
     assert len(others | {digest}) == 3
+
+
+def test_a_folder_with_other_weights_is_another_run(config):
+    encoder = load_encoder(config.distilbert_model, config.max_length, 1)
+    before = digest_weights(encoder.model)
+    assert before == digest_weights(load_encoder(config.distilbert_model, config.max_length, 1).model)
+    with torch.no_grad():
+        next(encoder.model.parameters())[0] += 1
+    assert digest_weights(encoder.model) != before
 
 
 def test_two_processes_cannot_train_the_same(tmp_path):

@@ -186,7 +186,7 @@ def test_column_names_that_may_be_a_review_are_not_quoted(tmp_path):
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["batch", "model", "text", "_has_id"])
+@pytest.mark.parametrize("name", ["batch", "model", "text", "expected", "probabilities", "_has_id"])
 def test_names_that_the_store_needs_are_no_ids(tmp_path, name):
     with pytest.raises(ConfigError, match="reserves"):
         inspect(tmp_path, id_col=name, text_col="body")
