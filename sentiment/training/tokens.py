@@ -1,6 +1,6 @@
 """Tokenise and pad training data as the packaged model does, so that it trains on what it scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,25 @@ _CACHE_FILE = "tokens.arrow"
 _FEATURES = Features({INPUT_IDS: ListOf(Value("int32")), LABELS: Value("int64")})
 
 
-def tokenize_once(rows: Dataset, tokenizer: Tokenizer) -> str:
-    """Tokenise rows into the cache of prepared data, or find them there; return the path of the file."""
+def tokenize_once(rows: Dataset, tokenizer: Tokenizer, release: Callable[[], None] = lambda: None) -> str:
+    """Tokenise rows into the cache of prepared data, or find them there; return the path of the file.
+
+    `release` gives back the memory of the rows that were read; it is called after each thousand.
+    """
     root = cache.prepared_cache()
     key = cache.make_key([], ["tokens", rows._fingerprint, tokenizer.describe()])
     if cache.find_entry(key, root) is None:
         with cache.write_entry(key, root) as folder:
-            tokenize(rows, tokenizer, folder / _CACHE_FILE)
+            tokenize(rows, tokenizer, folder / _CACHE_FILE, release)
     return str(root / key / _CACHE_FILE)
 
 
-def tokenize(rows: Dataset, tokenizer: Tokenizer, cache_file: Path | None = None) -> Dataset:
+def tokenize(
+    rows: Dataset,
+    tokenizer: Tokenizer,
+    cache_file: Path | None = None,
+    release: Callable[[], None] = lambda: None,
+) -> Dataset:
     """Replace the columns `text` and `label` by `input_ids` (int32, special tokens included) and `labels`.
 
     The result goes to `cache_file`, which is overwritten; without one it stays in memory if `rows` do. The
@@ -37,7 +45,9 @@ def tokenize(rows: Dataset, tokenizer: Tokenizer, cache_file: Path | None = None
     """
 
     def encode(batch: Mapping[str, Any]) -> dict[str, Any]:
-        return {INPUT_IDS: tokenizer.encode(batch["text"]).ids, LABELS: batch["label"]}
+        tokens = {INPUT_IDS: tokenizer.encode(batch["text"]).ids, LABELS: batch["label"]}
+        release()
+        return tokens
 
     return rows.map(
         encode,

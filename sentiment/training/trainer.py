@@ -118,7 +118,7 @@ def _make_trainer(
     keeper: CheckpointCallback,
 ) -> TrainingLoop:
     tokenizer = make_tokenizer(encoder, config.max_length, config.truncation)
-    train = Dataset.from_file(share(lambda: tokenize_once(splits.train, tokenizer)))
+    train = Dataset.from_file(share(lambda: tokenize_once(splits.train, tokenizer, splits.release)))
     minibatches = MiniBatches(
         measure_lengths(train),
         config.train_batch_size,

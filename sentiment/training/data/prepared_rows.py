@@ -53,13 +53,13 @@ class PreparedRows:
     def take(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Return a column of `SCHEMA` for rows."""
         taken: np.ndarray = self._all[name].to_numpy()[rows]
-        self._release()
+        self.release()
         return taken
 
     def are_texts(self, rows: np.ndarray) -> np.ndarray:
         """Return a mask of the rows that have a text that a model would score."""
         mask: np.ndarray = pc.is_null(self._all["reason"]).to_numpy()[rows]
-        self._release()
+        self.release()
         return mask
 
     def take_texts(self, rows: np.ndarray) -> list[str]:
@@ -109,8 +109,9 @@ class PreparedRows:
         starts = [0, *changes[_PART_BLOCKS - 1 :: _PART_BLOCKS].tolist()]
         for start, end in itertools.pairwise([*starts, len(rows)]):
             yield slice(start, end)
-            self._release()
+            self.release()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Release the mapped pages of all rows."""
         for mapped in self._mapped:
             mapped.madvise(mmap.MADV_DONTNEED)

@@ -112,6 +112,7 @@ def select(
         validation=table.load_frame(sampled[VALIDATION]),
         # Only the test is reported by slices.
         test=table.load_frame(sampled[TEST], with_details=True),
+        release=table.release,
     )
     return loaded, counts, digest
 

@@ -1,6 +1,6 @@
 """Make the splits train, validation and test: cut missing ones, remove leaks, and sample."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import datasets
@@ -25,12 +25,14 @@ class Splits:
     """Hold the rows to train and to measure with: `text` (string), `label` (class id) and, if known, `group`.
 
     `train` may have millions of rows, so it stays on disk; `validation` and `test` are in memory. Rows with
-    the same `group` belong to one review. `test` also has those details that the data set has.
+    the same `group` belong to one review. `test` also has those details that the data set has. Memory for
+    rows of `train` that were read is given back by `release`.
     """
 
     train: datasets.Dataset
     validation: pd.DataFrame
     test: pd.DataFrame
+    release: Callable[[], None] = lambda: None
 
     def load_train(self, max_rows: int | None = None, seed: int = 0) -> pd.DataFrame:
         """Load the training rows, or a sample stratified by label, in their order."""
