@@ -18,7 +18,10 @@ _STEP_TOKENS = 32
 
 
 def is_earlier(folder: Path) -> bool:
-    """Return whether this project logged the model in `folder` before models took `min_score`."""
+    """Return whether this project logged the model in `folder` before models had the option `min_score`.
+
+    Such a model returns fewer columns; models that were logged later need no adapting.
+    """
     is_ours = any((folder / "code").glob(f"{PACKAGE_PREFIX}*"))
     return is_ours and "min_score" not in find_options(folder)
 

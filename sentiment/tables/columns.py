@@ -15,7 +15,7 @@ IS_OUTSIDE = "_is_outside"
 IS_DUPLICATE = "_is_duplicate"
 # All ids of a row as one value (`make_key`).
 KEY = "_key"
-# The text digest that an id's row needs no score for, because its newest outcome in the store is that score.
+# The digest of the text that the store has scored last for this id. A row with this digest needs no score.
 KNOWN_DIGEST = "_known_digest"
 # True for a text that the worker had just scored for another row.
 IS_REPEATED = "_is_repeated"

@@ -71,10 +71,12 @@ class Request:
     def is_covered_by(self, batch: Manifest) -> bool:
         """Return True if the rows that a batch has taken are not pending for this request.
 
-        A rescore must also score rows that another model has scored. So only a batch of its own model covers
-        it, and a batch that skipped known rows only if it was a rescore itself: otherwise another model may
-        have scored the known rows. A batch with rows on which its model failed covers only requests of that
-        model, and no request that tries these rows again.
+        The batch must have the same columns, and all dates of the request. A batch with rows on which its
+        model failed covers only requests of that model, and no request that tries these rows again.
+
+        A rescore wants scores of its own model for all rows. So only a batch of that model covers it. If the
+        batch skipped known rows, it must be a rescore too: any other batch skips rows that another model has
+        scored.
         """
         taken = batch.consumption
         if batch.rejected_by_reason.get(MODEL_FAILED) and (
