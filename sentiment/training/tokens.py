@@ -56,6 +56,8 @@ def tokenize(
         features=_FEATURES,
         cache_file_name=None if cache_file is None else str(cache_file),
         load_from_cache_file=False,
+        # Without one `datasets` hashes the function and all that it refers to, and warns that it cannot.
+        new_fingerprint=f"{rows._fingerprint[:32]}-tokens",
     )
 
 
