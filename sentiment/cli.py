@@ -205,7 +205,8 @@ def read_config(
 
 def _help(field: "dataclasses.Field[Any]") -> str:
     metadata = getattr(field.type, "__metadata__", ())
-    text = next((item for item in metadata if isinstance(item, str)), field.name)
+    # A field may add a text of its own to a shared type, and then comes last.
+    text = next((item for item in reversed(metadata) if isinstance(item, str)), field.name)
     return text if field.default in (None, dataclasses.MISSING) else f"{text} ({field.default})"
 
 

@@ -115,7 +115,9 @@ _LabelMap = Annotated[
 ]
 _Delimiter = Annotated[str | None, "delimiter of CSV files (default: found out)"]
 _Encoding = Annotated[
-    str | None, pydantic.AfterValidator(_check_encoding), "encoding of text files (default: found out)"
+    str | None,
+    pydantic.AfterValidator(_check_encoding),
+    "encoding of text files (default: found out if UTF-8, UTF-16 or cp1252)",
 ]
 _ColumnNames = Annotated[str | None, "column names of CSV files without header: label,title,text"]
 _Day = Annotated[str | None, pydantic.AfterValidator(_check_day), pydantic.BeforeValidator(_read_day)]

@@ -102,7 +102,7 @@ def _measure_absolute_error(judged: JudgedReviews) -> float | None:
 def tabulate_labels(evaluation: Evaluation) -> pd.DataFrame:
     """Return a row per label, in class order: `precision`, `recall`, `f1` (0 if undefined), `reviews`.
 
-    A reject is among the `reviews` of its label, and lowers their recall and F1.
+    A reject is among the `reviews` of its label, and lowers its recall and F1.
     """
     confusion = np.array(evaluation.confusion)
     hits, predicted = np.diag(confusion), confusion.sum(axis=0)

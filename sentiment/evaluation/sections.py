@@ -51,7 +51,7 @@ def describe_metrics(findings: Findings) -> Section:
         f"{n_rejects:,} of them were rejected and count as wrong." if n_rejects else "None was rejected."
     )
     held_out = (
-        "This run did not train on them."
+        "The run that made the model did not train on them."
         if findings.facts.are_held_out
         else "It is not known if the model was trained on some of them."
     )
@@ -88,7 +88,7 @@ def describe_labels(findings: Findings) -> Section:
     else:
         sentences = (f"The label with the lowest F1 is {scored.idxmin()}: {scored.min():.3f}.",)
     if findings.evaluation.rejected_share:
-        sentences += ("Rejected reviews lower the recall and F1 of their label; the figure leaves them out.",)
+        sentences += ("Rejected reviews lower recall and F1 of their label; the matrix leaves them out.",)
     table = Table(("label", "precision", "recall", "F1", "reviews"), rows)
     return Section("Labels", sentences, table, "confusion_matrix")
 

@@ -1,9 +1,12 @@
 """Write files that other processes read, and flush them to the disk."""
 
-import contextlib
+import errno
 import os
 import uuid
 from pathlib import Path
+
+# What a file system answers that cannot flush a folder; its files are flushed all the same.
+_CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -21,8 +24,16 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    with contextlib.suppress(OSError):  # some network file systems cannot flush a folder
-        sync(path.parent)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder to the disk where the file system can; some network file systems refuse."""
+    try:
+        sync(folder)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC_FOLDERS:
+            raise
 
 
 def sync(path: str | Path) -> None:

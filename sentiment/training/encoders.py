@@ -101,7 +101,10 @@ def load_pooler(encoder: Encoder) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def silencing_transformers() -> Iterator[None]:
-    """Show no warnings and, from now on, no progress bars: fine-tuning expects a checkpoint without head."""
+    """Hide the warnings of transformers, and switch its progress bars off for good.
+
+    It warns of a missing head, which fine-tuning adds.
+    """
     import transformers
 
     verbosity = transformers.logging.get_verbosity()

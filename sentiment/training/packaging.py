@@ -29,7 +29,7 @@ from ..models.registry import LABELS_KEY, PACKAGE_PREFIX, TEXT_COL_KEY, import_m
 from .encoders import Encoder, save_tokenizer
 
 MODEL_NAME = "model"
-# Arguments of `Predictor`, and `output` of the pyfunc: who loads the model can replace only what stands here.
+# Arguments of `Predictor`, and `output` of the pyfunc. A caller can override only the options listed here.
 _OPTIONS = {
     "engine": AUTO,
     "cascade": AUTO,

@@ -79,18 +79,18 @@ def register_kept(kept: Path, alias: str | None = None) -> dict[str, Any]:
         config = FinetuneConfig(**facts["config"])
         config = replace(config, alias=alias or config.alias)
         test = Evaluation(**facts["summary"]["test"])
+        encoder = Encoder(facts["base_model"], model=None, tokenizer=None, licence=facts["licence"])
+        text_col, run_id = facts["text_col"], facts["summary"]["run_id"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"register: cannot read {kept / _FACTS_FILE} ({type(error).__name__}); expected a folder that a "
             "failed registration of this version named"
         ) from error
-    encoder = Encoder(facts["base_model"], model=None, tokenizer=None, licence=facts["licence"])
     registry.open_experiment(config.experiment)
     # A new store does not know the run.
-    run_id = facts["summary"]["run_id"]
     with start_run(run_id if find_run(run_id) else None) as log:
         log.log_metrics({f"test_{name}": value for name, value in test.as_metrics().items()})
-        model = register(kept / ENCODER_ARTIFACT, encoder, config, facts["text_col"])
+        model = register(kept / ENCODER_ARTIFACT, encoder, config, text_col)
     shutil.rmtree(kept)
     return {
         **facts["summary"],

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from ...errors import ConfigError, HeldBatchError, StoreError, StoreLockedError
 from ...models.integrity import digest_file
-from ...process.files import sync
+from ...process.files import sync, sync_folder
 from ...process.locks import lock_file
 from ..storage import LOCAL, Storage
 from ..uris import find_local_path
@@ -41,8 +41,6 @@ _PROBE = "_probe"
 # Constants of renameat2(2).
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-# What a file system answers that cannot sync a folder; its files are synced all the same.
-_CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ class FolderStore:
             _sync_tree(ready)
             ready.rename(target)
             for folder in (target.parent, self.path, self.path.parent):
-                _sync_folder(folder)
+                sync_folder(folder)
         except OSError as error:
             raise StoreError(
                 f"{target}: publishing failed ({error.strerror}); fix this and run again: "
@@ -139,7 +137,7 @@ class FolderStore:
         away = self._make_staging() / "dropped"
         try:
             batch.folder.rename(away)
-            _sync_folder(batch.folder.parent)
+            sync_folder(batch.folder.parent)
         except OSError as error:
             raise StoreError(f"{batch.folder}: cannot be dropped ({error.strerror})") from error
         self.clean()
@@ -219,7 +217,7 @@ class FolderStore:
                 place.rename(copy / name)
             _sync_tree(copy)
             _exchange(copy, folder)
-            _sync_folder(self.path)
+            sync_folder(self.path)
         except OSError as error:
             raise StoreError(f"{folder}: its batches cannot be replaced ({error.strerror})") from error
         self.clean()
@@ -352,13 +350,4 @@ def _exchange(one: Path, other: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     for place in (folder, *folder.rglob("*")):
-        (_sync_folder if place.is_dir() else sync)(place)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync a folder where the file system can; some network file systems refuse."""
-    try:
-        sync(folder)
-    except OSError as error:
-        if error.errno not in _CANNOT_SYNC_FOLDERS:
-            raise
+        (sync_folder if place.is_dir() else sync)(place)

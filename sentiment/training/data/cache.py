@@ -126,15 +126,23 @@ def _remove_partial(root: Path) -> None:
 
 
 def _find_damage(folder: Path) -> str | None:
-    """Return the name of the first file of an entry that is not as it was written; None if all are."""
+    """Return the name of the first file of an entry that is not as it was written; None if all are.
+
+    Raises ConfigError for a file that cannot be read.
+    """
     try:
         written = json.loads((folder / _DIGESTS).read_bytes())
         found = _digest_entry(folder)
         return next(
             (name for name in sorted({*written, *found}) if written.get(name) != found.get(name)), None
         )
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
         return _DIGESTS
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or folder}: prepared data cannot be read ({error.strerror}); check the disk "
+            "and permissions, or set SENTIMENT_DATA_CACHE to another folder"
+        ) from error
 
 
 def _digest_entry(folder: Path) -> dict[str, str]:

@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         "group": pa.int64(),
         "reason": pa.string(),
         "digest": pa.int64(),
+        "spaced_digest": pa.int64(),
         "words_digest": pa.int64(),
         "is_other_script": pa.bool_(),
     }
@@ -53,9 +54,9 @@ def describe_texts(texts: Sequence[Any]) -> dict[str, list[Any]]:
     """Return, for each value, the columns of `SCHEMA` that its text decides, and `bands`.
 
     `reason` is why no model would score the value (null: none); `text` is null then. `digest` is that of the
-    text with single spaces, `words_digest` that of its words without case and punctuation. `is_other_script`
-    is true if most letters are not Latin. `bands` are `N_BANDS` hashes of its shingles, uint32: two texts
-    with a common one are candidates for near duplicates.
+    text, `spaced_digest` that of its parts with single spaces between them, `words_digest` that of its words
+    without case and punctuation. `is_other_script` is true if most letters are not Latin. `bands` are
+    `N_BANDS` hashes of its shingles, uint32: two texts with a common one are candidates for near duplicates.
     """
     reasons = find_reject_reasons(texts)
     clean = [text if reason is None else "" for text, reason in zip(texts, reasons, strict=True)]
@@ -63,7 +64,8 @@ def describe_texts(texts: Sequence[Any]) -> dict[str, list[Any]]:
     return {
         "text": [text if reason is None else None for text, reason in zip(texts, reasons, strict=True)],
         "reason": reasons,
-        "digest": [_digest(" ".join(text.split())) for text in clean],
+        "digest": [_digest(text) for text in clean],
+        "spaced_digest": [_digest(" ".join(text.split())) for text in clean],
         "words_digest": [_digest(" ".join(found)) for found in words],
         "bands": _make_bands(words),
         "is_other_script": [_is_other_script(text) for text in clean],

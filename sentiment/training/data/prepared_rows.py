@@ -16,8 +16,8 @@ from .description import N_BANDS, SCHEMA
 from .preparation import Prepared
 from .splits import Candidates
 
-# Linux maps up to 2 MiB around a byte that is read. Rows are read in parts from so many blocks of so many
-# rows, of about 2 MB each, so about 64 MB are mapped, whether rows are neighbours or far apart.
+# Linux maps up to 2 MiB around a byte that is read, about a block of rows. A part has rows of at most
+# _PART_BLOCKS blocks, so about 64 MB are mapped, whether rows are neighbours or far apart.
 _PART_BLOCKS, _BLOCK_ROWS = 32, 4096
 
 
@@ -43,7 +43,7 @@ class PreparedRows:
 
     @property
     def has_groups(self) -> bool:
-        """Tell if it is known which rows belong to one review."""
+        """Return True if the data set says which rows belong to one review."""
         return not self._all["group"].null_count
 
     def find_rows(self, split: str) -> np.ndarray:

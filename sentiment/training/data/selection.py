@@ -153,7 +153,7 @@ def _drop_unusable(
             "no label or one that is left out; check --text_col and --label_col"
         )
     rows, labels = rows[is_usable], labels[is_usable]
-    agree = ~_find_conflicts(table.take("digest", rows), labels)
+    agree = ~_find_conflicts(table.take("spaced_digest", rows), labels)
     counts.conflicting_rows += int((~agree).sum())
     rows, labels = rows[agree], labels[agree]
     groups = table.take("group", rows) if table.has_groups else None

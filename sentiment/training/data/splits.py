@@ -75,12 +75,19 @@ def cut_splits(found: Mapping[str, Candidates], names: Sequence[str], seed: int)
     for name in (TEST, VALIDATION):
         if name not in splits:
             splits[TRAIN], splits[name] = _cut(splits[TRAIN], seed)
-            if not np.isin(np.arange(len(names)), splits[name].labels).all():
-                raise UnusableLabelsError(
-                    f"split {TRAIN!r} has too few different texts of a class to cut {name!r} from it; use "
-                    f"more data, or a folder that has {name!r} too"
-                )
+            _check_cut(splits, name, names)
     return {name: splits[name] for name in SPLITS}
+
+
+def _check_cut(splits: Mapping[str, Candidates], cut: str, names: Sequence[str]) -> None:
+    """Raise UnusableLabelsError if train or the split that was cut from it lacks a class."""
+    for i, name in enumerate(names):
+        if not all((splits[part].labels == i).any() for part in (TRAIN, cut)):
+            shown = name if name_like([name]) else f"class {i}"
+            raise UnusableLabelsError(
+                f"split {TRAIN!r} has too few different texts (or reviews, if rows belong to one) of {shown} "
+                f"to cut {cut!r} from it; use more data, or a folder that has {cut!r} too"
+            )
 
 
 def without_leaks(splits: Mapping[str, Candidates]) -> tuple[dict[str, Candidates], int]:
@@ -102,13 +109,18 @@ def _are_among(words: np.ndarray, others: np.ndarray) -> np.ndarray:
     return among
 
 
-def sample_rows(rows: np.ndarray, labels: np.ndarray, max_rows: int | None, seed: int) -> np.ndarray:
-    """Return a sample of `rows` in their order, stratified by label; all if there are no more."""
+def sample_rows(
+    rows: np.ndarray, labels: np.ndarray, max_rows: int | None, seed: int, at_least: int = 0
+) -> np.ndarray:
+    """Return a sample of `rows` in their order, stratified by label; all if there are no more.
+
+    It has `at_least` so many of each label, and may then have more than `max_rows`.
+    """
     if max_rows is None or len(rows) <= max_rows:
         return rows
     random = np.random.default_rng(seed)
     chosen = [
-        random.choice(places, round(len(places) / len(rows) * max_rows), replace=False)
+        random.choice(places, max(at_least, round(len(places) / len(rows) * max_rows)), replace=False)
         for places in (np.flatnonzero(labels == label) for label in np.unique(labels))
     ]
     sample: np.ndarray = rows[np.sort(np.concatenate(chosen))]
@@ -157,13 +169,13 @@ def _cut(split: Candidates, seed: int) -> tuple[Candidates, Candidates]:
         return split.take(kept), split.take(cut)
     # Rows with the same words are cut together, by the label of the first of them.
     first = np.flatnonzero(~find_repeated(split.words, keep_first=True))
-    cut = sample_rows(first, split.labels[first], round(CUT_SHARE * len(first)), seed)
+    cut = sample_rows(first, split.labels[first], round(CUT_SHARE * len(first)), seed, 1)
     is_cut = _are_among(split.words, split.words[cut])
     return split.take(~is_cut), split.take(is_cut)
 
 
 def find_repeated(values: np.ndarray, keep_first: bool = False) -> np.ndarray:
-    """Return a mask of the values that occur more than once; with `keep_first`, without each one's first."""
+    """Return a mask of the values that occur more than once; `keep_first` leaves out the first of each."""
     # `pd.Series.duplicated` does the same in four times the memory.
     order = np.argsort(values, kind="stable").astype(np.int32)
     in_order = values[order]

@@ -1,4 +1,4 @@
-"""Find the encoding of text files and open them, compressed or not; name files that are none."""
+"""Find the encoding of text files and open them, compressed or not; refuse files that are not text."""
 
 import bz2
 import codecs
@@ -200,8 +200,9 @@ def _check_code_page(path: Path, given: str) -> None:
     Every file can be read in a code page of one byte per letter, so nothing else would notice.
     """
     has_single_bytes = len(bytes(range(256)).decode(given, "replace")) == 256
-    if has_single_bytes and _find_undecodable(path) is None and (n_letters := _count_letters(path)[0]):
+    # One letter may be UTF-8 by chance.
+    if has_single_bytes and _find_undecodable(path) is None and (n_letters := _count_letters(path)[0]) > 1:
         raise UnreadableFileError(
-            f"{path}: is UTF-8, by its {n_letters:,} letters beyond ASCII, and not {given}; leave --encoding "
-            "out, or write all files in one encoding"
+            f"{path}: is UTF-8, by its {n_letters:,} letters beyond ASCII, not {given} as given or stated; "
+            "pass --encoding utf-8, or write all files in one encoding"
         )

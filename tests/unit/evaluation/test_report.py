@@ -220,7 +220,10 @@ def test_rejects_are_said():
 
 
 def test_a_report_claims_held_out_reviews_only_where_the_run_knows_it():
-    for known, says in ((True, "This run did not train on them."), (False, "It is not known if the model")):
+    for known, says in (
+        (True, "The run that made the model did not train on them."),
+        (False, "It is not known if the model"),
+    ):
         sections = build_sections(examine(make_facts(are_held_out=known)))
         assert says in sections["metrics"].sentences[0]
 
@@ -229,7 +232,7 @@ def test_rejects_are_said_to_lower_the_recall():
     judged = make_judged([0, 1, 2] * 20, [0, 1, -1] * 20)
     section = build_sections(examine(ReportFacts("m", judged)))["labels"]
     assert section.table.rows[2] == ("sad", "0.000", "0.000", "0.000", "20")
-    assert section.sentences[-1].startswith("Rejected reviews lower the recall")
+    assert section.sentences[-1].startswith("Rejected reviews lower recall")
 
 
 def test_long_lists_say_how_many_they_leave_out():

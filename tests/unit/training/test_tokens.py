@@ -80,7 +80,9 @@ def test_rows_are_tokenised_once(tmp_path, monkeypatch):
     texts = make_texts(200)
     rows = Dataset.from_dict({"text": texts, "label": [i % 2 for i in range(200)], "group": texts})
     tokenizer = make_tokenizer(encoder, MAX_LENGTH, HEAD_TAIL)
-    path = tokenize_once(rows, tokenizer)
+    released = []
+    path = tokenize_once(rows, tokenizer, lambda: released.append(True))
+    assert released == [True]
     found = Dataset.from_file(path)
     assert found.column_names == ["input_ids", "labels"]
     assert found["labels"][:3] == [0, 1, 0]

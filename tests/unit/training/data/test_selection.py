@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sentiment.config import FinetuneConfig
 from sentiment.errors import SchemaMismatchError, UnusableLabelsError
-from sentiment.training.data import cache, preparation
+from sentiment.training.data import cache, preparation, prepared_rows
 from sentiment.training.data.description import N_BANDS, are_near, describe_texts
 from sentiment.training.data.prepared_rows import PreparedRows
 from sentiment.training.data.reading import load_labelled_reviews
@@ -257,6 +257,8 @@ def test_a_text_of_only_emoji_is_described_by_itself():
 def test_texts_and_bands_come_in_the_order_of_the_rows_asked_for(folder, monkeypatch, tmp_path_factory):
     """Rows are taken in parts, and mapped pages are released between them."""
     monkeypatch.setenv("SENTIMENT_DATA_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(prepared_rows, "_BLOCK_ROWS", 3)
+    monkeypatch.setattr(prepared_rows, "_PART_BLOCKS", 2)
     load(folder)
     (prepared,) = [preparation._load(entry) for entry, _ in cache.list_entries(cache.prepared_cache())]
     table = PreparedRows(prepared)
@@ -270,3 +272,12 @@ def test_texts_and_bands_come_in_the_order_of_the_rows_asked_for(folder, monkeyp
     frame = table.load_frame(split)
     assert frame["text"].tolist() == table.make_dataset(split)["text"][:] == table.take_texts(rows[:100])
     assert frame["label"].tolist() == list(range(100))
+    in_order = [list(range(20))[part] for part in table._cut(np.arange(20))]
+    assert in_order == [list(range(start, min(start + 6, 20))) for start in range(0, 20, 6)]
+
+
+def test_texts_that_differ_in_spaces_are_other_data_with_the_same_labels(tmp_path):
+    texts = make_texts(100, 1)
+    write(tmp_path / "a.jsonl", texts, [0, 1] * 50)
+    write(tmp_path / "b.jsonl", [text.replace(" ", "  ") for text in texts], [0, 1] * 50)
+    assert load(tmp_path / "a.jsonl").digest != load(tmp_path / "b.jsonl").digest
