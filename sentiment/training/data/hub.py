@@ -105,7 +105,10 @@ def _locate_text_files(
     name: str, builder: Any, options: ReadOptions, locate: Locate
 ) -> dict[str, list[Location]]:
     config = builder.config
-    options = add_stated_form(f"data set {name!r}", vars(config), type(config)(), options)
+    usual = type(config)()
+    # A setting with its usual value may not be stated at all.
+    stated = {key: value for key, value in vars(config).items() if value != getattr(usual, key, None)}
+    options = add_stated_form(f"data set {name!r}", stated, options)
     class_names = _find_class_names(builder.info.features or {})
     return {
         str(split): [locate(_fetch(name, url), options, class_names) for url in urls]

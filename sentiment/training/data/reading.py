@@ -80,7 +80,7 @@ def load_labelled_reviews(
     datasets.disable_progress_bars()
     options = make_options(config)
     found = find_locations(config.dataset_name, options)
-    facts = [str(options), str(config.text_col), str(config.label_col)]
+    facts = [str(config.text_col), str(config.label_col)]
     prepared = prepare(found.by_split, lambda source: choose_columns(config, source), facts, progress)
     numbering = _number(prepared, config, model_labels)
     splits, counts, digest = select(

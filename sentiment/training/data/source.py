@@ -55,11 +55,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Location:
-    """Hold where unread rows are: a name, the files with their content, and how to open them."""
+    """Hold where unread rows are: a name, the files with their content, and how to open them.
+
+    `form` is all else that decides what is read from the files: options, and what their data set states.
+    """
 
     name: str
     content: tuple[Path, ...]
     open: Callable[[], Source]
+    form: str = ""
 
 
 def open_all(locations: Sequence[Location]) -> tuple[list[Source], list[str]]:

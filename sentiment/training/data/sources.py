@@ -112,7 +112,7 @@ def _locate(path: Path, options: ReadOptions, class_names: ClassNames | None = N
         source = reader(path, options)
         return dataclasses.replace(source, class_names={**(class_names or {}), **source.class_names})
 
-    return Location(str(path), (path,), open_it)
+    return Location(str(path), (path,), open_it, form=f"{options} {class_names}")
 
 
 def _find_reader(path: Path) -> Callable[[Path, ReadOptions], Source] | None:
@@ -132,9 +132,9 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     entry = choose_configuration(folder, configuration)
     if entry is None:
         _refuse_unread_splits(folder, unused)
-    else:
-        options = _add_form_of_card(folder, entry, options)
     placed = _place_by_name(folder, files) if entry is None else _place_by_card(folder, entry, files)
+    if entry is not None and any(_find_reader(file) in _COMPRESSIBLE for file in placed):
+        options = add_stated_form(str(folder), entry, options)
     for file in files:
         if file not in placed:
             unused[str(file.relative_to(folder))] = "not in the configuration"
@@ -147,19 +147,9 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
         unused[CARD] = "the card, a description"
     for file in files:
         if file in placed:
-            location = _locate(file, options, class_names)
-            # The names decide what the numbers in the file mean, so they count as its content.
-            stated = [folder / name for name in (CARD, INFOS) if (folder / name).is_file()]
-            content = (file, *stated) if class_names else (file,)
-            by_split.setdefault(placed[file], []).append(dataclasses.replace(location, content=content))
+            by_split.setdefault(placed[file], []).append(_locate(file, options, class_names))
     has_splits = entry is not None or any(place_file(file.relative_to(folder)) for file in files)
     return Locations(_require_train(by_split, str(folder)), unused, has_splits)
-
-
-def _add_form_of_card(folder: Path, entry: dict[str, Any], options: ReadOptions) -> ReadOptions:
-    from datasets.packaged_modules.csv.csv import CsvConfig
-
-    return add_stated_form(str(folder), entry, CsvConfig(), options)
 
 
 def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:

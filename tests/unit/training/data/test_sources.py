@@ -323,8 +323,81 @@ class TestCard:
 
     def test_a_form_that_is_not_known_is_an_error(self, tmp_path):
         (tmp_path / "README.md").write_text("---\nconfigs:\n- {data_files: a.csv, skiprows: 2}\n---\n")
-        with pytest.raises(UnreadableFileError, match="its card states skiprows"):
+        with pytest.raises(UnreadableFileError, match=r"its card, README\.md, states skiprows"):
             place(tmp_path, "a.csv")
+
+    @pytest.mark.parametrize(
+        "stated",
+        [
+            "sep: ';;'",
+            "sep: '\\s+'",
+            "sep: 5",
+            "sep: [',']",
+            "encoding: 5",
+            "encoding: [a]",
+            "encoding: rot13",
+            "encoding: klingon",
+            "column_names: 7",
+            "column_names: text",
+            "column_names: []",
+            "column_names: [text, no]",
+            "column_names: [text, ' ']",
+            "names: [text, text]",
+        ],
+    )
+    def test_a_setting_that_is_none_is_named(self, tmp_path, stated):
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- {{data_files: a.csv, {stated}}}\n---\n")
+        key = stated.partition(":")[0]
+        with pytest.raises(
+            UnreadableFileError, match=rf"README\.md, states {key} for .*: expected .*, found "
+        ):
+            place(tmp_path, "a.csv")
+
+    @pytest.mark.parametrize(
+        ("stated", "content"),
+        [
+            ("sep: \\t", "text\tlabel\na,1\t2\n"),
+            ("sep: ','", "text,label\na;b;1|2,2\n"),
+            ("sep: ',', delimiter: ;", "text;label\na,1;2\n"),
+            ("header: 0, quotechar: '\"', skiprows: null", "text,label\na,2\n"),
+            ("names: [text, label], header: null", "a,2\n"),
+        ],
+    )
+    def test_a_setting_counts_as_it_is_written(self, tmp_path, stated, content):
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- {{data_files: a.csv, {stated}}}\n---\n")
+        (tmp_path / "a.csv").write_text(content)
+        source = find_locations(str(tmp_path), ReadOptions()).by_split["train"][0].open()
+        assert source.columns == ("text", "label")
+        assert [batch["label"] for batch in source.read(["label"])] == [["2"]]
+
+    def test_a_stated_delimiter_is_not_guessed(self, tmp_path):
+        (tmp_path / "README.md").write_text("---\nconfigs:\n- {data_files: a.csv, sep: ','}\n---\n")
+        (tmp_path / "a.csv").write_text("text;label\na;1\n")
+        [location] = find_locations(str(tmp_path), ReadOptions()).by_split["train"]
+        assert location.open().columns == ("text;label",)
+
+    @pytest.mark.parametrize(
+        "stated", ["field: rows", "header: null", "header: 1", "names: [text, label], header: 0"]
+    )
+    def test_no_setting_of_json_files_is_left_out(self, tmp_path, stated):
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- {{data_files: a.json, {stated}}}\n---\n")
+        (tmp_path / "a.json").write_text('[{"text": "a", "label": 1}]')
+        with pytest.raises(
+            UnreadableFileError, match="states (field|header) for its text files, which cannot"
+        ):
+            find_locations(str(tmp_path), ReadOptions())
+
+    def test_settings_of_text_files_mean_nothing_for_parquet_files(self, tmp_path):
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- {data_files: a.parquet, columns: [text]}\n---\n"
+        )
+        assert place(tmp_path, "a.parquet")[0] == {"train": ["a.parquet"]}
+
+    def test_given_options_win_over_a_setting_that_is_none(self, tmp_path):
+        (tmp_path / "README.md").write_text("---\nconfigs:\n- {data_files: a.csv, sep: ;;}\n---\n")
+        (tmp_path / "a.csv").write_text("text|label\na|1\n")
+        [location] = find_locations(str(tmp_path), ReadOptions(delimiter="|")).by_split["train"]
+        assert location.open().columns == ("text", "label")
 
     def test_paths_by_split(self, tmp_path):
         (tmp_path / "README.md").write_text(
@@ -365,7 +438,7 @@ def describe(names, column="label"):
 class TestOldInfos:
     @pytest.fixture
     def find(self, tmp_path):
-        """Write the file, and return the class names and the content of a file next to it."""
+        """Write the file, and return the class names and the form of a file next to it."""
 
         def find(infos, card=None, name=None):
             text = infos if isinstance(infos, str) else json.dumps(infos)
@@ -374,14 +447,14 @@ class TestOldInfos:
             if card is not None:
                 (tmp_path / "README.md").write_text(f"---\n{card}\n---\n")
             [location] = find_locations(name or str(tmp_path), ReadOptions()).by_split["train"]
-            return location.open().class_names, [file.name for file in location.content]
+            return location.open().class_names, location.form
 
         return find
 
-    def test_its_names_are_used_and_count_as_content(self, find):
-        names, content = find({"plain_text": describe(["positive", "negative"])})
+    def test_its_names_are_used_and_decide_what_is_read(self, find):
+        names, form = find({"plain_text": describe(["positive", "negative"])})
         assert names == {"label": ("positive", "negative")}
-        assert content == ["train.csv", "dataset_infos.json"]
+        assert form != find({"plain_text": describe(["negative", "positive"])})[1]
 
     def test_the_card_comes_first(self, find):
         card = "dataset_info: {features: [{name: label, dtype: {class_label: {names: {'0': a, '1': b}}}}]}"
@@ -507,7 +580,7 @@ class TestHub:
         "card", [{"skiprows": 1}, {"escapechar": "!"}, {"encoding": "klingon"}, {"header": None}]
     )
     def test_a_card_that_cannot_be_followed_is_an_error(self, serve, card):
-        with pytest.raises(UnreadableFileError, match=f"its card states {next(iter(card))} for its text"):
+        with pytest.raises(UnreadableFileError, match=f"states {next(iter(card))} for its text"):
             serve({"train.csv": b"text,label\na,1\n"}, **card)
 
     def test_a_file_outside_the_hub_is_an_error(self, load):
