@@ -46,7 +46,10 @@ _USUAL: dict[str, tuple[Any, ...]] = {
 
 
 def choose_configuration(folder: Path, configuration: str | None) -> dict[str, Any] | None:
-    """Return the configuration of a hub data set by its name, or the default; None if its card has none."""
+    """Return the configuration of a hub data set by its name, or the default; None if its card has none.
+
+    In older data sets, the name is that of a description of the classes.
+    """
     entries = _read_card(folder).get("configs") or []
     configurations = {str(entry.get("config_name")): entry for entry in entries if isinstance(entry, dict)}
     if configuration is None and len(configurations) > 1:
@@ -56,18 +59,29 @@ def choose_configuration(folder: Path, configuration: str | None) -> dict[str, A
         configuration = defaults[0] if len(defaults) == 1 else None
     if configuration is None and len(configurations) == 1:
         configuration = next(iter(configurations))
-    if configuration is None and not configurations:
-        return None
     if not configurations:
+        return None if configuration is None else _choose_info(folder, configuration)
+    if configuration not in configurations:
+        raise AmbiguousInputError(_list_choices(folder, list(configurations)))
+    return configurations[configuration]
+
+
+def _choose_info(folder: Path, configuration: str) -> dict[str, Any]:
+    """Return a configuration of an older data set, which names its classes but not its files."""
+    names = [name for name, _ in _list_infos(folder) if name is not None]
+    if not names:
         raise AmbiguousInputError(
             f"{folder}: its {CARD} has no configurations; pass --dataset_name {folder} without a name of one"
         )
-    if configuration not in configurations:
-        raise AmbiguousInputError(
-            f"{folder}: has the configurations {shorten(list(configurations))}; choose with "
-            f"--dataset_name {folder}:NAME"
-        )
-    return configurations[configuration]
+    if configuration not in names:
+        raise AmbiguousInputError(_list_choices(folder, names))
+    # As in `datasets`, files in a folder of this name belong to the configuration.
+    is_folder = (folder / configuration).is_dir()
+    return {"config_name": configuration, **({"data_dir": configuration} if is_folder else {})}
+
+
+def _list_choices(folder: Path, names: list[str]) -> str:
+    return f"{folder}: has the configurations {shorten(names)}; choose with --dataset_name {folder}:NAME"
 
 
 def add_stated_form(where: str, stated: Mapping[str, Any], options: ReadOptions) -> ReadOptions:
@@ -146,36 +160,41 @@ _SETTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-def find_class_names(folder: Path, entry: dict[str, Any] | None) -> ClassNames:
+def find_class_names(folder: Path, entry: dict[str, Any] | None) -> tuple[ClassNames, frozenset[str]]:
     """Return the class names by column that a hub data set states for a configuration (None: for any).
 
-    As in `datasets`, `dataset_infos.json` counts only if the card has no `dataset_info`. Raises
-    AmbiguousInputError if several configurations could be meant and their names differ.
+    Return also the columns that have other class names in another configuration that could be meant; they are
+    not among the first.
+    """
+    chosen = None if entry is None else entry.get("config_name")
+    found: ClassNames = {}
+    unclear = set()
+    for name, class_names in _list_infos(folder):
+        if chosen is None or name in (None, chosen):
+            for column, classes in class_names.items():
+                if found.setdefault(column, classes) != classes:
+                    unclear.add(column)
+    clear = {column: classes for column, classes in found.items() if column not in unclear}
+    return clear, frozenset(unclear)
+
+
+def _list_infos(folder: Path) -> list[tuple[str | None, ClassNames]]:
+    """Return the class names by column of each configuration, with its name if it has one.
+
+    As in `datasets`, `dataset_infos.json` counts only if the card has no `dataset_info`.
     """
     described = _read_card(folder).get("dataset_info") or []
     path = folder / (CARD if described else INFOS)
     try:
-        infos = _list_card_infos(described) if described else _list_old_infos(path)
+        return _list_card_infos(described) if described else _list_old_infos(path)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UnreadableFileError(
             f"{path}: its description of the data set cannot be understood ({type(error).__name__}), so the "
             "names of its classes are not known; mend it or remove it"
         ) from error
-    chosen = None if entry is None else entry.get("config_name")
-    found: ClassNames = {}
-    for name, class_names in infos:
-        if chosen is None or name in (None, chosen):
-            for column, classes in class_names.items():
-                if found.setdefault(column, classes) != classes:
-                    raise AmbiguousInputError(
-                        f"{path}: names the classes of column {column!r} differently in its configurations, "
-                        "and it is not known which one the files have; remove the others from it"
-                    )
-    return found
 
 
 def _list_card_infos(infos: Any) -> list[tuple[str | None, ClassNames]]:
-    """Return the class names by column of each configuration, with its name if it has one."""
     infos = [infos] if isinstance(infos, dict) else infos
     return [
         (info.get("config_name"), dict(_list_class_names(info.get("features") or [])))

@@ -102,7 +102,12 @@ def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str,
     return [_locate(file, options) for file in files], unused
 
 
-def _locate(path: Path, options: ReadOptions, class_names: ClassNames | None = None) -> Location:
+def _locate(
+    path: Path,
+    options: ReadOptions,
+    class_names: ClassNames | None = None,
+    unclear: frozenset[str] = frozenset(),
+) -> Location:
     reader = _find_reader(path)
     if reader is None:
         raise UnreadableFileError(f"{path}: its name does not end as that of a {FORMATS} does")
@@ -110,9 +115,13 @@ def _locate(path: Path, options: ReadOptions, class_names: ClassNames | None = N
     def open_it() -> Source:
         check_signature(path)
         source = reader(path, options)
-        return dataclasses.replace(source, class_names={**(class_names or {}), **source.class_names})
+        return dataclasses.replace(
+            source,
+            class_names={**(class_names or {}), **source.class_names},
+            unclear_classes=unclear - source.class_names.keys(),
+        )
 
-    return Location(str(path), (path,), open_it, form=f"{options} {class_names}")
+    return Location(str(path), (path,), open_it, form=f"{options} {class_names} {sorted(unclear)}")
 
 
 def _find_reader(path: Path) -> Callable[[Path, ReadOptions], Source] | None:
@@ -130,7 +139,9 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
         hint = "; a loading script is never run: save the data set as Parquet" if scripts else ""
         raise MissingInputError(f"no data set in {str(folder)!r}: expected a {FORMATS}{hint}")
     entry = choose_configuration(folder, configuration)
-    if entry is None:
+    # Names of files decide if the configuration does not say which files it has.
+    is_by_name = entry is None or not {"data_files", "data_dir"} & entry.keys()
+    if is_by_name:
         _refuse_unread_splits(folder, unused)
     placed = _place_by_name(folder, files) if entry is None else _place_by_card(folder, entry, files)
     if entry is not None and any(_find_reader(file) in _COMPRESSIBLE for file in placed):
@@ -142,13 +153,13 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
         unused[str(copy.relative_to(folder))] = f"a copy of {file.relative_to(folder)}"
         del placed[copy]
     by_split: dict[str, list[Location]] = {}
-    class_names = find_class_names(folder, entry)
+    class_names, unclear = find_class_names(folder, entry)
     if CARD in unused and (entry is not None or class_names):
         unused[CARD] = "the card, a description"
     for file in files:
         if file in placed:
-            by_split.setdefault(placed[file], []).append(_locate(file, options, class_names))
-    has_splits = entry is not None or any(place_file(file.relative_to(folder)) for file in files)
+            by_split.setdefault(placed[file], []).append(_locate(file, options, class_names, unclear))
+    has_splits = not is_by_name or any(place_file(file.relative_to(folder)) for file in files)
     return Locations(_require_train(by_split, str(folder)), unused, has_splits)
 
 

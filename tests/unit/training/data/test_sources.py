@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from sentiment.config import FinetuneConfig
 from sentiment.errors import AmbiguousInputError, MissingInputError, UnreadableFileError
+from sentiment.training.data.reading import choose_columns
 from sentiment.training.data.source import ReadOptions
 from sentiment.training.data.sources import find_locations
 from sentiment.training.data.split_names import place_file
@@ -468,12 +470,29 @@ class TestOldInfos:
         )
         assert find(infos, card, f"{tmp_path}:toys")[0] == {"label": ("b", "a")}
 
-    def test_configurations_with_other_names_are_ambiguous(self, find):
-        assert find({"a": describe(["n", "p"]), "b": describe(["n", "p"])})[0] == {"label": ("n", "p")}
-        with pytest.raises(
-            AmbiguousInputError, match=r"dataset_infos\.json: names the classes of column 'label'"
-        ):
-            find({"a": describe(["n", "p"]), "b": describe(["p", "n"])})
+    def test_configurations_with_other_names_are_ambiguous(self, find, tmp_path):
+        """Only for the column that they name differently, and only if it is used."""
+        infos = {"a": describe(["n", "p"]), "b": describe(["p", "n"]), "c": describe(["x", "y"], "topic")}
+        assert find({"a": infos["a"], "b": infos["a"]})[0] == {"label": ("n", "p")}
+        assert find(infos)[0] == {"topic": ("x", "y")}
+        [location] = find_locations(str(tmp_path), ReadOptions()).by_split["train"]
+        with pytest.raises(AmbiguousInputError, match="names the classes of column 'label' differently"):
+            choose_columns(FinetuneConfig(), location.open())
+        assert choose_columns(FinetuneConfig(label_col="text"), location.open()).label == "text"
+
+    def test_a_name_chooses_among_the_descriptions(self, find, tmp_path):
+        infos = {"a": describe(["n", "p"]), "b": describe(["p", "n"])}
+        assert find(infos, name=f"{tmp_path}:b")[0] == {"label": ("p", "n")}
+        with pytest.raises(AmbiguousInputError, match="has the configurations a, b; choose"):
+            find(infos, name=f"{tmp_path}:c")
+        place(tmp_path, "b/train.csv", content="text,label\nfine,1\n")
+        assert (
+            find_locations(f"{tmp_path}:b", ReadOptions()).unused["train.csv"] == "not in the configuration"
+        )
+
+    def test_a_name_without_any_description_is_an_error(self, find, tmp_path):
+        with pytest.raises(AmbiguousInputError, match="has no configurations; pass"):
+            find({}, name=f"{tmp_path}:a")
 
     @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": []}', '{"a": {"features": [1]}}', "[" * 9999])
     def test_a_damaged_file_is_an_error(self, find, content):
