@@ -27,7 +27,7 @@ from .json_files import open_json
 from .sample import locate_sample
 from .saved_folders import SPLIT_LIST, STATE, find_saved_files
 from .source import Location, ReadOptions, Source
-from .split_names import choose_splits, place_file, shorten
+from .split_names import place_file, shorten
 from .splits import SPLITS, TRAIN
 from .table_files import open_arrow, open_parquet
 from .text_files import COMPRESSIONS, check_signature, translate_errors
@@ -290,16 +290,8 @@ def _place_by_card(folder: Path, entry: dict[str, Any], files: list[Path]) -> di
 
 
 def _open_hub(name: str, options: ReadOptions) -> Locations:
-    located = locate_hub_splits(name, options, _locate)
-    splits = choose_splits(list(located))
-    by_split = {split: located[theirs] for theirs, split in splits.items()}
-    unused = {
-        place.name: "another split"
-        for theirs, places in located.items()
-        if theirs not in splits
-        for place in places
-    }
-    return Locations(_require_train(by_split, name), unused)
+    by_split, unused = locate_hub_splits(name, options, _locate)
+    return Locations(_require_train(by_split, name), dict.fromkeys(unused, "another split"))
 
 
 def _require_train(by_split: dict[str, list[Location]], name: str) -> dict[str, list[Location]]:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from types import SimpleNamespace
@@ -5,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from sentiment.config import FinetuneConfig
-from sentiment.errors import AmbiguousInputError, MissingInputError, UnreadableFileError
+from sentiment.errors import AmbiguousInputError, ConfigError, MissingInputError, UnreadableFileError
 from sentiment.training.data.reading import choose_columns
 from sentiment.training.data.source import ReadOptions
 from sentiment.training.data.sources import find_locations
@@ -509,9 +510,27 @@ def make_builder(paths, /, features=None, **card):
     files = {}
     for name in paths:
         url = name if "://" in name else f"hf://datasets/owner/name@0a1b/{name}"
-        files.setdefault("test" if "test" in name else "train", DataFilesList([], [])).append(url)
+        split = next((split for split in ("test", "unsupervised") if split in name), "train")
+        files.setdefault(split, DataFilesList([], [])).append(url)
     config = CsvConfig(data_files=DataFilesDict(files), **card)
     return SimpleNamespace(config=config, info=datasets.DatasetInfo(features=features))
+
+
+def make_http_error(status):
+    """Return what the hub's client raises for an answer with this status."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    error = HfHubHTTPError.__new__(HfHubHTTPError)
+    error.response = SimpleNamespace(status_code=status)
+    return error
+
+
+def make_timeout():
+    """Return an error of the HTTP library that is no OSError."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    [root] = set(HfHubHTTPError.__bases__) - {OSError}
+    return type("ReadTimeout", (root,), {})("timed out")
 
 
 class TestHub:
@@ -529,6 +548,7 @@ class TestHub:
                 return answer
 
             monkeypatch.setattr(hub, "is_hub_reachable", lambda: True)
+            monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
             monkeypatch.setattr(datasets, "load_dataset_builder", answer_it)
             monkeypatch.setattr(datasets, "load_dataset", answer_it)
             if isinstance(answer, datasets.DatasetDict):
@@ -602,18 +622,64 @@ class TestHub:
         with pytest.raises(UnreadableFileError, match=f"states {next(iter(card))} for its text"):
             serve({"train.csv": b"text,label\na,1\n"}, **card)
 
+    def test_files_of_other_splits_are_not_fetched(self, serve, tmp_path):
+        assert list(serve({"train.csv": b"text,label\na,1\n", "unsupervised.csv": b"text\na\n"})) == ["train"]
+        assert not (tmp_path / "unsupervised.csv").exists()
+        assert find_locations("owner/name", ReadOptions()).unused == {
+            "owner/name, split unsupervised": "another split"
+        }
+
+    @pytest.mark.parametrize(
+        ("error", "kind", "says"),
+        [
+            (
+                OSError(errno.ENOSPC, "No space left on device"),
+                ConfigError,
+                "there is no room .* set HF_HOME",
+            ),
+            (make_http_error(401), MissingInputError, "does not let you read it .* `hf auth login`"),
+            (make_http_error(403), MissingInputError, "does not let you read it .* `hf auth login`"),
+            (make_http_error(404), MissingInputError, r"its file train\.csv .* failed .*; run again, or run"),
+            (make_http_error(503), MissingInputError, "fetching it .* failed .*; check the network"),
+            (make_timeout(), MissingInputError, "fetching it .* failed .*; check the network"),
+            (ConnectionError(), MissingInputError, "fetching it .* failed .*; check the network"),
+            (RuntimeError("xet"), MissingInputError, r"its file train\.csv .* failed \(RuntimeError\); run"),
+        ],
+    )
+    def test_each_cause_of_a_failed_download_has_its_message(self, load, monkeypatch, error, kind, says):
+        import huggingface_hub
+
+        def fail(*_, **__):
+            raise error
+
+        load(make_builder(["train.csv"]))
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+        with pytest.raises(kind, match=says):
+            find_locations("owner/name", ReadOptions())
+
+    def test_text_files_offline_need_a_folder(self, load, monkeypatch):
+        import datasets
+
+        load(ConnectionError("Couldn't reach 'owner/name' on the Hub (OfflineModeIsEnabled)"))
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+        with pytest.raises(
+            MissingInputError, match="HF_HUB_OFFLINE is set.* `hf download owner/name .*FOLDER"
+        ):
+            find_locations("owner/name:books", ReadOptions())
+
     def test_a_file_outside_the_hub_is_an_error(self, load):
         load(make_builder(["https://host/train.csv"]))
         with pytest.raises(MissingInputError, match="names a file outside the hub"):
             find_locations("owner/name", ReadOptions())
 
-    def test_csv_files_that_pandas_read_in_an_earlier_run_are_not_used(self, load, monkeypatch):
+    @pytest.mark.parametrize("kind", ["csv", "json", "text"])
+    def test_text_files_that_datasets_read_in_an_earlier_run_are_not_used(self, load, monkeypatch, kind):
         import datasets
 
         load(datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["a"], "label": [1]})}))
         assert find_locations("owner/name", ReadOptions()).by_split  # Parquet files
-        monkeypatch.setattr(datasets.DatasetDict, "info", datasets.DatasetInfo(builder_name="csv"))
-        with pytest.raises(MissingInputError, match="as pandas read .* `hf download owner/name"):
+        monkeypatch.setattr(datasets.DatasetDict, "info", datasets.DatasetInfo(builder_name=kind))
+        with pytest.raises(MissingInputError, match="as `datasets` read .* `hf download owner/name"):
             find_locations("owner/name", ReadOptions())
 
     def test_splits_of_other_names_are_named(self, load):
@@ -641,11 +707,32 @@ class TestHub:
             (RuntimeError("Dataset scripts are no longer supported"), "loading script"),
             (ValueError("Config name is missing"), "owner/name:NAME"),
             (OSError(), "loading it from the hub failed"),
+            (make_timeout(), "fetching it from the hub failed .*; check the network"),
         ],
     )
     def test_each_cause_has_its_message(self, load, error, says):
         load(error)
         with pytest.raises(MissingInputError, match=says):
+            find_locations("owner/name", ReadOptions())
+
+    def test_a_full_disk_is_named_also_while_tables_are_written(self, load):
+        from datasets.exceptions import DatasetGenerationError
+
+        error = DatasetGenerationError("An error occurred while generating the dataset")
+        error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+        load(error)
+        with pytest.raises(ConfigError, match="no room for its files"):
+            find_locations("owner/name", ReadOptions())
+
+    def test_an_error_while_tables_are_fetched_is_no_loading_script(self, load, monkeypatch):
+        import datasets
+
+        def fail(*_, **__):
+            raise RuntimeError("xet")
+
+        load(datasets.DatasetDict())
+        monkeypatch.setattr(datasets, "load_dataset", fail)
+        with pytest.raises(MissingInputError, match=r"loading it from the hub failed \(RuntimeError\)"):
             find_locations("owner/name", ReadOptions())
 
     def test_files_that_disagree(self, load):
