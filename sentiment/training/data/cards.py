@@ -68,16 +68,16 @@ def choose_configuration(folder: Path, configuration: str | None) -> dict[str, A
 
 def _choose_info(folder: Path, configuration: str) -> dict[str, Any]:
     """Return a configuration of an older data set, which names its classes but not its files."""
-    names = [name for name, _ in _list_infos(folder) if name is not None]
+    names = {str(name): name for name, _ in _list_infos(folder) if name is not None}
     if not names:
         raise AmbiguousInputError(
             f"{folder}: its {CARD} has no configurations; pass --dataset_name {folder} without a name of one"
         )
     if configuration not in names:
-        raise AmbiguousInputError(_list_choices(folder, names))
+        raise AmbiguousInputError(_list_choices(folder, list(names)))
     # As in `datasets`, files in a folder of this name belong to the configuration.
     is_folder = (folder / configuration).is_dir()
-    return {"config_name": configuration, **({"data_dir": configuration} if is_folder else {})}
+    return {"config_name": names[configuration], **({"data_dir": configuration} if is_folder else {})}
 
 
 def _list_choices(folder: Path, names: list[str]) -> str:
@@ -91,7 +91,7 @@ def add_stated_form(where: str, stated: Mapping[str, Any], options: ReadOptions)
     is no such setting.
     """
     taken = {key: stated[key] for key in _TAKEN if stated.get(key) is not None}
-    has_names = bool({"names", "column_names"} & taken.keys())
+    has_names = options.column_names is not None or bool({"names", "column_names"} & taken.keys())
     unknown = [
         str(key)
         for key, value in stated.items()

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -396,6 +397,15 @@ class TestCard:
         )
         assert place(tmp_path, "a.parquet")[0] == {"train": ["a.parquet"]}
 
+    def test_given_names_do_not_make_a_stated_header_a_row(self, tmp_path):
+        (tmp_path / "a.csv").write_text("a,b\nfine,1\n")
+        options = ReadOptions(column_names=("text", "label"))
+        for header, is_refused in ((0, True), ("null", False)):
+            card = f"---\nconfigs:\n- {{data_files: a.csv, header: {header}}}\n---\n"
+            (tmp_path / "README.md").write_text(card)
+            with pytest.raises(UnreadableFileError, match="header") if is_refused else nullcontext():
+                find_locations(str(tmp_path), options)
+
     def test_given_options_win_over_a_setting_that_is_none(self, tmp_path):
         (tmp_path / "README.md").write_text("---\nconfigs:\n- {data_files: a.csv, sep: ;;}\n---\n")
         (tmp_path / "a.csv").write_text("text|label\na|1\n")
@@ -490,6 +500,16 @@ class TestOldInfos:
         assert (
             find_locations(f"{tmp_path}:b", ReadOptions()).unused["train.csv"] == "not in the configuration"
         )
+
+    def test_a_name_can_be_a_number(self, find, tmp_path):
+        label = "features: [{name: label, dtype: {class_label: {names: [%s]}}}]"
+        infos = [
+            f"{{config_name: {year}, {label % names}}}" for year, names in ((2014, "n, p"), (2018, "p, n"))
+        ]
+        card = f"dataset_info: [{', '.join(infos)}]"
+        assert find({}, card, f"{tmp_path}:2018")[0] == {"label": ("p", "n")}
+        with pytest.raises(AmbiguousInputError, match="has the configurations 2014, 2018; choose"):
+            find({}, card, f"{tmp_path}:2023")
 
     def test_a_name_without_any_description_is_an_error(self, find, tmp_path):
         with pytest.raises(AmbiguousInputError, match="has no configurations; pass"):
