@@ -1,10 +1,12 @@
-"""Load data from the Hugging Face hub, or from its cache if the hub does not answer.
+"""Load data from the Hugging Face hub; with HF_HUB_OFFLINE, tables from the cache of `datasets`.
 
 `datasets` finds the files of each split, and reads those of tables. Text files are left to the readers of
-this project, because pandas changes values: `007` becomes 7.
+this project, because `datasets` changes values: `007` becomes 7.
 """
 
 import contextlib
+import errno
+import functools
 import re
 import urllib.error
 import urllib.request
@@ -14,19 +16,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...errors import MissingInputError, UnreadableFileError
+from ...errors import ConfigError, MissingInputError, SentimentError, UnreadableFileError
 from .cards import ClassNames, add_stated_form
 from .source import BATCH_ROWS, Batch, Location, ReadOptions, Source
+from .split_names import choose_splits
 from .table_files import to_list
 
 _PROBE_TIMEOUT_SECONDS = 5
-_CSV = "csv"
-# The classes of the configurations of text files in `datasets`.
+# The builders of text files in `datasets`, and the classes of their configurations.
+_TEXT_BUILDERS = ("csv", "json", "text")
 _TEXT_CONFIGS = ("CsvConfig", "JsonConfig", "TextConfig")
 _HUB_FILE = re.compile(r"hf://datasets/([^@]+)@([^/]+)/(.+)")
 
 # Returns the location of a text file, with the names of the classes of its columns.
 Locate = Callable[[Path, ReadOptions, ClassNames], Location]
+# Fetches a file if need be, and returns its location.
+Find = Callable[[], Location]
 
 
 def is_hub_reachable() -> bool:
@@ -45,37 +50,61 @@ def is_hub_reachable() -> bool:
         return False
 
 
-def locate_hub_splits(name: str, options: ReadOptions, locate: Locate) -> dict[str, list[Location]]:
-    """Load the splits of a data set of the hub, `name` or `name:config`; with HF_HUB_OFFLINE, from the cache.
+def locate_hub_splits(
+    name: str, options: ReadOptions, locate: Locate
+) -> tuple[dict[str, list[Location]], list[str]]:
+    """Return the locations of a data set of the hub, `name` or `name:config`, by split, and unused splits.
 
-    `locate` is called for text files, with `options` and what the data set states about their form. Raises
-    MissingInputError if the hub does not answer or does not have the data set, UnreadableFileError if its
-    files cannot be read as one table.
+    With HF_HUB_OFFLINE, tables are found in the cache, text files are not. `locate` is called for text files,
+    with `options` and what the data set states about their form. Raises MissingInputError if the hub does not
+    answer or does not have the data set, UnreadableFileError if its files cannot be read as one table,
+    ConfigError if there is no room for them.
     """
     import datasets
 
     repository, _, configuration = name.partition(":")
     datasets.disable_progress_bars()
-    with _translate_errors(name, repository):
-        if not datasets.config.HF_HUB_OFFLINE and not is_hub_reachable():
-            raise MissingInputError(
-                f"no data set {name!r}: it is not a local file or folder, and the hub does not answer; set "
-                "HF_HUB_OFFLINE=1 if it is in the cache, or pass --dataset_name sample (needs no hub) or a "
-                "file"
-            )
-        builder = datasets.load_dataset_builder(repository, configuration or None)
-        if type(builder.config).__name__ in _TEXT_CONFIGS:
-            return _locate_text_files(name, builder, options, locate)
-        _refuse_cached_csv(name, builder)
-        loaded = datasets.load_dataset(repository, configuration or None)
-    return {str(split): [_locate(f"{name}, split {split}", rows)] for split, rows in loaded.items()}
+    if not datasets.config.HF_HUB_OFFLINE and not is_hub_reachable():
+        raise MissingInputError(
+            f"no data set {name!r}: it is not a local file or folder, and the hub does not answer; set "
+            "HF_HUB_OFFLINE=1 if an earlier run read its Parquet files; for text files, "
+            f"{_suggest_folder(name)}; or pass --dataset_name sample (needs no hub)"
+        )
+    with _translate_errors(name):
+        builder = _load_builder(name, configuration or None)
+    if type(builder.config).__name__ in _TEXT_CONFIGS:
+        by_split = _locate_text_files(name, builder, options, locate)
+    else:
+        _refuse_cached_text_files(name, builder)
+        with _translate_errors(name):
+            loaded = datasets.load_dataset(repository, configuration or None)
+        by_split = {
+            str(split): [functools.partial(_locate, f"{name}, split {split}", rows)]
+            for split, rows in loaded.items()
+        }
+    splits = choose_splits(list(by_split))
+    located = {split: [find() for find in by_split[theirs]] for theirs, split in splits.items()}
+    return located, [f"{name}, split {theirs}" for theirs in by_split if theirs not in splits]
+
+
+def _load_builder(name: str, configuration: str | None) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset_builder(name.partition(":")[0], configuration)
+    except RuntimeError as error:  # `datasets` has no class for it
+        raise MissingInputError(
+            f"data set {name!r}: is a loading script, which is never run; look for a copy in Parquet on the "
+            "hub"
+        ) from error
 
 
 @contextlib.contextmanager
-def _translate_errors(name: str, repository: str) -> Iterator[None]:
+def _translate_errors(name: str) -> Iterator[None]:
     """Translate errors of `datasets` while it loads the data set `name`, by kind."""
     import datasets
 
+    repository = name.partition(":")[0]
     try:
         yield
     except datasets.exceptions.DatasetNotFoundError as error:
@@ -84,31 +113,82 @@ def _translate_errors(name: str, repository: str) -> Iterator[None]:
             "read; check --dataset_name, or log in with `hf auth login`"
         ) from error
     except datasets.exceptions.DatasetGenerationError as error:
-        raise UnreadableFileError(
+        raise _explain_transfer(name, error) or UnreadableFileError(
             f"data set {name!r}: its files differ in their columns or are damaged ({type(error).__name__}); "
             f"choose a configuration with --dataset_name {repository}:NAME, or pass the files of one kind"
         ) from error
-    except RuntimeError as error:  # `datasets` has no class for it
-        raise MissingInputError(
-            f"data set {name!r}: is a loading script, which is never run; look for a copy in Parquet on the "
-            "hub"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise MissingInputError(
+    except _list_transfer_errors() as error:
+        raise _explain_transfer(name, error) or MissingInputError(
             f"no data set {name!r}: it is not a local file or folder, and loading it from the hub failed "
             f"({type(error).__name__}); check --dataset_name, and if it has several configurations, pass "
             f"{repository}:NAME"
         ) from error
 
 
+def _list_transfer_errors() -> tuple[type[Exception], ...]:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Which HTTP library the hub's client has, and so the root of its errors, depends on the version.
+    return (OSError, RuntimeError, ValueError, *HfHubHTTPError.__bases__)
+
+
+def _explain_transfer(name: str, error: BaseException) -> SentimentError | None:
+    """Return the error to raise if the disk is full, the hub wants credentials, or the network failed."""
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError
+
+    chain = [error, *filter(None, [error.__cause__])]
+    if any(getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for cause in chain):
+        return ConfigError(
+            f"data set {name!r}: there is no room for its files in the cache of the hub, "
+            f"{datasets.config.HF_CACHE_HOME}; make room, or set HF_HOME to a larger file system"
+        )
+    if any(_find_status(cause) in (401, 403) for cause in chain):
+        return MissingInputError(
+            f"data set {name!r}: the hub does not let you read it ({type(error).__name__}); log in with "
+            "`hf auth login`, and accept its terms on its page if it has any"
+        )
+    network = (ConnectionError, TimeoutError, *set(HfHubHTTPError.__bases__) - {OSError})
+    if not any(isinstance(cause, network) and _find_status(cause) != 404 for cause in chain):
+        return None
+    if datasets.config.HF_HUB_OFFLINE:
+        return MissingInputError(
+            f"no data set {name!r}: HF_HUB_OFFLINE is set, and no earlier run read Parquet files of "
+            f"this name; for text files, {_suggest_folder(name)}"
+        )
+    return MissingInputError(
+        f"data set {name!r}: fetching it from the hub failed ({type(error).__name__}); check the network, "
+        "and run again"
+    )
+
+
+def _find_status(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _suggest_folder(name: str) -> str:
+    return (
+        f"run `hf download {name.partition(':')[0]} --repo-type dataset --local-dir FOLDER` where the hub "
+        "answers, and pass FOLDER"
+    )
+
+
 def _locate_text_files(
     name: str, builder: Any, options: ReadOptions, locate: Locate
-) -> dict[str, list[Location]]:
+) -> dict[str, list[Find]]:
+    """Return functions that fetch the text files of each split, so unused splits are not fetched."""
     config = builder.config
-    options = add_stated_form(f"data set {name!r}", vars(config), type(config)(), options)
+    usual = type(config)()
+    # A setting with its usual value may not be stated at all.
+    stated = {key: value for key, value in vars(config).items() if value != getattr(usual, key, None)}
+    options = add_stated_form(f"data set {name!r}", stated, options)
     class_names = _find_class_names(builder.info.features or {})
+
+    def find(url: str) -> Location:
+        return locate(_fetch(name, url), options, class_names)
+
     return {
-        str(split): [locate(_fetch(name, url), options, class_names) for url in urls]
+        str(split): [functools.partial(find, url) for url in urls]
         for split, urls in config.data_files.items()
     }
 
@@ -125,16 +205,22 @@ def _fetch(name: str, url: str) -> Path:
         )
     repository, revision, path = found.groups()
     disable_progress_bars()
-    return Path(huggingface_hub.hf_hub_download(repository, path, repo_type="dataset", revision=revision))
+    try:
+        file = huggingface_hub.hf_hub_download(repository, path, repo_type="dataset", revision=revision)
+    except _list_transfer_errors() as error:
+        raise _explain_transfer(name, error) or MissingInputError(
+            f"data set {name!r}: fetching its file {path} from the hub failed ({type(error).__name__}); run "
+            f"again, or {_suggest_folder(name)}"
+        ) from error
+    return Path(file)
 
 
-def _refuse_cached_csv(name: str, builder: Any) -> None:
-    """Raise MissingInputError if `builder` has rows of CSV files that pandas read in an earlier run."""
-    if builder.info.builder_name == _CSV:
+def _refuse_cached_text_files(name: str, builder: Any) -> None:
+    """Raise MissingInputError if `builder` has rows of text files that `datasets` read in an earlier run."""
+    if builder.info.builder_name in _TEXT_BUILDERS:
         raise MissingInputError(
-            f"data set {name!r}: the hub does not answer, and the cache has its CSV files only as pandas "
-            "read them, which changes values; where the hub answers, run `hf download "
-            f"{name.partition(':')[0]} --repo-type dataset --local-dir FOLDER`, and pass FOLDER"
+            f"data set {name!r}: the hub does not answer, and the cache has its text files only as "
+            f"`datasets` read them, which changes values; {_suggest_folder(name)}"
         )
 
 

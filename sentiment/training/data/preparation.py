@@ -97,7 +97,7 @@ def prepare(
     locations = [(split, location) for split, group in by_split.items() for location in group]
     code = [*sorted(Path(__file__).parent.glob("*.py")), Path(details.__file__)]
     files = [file for _, location in locations for file in location.content]
-    names = [f"{split} {location.name}" for split, location in locations]
+    names = [f"{split} {location.name} {location.form}" for split, location in locations]
     key = cache.make_key([*code, *files], [*facts, *names])
     if cache.find_entry(key, root) is None:
         with cache.write_entry(key, root) as folder:

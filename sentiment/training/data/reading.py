@@ -80,7 +80,7 @@ def load_labelled_reviews(
     datasets.disable_progress_bars()
     options = make_options(config)
     found = find_locations(config.dataset_name, options)
-    facts = [str(options), str(config.text_col), str(config.label_col)]
+    facts = [str(config.text_col), str(config.label_col)]
     prepared = prepare(found.by_split, lambda source: choose_columns(config, source), facts, progress)
     numbering = _number(prepared, config, model_labels)
     splits, counts, digest = select(
@@ -121,7 +121,8 @@ def _number(prepared: Prepared, config: FinetuneConfig, model_labels: Sequence[s
 def choose_columns(config: FinetuneConfig, source: Source) -> Columns:
     """Return the columns of the configuration, else the usual ones that the source has.
 
-    Raises SchemaMismatchError if it has none of them, AmbiguousInputError if it has two.
+    Raises SchemaMismatchError if it has none of them, AmbiguousInputError if it has two, or if several class
+    names could be those of the label column.
     """
     release = next((known for known in _RELEASES if known[2] in source.columns), None)
     if config.text_col is not None:
@@ -140,6 +141,12 @@ def choose_columns(config: FinetuneConfig, source: Source) -> Columns:
             )
     usual = _LABEL_COLUMN if release is None or _LABEL_COLUMN in source.columns else release[1]
     label = config.label_col or usual
+    if label in source.unclear_classes:
+        raise AmbiguousInputError(
+            f"{source.name}: its data set names the classes of column {label!r} differently in its "
+            "configurations, and it is not known which one the files have; choose with --dataset_name "
+            "FOLDER:NAME, or remove the others from README.md or dataset_infos.json"
+        )
     if not texts:
         raise SchemaMismatchError(
             f"{source.name}: has no column {' or '.join(_TEXT_COLUMNS)}; pass --text_col with one of "

@@ -41,7 +41,8 @@ class Source:
 
     `read` takes column names and yields their values in batches of at most `BATCH_ROWS` rows, null as None;
     it raises an InputError that names the line. `class_names` has the names of the classes of a column whose
-    values are class numbers. `notes` say what was found out about the file, such as its encoding.
+    values are class numbers; of a column in `unclear_classes` the data set states several such lists. `notes`
+    say what was found out about the file, such as its encoding.
     """
 
     name: str
@@ -51,15 +52,20 @@ class Source:
     notes: tuple[str, ...] = ()
     # Rows with the same value in this column belong to one review.
     group_col: str | None = None
+    unclear_classes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Location:
-    """Hold where unread rows are: a name, the files with their content, and how to open them."""
+    """Hold where unread rows are: a name, the files with their content, and how to open them.
+
+    `form` is all else that decides what is read from the files: options, and what their data set states.
+    """
 
     name: str
     content: tuple[Path, ...]
     open: Callable[[], Source]
+    form: str = ""
 
 
 def open_all(locations: Sequence[Location]) -> tuple[list[Source], list[str]]:

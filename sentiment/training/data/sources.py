@@ -27,7 +27,7 @@ from .json_files import open_json
 from .sample import locate_sample
 from .saved_folders import SPLIT_LIST, STATE, find_saved_files
 from .source import Location, ReadOptions, Source
-from .split_names import choose_splits, place_file, shorten
+from .split_names import place_file, shorten
 from .splits import SPLITS, TRAIN
 from .table_files import open_arrow, open_parquet
 from .text_files import COMPRESSIONS, check_signature, translate_errors
@@ -102,7 +102,12 @@ def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str,
     return [_locate(file, options) for file in files], unused
 
 
-def _locate(path: Path, options: ReadOptions, class_names: ClassNames | None = None) -> Location:
+def _locate(
+    path: Path,
+    options: ReadOptions,
+    class_names: ClassNames | None = None,
+    unclear: frozenset[str] = frozenset(),
+) -> Location:
     reader = _find_reader(path)
     if reader is None:
         raise UnreadableFileError(f"{path}: its name does not end as that of a {FORMATS} does")
@@ -110,9 +115,13 @@ def _locate(path: Path, options: ReadOptions, class_names: ClassNames | None = N
     def open_it() -> Source:
         check_signature(path)
         source = reader(path, options)
-        return dataclasses.replace(source, class_names={**(class_names or {}), **source.class_names})
+        return dataclasses.replace(
+            source,
+            class_names={**(class_names or {}), **source.class_names},
+            unclear_classes=unclear - source.class_names.keys(),
+        )
 
-    return Location(str(path), (path,), open_it)
+    return Location(str(path), (path,), open_it, form=f"{options} {class_names} {sorted(unclear)}")
 
 
 def _find_reader(path: Path) -> Callable[[Path, ReadOptions], Source] | None:
@@ -130,11 +139,13 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
         hint = "; a loading script is never run: save the data set as Parquet" if scripts else ""
         raise MissingInputError(f"no data set in {str(folder)!r}: expected a {FORMATS}{hint}")
     entry = choose_configuration(folder, configuration)
-    if entry is None:
+    # Names of files decide if the configuration does not say which files it has.
+    is_by_name = entry is None or not {"data_files", "data_dir"} & entry.keys()
+    if is_by_name:
         _refuse_unread_splits(folder, unused)
-    else:
-        options = _add_form_of_card(folder, entry, options)
     placed = _place_by_name(folder, files) if entry is None else _place_by_card(folder, entry, files)
+    if entry is not None and any(_find_reader(file) in _COMPRESSIBLE for file in placed):
+        options = add_stated_form(str(folder), entry, options)
     for file in files:
         if file not in placed:
             unused[str(file.relative_to(folder))] = "not in the configuration"
@@ -142,24 +153,14 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
         unused[str(copy.relative_to(folder))] = f"a copy of {file.relative_to(folder)}"
         del placed[copy]
     by_split: dict[str, list[Location]] = {}
-    class_names = find_class_names(folder, entry)
+    class_names, unclear = find_class_names(folder, entry)
     if CARD in unused and (entry is not None or class_names):
         unused[CARD] = "the card, a description"
     for file in files:
         if file in placed:
-            location = _locate(file, options, class_names)
-            # The names decide what the numbers in the file mean, so they count as its content.
-            stated = [folder / name for name in (CARD, INFOS) if (folder / name).is_file()]
-            content = (file, *stated) if class_names else (file,)
-            by_split.setdefault(placed[file], []).append(dataclasses.replace(location, content=content))
-    has_splits = entry is not None or any(place_file(file.relative_to(folder)) for file in files)
+            by_split.setdefault(placed[file], []).append(_locate(file, options, class_names, unclear))
+    has_splits = not is_by_name or any(place_file(file.relative_to(folder)) for file in files)
     return Locations(_require_train(by_split, str(folder)), unused, has_splits)
-
-
-def _add_form_of_card(folder: Path, entry: dict[str, Any], options: ReadOptions) -> ReadOptions:
-    from datasets.packaged_modules.csv.csv import CsvConfig
-
-    return add_stated_form(str(folder), entry, CsvConfig(), options)
 
 
 def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
@@ -289,16 +290,8 @@ def _place_by_card(folder: Path, entry: dict[str, Any], files: list[Path]) -> di
 
 
 def _open_hub(name: str, options: ReadOptions) -> Locations:
-    located = locate_hub_splits(name, options, _locate)
-    splits = choose_splits(list(located))
-    by_split = {split: located[theirs] for theirs, split in splits.items()}
-    unused = {
-        place.name: "another split"
-        for theirs, places in located.items()
-        if theirs not in splits
-        for place in places
-    }
-    return Locations(_require_train(by_split, name), unused)
+    by_split, unused = locate_hub_splits(name, options, _locate)
+    return Locations(_require_train(by_split, name), dict.fromkeys(unused, "another split"))
 
 
 def _require_train(by_split: dict[str, list[Location]], name: str) -> dict[str, list[Location]]:

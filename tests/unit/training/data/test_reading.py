@@ -308,3 +308,15 @@ class TestClassNamesOfACard:
         make_reviews(100, label=[1, 2] * 50).to_csv(tmp_path / "books.csv", index=False)
         with pytest.raises(UnusableLabelsError, match="from 0 to 1.* found 2"):
             load(tmp_path)
+
+
+def test_a_card_that_was_mended_counts_in_the_next_run(tmp_path):
+    """Earlier, the rows of the first run were found in the cache."""
+    reviews = make_reviews(100)
+    reviews["other"] = [f"Not the review {i}" for i in range(100)]
+    reviews[["text", "other", "label"]].to_csv(tmp_path / "train.csv", index=False, header=False)
+    for names in ("[other, text, label]", "[text, other, label]"):
+        card = f"---\nconfigs:\n- {{data_files: train.csv, column_names: {names}}}\n---\n"
+        (tmp_path / "README.md").write_text(card)
+        texts = set(load(tmp_path).splits.load_train()["text"])
+        assert texts <= set(reviews["other" if names.startswith("[other") else "text"])

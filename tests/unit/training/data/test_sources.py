@@ -1,10 +1,14 @@
+import errno
 import json
 import os
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
-from sentiment.errors import AmbiguousInputError, MissingInputError, UnreadableFileError
+from sentiment.config import FinetuneConfig
+from sentiment.errors import AmbiguousInputError, ConfigError, MissingInputError, UnreadableFileError
+from sentiment.training.data.reading import choose_columns
 from sentiment.training.data.source import ReadOptions
 from sentiment.training.data.sources import find_locations
 from sentiment.training.data.split_names import place_file
@@ -323,8 +327,90 @@ class TestCard:
 
     def test_a_form_that_is_not_known_is_an_error(self, tmp_path):
         (tmp_path / "README.md").write_text("---\nconfigs:\n- {data_files: a.csv, skiprows: 2}\n---\n")
-        with pytest.raises(UnreadableFileError, match="its card states skiprows"):
+        with pytest.raises(UnreadableFileError, match=r"its card, README\.md, states skiprows"):
             place(tmp_path, "a.csv")
+
+    @pytest.mark.parametrize(
+        "stated",
+        [
+            "sep: ';;'",
+            "sep: '\\s+'",
+            "sep: 5",
+            "sep: [',']",
+            "encoding: 5",
+            "encoding: [a]",
+            "encoding: rot13",
+            "encoding: klingon",
+            "column_names: 7",
+            "column_names: text",
+            "column_names: []",
+            "column_names: [text, no]",
+            "column_names: [text, ' ']",
+            "names: [text, text]",
+        ],
+    )
+    def test_a_setting_that_is_none_is_named(self, tmp_path, stated):
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- {{data_files: a.csv, {stated}}}\n---\n")
+        key = stated.partition(":")[0]
+        with pytest.raises(
+            UnreadableFileError, match=rf"README\.md, states {key} for .*: expected .*, found "
+        ):
+            place(tmp_path, "a.csv")
+
+    @pytest.mark.parametrize(
+        ("stated", "content"),
+        [
+            ("sep: \\t", "text\tlabel\na,1\t2\n"),
+            ("sep: ','", "text,label\na;b;1|2,2\n"),
+            ("sep: ',', delimiter: ;", "text;label\na,1;2\n"),
+            ("header: 0, quotechar: '\"', skiprows: null", "text,label\na,2\n"),
+            ("names: [text, label], header: null", "a,2\n"),
+        ],
+    )
+    def test_a_setting_counts_as_it_is_written(self, tmp_path, stated, content):
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- {{data_files: a.csv, {stated}}}\n---\n")
+        (tmp_path / "a.csv").write_text(content)
+        source = find_locations(str(tmp_path), ReadOptions()).by_split["train"][0].open()
+        assert source.columns == ("text", "label")
+        assert [batch["label"] for batch in source.read(["label"])] == [["2"]]
+
+    def test_a_stated_delimiter_is_not_guessed(self, tmp_path):
+        (tmp_path / "README.md").write_text("---\nconfigs:\n- {data_files: a.csv, sep: ','}\n---\n")
+        (tmp_path / "a.csv").write_text("text;label\na;1\n")
+        [location] = find_locations(str(tmp_path), ReadOptions()).by_split["train"]
+        assert location.open().columns == ("text;label",)
+
+    @pytest.mark.parametrize(
+        "stated", ["field: rows", "header: null", "header: 1", "names: [text, label], header: 0"]
+    )
+    def test_no_setting_of_json_files_is_left_out(self, tmp_path, stated):
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- {{data_files: a.json, {stated}}}\n---\n")
+        (tmp_path / "a.json").write_text('[{"text": "a", "label": 1}]')
+        with pytest.raises(
+            UnreadableFileError, match="states (field|header) for its text files, which cannot"
+        ):
+            find_locations(str(tmp_path), ReadOptions())
+
+    def test_settings_of_text_files_mean_nothing_for_parquet_files(self, tmp_path):
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- {data_files: a.parquet, columns: [text]}\n---\n"
+        )
+        assert place(tmp_path, "a.parquet")[0] == {"train": ["a.parquet"]}
+
+    def test_given_names_do_not_make_a_stated_header_a_row(self, tmp_path):
+        (tmp_path / "a.csv").write_text("a,b\nfine,1\n")
+        options = ReadOptions(column_names=("text", "label"))
+        for header, is_refused in ((0, True), ("null", False)):
+            card = f"---\nconfigs:\n- {{data_files: a.csv, header: {header}}}\n---\n"
+            (tmp_path / "README.md").write_text(card)
+            with pytest.raises(UnreadableFileError, match="header") if is_refused else nullcontext():
+                find_locations(str(tmp_path), options)
+
+    def test_given_options_win_over_a_setting_that_is_none(self, tmp_path):
+        (tmp_path / "README.md").write_text("---\nconfigs:\n- {data_files: a.csv, sep: ;;}\n---\n")
+        (tmp_path / "a.csv").write_text("text|label\na|1\n")
+        [location] = find_locations(str(tmp_path), ReadOptions(delimiter="|")).by_split["train"]
+        assert location.open().columns == ("text", "label")
 
     def test_paths_by_split(self, tmp_path):
         (tmp_path / "README.md").write_text(
@@ -365,7 +451,7 @@ def describe(names, column="label"):
 class TestOldInfos:
     @pytest.fixture
     def find(self, tmp_path):
-        """Write the file, and return the class names and the content of a file next to it."""
+        """Write the file, and return the class names and the form of a file next to it."""
 
         def find(infos, card=None, name=None):
             text = infos if isinstance(infos, str) else json.dumps(infos)
@@ -374,14 +460,14 @@ class TestOldInfos:
             if card is not None:
                 (tmp_path / "README.md").write_text(f"---\n{card}\n---\n")
             [location] = find_locations(name or str(tmp_path), ReadOptions()).by_split["train"]
-            return location.open().class_names, [file.name for file in location.content]
+            return location.open().class_names, location.form
 
         return find
 
-    def test_its_names_are_used_and_count_as_content(self, find):
-        names, content = find({"plain_text": describe(["positive", "negative"])})
+    def test_its_names_are_used_and_decide_what_is_read(self, find):
+        names, form = find({"plain_text": describe(["positive", "negative"])})
         assert names == {"label": ("positive", "negative")}
-        assert content == ["train.csv", "dataset_infos.json"]
+        assert form != find({"plain_text": describe(["negative", "positive"])})[1]
 
     def test_the_card_comes_first(self, find):
         card = "dataset_info: {features: [{name: label, dtype: {class_label: {names: {'0': a, '1': b}}}}]}"
@@ -395,12 +481,39 @@ class TestOldInfos:
         )
         assert find(infos, card, f"{tmp_path}:toys")[0] == {"label": ("b", "a")}
 
-    def test_configurations_with_other_names_are_ambiguous(self, find):
-        assert find({"a": describe(["n", "p"]), "b": describe(["n", "p"])})[0] == {"label": ("n", "p")}
-        with pytest.raises(
-            AmbiguousInputError, match=r"dataset_infos\.json: names the classes of column 'label'"
-        ):
-            find({"a": describe(["n", "p"]), "b": describe(["p", "n"])})
+    def test_configurations_with_other_names_are_ambiguous(self, find, tmp_path):
+        """Only for the column that they name differently, and only if it is used."""
+        infos = {"a": describe(["n", "p"]), "b": describe(["p", "n"]), "c": describe(["x", "y"], "topic")}
+        assert find({"a": infos["a"], "b": infos["a"]})[0] == {"label": ("n", "p")}
+        assert find(infos)[0] == {"topic": ("x", "y")}
+        [location] = find_locations(str(tmp_path), ReadOptions()).by_split["train"]
+        with pytest.raises(AmbiguousInputError, match="names the classes of column 'label' differently"):
+            choose_columns(FinetuneConfig(), location.open())
+        assert choose_columns(FinetuneConfig(label_col="text"), location.open()).label == "text"
+
+    def test_a_name_chooses_among_the_descriptions(self, find, tmp_path):
+        infos = {"a": describe(["n", "p"]), "b": describe(["p", "n"])}
+        assert find(infos, name=f"{tmp_path}:b")[0] == {"label": ("p", "n")}
+        with pytest.raises(AmbiguousInputError, match="has the configurations a, b; choose"):
+            find(infos, name=f"{tmp_path}:c")
+        place(tmp_path, "b/train.csv", content="text,label\nfine,1\n")
+        assert (
+            find_locations(f"{tmp_path}:b", ReadOptions()).unused["train.csv"] == "not in the configuration"
+        )
+
+    def test_a_name_can_be_a_number(self, find, tmp_path):
+        label = "features: [{name: label, dtype: {class_label: {names: [%s]}}}]"
+        infos = [
+            f"{{config_name: {year}, {label % names}}}" for year, names in ((2014, "n, p"), (2018, "p, n"))
+        ]
+        card = f"dataset_info: [{', '.join(infos)}]"
+        assert find({}, card, f"{tmp_path}:2018")[0] == {"label": ("p", "n")}
+        with pytest.raises(AmbiguousInputError, match="has the configurations 2014, 2018; choose"):
+            find({}, card, f"{tmp_path}:2023")
+
+    def test_a_name_without_any_description_is_an_error(self, find, tmp_path):
+        with pytest.raises(AmbiguousInputError, match="has no configurations; pass"):
+            find({}, name=f"{tmp_path}:a")
 
     @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": []}', '{"a": {"features": [1]}}', "[" * 9999])
     def test_a_damaged_file_is_an_error(self, find, content):
@@ -417,9 +530,27 @@ def make_builder(paths, /, features=None, **card):
     files = {}
     for name in paths:
         url = name if "://" in name else f"hf://datasets/owner/name@0a1b/{name}"
-        files.setdefault("test" if "test" in name else "train", DataFilesList([], [])).append(url)
+        split = next((split for split in ("test", "unsupervised") if split in name), "train")
+        files.setdefault(split, DataFilesList([], [])).append(url)
     config = CsvConfig(data_files=DataFilesDict(files), **card)
     return SimpleNamespace(config=config, info=datasets.DatasetInfo(features=features))
+
+
+def make_http_error(status):
+    """Return what the hub's client raises for an answer with this status."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    error = HfHubHTTPError.__new__(HfHubHTTPError)
+    error.response = SimpleNamespace(status_code=status)
+    return error
+
+
+def make_timeout():
+    """Return an error of the HTTP library that is no OSError."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    [root] = set(HfHubHTTPError.__bases__) - {OSError}
+    return type("ReadTimeout", (root,), {})("timed out")
 
 
 class TestHub:
@@ -437,6 +568,7 @@ class TestHub:
                 return answer
 
             monkeypatch.setattr(hub, "is_hub_reachable", lambda: True)
+            monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
             monkeypatch.setattr(datasets, "load_dataset_builder", answer_it)
             monkeypatch.setattr(datasets, "load_dataset", answer_it)
             if isinstance(answer, datasets.DatasetDict):
@@ -507,21 +639,67 @@ class TestHub:
         "card", [{"skiprows": 1}, {"escapechar": "!"}, {"encoding": "klingon"}, {"header": None}]
     )
     def test_a_card_that_cannot_be_followed_is_an_error(self, serve, card):
-        with pytest.raises(UnreadableFileError, match=f"its card states {next(iter(card))} for its text"):
+        with pytest.raises(UnreadableFileError, match=f"states {next(iter(card))} for its text"):
             serve({"train.csv": b"text,label\na,1\n"}, **card)
+
+    def test_files_of_other_splits_are_not_fetched(self, serve, tmp_path):
+        assert list(serve({"train.csv": b"text,label\na,1\n", "unsupervised.csv": b"text\na\n"})) == ["train"]
+        assert not (tmp_path / "unsupervised.csv").exists()
+        assert find_locations("owner/name", ReadOptions()).unused == {
+            "owner/name, split unsupervised": "another split"
+        }
+
+    @pytest.mark.parametrize(
+        ("error", "kind", "says"),
+        [
+            (
+                OSError(errno.ENOSPC, "No space left on device"),
+                ConfigError,
+                "there is no room .* set HF_HOME",
+            ),
+            (make_http_error(401), MissingInputError, "does not let you read it .* `hf auth login`"),
+            (make_http_error(403), MissingInputError, "does not let you read it .* `hf auth login`"),
+            (make_http_error(404), MissingInputError, r"its file train\.csv .* failed .*; run again, or run"),
+            (make_http_error(503), MissingInputError, "fetching it .* failed .*; check the network"),
+            (make_timeout(), MissingInputError, "fetching it .* failed .*; check the network"),
+            (ConnectionError(), MissingInputError, "fetching it .* failed .*; check the network"),
+            (RuntimeError("xet"), MissingInputError, r"its file train\.csv .* failed \(RuntimeError\); run"),
+        ],
+    )
+    def test_each_cause_of_a_failed_download_has_its_message(self, load, monkeypatch, error, kind, says):
+        import huggingface_hub
+
+        def fail(*_, **__):
+            raise error
+
+        load(make_builder(["train.csv"]))
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+        with pytest.raises(kind, match=says):
+            find_locations("owner/name", ReadOptions())
+
+    def test_text_files_offline_need_a_folder(self, load, monkeypatch):
+        import datasets
+
+        load(ConnectionError("Couldn't reach 'owner/name' on the Hub (OfflineModeIsEnabled)"))
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+        with pytest.raises(
+            MissingInputError, match="HF_HUB_OFFLINE is set.* `hf download owner/name .*FOLDER"
+        ):
+            find_locations("owner/name:books", ReadOptions())
 
     def test_a_file_outside_the_hub_is_an_error(self, load):
         load(make_builder(["https://host/train.csv"]))
         with pytest.raises(MissingInputError, match="names a file outside the hub"):
             find_locations("owner/name", ReadOptions())
 
-    def test_csv_files_that_pandas_read_in_an_earlier_run_are_not_used(self, load, monkeypatch):
+    @pytest.mark.parametrize("kind", ["csv", "json", "text"])
+    def test_text_files_that_datasets_read_in_an_earlier_run_are_not_used(self, load, monkeypatch, kind):
         import datasets
 
         load(datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["a"], "label": [1]})}))
         assert find_locations("owner/name", ReadOptions()).by_split  # Parquet files
-        monkeypatch.setattr(datasets.DatasetDict, "info", datasets.DatasetInfo(builder_name="csv"))
-        with pytest.raises(MissingInputError, match="as pandas read .* `hf download owner/name"):
+        monkeypatch.setattr(datasets.DatasetDict, "info", datasets.DatasetInfo(builder_name=kind))
+        with pytest.raises(MissingInputError, match="as `datasets` read .* `hf download owner/name"):
             find_locations("owner/name", ReadOptions())
 
     def test_splits_of_other_names_are_named(self, load):
@@ -549,11 +727,32 @@ class TestHub:
             (RuntimeError("Dataset scripts are no longer supported"), "loading script"),
             (ValueError("Config name is missing"), "owner/name:NAME"),
             (OSError(), "loading it from the hub failed"),
+            (make_timeout(), "fetching it from the hub failed .*; check the network"),
         ],
     )
     def test_each_cause_has_its_message(self, load, error, says):
         load(error)
         with pytest.raises(MissingInputError, match=says):
+            find_locations("owner/name", ReadOptions())
+
+    def test_a_full_disk_is_named_also_while_tables_are_written(self, load):
+        from datasets.exceptions import DatasetGenerationError
+
+        error = DatasetGenerationError("An error occurred while generating the dataset")
+        error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+        load(error)
+        with pytest.raises(ConfigError, match="no room for its files"):
+            find_locations("owner/name", ReadOptions())
+
+    def test_an_error_while_tables_are_fetched_is_no_loading_script(self, load, monkeypatch):
+        import datasets
+
+        def fail(*_, **__):
+            raise RuntimeError("xet")
+
+        load(datasets.DatasetDict())
+        monkeypatch.setattr(datasets, "load_dataset", fail)
+        with pytest.raises(MissingInputError, match=r"loading it from the hub failed \(RuntimeError\)"):
             find_locations("owner/name", ReadOptions())
 
     def test_files_that_disagree(self, load):
