@@ -87,7 +87,8 @@ def test_an_adopted_classifier_gives_what_transformers_gives(tmp_path, kind, n):
     is_clear = theirs.max(axis=1) > 0.7
     same = (found[schema.LABEL][few] == np.array(predictor.labels)[theirs.argmax(axis=1)]).to_numpy()
     assert same[is_clear].all()
-    assert is_clear.mean() > 0.8
+    # A tiny encoder is not sure of many labels; its probabilities are compared.
+    assert n > 3 or is_clear.mean() > 0.8
     assert np.abs(probabilities[few] - theirs).sum(axis=1).mean() / 2 < 0.01
     one_by_one = pd.concat([predictor.predict([text]) for text in TEXTS[:20]], ignore_index=True)
     assert (one_by_one[schema.LABEL] == found[schema.LABEL][:20]).all()
