@@ -31,7 +31,7 @@ from .processes import count_processes, get_rank
 KEPT_RUNS = 4
 # Checkpoints on disk at once: the last one, the best one, and the one being written.
 MOST_CHECKPOINTS = 3
-# They change where a run happens, not its result: a run continues with others. Any other change starts anew.
+# They change where a run happens, not its result: a run continues with others. Any other change starts again.
 PLACES = {"checkpoint_dir", "checkpoint_minutes", "distributor", "num_processes"}
 _CODE = (Path(__file__).parent, Path(inference.__file__).parent)
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")

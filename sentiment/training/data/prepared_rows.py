@@ -17,7 +17,7 @@ from .preparation import Prepared
 from .splits import Candidates
 
 # Linux maps up to 2 MiB around a byte that is read, about a block of rows. A part has rows of at most
-# _PART_BLOCKS blocks, so about 64 MB are mapped, whether rows are neighbours or far apart.
+# _PART_BLOCKS blocks, so about 64 MB are mapped, whether rows are neighbours or not.
 _PART_BLOCKS, _BLOCK_ROWS = 32, 4096
 
 
