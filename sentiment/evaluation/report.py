@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .choices import (
@@ -104,9 +105,9 @@ def _describe_model(facts: ReportFacts) -> str:
 
 def build_sections(findings: Findings, texts: Sequence[str] | None = None) -> dict[str, Section | str]:
     """Return each section by name, in order; the reason, one sentence, for a section that is missing."""
-    built = {name: section.describe(findings) for name, section in SECTIONS.items()}
-    built["test_labels"] = describe_test_labels(findings, texts)
-    return {name: section or _explain_missing(name, findings.facts) for name, section in built.items()}
+    describe = {name: section.describe for name, section in SECTIONS.items()}
+    describe["test_labels"] = partial(describe_test_labels, texts=texts)
+    return {name: make(findings) or _explain_missing(name, findings.facts) for name, make in describe.items()}
 
 
 def list_headlines(findings: Findings) -> list[Headline]:

@@ -336,10 +336,16 @@ def _summarise(
         train_sequences=len(packed.train),
         held_out_sequences=len(packed.held_out),
         unused_tokens=packed.unused_tokens,
+        loss_before=result.loss_before,
+        loss_after=result.loss_after,
         perplexity_before=math.exp(result.loss_before),
         perplexity_after=math.exp(result.loss_after),
+        steps=result.steps,
+        best_step=result.best_step,
+        planned_steps=result.planned_steps,
+        stopped=result.stopped,
+        resumed_from_step=result.resumed_from_step,
         device=describe_device(),
-        **{name: value for name, value in vars(result).items() if name != "history"},
     )
 
 
