@@ -9,6 +9,7 @@ from rich.table import Table
 
 from sentiment.cli import Reporter, make_table, naming_options, run_job
 from sentiment.config import FinetuneConfig, GatesConfig, PromoteConfig, load_config
+from sentiment.errors import ConfigError
 
 if TYPE_CHECKING:
     from sentiment.evaluation.contenders import LoadOptions
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 HOME = Path(__file__).resolve().parents[1]
 # The options of this job for those of others that use the same modules.
 _OPTIONS = {"--model_uri": "--challenger", "--dataset_name": "--test"}
+_NAME = FinetuneConfig.registered_model_name
 _PASSED = {True: "passed", False: "FAILED", None: "not judged"}
 _OUTCOMES = {
     "promoted": "the alias moved to the challenger",
@@ -36,7 +38,7 @@ def run(config: PromoteConfig, report: Reporter) -> dict[str, Any]:
     registry.use_tracking(HOME)
     options = LoadOptions(config.engine, config.allow_unverified, config.verify_key)
     if config.rollback:
-        return promotion.roll_back(config.registered_model_name, config.alias, options, config.dry_run)
+        return promotion.roll_back(config.registered_model_name or _NAME, config.alias, options, config.dry_run)
     with naming_options(_OPTIONS):
         return judge(config, options, report)
 
@@ -49,6 +51,11 @@ def judge(config: PromoteConfig, options: "LoadOptions", report: Reporter) -> di
     bounds = load_config(GatesConfig, Path(config.gates or HOME / "conf" / "gates.yaml"), {})
     challenger = registry.resolve_model(config.challenger or "")
     name = registry.find_name(challenger.uri)
+    if config.registered_model_name not in (None, name):
+        raise ConfigError(
+            f"registered_model_name: expected {name!r}, the model of the challenger, found "
+            f"{config.registered_model_name!r}; leave it out, or pass another --challenger"
+        )
     moves = promotion.open_moves(name, config.alias, will_write=not config.dry_run)
     if challenger.version == moves.champion:
         return {**promotion.describe(moves, challenger.pinned_uri), "gates": [], "outcome": "unchanged"}

@@ -343,8 +343,10 @@ class PromoteConfig:
     dry_run: Annotated[bool, "judge, but write nothing: no alias, no tags, no run"] = False
     rollback: Annotated[bool, "move the alias back to the champion before; needs no challenger"] = False
     registered_model_name: Annotated[
-        str, Field(pattern=_MODEL_NAME), "name in the MLflow registry, for rollback"
-    ] = "sentiment"
+        str | None,
+        Field(pattern=_MODEL_NAME),
+        "name in the MLflow registry (default: that of the challenger; for rollback: sentiment)",
+    ] = None
     experiment: _Experiment = "sentiment"
     allow_unverified: Annotated[bool, "load a model even if the registry has no record of its files"] = False
     verify_key: Annotated[str | None, "PEM file of the public key that must have signed the models"] = None

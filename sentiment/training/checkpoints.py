@@ -31,11 +31,16 @@ from .processes import count_processes, get_rank
 KEPT_RUNS = 4
 # Checkpoints on disk at once: the last one, the best one, and the one being written.
 MOST_CHECKPOINTS = 3
-# They change where a run happens, not its result: a run continues with others. Any other change starts again.
-PLACES = {"checkpoint_dir", "checkpoint_minutes", "distributor", "num_processes"}
+# They change where a run happens or what is made of its result: a run continues with others.
+FREE_SETTINGS = {
+    *("checkpoint_dir", "checkpoint_minutes", "distributor", "num_processes"),
+    *("alias", "signing_key", "report", "show_text"),
+}
+# A new run names the unfinished run that differs in at most so many inputs: that may be the one meant.
+MOST_DIFFERENCES = 3
 _CODE = (Path(__file__).parent, Path(inference.__file__).parent)
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-_LOCK, _RUN, _TRAINED, _HISTORY = "_lock", "run.json", "trained", "history.json"
+_LOCK, _INPUTS, _RUN, _TRAINED, _HISTORY = "_lock", "inputs.json", "run.json", "trained", "history.json"
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,9 @@ class Checkpoints:
         _write_json(self.folder / _RUN, {"run_id": run_id})
 
     def clear(self) -> None:
-        """Remove everything but the lock."""
+        """Remove everything but the lock and the inputs."""
         for path in self.folder.iterdir():
-            if path.name != _LOCK:
+            if path.name not in (_LOCK, _INPUTS):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def check_room(self, needed_bytes: int) -> None:
@@ -126,12 +131,16 @@ class Checkpoints:
             return False
 
 
-def digest_run(config: FinetuneConfig, *facts: str) -> str:
-    """Return a digest of what decides the result of a run: configuration, code, processes, these facts."""
-    values = {name: value for name, value in asdict(config).items() if name not in PLACES}
+def list_inputs(config: FinetuneConfig, **facts: str) -> dict[str, Any]:
+    """Return what decides the result of a run, by name: settings, these facts, code, number of processes."""
+    settings = {name: value for name, value in asdict(config).items() if name not in FREE_SETTINGS}
+    code = hashlib.sha256(json.dumps([make_record(folder) for folder in _CODE]).encode()).hexdigest()
     versions = {name: metadata.version(name) for name in ("torch", "transformers")}
-    parts = [values, *facts, [make_record(folder) for folder in _CODE], versions, count_processes()]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return {**settings, **facts, "code of the project": code, **versions, "processes": count_processes()}
+
+
+def digest_inputs(inputs: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def digest_weights(model: Any) -> str:
@@ -144,16 +153,17 @@ def digest_weights(model: Any) -> str:
 
 
 @contextlib.contextmanager
-def open_checkpoints(root: str | None, digest: str) -> Iterator[Checkpoints]:
-    """Lock the folder of a run, and remove it after success. None: a temporary folder.
+def open_checkpoints(root: str | None, inputs: Mapping[str, Any]) -> Iterator[Checkpoints]:
+    """Lock the folder of the run with these inputs, and remove it after success. None: a temporary folder.
 
+    A warning tells of an unfinished run with nearly the same inputs, which is not continued.
     Raises RunLockedError if another process has it, CheckpointError if it cannot be written.
     """
     if root is None:
         with tempfile.TemporaryDirectory(prefix="sentiment-finetune-") as folder:
             yield Checkpoints(Path(folder))
         return
-    checkpoints = Checkpoints(Path(root).resolve() / digest)
+    checkpoints = Checkpoints(Path(root).resolve() / digest_inputs(inputs))
     if get_rank() != 0:  # the main process holds the lock for all
         yield checkpoints
         return
@@ -167,6 +177,9 @@ def open_checkpoints(root: str | None, digest: str) -> Iterator[Checkpoints]:
         )
     try:
         os.utime(checkpoints.folder)
+        if not (checkpoints.folder / _INPUTS).is_file():
+            checkpoints.warnings.extend(_find_similar(checkpoints.folder.parent, inputs))
+            _write_json(checkpoints.folder / _INPUTS, inputs)
         _remove_old(checkpoints)
         yield checkpoints
         shutil.rmtree(checkpoints.folder)
@@ -199,6 +212,20 @@ def _remove_old(checkpoints: Checkpoints) -> None:
             shutil.rmtree(path)
             os.close(lock)
             checkpoints.warnings.append(f"{path}: removed, the oldest of {KEPT_RUNS + 1} unfinished runs")
+
+
+def _find_similar(root: Path, inputs: Mapping[str, Any]) -> list[str]:
+    """Return a warning that names the unfinished run with the fewest other inputs, if they are few."""
+    found: list[tuple[list[str], Path]] = []
+    for file in root.glob(f"*/{_INPUTS}"):
+        with contextlib.suppress(OSError, ValueError):  # another process has removed it, or it is damaged
+            other = json.loads(file.read_text())
+            names = [n for n in {**other, **inputs} if json.dumps(other.get(n)) != json.dumps(inputs.get(n))]
+            found.append((names, file.parent))
+    names, folder = min(found, key=lambda pair: len(pair[0]), default=([], root))
+    if not 0 < len(names) <= MOST_DIFFERENCES:
+        return []
+    return [f"{folder}: this unfinished run is not continued, because it has another {', '.join(names)}"]
 
 
 def _list_best(checkpoint: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from ..models.signatures import check_signing_key
 from . import processes
 from .augmentation import augment_rows
 from .cascade import CascadeChoice
-from .checkpoints import PLACES, digest_run, digest_weights, open_checkpoints
+from .checkpoints import FREE_SETTINGS, digest_inputs, digest_weights, list_inputs, open_checkpoints
 from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
 from .encoders import Encoder, find_max_length, load_encoder
 from .figures import draw_learning_curve
@@ -104,10 +104,12 @@ def finetune(
         log = None
         with processes.sharing_errors():
             notes = try_encoder(encoder, config, progress)
-            digest = digest_run(config, reviews.digest, digest_weights(encoder.model))
-            checkpoints = stack.enter_context(open_checkpoints(config.checkpoint_dir, digest))
+            inputs = list_inputs(config, data=reviews.digest, encoder=digest_weights(encoder.model))
+            checkpoints = stack.enter_context(open_checkpoints(config.checkpoint_dir, inputs))
+            for warning in checkpoints.warnings:
+                progress("checkpoints", 0, 1, warning)
             if is_main:
-                log = stack.enter_context(open_run(checkpoints, digest))
+                log = stack.enter_context(open_run(checkpoints, digest_inputs(inputs)))
                 log_data(config, reviews, log)
         training = Training(reviews.splits, config, checkpoints, log, progress, termination)
         history, found = _train(encoder, training)
@@ -248,8 +250,9 @@ def log_data(config: FinetuneConfig, reviews: LabelledReviews, log: RunLog) -> N
     values = asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest}
     # MLflow logs the model's own options, of which some have the same names, as parameters too.
     asked = {name: f"asked_{name}" for name in ("cascade", "min_score", "target_accuracy")}
-    # A run that continues may have other places, but MLflow takes no other value of a parameter.
-    log.log_params({asked.get(name, name): value for name, value in values.items() if name not in PLACES})
+    # A run that continues may have other free settings, but MLflow takes no other value of a parameter.
+    counted = {name: value for name, value in values.items() if name not in FREE_SETTINGS}
+    log.log_params({asked.get(name, name): value for name, value in counted.items()})
     log.log_params(reviews.report.count_rows())
     log.log_dict(reviews.report.as_dict(), "data.json")
     log.log_dataset(config.dataset_name, reviews.digest)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..config import FinetuneConfig
 from ..errors import ConfigError
-from .checkpoints import Checkpoints, digest_run
+from .checkpoints import Checkpoints, digest_inputs, list_inputs
 from .encoders import Encoder, load_encoder
 from .processes import count_processes
 from .runs import Training, open_run
@@ -119,7 +119,8 @@ def _make_place(checkpoints: Checkpoints, tried: FinetuneConfig) -> Checkpoints:
 
 
 def _find_place(checkpoints: Checkpoints, tried: FinetuneConfig) -> Checkpoints:
-    return Checkpoints(checkpoints.folder / f"trial-{digest_run(tried)}", checkpoints.warnings)
+    digest = digest_inputs(list_inputs(tried))
+    return Checkpoints(checkpoints.folder / f"trial-{digest}", checkpoints.warnings)
 
 
 def _remove_worse(checkpoints: Checkpoints, best: FinetuneConfig) -> None:

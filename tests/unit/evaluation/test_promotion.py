@@ -273,6 +273,12 @@ def test_wrong_arguments_are_exit_code_2(place, arguments, says):
     assert says in place.told[-1]
 
 
+def test_a_name_that_is_not_that_of_the_challenger_is_refused(fortress):
+    assert fortress.judge(f"models:/{fortress.name}/1", "--registered_model_name", "other") == 2
+    assert "expected 'fortress', the model of the challenger, found 'other'" in fortress.told[-1]
+    assert fortress.champion == "1"
+
+
 def test_a_model_that_is_not_there_is_exit_code_4(place):
     assert place.judge("models:/none/1") == 4
 

@@ -15,7 +15,13 @@ from sentiment.config import FinetuneConfig
 from sentiment.errors import CheckpointError, RunLockedError
 from sentiment.models import registry
 from sentiment.training import checkpoints as checkpoints_module
-from sentiment.training.checkpoints import Checkpoints, digest_run, digest_weights, open_checkpoints
+from sentiment.training.checkpoints import (
+    Checkpoints,
+    digest_inputs,
+    digest_weights,
+    list_inputs,
+    open_checkpoints,
+)
 from sentiment.training.data.reading import load_labelled_reviews
 from sentiment.training.encoders import load_encoder
 from sentiment.training.finetuning import log_data
@@ -171,11 +177,34 @@ def test_trained_weights_are_kept_and_damaged_ones_are_not_used(config, tmp_path
     assert len(kept.warnings) == 1
 
 
-def test_the_digest_is_of_the_configuration_and_the_data_but_not_of_places(config):
-    digest = digest_run(config, "data")
-    assert digest == digest_run(replace(config, checkpoint_dir="/elsewhere"), "data")
-    others = {digest_run(replace(config, lr=1e-5), "data"), digest_run(config, "other data")}
-    assert len(others | {digest}) == 3
+def test_the_digest_is_of_the_settings_that_decide_the_result_and_of_the_data(config):
+    def digest(data="data", **settings):
+        return digest_inputs(list_inputs(replace(config, **settings), data=data))
+
+    free = {"checkpoint_dir": "/elsewhere", "alias": "champion", "signing_key": "key.pem", "show_text": True}
+    assert digest() == digest(**free)
+    assert len({digest(), digest(lr=1e-5), digest("other data")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts", "named"),
+    [
+        ({"lr": 1e-5}, {"data": "a"}, "another lr"),
+        ({"lr": 1e-5, "epochs": 3}, {"data": "b"}, "another lr, epochs, data"),
+        ({"lr": 1e-5, "epochs": 3, "seed": 7}, {"data": "b"}, None),  # too different to be the one meant
+    ],
+)
+def test_a_new_run_names_the_unfinished_one_that_it_nearly_is(config, tmp_path, settings, facts, named):
+    inputs = list_inputs(config, data="a")
+    with pytest.raises(KilledError), open_checkpoints(str(tmp_path), inputs) as unfinished:
+        raise KilledError
+    other = list_inputs(replace(config, **settings), **facts)
+    with open_checkpoints(str(tmp_path), other) as found:
+        expected = f"{unfinished.folder}: this unfinished run is not continued, because it has {named}"
+        assert found.warnings == ([] if named is None else [expected])
+    with open_checkpoints(str(tmp_path), inputs) as continued:
+        assert continued.folder == unfinished.folder
+        assert continued.warnings == []
 
 
 def test_a_folder_with_other_weights_is_another_run(config):
@@ -189,24 +218,26 @@ def test_a_folder_with_other_weights_is_another_run(config):
 
 def test_two_processes_cannot_train_the_same(tmp_path):
     with (
-        open_checkpoints(str(tmp_path), "a"),
+        open_checkpoints(str(tmp_path), {"lr": 1}),
         pytest.raises(RunLockedError, match="another process trains"),
-        open_checkpoints(str(tmp_path), "a"),
+        open_checkpoints(str(tmp_path), {"lr": 1}),
     ):
         pass
 
 
 def test_only_a_few_unfinished_runs_are_kept(tmp_path):
+    opened = []
     for i in range(checkpoints_module.KEPT_RUNS + 1):
-        with pytest.raises(KilledError), open_checkpoints(str(tmp_path), f"run{i}") as last:
+        with pytest.raises(KilledError), open_checkpoints(str(tmp_path), {"seed": i}) as last:
             raise KilledError
+        opened.append(last.folder)
         time.sleep(0.01)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run1", "run2", "run3", "run4"]
-    assert "run0" in last.warnings[0]
+    assert set(tmp_path.iterdir()) == set(opened[1:])
+    assert f"{opened[0]}: removed" in last.warnings[-1]
 
 
 def test_a_run_that_succeeds_leaves_no_folder(tmp_path):
-    with open_checkpoints(str(tmp_path), "a") as checkpoints:
+    with open_checkpoints(str(tmp_path), {"lr": 1}) as checkpoints:
         (checkpoints.folder / "checkpoint-1").mkdir()
     assert list(tmp_path.iterdir()) == []
 
@@ -237,14 +268,14 @@ def test_an_unfinished_run_of_mlflow_continues_and_a_finished_one_does_not(track
     assert not (folder / "trained").exists()
 
 
-def test_a_run_that_continues_may_save_at_other_times_and_places(tracking, config, tmp_path):
+def test_a_run_that_continues_may_have_other_free_settings(tracking, config, tmp_path):
     make_reviews(84).to_parquet(tmp_path / "reviews.parquet")
     config = replace(config, dataset_name=str(tmp_path / "reviews.parquet"))
     reviews = load_labelled_reviews(config)
     registry.open_experiment("sentiment")
     with start_run() as log:
         log_data(config, reviews, log)
-        log_data(replace(config, checkpoint_minutes=5, checkpoint_dir="/elsewhere"), reviews, log)
+        log_data(replace(config, checkpoint_minutes=5, alias="champion", report="a.html"), reviews, log)
 
 
 def test_a_run_of_another_digest_or_server_is_not_continued(tracking, folder):
