@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 HOME = Path(__file__).resolve().parents[1]
 # The options of this job for those of others that use the same modules.
 _OPTIONS = {"--model_uri": "--challenger", "--dataset_name": "--test"}
-_NAME = FinetuneConfig.registered_model_name
 _PASSED = {True: "passed", False: "FAILED", None: "not judged"}
 _OUTCOMES = {
     "promoted": "the alias moved to the challenger",
@@ -38,7 +37,8 @@ def run(config: PromoteConfig, report: Reporter) -> dict[str, Any]:
     registry.use_tracking(HOME)
     options = LoadOptions(config.engine, config.allow_unverified, config.verify_key)
     if config.rollback:
-        return promotion.roll_back(config.registered_model_name or _NAME, config.alias, options, config.dry_run)
+        name = config.registered_model_name or FinetuneConfig.registered_model_name
+        return promotion.roll_back(name, config.alias, options, config.dry_run)
     with naming_options(_OPTIONS):
         return judge(config, options, report)
 
