@@ -292,6 +292,10 @@ class AdoptConfig:
         _check_labels(self)
         if self.label_col is not None and self.reviews is None:
             raise ValueError("label_col is a column of the reviews; pass --reviews too")
+        of_files = ("delimiter", "encoding", "column_names")
+        unused = [name for name in of_files if getattr(self, name) is not None]
+        if unused and self.reviews is None:
+            raise ValueError(f"{', '.join(unused)}: only for the file of the reviews; pass --reviews too")
         if self.label_col is None and (self.label_map is not None or self.label_scheme != "auto"):
             raise ValueError("label_map and label_scheme need labels; pass --label_col too")
         if self.label_col is None and self.target_accuracy is not None:
@@ -484,6 +488,8 @@ class NightlyConfig(ScoreConfig):
             raise ValueError("date chooses the days, so it takes neither since nor until")
         if self.date and ".." in self.date and not self.date_col:
             raise ValueError("a range of dates needs a date column; pass --date_col")
+        if self.label_map is not None and self.labels is None:
+            raise ValueError("label_map gives the values of late labels a meaning; pass --labels too")
         if self.dry_run:
             raise ValueError("dry_run: use jobs/score_reviews.py --dry_run, which shows what is pending")
         return self
@@ -588,11 +594,14 @@ def _describe(error: pydantic.ValidationError, config_class: type, path: Path | 
     problems = []
     for detail in error.errors():
         name = ".".join(str(part) for part in detail["loc"])
+        message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "unexpected_keyword_argument":
             problems.append(f"unknown key {name!r} (known: {known})")
         elif detail["type"] == "missing":
             problems.append(f"{name} is required: pass --{name}")
+        elif not name:  # a check of several values, which its message names
+            problems.append(message)
         else:
-            problems.append(f"{name}: {detail['msg']}, found {detail['input']!r}")
+            problems.append(f"{name}: {message}, found {detail['input']!r}")
     where = f" (config {path})" if path is not None else ""
     return "; ".join(problems) + where

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -153,3 +155,21 @@ def test_dates_that_are_none_are_refused(date):
 def test_nights_that_contradict_themselves_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         load_config(NightlyConfig, None, {"input": "in", "output": "out", **options})
+
+
+@pytest.mark.parametrize(
+    ("config_class", "arguments", "expected"),
+    [
+        (
+            AdoptConfig,
+            {"encoding": "utf-8"},
+            "encoding: only for the file of the reviews; pass --reviews too",
+        ),
+        (NightlyConfig, {"label_map": "1=a"}, "label_map gives .* a meaning; pass --labels too"),
+        (FinetuneConfig, {"alias": "latest"}, "alias: MLflow reserves this name, found 'latest'"),
+    ],
+)
+def test_an_error_is_a_sentence_that_names_the_option(config_class, arguments, expected):
+    with pytest.raises(ConfigError) as caught:
+        load_config(config_class, None, {**NEEDED.get(config_class, {}), **arguments})
+    assert re.fullmatch(expected, str(caught.value))
