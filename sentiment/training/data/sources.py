@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,21 @@ _COMPRESSIBLE = (open_csv, open_json, open_fasttext)
 FORMATS = "Parquet, CSV, TSV, JSON, JSON lines or fastText file (also .gz, .bz2, .xz, .zst)"
 # Endings of files that may hold reviews, but have no reader, or no labels (`.txt`).
 _OTHER_FORMATS = {
-    *(".txt", ".xlsx", ".xls", ".zip", ".feather", ".orc", ".avro", ".pkl", ".tar", ".tgz", ".lz4"),
+    *(".txt", ".tab", ".psv", ".dat", ".data", ".xml", ".jl", ".jsonlines", ".xlsx", ".xls", ".xlsb", ".ods"),
+    *(".pq", ".parq", ".feather", ".ftr", ".orc", ".avro", ".tfrecord", ".pkl", ".pickle", ".h5"),
+    *(".db", ".sqlite", ".sqlite3", ".zip", ".tar", ".tgz", ".7z", ".rar", ".lz4", ".snappy"),
     *COMPRESSIONS,
 }
 # Files that `datasets` writes next to data.
 _DESCRIPTIONS = {"dataset_info.json", INFOS, SPLIT_LIST, STATE}
-# Folders of tables whose rows are not those of their files.
-_LOGS = {"_delta_log", ".hoodie"}
+# Folders in a table whose rows are not those of its files.
+_LOGS = {
+    "_delta_log": "a Delta table",
+    ".hoodie": "a Hudi table",
+    "_spark_metadata": "written by a Spark stream",
+    "_temporary": "a table that Spark is writing, or has not finished",
+}
+_ICEBERG, _ICEBERG_SUFFIX = "metadata", ".metadata.json"
 
 
 @dataclass(frozen=True)
@@ -137,13 +145,18 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     if not files:
         scripts = any(name.endswith(".py") for name in unused)
         hint = "; a loading script is never run: save the data set as Parquet" if scripts else ""
+        if any(name.endswith(".txt") for name in unused):
+            hint += (
+                "; text files without __label__ are not read: write the texts, and their labels such as the "
+                "names of their folders, as columns of a CSV or Parquet file"
+            )
         raise MissingInputError(f"no data set in {str(folder)!r}: expected a {FORMATS}{hint}")
     entry = choose_configuration(folder, configuration)
     # Names of files decide if the configuration does not say which files it has.
     is_by_name = entry is None or not {"data_files", "data_dir"} & entry.keys()
-    if is_by_name:
-        _refuse_unread_splits(folder, unused)
     placed = _place_by_name(folder, files) if entry is None else _place_by_card(folder, entry, files)
+    if is_by_name:
+        _refuse_unread_splits(folder, unused, set(placed.values()))
     if entry is not None and any(_find_reader(file) in _COMPRESSIBLE for file in placed):
         options = add_stated_form(str(folder), entry, options)
     for file in files:
@@ -172,11 +185,7 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     files, unused = [], {}
     seen = {folder.resolve()}
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        if _LOGS & set(folders):
-            raise UnreadableFileError(
-                f"{root}: is a Delta or Hudi table, whose files also have removed rows; training does not "
-                "read it: write the table as Parquet to another folder"
-            )
+        _refuse_tables(Path(root), folders, names)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for subfolder in [Path(root) / name for name in folders]:
             if subfolder.resolve() in seen:
@@ -196,17 +205,33 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     return files, unused
 
 
-def _refuse_unread_splits(folder: Path, unused: Mapping[str, str]) -> None:
-    """Raise AmbiguousInputError if a file of another format, such as `test.xlsx`, names a split."""
+def _refuse_tables(root: Path, folders: Collection[str], names: Collection[str]) -> None:
+    """Raise UnreadableFileError if a folder is part of a table whose files also have rows that do not count."""
+    kinds = [kind for log, kind in _LOGS.items() if log in folders]
+    if root.name == _ICEBERG and any(name.endswith(_ICEBERG_SUFFIX) for name in names):
+        root, kinds = root.parent, ["an Iceberg table"]
+    if kinds:
+        raise UnreadableFileError(
+            f"{root}: is {kinds[0]}, so its files may also have rows that were removed or are not complete; "
+            "training does not read it: write the table as Parquet to another folder"
+        )
+
+
+def _refuse_unread_splits(folder: Path, unused: Mapping[str, str], found: Collection[str]) -> None:
+    """Raise AmbiguousInputError if a file of another format, such as `test.xlsx`, names a split.
+
+    The name of a folder counts only for a split of which no file is `found`.
+    """
     named = [
         name
-        for name in unused
-        if Path(name).suffix.lower() in _OTHER_FORMATS and place_file(Path(Path(name).name)) is not None
+        for name in map(Path, unused)
+        if name.suffix.lower() in _OTHER_FORMATS
+        and (place_file(Path(name.name)) is not None or place_file(name) not in (None, *found))
     ]
     if named:
         raise AmbiguousInputError(
-            f"{folder}: {shorten(named)}: names a split, but is no {FORMATS}; write it as one, or move it "
-            "away"
+            f"{folder}: {shorten(list(map(str, named)))}: names a split, but is no {FORMATS}; write it as one, "
+            "or move it away"
         )
 
 

@@ -91,12 +91,31 @@ def test_text_files_without_labels_are_no_data(tmp_path):
     assert unused == {"LICENSE.txt": "not a data file"}
 
 
-@pytest.mark.parametrize("name", ["test.xlsx", "sub/val.csv.zip", "test.csv.lz4", "test.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("test.xlsx", "sub/val.csv.zip", "test.csv.lz4", "test.txt", "test.pq", "dev.jl", "test.7z"),
+        *("test/a.xlsx", "test/pos/0_9.txt"),
+    ],
+)
 def test_a_split_that_cannot_be_read_is_an_error(tmp_path, name):
-    (tmp_path / "sub").mkdir()
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("...")
     with pytest.raises(AmbiguousInputError, match=f"{name}: names a split, but is no"):
         place(tmp_path, "train.csv")
+
+
+def test_notes_in_the_folder_of_a_split_that_is_read_are_no_data(tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "notes.txt").write_text("Nothing.")
+    assert place(tmp_path, "train/a.csv", "test/a.csv")[1] == {"test/notes.txt": "not a data file"}
+
+
+def test_a_folder_of_texts_per_class_names_the_way_out(tmp_path):
+    (tmp_path / "pos").mkdir()
+    (tmp_path / "pos" / "0_9.txt").write_text("Good.")
+    with pytest.raises(MissingInputError, match="names of their folders, as columns of a CSV"):
+        place(tmp_path)
 
 
 def test_a_file_that_no_rule_places_is_an_error_that_lists_it(tmp_path):
@@ -232,11 +251,21 @@ def test_a_state_without_arrow_files_is_a_description(tmp_path):
     assert place(tmp_path, "train.csv")[1] == {"state.json": "a description"}
 
 
-@pytest.mark.parametrize("log", ["_delta_log", ".hoodie"])
-def test_a_table_with_a_log_is_refused(tmp_path, log):
-    (tmp_path / log).mkdir()
-    with pytest.raises(UnreadableFileError, match="is a Delta or Hudi table"):
-        place(tmp_path, "part-0.parquet")
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("_delta_log/0.crc", "a Delta table"),
+        (".hoodie/hoodie.properties", "a Hudi table"),
+        ("metadata/v1.metadata.json", "an Iceberg table"),
+        ("_spark_metadata/0", "written by a Spark stream"),
+        ("_temporary/0/_temporary/attempt_1/part-0.parquet", "a table that Spark is writing"),
+    ],
+)
+def test_a_table_whose_files_have_other_rows_is_refused(tmp_path, file, says):
+    (tmp_path / "table" / file).parent.mkdir(parents=True)
+    (tmp_path / "table" / file).write_text("{}")
+    with pytest.raises(UnreadableFileError, match=f"table: is {says}"):
+        place(tmp_path, "table/part-0.parquet")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
