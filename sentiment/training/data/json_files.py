@@ -4,6 +4,7 @@ import ast
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,6 +16,8 @@ from .text_files import Encoding, find_encoding, open_text, translate_errors
 _CHUNK_CHARS = 1 << 20
 # A file with a longer item in its array counts as damaged.
 _MAX_ITEM_CHARS = 1 << 27
+# Python needs about 50 times its size to parse a longer line, which is no review.
+_MAX_LITERAL_CHARS = 1 << 22
 _GAP = re.compile(r"[\s,]*")
 
 
@@ -75,11 +78,20 @@ def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def _parse_literal(line: str) -> object:
-    """Return the value of a Python literal, as in the release of 2014; None for any other line."""
+    """Return the value of a Python literal, as in the release of 2014; None for any other line.
+
+    None too for one with keys that are no texts, or with an escape that Python does not know, as of damaged
+    JSON, in which the other escapes have another meaning.
+    """
+    if len(line) > _MAX_LITERAL_CHARS:
+        return None
     try:
-        return ast.literal_eval(line.strip())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            value = ast.literal_eval(line.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
+    return value if isinstance(value, dict) and all(isinstance(key, str) for key in value) else None
 
 
 def _read_array(path: Path, file: TextIO, text: str) -> Iterator[dict[str, Any]]:

@@ -47,6 +47,10 @@ _SIGNATURES: tuple[tuple[bytes, tuple[str, ...], str], ...] = (
     ),
     (b"PK\x03\x04", (), "is a ZIP archive or a workbook: unpack it, or save it as CSV"),
     (b"\x1f\x8b", (".gz",), "is compressed by gzip: let its name end in .gz"),
+    *(
+        (mark, (), "is a web page, such as the error or log-in page of a download: fetch the file again")
+        for mark in (b"<!DOCTYPE html", b"<!doctype html", b"<html")
+    ),
     (b"PAR1", (".parquet",), "is a Parquet file: let its name end in .parquet"),
 )
 
@@ -106,9 +110,9 @@ def open_bytes(path: Path) -> IO[bytes]:
     return cast(IO[bytes], opener(path) if opener else path.open("rb"))
 
 
-def open_text(path: Path, encoding: Encoding) -> TextIO:
-    """Open a text file; line ends stay as they are in the file."""
-    return io.TextIOWrapper(open_bytes(path), encoding.name, newline="")
+def open_text(path: Path, encoding: Encoding, newline: str = "") -> TextIO:
+    """Open a text file; line ends stay as they are in the file. By default, all kinds of them end a line."""
+    return io.TextIOWrapper(open_bytes(path), encoding.name, newline=newline)
 
 
 def find_encoding(path: Path, given: str | None) -> Encoding:

@@ -273,6 +273,10 @@ class TestCsv:
         assert rows(source) == [('"so" funny', "1")]
         assert "part of the text" in source.notes[0]
 
+    def test_a_row_that_does_not_fit_the_given_names(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="expected 3 values as in the given column names"):
+            read_csv(tmp_path, "1,good\n", column_names=("label", "title", "text"))
+
     def test_a_file_without_header(self, tmp_path):
         source = read_csv(tmp_path, '2,"Great","Works"\n', column_names=("label", "title", "text"))
         assert rows(source, "text", "label") == [("Works", "2")]
@@ -286,6 +290,14 @@ class TestCsv:
         with pytest.raises(UnreadableFileError) as caught:
             read_csv(tmp_path, 'text,label\n"a secret" thing,1\n')
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt", "a.parquet"])
+@pytest.mark.parametrize("start", ["<!DOCTYPE html>", "<!doctype html>", "<html lang='en'>"])
+def test_a_web_page_in_place_of_a_file_is_named(tmp_path, name, start):
+    path = write(tmp_path / name, f"{start}<head><title>Sign in</title></head></html>")
+    with pytest.raises(UnreadableFileError, match="is a web page"):
+        find_locations(str(path), ReadOptions()).by_split["train"][0].open()
 
 
 class TestJson:
@@ -316,6 +328,18 @@ class TestJson:
             tmp_path, "{'overall': 5.0, 'reviewText': \"It's fine\", 'helpful': [1, 2]}\n", "a.json"
         )
         assert rows(source, "overall", "reviewText") == [(5.0, "It's fine")]
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            '{"text": "it\\\'s 50\\/50"}',  # damaged JSON: in Python `\\/` is two characters
+            "{'text': 'a', 1: 0}",
+            "{'text': 'a'" + " " * 5_000_000 + "}",
+        ],
+    )
+    def test_a_line_that_only_python_could_read_is_no_object(self, tmp_path, line):
+        with pytest.raises(UnreadableFileError, match="line 1: expected a JSON object"):
+            self.read(tmp_path, line)
 
     def test_a_line_that_is_no_object_is_named(self, tmp_path):
         with pytest.raises(UnreadableFileError, match="line 2: expected a JSON object") as caught:
@@ -362,12 +386,22 @@ class TestFasttext:
         path = write(tmp_path / "a.txt", "__label__2 Great, it works\n", encoding)
         assert rows(open_fasttext(path, ReadOptions())) == [("2", "Great, it works")]
 
-    def test_several_labels_are_refused(self, tmp_path):
-        source = open_fasttext(
-            write(tmp_path / "a.txt", "__label__1 a\n__label__1 __label__2 b\n"), ReadOptions()
-        )
-        with pytest.raises(UnreadableFileError, match="line 2: has several labels"):
+    @pytest.mark.parametrize(
+        ("line", "says"),
+        [
+            ("__label__1 __label__2 b", "several labels"),
+            ("__label__1 b __label__2", "several labels"),
+            ("b __label__2", "a label that is not its first word"),
+        ],
+    )
+    def test_a_label_elsewhere_is_no_text(self, tmp_path, line, says):
+        source = open_fasttext(write(tmp_path / "a.txt", f"__label__1 a\n{line}\n"), ReadOptions())
+        with pytest.raises(UnreadableFileError, match=f"line 2: has {says}"):
             rows(source)
+
+    def test_a_carriage_return_in_a_text_does_not_cut_it(self, tmp_path):
+        path = write(tmp_path / "a.txt", "__label__1 Great,\rbut late\r\n__label__2 Bad\r\n")
+        assert rows(open_fasttext(path, ReadOptions())) == [("1", "Great,\rbut late"), ("2", "Bad")]
 
     def test_another_text_file_is_refused(self, tmp_path):
         with pytest.raises(UnreadableFileError, match="expected __label__NAME"):
