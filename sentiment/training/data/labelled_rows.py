@@ -63,7 +63,7 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
         found = find_details(source.columns, columns.texts)
         for batch in source.read(list(dict.fromkeys([*columns.texts, columns.label, *found.values()]))):
             values, names = batch[columns.label], source.class_names.get(columns.label)
-            rows.texts.extend(join_texts(batch, columns.texts))
+            rows.texts.extend(join_texts(batch, columns.texts, source.name))
             rows.values.extend(clean_value(value, names, source.name) for value in values)
             reduced = reduce_details({kind: batch[name] for kind, name in found.items()})
             details.append(pd.DataFrame(reduced, index=range(len(values))))

@@ -1,6 +1,7 @@
 """Read the rows of a data set once, and keep them on disk with what selection needs to know of each."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +29,12 @@ _BANDS_FILE = "bands"
 _PARALLEL_BYTES = 50_000_000
 _NO_LABEL = -1
 _NO_ROWS = "has no rows"
+# A column with one of these words in its name may state the split of each row.
+_SPLIT_WORDS = {"split", "splits", "fold", "folds", "subset", "partition", "set", "train", "test"}
+# Texts that are no texts but Python's or SQL's way to write them: b'…', '…', or ['…', '…'].
+_PRINTED_VALUE = re.compile(r"""b?'.*'|b".*"|\[(['"]).*\1\]""", re.DOTALL)
+# So many texts, all of them printed, are no chance.
+_MIN_PRINTED = 10
 
 # Called with the rows done and the name of the file.
 RowProgress = Callable[[int, str], None]
@@ -197,7 +204,8 @@ def share_class_names(opened: Mapping[str, Sequence[Source]], column: str) -> di
 
 
 def _note_columns(source: Source, columns: Columns) -> list[str]:
-    names = [name for name in source.columns if "split" in split_words(name)]
+    others = [name for name in source.columns if name not in (*columns.texts, columns.label)]
+    names = [name for name in others if _SPLIT_WORDS.intersection(split_words(name))]
     notes = [f"column {name!r} is not used: names of files decide the splits" for name in name_like(names)]
     return notes if columns.label in source.columns else [*notes, f"has no column {columns.label}"]
 
@@ -221,7 +229,7 @@ def _read_batches(
     class_names = source.class_names.get(columns.label)
     groups: dict[Any, int] = {}
     for batch in source.read(list(dict.fromkeys([*wanted, *found.values()]))):
-        texts = join_texts(batch, columns.texts)
+        texts = join_texts(batch, columns.texts, source.name)
         values = batch[columns.label] if has_label else [None] * len(texts)
         cleaned = [clean_value(value, class_names, source.name) for value in values]
         counts.update(value or "" for value in cleaned)
@@ -252,9 +260,11 @@ def _check_columns(source: Source, split: str, columns: Columns) -> bool:
     needed = columns.texts if has_label or split != TRAIN else (*columns.texts, columns.label)
     missing = [name for name in needed if name not in source.columns]
     if missing:
+        step = "choose with --text_col and --label_col, or move the file away"
+        if any(part.startswith(f"{missing[-1]}=") for part in Path(source.name).parts):
+            step = f"names of folders such as {missing[-1]}=1 are not read: write them into the files"
         raise SchemaMismatchError(
-            f"{source.name}: has no column {', '.join(missing)}; found {show_columns(source.columns)}; "
-            "choose with --text_col and --label_col, or move the file away"
+            f"{source.name}: has no column {', '.join(missing)}; found {show_columns(source.columns)}; {step}"
         )
     twice = [name for name in (*columns.texts, columns.label) if source.columns.count(name) > 1]
     if twice:
@@ -287,14 +297,29 @@ def _is_class_number(cleaned: str) -> bool:
     return cleaned.removeprefix("-").isdecimal()
 
 
-def join_texts(batch: Batch, columns: tuple[str, ...]) -> list[Any]:
+def join_texts(batch: Batch, columns: tuple[str, ...], name: str) -> list[Any]:
     """Join the non-null values of the columns by a space; null if all are null; keep a single column.
 
-    Numbers and dates are joined as texts. Bytes or a container make the whole row no text.
+    Numbers and dates are joined as texts. Bytes or a container make the whole row no text. Raises
+    SchemaMismatchError, with the `name` of the source, if all texts of a column are printed values.
     """
+    for column in columns:
+        _refuse_printed_values(name, column, batch[column])
     if len(columns) == 1:
         return batch[columns[0]]
-    return [_join_row(row) for row in zip(*(batch[name] for name in columns), strict=True)]
+    return [_join_row(row) for row in zip(*(batch[column] for column in columns), strict=True)]
+
+
+def _refuse_printed_values(name: str, column: str, texts: Sequence[Any]) -> None:
+    """Raise SchemaMismatchError if all texts of a batch are printed bytes, lists or quotations."""
+    present = [text for text in texts if text is not None]
+    if len(present) >= _MIN_PRINTED and all(
+        isinstance(text, str) and _PRINTED_VALUE.fullmatch(text) for text in present
+    ):
+        raise SchemaMismatchError(
+            f"{name}: all texts of column {column!r} are printed values such as b'text', 'text' or ['word', "
+            "'word'], whose signs a model would learn; decode, unquote or join them, and write the file again"
+        )
 
 
 def _join_row(row: Sequence[Any]) -> Any:

@@ -29,6 +29,8 @@ from .splits import (
 # If a larger share of a split is near to the texts to measure with, all come from a template. Little would
 # be left without them.
 MAX_NEAR_SHARE = 0.2
+# If a larger share of the texts of a split are repetitions, some file may have the rows of another one.
+MAX_REPEATED_SHARE = 0.3
 # Difference between train and test in the share of texts that are not in Latin letters.
 MAX_SCRIPT_DIFFERENCE = 0.05
 _QUERY_ROWS = 50_000
@@ -156,8 +158,15 @@ def _drop_unusable(
     agree = ~_find_conflicts(table.take("spaced_digest", rows), labels)
     counts.conflicting_rows += int((~agree).sum())
     rows, labels = rows[agree], labels[agree]
+    words = table.take("words_digest", rows)
+    repeated = find_repeated(words, keep_first=True).sum() / max(1, len(words))
+    if repeated > MAX_REPEATED_SHARE:
+        counts.warnings.append(
+            f"{repeated:.0%} of the texts of split {split!r} are repetitions, and each one counts: perhaps a "
+            "file has the rows of another one in another format"
+        )
     groups = table.take("group", rows) if table.has_groups else None
-    return Candidates(rows, labels, table.take("words_digest", rows), groups)
+    return Candidates(rows, labels, words, groups)
 
 
 def _find_conflicts(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:

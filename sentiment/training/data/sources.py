@@ -206,7 +206,7 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
 
 
 def _refuse_tables(root: Path, folders: Collection[str], names: Collection[str]) -> None:
-    """Raise UnreadableFileError if a folder is part of a table whose files also have rows that do not count."""
+    """Raise UnreadableFileError if a folder is part of a table whose files have rows that do not count."""
     kinds = [kind for log, kind in _LOGS.items() if log in folders]
     if root.name == _ICEBERG and any(name.endswith(_ICEBERG_SUFFIX) for name in names):
         root, kinds = root.parent, ["an Iceberg table"]
@@ -230,8 +230,8 @@ def _refuse_unread_splits(folder: Path, unused: Mapping[str, str], found: Collec
     ]
     if named:
         raise AmbiguousInputError(
-            f"{folder}: {shorten(list(map(str, named)))}: names a split, but is no {FORMATS}; write it as one, "
-            "or move it away"
+            f"{folder}: {shorten(list(map(str, named)))}: names a split, but is no {FORMATS}; write it as "
+            "one, or move it away"
         )
 
 

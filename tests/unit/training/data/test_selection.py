@@ -104,6 +104,16 @@ def test_texts_from_a_template_are_kept_with_a_warning(tmp_path):
     assert "near duplicates" in counts.warnings[0]
 
 
+def test_rows_that_are_there_in_two_forms_give_a_warning(tmp_path):
+    texts = make_texts(80, 0)
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.jsonl", texts, [0, 1] * 40)
+        texts = [f"{text}." for text in texts]
+    counts = load(tmp_path).report.counts
+    assert "50% of the texts of split 'train' are repetitions" in counts.warnings[0]
+    assert sum((counts.train_rows, counts.validation_rows, counts.test_rows)) == 160
+
+
 def test_the_label_of_most_rows_with_a_text_wins(folder):
     for label in (1, 1, 0):
         append(folder, "train", "twice good and once bad", label)
