@@ -86,6 +86,7 @@ def find_locations(name: str, options: ReadOptions) -> Locations:
     if name == SAMPLE:
         return Locations({TRAIN: [locate_sample()]}, {}, has_splits=False)
     path = Path(name)
+    _check_name(path)
     folder, _, configuration = name.rpartition(":")
     if path.is_dir():
         return _open_folder(path, None, options)
@@ -185,6 +186,8 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     files, unused = [], {}
     seen = {folder.resolve()}
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        for name in (*folders, *names):
+            _check_name(Path(root) / name)
         _refuse_tables(Path(root), folders, names)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for subfolder in [Path(root) / name for name in folders]:
@@ -203,6 +206,14 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
             else:
                 files.append(file)
     return files, unused
+
+
+def _check_name(path: Path) -> None:
+    """Raise UnreadableFileError for a name that no report can have, such as one in cp1252 from an archive."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UnreadableFileError(f"{str(path)!a}: the name is not UTF-8; rename it") from error
 
 
 def _refuse_tables(root: Path, folders: Collection[str], names: Collection[str]) -> None:
@@ -309,6 +320,11 @@ def _place_by_card(folder: Path, entry: dict[str, Any], files: list[Path]) -> di
             raise MissingInputError(
                 f"{folder}: its README.md names {pattern!r} for the split {split!r}, but no data file "
                 "matches; fetch it, or mend the README.md"
+            )
+        twice = [str(file.relative_to(folder)) for file in found if placed.get(file, split) != split]
+        if twice:
+            raise AmbiguousInputError(
+                f"{folder}: its README.md places {shorten(twice)} in two splits; mend or remove it"
             )
         placed |= dict.fromkeys(found, split)
     return placed

@@ -1,8 +1,8 @@
 """Find the encoding of text files and open them, compressed or not; refuse files that are not text."""
 
-import bz2
 import codecs
 import contextlib
+import functools
 import gzip
 import io
 import lzma
@@ -63,15 +63,16 @@ class Encoding:
     note: str | None = None
 
 
-def _open_zstandard(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+def _open_with_arrow(path: Path, codec: str) -> IO[bytes]:
+    return cast(IO[bytes], pa.CompressedInputStream(pa.OSFile(str(path)), codec))
 
 
 _OPENERS: dict[str, Any] = {
     ".gz": gzip.open,
-    ".bz2": bz2.open,
+    # The module bz2 ends without an error where the next stream is damaged; pbzip2 writes many of them.
+    ".bz2": functools.partial(_open_with_arrow, codec="bz2"),
     ".xz": lzma.open,
-    ".zst": _open_zstandard,
+    ".zst": functools.partial(_open_with_arrow, codec="zstd"),
 }
 COMPRESSIONS = tuple(_OPENERS)
 

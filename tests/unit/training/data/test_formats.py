@@ -57,6 +57,16 @@ def test_every_text_format_is_read_plain_and_compressed(tmp_path, name, content,
     assert rows(location.open(), "text", "label") == [("Works well", "1")]
 
 
+def test_a_damaged_stream_of_many_does_not_end_the_file(tmp_path):
+    """Programs that compress in parallel write a bzip2 file of many streams."""
+    streams = [bz2.compress(b"text,label\n" + b"fine,1\n" * 99), bz2.compress(b"fine,0\n" * 99)]
+    path = write(tmp_path / "a.csv.bz2", b"".join(streams))
+    assert len(rows(open_csv(path, ReadOptions()))) == 198
+    write(path, streams[0] + b"XX" + streams[1][2:])
+    with pytest.raises(UnreadableFileError, match="damaged, cut off"):
+        open_csv(path, ReadOptions())
+
+
 @pytest.mark.parametrize("suffix", list(COMPRESS)[1:])
 def test_a_compressed_file_that_was_cut_off_is_named(tmp_path, suffix):
     content = COMPRESS[suffix](b"text,label\n" + b"".join(b"row %d,1\n" % i for i in range(9999)))
@@ -340,6 +350,12 @@ class TestJson:
     def test_a_line_that_only_python_could_read_is_no_object(self, tmp_path, line):
         with pytest.raises(UnreadableFileError, match="line 1: expected a JSON object"):
             self.read(tmp_path, line)
+
+    @pytest.mark.parametrize("form", ["{}\n", "[{}]"])
+    def test_a_key_that_is_there_twice_is_refused(self, tmp_path, form):
+        with pytest.raises(UnreadableFileError, match=" 1: an object has a key twice") as caught:
+            self.read(tmp_path, form.format('{"text": "a secret", "label": 1, "text": "b"}'))
+        assert "secret" not in str(caught.value)
 
     def test_a_line_that_is_no_object_is_named(self, tmp_path):
         with pytest.raises(UnreadableFileError, match="line 2: expected a JSON object") as caught:

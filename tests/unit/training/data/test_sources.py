@@ -2,6 +2,7 @@ import errno
 import json
 import os
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -275,6 +276,18 @@ def test_a_folder_that_cannot_be_entered_is_named(tmp_path):
         place(tmp_path, "train.csv")
 
 
+def test_a_name_that_is_not_utf_8_is_an_error(tmp_path):
+    """An archive of an old system has such names; no report could be printed."""
+    name = os.fsencode(tmp_path / "train_") + b"\xe9.csv"
+    try:
+        os.close(os.open(name, os.O_CREAT))
+    except OSError:
+        pytest.skip("the file system takes only UTF-8")
+    for path in (tmp_path, Path(os.fsdecode(name))):
+        with pytest.raises(UnreadableFileError, match=r"train_.udce9.csv.: the name is not UTF-8; rename it"):
+            place(tmp_path, name=str(path))
+
+
 def test_a_loading_script_is_never_run(tmp_path):
     with pytest.raises(MissingInputError, match="loading script is never run"):
         place(tmp_path, "amazon.py")
@@ -323,6 +336,13 @@ class TestCard:
         (tmp_path / "README.md").write_text(CARD)
         with pytest.raises(MissingInputError, match=r"'books/b.csv' for the split 'test', but no data file"):
             place(tmp_path, "books/a1.csv")
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_a_file_in_two_splits_is_ambiguous(self, tmp_path, order):
+        entries = ['  - split: train\n    path: "*.csv"\n', "  - split: test\n    path: test.csv\n"][::order]
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- data_files:\n{''.join(entries)}---\n")
+        with pytest.raises(AmbiguousInputError, match=r"README.md places test\.csv in two splits"):
+            place(tmp_path, "a.csv", "test.csv")
 
     def test_a_split_of_the_very_name_wins(self, tmp_path):
         (tmp_path / "README.md").write_text(
