@@ -249,7 +249,8 @@ def _read_card(folder: Path) -> dict[str, Any]:
     card = folder / CARD
     if not card.is_file():
         return {}
-    text = card.read_text(encoding="utf-8-sig", errors="replace")
+    with translate_errors(card, "text"):
+        text = card.read_text(encoding="utf-8-sig", errors="replace")
     match = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
     try:
         header = yaml.safe_load(match[1]) if match else None

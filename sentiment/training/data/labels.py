@@ -56,8 +56,8 @@ def clean_label(value: Any) -> str | None:
         return str(value).lower()
     if isinstance(value, str):
         # An accent may be part of its letter, or a character of its own, as macOS writes it.
-        word = _SEPARATORS.sub(" ", unicodedata.normalize("NFC", value).strip().lower()).rstrip(".!")
-        return _as_number(value) or word or None
+        word = _SEPARATORS.sub(" ", unicodedata.normalize("NFC", value).strip().lower())
+        return _as_number(value) or word.rstrip(".!") or word or None
     number = _as_number(value) if isinstance(value, int | float) or hasattr(value, "__float__") else None
     if number is None:
         raise UnusableLabelsError(

@@ -228,3 +228,7 @@ def test_a_list_of_labels_names_the_way_out():
     """Doccano writes the label of a review so."""
     with pytest.raises(UnusableLabelsError, match="found a list; write one value per row"):
         clean_label(["positive"])
+
+
+def test_a_label_of_signs_only_is_no_missing_label():
+    assert number(["!", "ok", "..."], scheme="names").names == ("!", "...", "ok")

@@ -467,6 +467,12 @@ class TestCard:
         )
         assert place(tmp_path, "a.csv", "b.csv")[0] == {"train": ["a.csv"], "test": ["b.csv"]}
 
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+    def test_a_card_that_may_not_be_read_is_named(self, tmp_path):
+        (tmp_path / "README.md").touch(mode=0)
+        with pytest.raises(UnreadableFileError, match=r"README\.md: cannot be read \(Permission denied"):
+            place(tmp_path, "a.csv")
+
     def test_a_byte_order_mark_does_not_hide_the_card(self, tmp_path):
         (tmp_path / "README.md").write_text(CARD, encoding="utf-8-sig")
         assert place(tmp_path, *self.FILES)[0]["test"] == ["books/b.csv"]
