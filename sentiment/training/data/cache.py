@@ -58,7 +58,7 @@ def find_entry(key: str, root: Path) -> Path | None:
     cannot be removed.
     """
     folder = root / key
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike Path.is_dir, false also where it may not look
         return None
     damaged = _find_damage(folder)
     if damaged is None:

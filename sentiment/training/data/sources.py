@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import SAMPLE
-from ...errors import AmbiguousInputError, MissingInputError, UnreadableFileError
+from ...errors import AmbiguousInputError, ConfigError, MissingInputError, UnreadableFileError
 from .cards import (
     CARD,
     INFOS,
@@ -54,6 +54,7 @@ _OTHER_FORMATS = {
 }
 # Files that `datasets` writes next to data.
 _DESCRIPTIONS = {"dataset_info.json", INFOS, SPLIT_LIST, STATE}
+_EMPTY_FOLDER = "an empty folder"
 # Folders in a table whose rows are not those of its files.
 _LOGS = {
     "_delta_log": "a Delta table",
@@ -85,8 +86,7 @@ def find_locations(name: str, options: ReadOptions) -> Locations:
     """
     if name == SAMPLE:
         return Locations({TRAIN: [locate_sample()]}, {}, has_splits=False)
-    path = Path(name)
-    _check_name(path)
+    path = _check_path(name)
     folder, _, configuration = name.rpartition(":")
     if path.is_dir():
         return _open_folder(path, None, options)
@@ -104,7 +104,7 @@ def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str,
 
     Return them, and the files that are not used with the reason. Raises MissingInputError if there is none.
     """
-    path = Path(name)
+    path = _check_path(name)
     files, unused = _list_files(path) if path.is_dir() else ([path], {})
     if not files or not path.exists():
         raise MissingInputError(f"no reviews at {name!r}: expected a {FORMATS}, or a folder of these")
@@ -195,6 +195,8 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
                 unused[str(subfolder.relative_to(folder))] = "a link to a folder that is read already"
                 folders.remove(subfolder.name)
             seen.add(subfolder.resolve())
+        if not folders and all(name.startswith(".") for name in names) and Path(root) != folder:
+            unused[str(Path(root).relative_to(folder))] = _EMPTY_FOLDER
         saved = find_saved_files(Path(root), names, folders)
         for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
             if file.name in _DESCRIPTIONS:
@@ -206,6 +208,23 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
             else:
                 files.append(file)
     return files, unused
+
+
+def _check_path(name: str) -> Path:
+    """Return the name of a data set as a path, which need not exist. Raises ConfigError, MissingInputError."""
+    if not name.strip():
+        raise ConfigError("dataset_name: is empty, expected a file, a folder or a data set of the hub")
+    _check_name(Path(name))
+    try:
+        os.stat(name)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name of the hub, or of nothing
+        pass
+    except OSError as error:
+        raise MissingInputError(
+            f"no data set at {name!r:.200}: it cannot be read ({error.strerror}); check --dataset_name and "
+            "the permissions of its folders"
+        ) from error
+    return Path(name)
 
 
 def _check_name(path: Path) -> None:
@@ -231,17 +250,21 @@ def _refuse_tables(root: Path, folders: Collection[str], names: Collection[str])
 def _refuse_unread_splits(folder: Path, unused: Mapping[str, str], found: Collection[str]) -> None:
     """Raise AmbiguousInputError if a file of another format, such as `test.xlsx`, names a split.
 
-    The name of a folder counts only for a split of which no file is `found`.
+    The name of a folder, such as `test/a.xlsx` or an empty one, counts only for a split of which no file is
+    `found`.
     """
-    named = [
-        name
-        for name in map(Path, unused)
-        if name.suffix.lower() in _OTHER_FORMATS
-        and (place_file(Path(name.name)) is not None or place_file(name) not in (None, *found))
-    ]
+    named = []
+    for name, reason in unused.items():
+        path = Path(name)
+        is_data = path.suffix.lower() in _OTHER_FORMATS
+        may_count = is_data or reason == _EMPTY_FOLDER
+        if (is_data and place_file(Path(path.name))) or (
+            may_count and place_file(path) not in (None, *found)
+        ):
+            named.append(name)
     if named:
         raise AmbiguousInputError(
-            f"{folder}: {shorten(list(map(str, named)))}: names a split, but is no {FORMATS}; write it as "
+            f"{folder}: {shorten(named)}: names a split, but is no {FORMATS}; write it as "
             "one, or move it away"
         )
 

@@ -112,6 +112,35 @@ def test_notes_in_the_folder_of_a_split_that_is_read_are_no_data(tmp_path):
     assert place(tmp_path, "train/a.csv", "test/a.csv")[1] == {"test/notes.txt": "not a data file"}
 
 
+def test_an_empty_folder_of_a_split_is_an_error(tmp_path):
+    """A download that was broken off leaves one."""
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / ".gitkeep").touch()
+    with pytest.raises(AmbiguousInputError, match=": test: names a split, but is no"):
+        place(tmp_path, "train/a.csv")
+    assert place(tmp_path, "test.csv")[1] == {"test": "an empty folder"}
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_the_current_folder(name):
+    with pytest.raises(ConfigError, match="dataset_name: is empty"):
+        find_locations(name, ReadOptions())
+
+
+def test_a_name_that_is_too_long_is_an_error(tmp_path):
+    with pytest.raises(
+        MissingInputError, match="it cannot be read .File name too long.; check --dataset_name"
+    ):
+        find_locations(str(tmp_path / ("x" * 300)), ReadOptions())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
+def test_a_file_in_a_folder_that_cannot_be_entered_is_named(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(MissingInputError, match=r"a\.csv': it cannot be read .Permission denied"):
+        find_locations(str(tmp_path / "closed" / "a.csv"), ReadOptions())
+
+
 def test_a_folder_of_texts_per_class_names_the_way_out(tmp_path):
     (tmp_path / "pos").mkdir()
     (tmp_path / "pos" / "0_9.txt").write_text("Good.")
