@@ -211,7 +211,7 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
 
 
 def _check_path(name: str) -> Path:
-    """Return the name of a data set as a path, which need not exist. Raises ConfigError, MissingInputError."""
+    """Return the name of a data set as a path, which need not exist; raise an error if it can be none."""
     if not name.strip():
         raise ConfigError("dataset_name: is empty, expected a file, a folder or a data set of the hub")
     _check_name(Path(name))

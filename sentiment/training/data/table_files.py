@@ -14,6 +14,7 @@ from .text_files import translate_errors
 
 _READ_BYTES = 1 << 20
 _FILE_MAGIC = b"ARROW1"
+_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def open_parquet(path: Path, options: ReadOptions) -> Source:
@@ -54,9 +55,23 @@ def _open_batches(file: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.Rec
     file.seek(0)
     if is_stream:
         stream = pa.ipc.open_stream(file)
-        return stream.schema, iter(stream)
+        return stream.schema, _read_stream(file, stream)
     opened = pa.ipc.open_file(file)
     return opened.schema, (opened.get_batch(i) for i in range(opened.num_record_batches))
+
+
+def _read_stream(
+    file: pa.MemoryMappedFile, stream: pa.ipc.RecordBatchStreamReader
+) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a stream; raise ArrowInvalid unless it ends as its writer ended it, with the file.
+
+    Arrow takes a stream that was cut off between batches, or has another one after it, for a whole one.
+    """
+    yield from stream
+    end = file.tell()
+    file.seek(max(0, end - len(_STREAM_END)))
+    if file.read(len(_STREAM_END)) != _STREAM_END or end < file.size():
+        raise pa.ArrowInvalid("no end of the stream, or more after it")
 
 
 def find_class_names(schema: pa.Schema, path: Path) -> dict[str, tuple[str, ...]]:

@@ -46,7 +46,20 @@ _SIGNATURES: tuple[tuple[bytes, tuple[str, ...], str], ...] = (
         "is a pointer of Git LFS and not the file: fetch it with `git lfs pull`",
     ),
     (b"PK\x03\x04", (), "is a ZIP archive or a workbook: unpack it, or save it as CSV"),
-    (b"\x1f\x8b", (".gz",), "is compressed by gzip: let its name end in .gz"),
+    *(
+        (mark, (), "is an archive, a database or an old workbook: unpack it, or save it as CSV")
+        for mark in (b"7z\xbc\xaf", b"Rar!\x1a", b"SQLite format 3\0", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+    ),
+    *(
+        (mark, (suffix,), f"is compressed by {name}: let its name end in {suffix}")
+        for mark, suffix, name in (
+            (b"\x1f\x8b", ".gz", "gzip"),
+            (b"BZh91AY&SY", ".bz2", "bzip2"),
+            (b"\xfd7zXZ\0", ".xz", "xz"),
+            (b"\x28\xb5\x2f\xfd", ".zst", "zstd"),
+        )
+    ),
+    (b"ARROW1", (".arrow",), "is an Arrow file: let its name end in .arrow"),
     *(
         (mark, (), "is a web page, such as the error or log-in page of a download: fetch the file again")
         for mark in (b"<!DOCTYPE html", b"<!doctype html", b"<html")

@@ -302,6 +302,21 @@ class TestCsv:
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        *((COMPRESS[suffix](b"text,label\n"), f"end in {suffix.lower()}") for suffix in list(COMPRESS)[1:]),
+        (b"SQLite format 3\0", "a database"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old workbook"),
+        (b"ARROW1\0\0", "end in .arrow"),
+    ],
+)
+def test_a_file_of_another_kind_than_its_name_states_is_named(tmp_path, content, says):
+    path = write(tmp_path / "a.csv", content)
+    with pytest.raises(UnreadableFileError, match=says):
+        find_locations(str(path), ReadOptions()).by_split["train"][0].open()
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt", "a.parquet"])
 @pytest.mark.parametrize("start", ["<!DOCTYPE html>", "<!doctype html>", "<html lang='en'>"])
 def test_a_web_page_in_place_of_a_file_is_named(tmp_path, name, start):
@@ -422,6 +437,20 @@ class TestFasttext:
     def test_another_text_file_is_refused(self, tmp_path):
         with pytest.raises(UnreadableFileError, match="expected __label__NAME"):
             open_fasttext(write(tmp_path / "a.txt", "text\n"), ReadOptions())
+
+
+@pytest.mark.parametrize("change", [lambda b: b[:-8], lambda b: b + b, lambda b: b + b"\0" * 8])
+def test_a_stream_that_does_not_end_with_its_file_is_refused(tmp_path, change):
+    """Arrow takes what a writer had written before it was killed, or the first of two streams, for all."""
+    table = pa.table({"text": ["a"], "label": [0]})
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+        out.write_table(table)
+        out.write_table(table)
+    source = open_arrow(tmp_path / "a.arrow", ReadOptions())
+    assert len(rows(source)) == 2
+    write(tmp_path / "a.arrow", change((tmp_path / "a.arrow").read_bytes()))
+    with pytest.raises(UnreadableFileError, match="damaged, cut off"):
+        rows(source)
 
 
 def test_class_names_come_from_the_metadata(tmp_path):
