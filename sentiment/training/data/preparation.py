@@ -132,7 +132,7 @@ def _write(
     progress: RowProgress,
 ) -> None:
     opened, files = _open_splits(by_split)
-    columns = choose(opened[TRAIN][0])
+    columns = _choose_for_all(opened[TRAIN], choose)
     opened = share_class_names(opened, columns.label)
     sources = [source for group in opened.values() for source in group]
     schema = make_schema({kind for source in sources for kind in find_details(source.columns, columns.texts)})
@@ -175,6 +175,20 @@ def _write(
         "splits": list(opened),
     }
     (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _choose_for_all(sources: Sequence[Source], choose: Callable[[Source], Columns]) -> Columns:
+    """Return the columns of the first source. Raises SchemaMismatchError if another one has more texts."""
+    columns = choose(sources[0])
+    for source in sources[1:]:
+        # Columns that a source lacks are found when it is read.
+        if set(columns.texts) <= set(source.columns) and (more := choose(source)) != columns:
+            raise SchemaMismatchError(
+                f"{source.name}: has the texts and labels in {', '.join((*more.texts, more.label))}, and "
+                f"{sources[0].name} in {', '.join((*columns.texts, columns.label))}; choose with --text_col "
+                "and --label_col"
+            )
+    return columns
 
 
 def _open_splits(

@@ -216,6 +216,19 @@ def test_the_amazon_releases_are_known_by_their_columns(tmp_path, release):
     assert reviews.splits.test["text"].str.startswith("A title ").all()
 
 
+def test_a_text_column_that_only_later_files_have_is_not_passed_over(tmp_path):
+    rows = [{"overall": 1 + 4 * (i % 2), "reviewText": text} for i, text in enumerate(make_texts(80, 0))]
+    for name, more in (("a", {}), ("b", {"summary": "Great"})):
+        part = [{**row, **more} for row in (rows[:40] if name == "a" else rows[40:])]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    with pytest.raises(
+        SchemaMismatchError, match="b.jsonl: has .* summary, reviewText, overall, and .*a.jsonl"
+    ):
+        load(tmp_path, label_scheme="polarity")
+    reviews = load(tmp_path, label_scheme="polarity", text_col="reviewText")
+    assert reviews.report.read_rows == 80
+
+
 def test_a_second_run_reads_no_file(folder, monkeypatch):
     first = load(folder)
     monkeypatch.setattr("sentiment.training.data.preparation._write", None)
