@@ -132,7 +132,7 @@ def _write(
     progress: RowProgress,
 ) -> None:
     opened, files = _open_splits(by_split)
-    columns = _choose_for_all(opened[TRAIN], choose)
+    columns = choose_for_all(opened[TRAIN], choose)
     opened = share_class_names(opened, columns.label)
     sources = [source for group in opened.values() for source in group]
     schema = make_schema({kind for source in sources for kind in find_details(source.columns, columns.texts)})
@@ -177,7 +177,7 @@ def _write(
     (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _choose_for_all(sources: Sequence[Source], choose: Callable[[Source], Columns]) -> Columns:
+def choose_for_all(sources: Sequence[Source], choose: Callable[[Source], Columns]) -> Columns:
     """Return the columns of the first source. Raises SchemaMismatchError if another one has more texts."""
     columns = choose(sources[0])
     for source in sources[1:]:
