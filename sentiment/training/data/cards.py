@@ -218,11 +218,11 @@ def _list_class_names(features: Iterable[dict[str, Any]]) -> Iterator[tuple[str,
         kind = feature.get("dtype")
         if isinstance(kind, dict) and "class_label" in kind:
             classes = kind["class_label"]["names"]
+            if isinstance(classes, dict):  # by class number, in any order
+                by_number = {int(number): name for number, name in classes.items()}
+                classes = [by_number[number] for number in range(len(classes))]
             # YAML reads an unquoted `no` as a truth value.
-            yield (
-                feature["name"],
-                tuple(map(str, classes.values() if isinstance(classes, dict) else classes)),
-            )
+            yield feature["name"], tuple(map(str, classes))
 
 
 def list_patterns(data_files: Any) -> Iterable[tuple[str, list[str]]]:

@@ -33,6 +33,8 @@ _UNLIKELY = re.compile(
     "(?:[‚ƒ„†‡ˆ‰‹¡¢£¤¥¦§¨¬¯³¶¸¹¼½¾¿]|[“”•˜›«»](?=[A-Za-zÀ-ÿ]))"  # noqa: RUF001
 )
 _MAX_UNLIKELY_SHARE = 0.01
+# What Latin-1 has as control characters.
+_CONTROLS = bytes(range(0x80, 0xA0))
 # In a file of another encoding few letters are UTF-8 by chance, as the last two of `CAF\xc9\xbb`.
 _MAX_UTF8_SHARE = 0.2
 # Bytes or letters that are examined at once, so that a file need not fit into memory.
@@ -145,7 +147,8 @@ def find_encoding(path: Path, given: str | None) -> Encoding:
         if not family.startswith("utf"):
             _check_code_page(path, given)
         marked = (name for mark, name in _MARKS.items() if head.startswith(mark))
-        return Encoding(next((n for n in marked if family.startswith(n.removesuffix("-sig"))), given))
+        name = next((n for n in marked if family.startswith(n.removesuffix("-sig"))), given)
+        return Encoding(name, _note_controls(path, given) if family == "iso8859-1" else None)
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return Encoding(name, None if name == "utf-8-sig" else f"encoding {name.upper()}")
@@ -215,12 +218,24 @@ def _looks_western(path: Path) -> bool:
 def _check_code_page(path: Path, given: str) -> None:
     """Raise UnreadableFileError if `given` is a code page, and the file surely is UTF-8.
 
-    Every file can be read in a code page of one byte per letter, so nothing else would notice.
+    Every file can be read in a code page of one byte per letter, and many Chinese ones in GBK, so nothing
+    else would notice.
     """
     has_single_bytes = len(bytes(range(256)).decode(given, "replace")) == 256
-    # One letter may be UTF-8 by chance.
-    if has_single_bytes and _find_undecodable(path) is None and (n_letters := _count_letters(path)[0]) > 1:
+    # So many letters may be UTF-8 by chance: two bytes are more often a letter of both.
+    chance = 1 if has_single_bytes else 10
+    if _find_undecodable(path) is None and (n_letters := _count_letters(path)[0]) > chance:
         raise UnreadableFileError(
             f"{path}: is UTF-8, by its {n_letters:,} letters beyond ASCII, not {given} as given or stated; "
             "pass --encoding utf-8, or write all files in one encoding"
         )
+
+
+def _note_controls(path: Path, given: str) -> str | None:
+    """Return a note about the control characters of Latin-1 in a file, which hardly any text has."""
+    with open_bytes(path) as file:
+        chunks = iter(functools.partial(file.read, _CHUNK_SIZE), b"")
+        n_controls = sum(len(chunk) - len(chunk.translate(None, _CONTROLS)) for chunk in chunks)
+    if not n_controls:
+        return None
+    return f"in {given} {n_controls:,} letters are control characters, but in cp1252 signs such as quotes"

@@ -271,6 +271,24 @@ class TestCsv:
         write(path, "text,label\nplain,1\n")
         assert rows(open_csv(path, ReadOptions(encoding=encoding))) == [("plain", "1")]
 
+    @pytest.mark.parametrize("encoding", ["gbk", "gb18030"])
+    def test_utf_8_is_not_read_as_chinese_in_a_given_encoding(self, tmp_path, encoding):
+        path = write(tmp_path / "a.csv", f"text,label\n{'很好' * 8},1\n")
+        with pytest.raises(UnreadableFileError, match=f"is UTF-8, by its 16 letters .* not {encoding}"):
+            open_csv(path, ReadOptions(encoding=encoding))
+        write(path, f"text,label\n{'很好' * 8},1\n", encoding)
+        assert rows(open_csv(path, ReadOptions(encoding=encoding))) == [("很好" * 8, "1")]
+
+    @pytest.mark.parametrize("encoding", ["latin-1", "ISO-8859-1"])
+    def test_control_characters_of_latin_1_are_noted(self, tmp_path, encoding):
+        path = write(tmp_path / "a.csv", "text,label\n“café”,1\n", "cp1252")
+        source = open_csv(path, ReadOptions(encoding=encoding))
+        assert source.notes == (
+            f"in {encoding} 2 letters are control characters, but in cp1252 signs such as quotes",
+        )
+        write(path, "text,label\ncafé,1\n", "cp1252")
+        assert open_csv(path, ReadOptions(encoding=encoding)).notes == ()
+
     def test_a_field_may_be_long(self, tmp_path):
         assert rows(read_csv(tmp_path, f"text,label\n{'x' * 300_000},1\n"))[0][0] == "x" * 300_000
 

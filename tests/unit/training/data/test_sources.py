@@ -395,6 +395,21 @@ class TestCard:
         ):
             place(tmp_path, "a.csv")
 
+    @pytest.mark.parametrize("names", ["{'1': good, '0': bad}", "{1: good, 0: bad}", "[bad, good]"])
+    def test_class_names_count_by_their_numbers(self, tmp_path, names):
+        label = f"{{name: label, dtype: {{class_label: {{names: {names}}}}}}}"
+        (tmp_path / "README.md").write_text(f"---\ndataset_info: {{features: [{label}]}}\n---\n")
+        (tmp_path / "a.csv").write_text("text,label\nfine,1\n")
+        source = find_locations(str(tmp_path), ReadOptions()).by_split["train"][0].open()
+        assert source.class_names == {"label": ("bad", "good")}
+
+    @pytest.mark.parametrize("names", ["{'1': bad, '2': good}", "{'0': bad, '2': good}", "{a: bad, b: good}"])
+    def test_class_names_without_a_number_are_an_error(self, tmp_path, names):
+        label = f"{{name: label, dtype: {{class_label: {{names: {names}}}}}}}"
+        (tmp_path / "README.md").write_text(f"---\ndataset_info: {{features: [{label}]}}\n---\n")
+        with pytest.raises(UnreadableFileError, match="so the names of its classes are not known"):
+            place(tmp_path, "a.csv")
+
     def test_the_form_of_text_files_that_a_card_states_counts(self, tmp_path):
         (tmp_path / "README.md").write_text(
             "---\nconfigs:\n- {data_files: a.csv, sep: '|', names: [text, label]}\n---\n"
