@@ -27,7 +27,7 @@ from .json_files import open_json
 from .sample import locate_sample
 from .saved_folders import SPLIT_LIST, STATE, find_saved_files
 from .source import Location, ReadOptions, Source
-from .split_names import place_file, shorten
+from .split_names import list_missing_shards, place_file, shorten
 from .splits import SPLITS, TRAIN
 from .table_files import open_arrow, open_parquet
 from .text_files import COMPRESSIONS, check_signature, translate_errors
@@ -108,6 +108,8 @@ def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str,
     files, unused = _list_files(path) if path.is_dir() else ([path], {})
     if not files or not path.exists():
         raise MissingInputError(f"no reviews at {name!r}: expected a {FORMATS}, or a folder of these")
+    if path.is_dir():
+        _require_shards(path, files, files)
     return [_locate(file, options) for file in files], unused
 
 
@@ -158,6 +160,7 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     placed = _place_by_name(folder, files) if entry is None else _place_by_card(folder, entry, files)
     if is_by_name:
         _refuse_unread_splits(folder, unused, set(placed.values()))
+    _require_shards(folder, files, placed)
     if entry is not None and any(_find_reader(file) in _COMPRESSIBLE for file in placed):
         options = add_stated_form(str(folder), entry, options)
     for file in files:
@@ -208,6 +211,15 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
             else:
                 files.append(file)
     return files, unused
+
+
+def _require_shards(folder: Path, files: Collection[Path], needed: Collection[Path]) -> None:
+    missing = list_missing_shards(files, needed)
+    if missing:
+        raise MissingInputError(
+            f"{folder}: lacks {shorten(missing)}, which the names of other files promise; fetch all of it "
+            "again, or rename these files if they are all that you want"
+        )
 
 
 def _check_path(name: str) -> Path:

@@ -84,6 +84,16 @@ def test_a_clone_of_a_hub_data_set_has_its_splits(tmp_path):
     assert unused == {"README.md": "not a data file", "dataset_infos.json": "a description"}
 
 
+@pytest.mark.parametrize("end", [".parquet", "-0a1b2c.parquet", ".jsonl.gz"])
+def test_a_shard_that_was_not_fetched_is_named(tmp_path, end):
+    names = [f"data/train-0000{i}-of-00003{end.replace('0a', f'{i}a')}" for i in range(3)]
+    found, _ = place(tmp_path, *names, "data/test-00000-of-00001.parquet")
+    assert found["train"] == names
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(MissingInputError, match=r"lacks train-00001-of-00003\..*, which the names of other"):
+        place(tmp_path)
+
+
 def test_text_files_without_labels_are_no_data(tmp_path):
     (tmp_path / "LICENSE.txt").write_text("Everything is allowed.")
     (tmp_path / "test.ft.txt").write_text("__label__1 fine\n")
