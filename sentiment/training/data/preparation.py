@@ -21,6 +21,7 @@ from . import cache
 from .description import describe_texts, make_schema
 from .labels import MAX_LABELS, clean_label
 from .source import Batch, Location, Source, open_all, split_words
+from .split_names import is_split_name
 from .splits import TRAIN
 
 _FACTS_FILE = "facts.json"
@@ -31,6 +32,8 @@ _NO_LABEL = -1
 _NO_ROWS = "has no rows"
 # A column with one of these words in its name may state the split of each row.
 _SPLIT_WORDS = {"split", "splits", "fold", "folds", "subset", "partition", "set", "train", "test"}
+# So may one of these, as in a copy of IMDb with many downloads, if its values are names of splits.
+_KIND_WORDS = {"type", "kind", "usage", "dataset", "data", "phase"}
 # Texts that are no texts but Python's or SQL's way to write them: b'…', '…', or ['…', '…'].
 _PRINTED_VALUE = re.compile(r"""b?'.*'|b".*"|\[(['"]).*\1\]""", re.DOTALL)
 # So many texts, all of them printed, are no chance.
@@ -219,9 +222,19 @@ def share_class_names(opened: Mapping[str, Sequence[Source]], column: str) -> di
 
 def _note_columns(source: Source, columns: Columns) -> list[str]:
     others = [name for name in source.columns if name not in (*columns.texts, columns.label)]
-    names = [name for name in others if _SPLIT_WORDS.intersection(split_words(name))]
+    names = [name for name in others if _has_splits(source, name)]
     notes = [f"column {name!r} is not used: names of files decide the splits" for name in name_like(names)]
     return notes if columns.label in source.columns else [*notes, f"has no column {columns.label}"]
+
+
+def _has_splits(source: Source, name: str) -> bool:
+    words = set(split_words(name))
+    if not words.isdisjoint(_SPLIT_WORDS):
+        return True
+    if words.isdisjoint(_KIND_WORDS) or source.columns.count(name) > 1:
+        return False
+    first = next(iter(source.read([name])), {name: []})[name]
+    return bool(first) and all(map(is_split_name, first))
 
 
 def _count_bytes(by_split: Mapping[str, Sequence[Location]]) -> int:

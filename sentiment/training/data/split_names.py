@@ -37,6 +37,11 @@ def place_file(path: Path) -> str | None:
     return None
 
 
+def is_split_name(name: object) -> bool:
+    """Return True for a value that is no more than the name of a split, such as `Train`."""
+    return isinstance(name, str) and name.strip().lower() in _KEYWORDS
+
+
 def list_missing_shards(files: Iterable[Path], needed: Collection[Path]) -> list[str]:
     """Return the names of shards that are not among the files, but belong to one that is `needed`."""
     found: dict[tuple[Path, str, str, str], dict[int, Path]] = {}

@@ -74,10 +74,18 @@ def test_a_split_of_only_empty_files_is_an_error(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["split", "fold", "set", "is_test"])
+@pytest.mark.parametrize("name", ["split", "fold", "set", "is_test", "dataset_split"])
 def test_a_column_of_splits_is_noted(write_parquet, name):
     report = load(write_parquet(make_reviews(100, **{name: ["train", "test"] * 50}))).report
     assert report.files[0].notes == (f"column '{name}' is not used: names of files decide the splits",)
+
+
+@pytest.mark.parametrize(
+    ("values", "n_notes"), [(["train", "Test"], 1), (["phone", "test"], 0), ([None, None], 0)]
+)
+def test_a_column_is_one_of_splits_by_its_values(write_parquet, values, n_notes):
+    report = load(write_parquet(make_reviews(100, type=values * 50))).report
+    assert len(report.files[0].notes) == n_notes
 
 
 def test_a_column_of_splits_that_has_the_labels_is_used(write_parquet):
