@@ -26,7 +26,9 @@ def open_parquet(path: Path, options: ReadOptions) -> Source:
         # By default Arrow keeps all compressed data that it has read until the file is closed.
         with (
             translate_errors(path, "Parquet"),
-            pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ_BYTES) as file,
+            pq.ParquetFile(
+                path, pre_buffer=False, buffer_size=_READ_BYTES, page_checksum_verification=True
+            ) as file,
         ):
             for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
                 yield _to_lists(batch, columns)
@@ -104,9 +106,14 @@ def _to_lists(batch: pa.RecordBatch, columns: Sequence[str]) -> Batch:
 
 
 def to_list(column: "pa.Array | pa.ChunkedArray") -> list[Any]:
-    """Return the values of a column; as texts if Python has no type for them, as for a date after 9999."""
+    """Return the values of a column; as texts if Python has no type for them, as for a date after 9999.
+
+    Times in a zone that this machine does not know are in UTC.
+    """
     try:
         values: list[Any] = column.to_pylist()
+    except KeyError:  # the errors of zoneinfo and pytz
+        values = to_list(column.cast(pa.timestamp(column.type.unit, "UTC")))
     except (ValueError, OverflowError):
         values = column.cast(pa.string()).to_pylist()
     return values

@@ -471,6 +471,24 @@ def test_a_stream_that_does_not_end_with_its_file_is_refused(tmp_path, change):
         rows(source)
 
 
+def test_a_page_that_its_checksum_does_not_fit_is_refused(tmp_path):
+    """Spark writes checksums of pages."""
+    table = pa.table({"text": ["works well"] * 9, "label": [1] * 9})
+    pq.write_table(table, tmp_path / "a.parquet", compression="none", write_page_checksum=True)
+    content = (tmp_path / "a.parquet").read_bytes()
+    assert len(rows(open_parquet(tmp_path / "a.parquet", ReadOptions()))) == 9
+    write(tmp_path / "a.parquet", content.replace(b"works well", b"works welt", 1))
+    with pytest.raises(UnreadableFileError, match="damaged, cut off"):
+        rows(open_parquet(tmp_path / "a.parquet", ReadOptions()))
+
+
+def test_a_time_in_an_unknown_zone_is_read(tmp_path):
+    dates = pa.array([0], pa.timestamp("s", "Mars/Base"))
+    pq.write_table(pa.table({"date": dates}), tmp_path / "a.parquet")
+    ((date,),) = rows(open_parquet(tmp_path / "a.parquet", ReadOptions()))
+    assert date.isoformat() == "1970-01-01T00:00:00+00:00"
+
+
 def test_class_names_come_from_the_metadata(tmp_path):
     import datasets
 
