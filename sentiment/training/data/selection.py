@@ -1,6 +1,7 @@
 """Choose the rows of each split: drop what cannot be used, remove duplicates across splits, and sample."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -149,10 +150,12 @@ def _drop_unusable(
     counts.left_out_rows += int((is_text & (labels == _LEFT_OUT)).sum())
     is_usable = is_text & (labels >= 0)
     if not is_usable.any():
+        reasons = Counter(table.take("reason", rows[~is_text]).tolist())
+        found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
         raise UnusableLabelsError(
             f"split {split!r} has no review with text and label: of {len(is_text):,} rows, "
-            f"{(~is_text).sum():,} have no text that a model would score, and {(labels < 0).sum():,} have "
-            "no label or one that is left out; check --text_col and --label_col"
+            f"{(~is_text).sum():,} have no text that a model would score{found and f' ({found})'}, and "
+            f"{(labels < 0).sum():,} have no label or one that is left out; check --text_col and --label_col"
         )
     rows, labels = rows[is_usable], labels[is_usable]
     agree = ~_find_conflicts(table.take("spaced_digest", rows), labels)

@@ -156,7 +156,9 @@ def test_two_usual_text_columns_are_ambiguous(write_parquet):
 
 
 def test_a_text_column_without_texts_is_named(write_parquet):
-    with pytest.raises(UnusableLabelsError, match="of 60 rows, 60 have no text .* check --text_col"):
+    with pytest.raises(
+        UnusableLabelsError, match=r"of 60 rows, 60 have no text .*\(60 not_text\), .* --text_col"
+    ):
         load(write_parquet(make_reviews(60, text=range(60))))
 
 
