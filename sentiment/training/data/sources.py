@@ -52,6 +52,8 @@ _OTHER_FORMATS = {
     *(".db", ".sqlite", ".sqlite3", ".zip", ".tar", ".tgz", ".7z", ".rar", ".lz4", ".snappy"),
     *COMPRESSIONS,
 }
+# Endings of files whose download or writing was broken off.
+_UNFINISHED = {".part", ".partial", ".crdownload", ".download", ".incomplete", ".aria2", ".tmp"}
 # Files that `datasets` writes next to data.
 _DESCRIPTIONS = {"dataset_info.json", INFOS, SPLIT_LIST, STATE}
 _EMPTY_FOLDER = "an empty folder"
@@ -262,14 +264,14 @@ def _refuse_tables(root: Path, folders: Collection[str], names: Collection[str])
 def _refuse_unread_splits(folder: Path, unused: Mapping[str, str], found: Collection[str]) -> None:
     """Raise AmbiguousInputError if a file of another format, such as `test.xlsx`, names a split.
 
-    The name of a folder, such as `test/a.xlsx` or an empty one, counts only for a split of which no file is
-    `found`.
+    The names of a folder, such as `test/a.xlsx` or an empty one, and of an unfinished file count only for a
+    split of which no file is `found`.
     """
     named = []
     for name, reason in unused.items():
         path = Path(name)
         is_data = path.suffix.lower() in _OTHER_FORMATS
-        may_count = is_data or reason == _EMPTY_FOLDER
+        may_count = is_data or reason == _EMPTY_FOLDER or path.suffix.lower() in _UNFINISHED
         if (is_data and place_file(Path(path.name))) or (
             may_count and place_file(path) not in (None, *found)
         ):

@@ -131,6 +131,15 @@ def test_an_empty_folder_of_a_split_is_an_error(tmp_path):
     assert place(tmp_path, "test.csv")[1] == {"test": "an empty folder"}
 
 
+@pytest.mark.parametrize("name", ["test.csv.part", "test.parquet.incomplete", "test/a.csv.crdownload"])
+def test_an_unfinished_file_of_a_split_is_an_error(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(AmbiguousInputError, match=f": {name}: names a split, but is no"):
+        place(tmp_path, "train.csv")
+    assert place(tmp_path, "test.csv")[1] == {name: "not a data file"}
+
+
 @pytest.mark.parametrize("name", ["", " "])
 def test_an_empty_name_is_not_the_current_folder(name):
     with pytest.raises(ConfigError, match="dataset_name: is empty"):
