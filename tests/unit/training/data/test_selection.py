@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -84,6 +85,13 @@ def test_clean_files_are_used_whole(folder):
 
 def test_a_test_text_in_other_case_and_punctuation_is_a_leak(folder):
     append(folder, "train", first_text(folder, "test").upper() + "!!", 0)
+    assert load(folder).report.counts.leaked_rows == 1
+
+
+def test_a_test_text_with_accents_of_two_characters_is_a_leak(folder):
+    text = " ".join(["d\u00e9j\u00e0", "caf\u00e9", "tr\u00e8s"] * 4)
+    append(folder, "test", text, 0)
+    append(folder, "train", unicodedata.normalize("NFD", text), 0)
     assert load(folder).report.counts.leaked_rows == 1
 
 
