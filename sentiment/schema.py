@@ -84,6 +84,8 @@ _VALUED_LABEL = re.compile(r"(\d{1,2})(?: stars?)?")
 _MIN_ORDINAL_LABELS = 3
 
 _NAME_LIKE = re.compile(r"[\w.-]{1,40}")
+# JSON whose keys are the numbers of products has thousands of columns.
+_SHOWN_COLUMNS = 40
 
 
 def find_label_values(labels: Sequence[str]) -> tuple[float, ...] | None:
@@ -111,11 +113,17 @@ def name_like(names: Iterable[str]) -> list[str]:
 
 
 def show_columns(names: Iterable[str]) -> str:
-    """List column names for a message; only count those that may be review text (`name_like`)."""
+    """List the first column names for a message; only count those that may be review text (`name_like`)."""
     listed = list(names)
     shown = name_like(listed)
     others = len(listed) - len(shown)
-    parts = [", ".join(shown), f"{others} that do not look like column names" if others else ""]
+    more = len(shown) - _SHOWN_COLUMNS
+    first = ", ".join(shown[:_SHOWN_COLUMNS])
+    parts = [
+        first,
+        f"{more:,} more" if more > 0 else "",
+        f"{others} that do not look like column names" if others else "",
+    ]
     return " and ".join(filter(None, parts))
 
 

@@ -175,7 +175,7 @@ def read_texts(path: str, text_col: str, cache: Path, form: ReadOptions = _ANY_F
                     f"{show_columns(source.columns)}; choose with --text_col"
                 )
             for batch in source.read(columns):
-                texts = join_texts(batch, columns)
+                texts = join_texts(batch, columns, source.name)
                 if any(not isinstance(text, str) for text in texts if text is not None):
                     raise SchemaMismatchError(
                         f"{source.name}: expected strings in column {text_col}; choose with --text_col"

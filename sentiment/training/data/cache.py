@@ -4,6 +4,7 @@ Each entry has the digests of its files, so damage is found before the entry is 
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -15,12 +16,14 @@ from pathlib import Path
 
 from ...errors import ConfigError
 from ...process.locks import lock_file
+from .text_files import translate_errors
 
 # Entries that were not used for the longest time are removed beyond this size.
 MAX_BYTES = 50 * 2**30
 _LOCK = "lock"
 _DIGESTS = "digests.json"
 _PARTIAL = ".partial-"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _log = logging.getLogger(__name__)
 
 
@@ -35,10 +38,14 @@ def prepared_cache() -> Path:
 
 
 def make_key(files: Iterable[Path], facts: Iterable[str]) -> str:
-    """Return the name of an entry: a digest of the content of files and of facts, in order."""
+    """Return the name of an entry: a digest of the content of files and of facts, in order.
+
+    Raises UnreadableFileError for a file that cannot be read.
+    """
     digest = hashlib.sha256()
     for file in files:
-        digest.update(_digest_file(file))
+        with translate_errors(file, "data"):
+            digest.update(_digest_file(file))
     for fact in facts:
         digest.update(fact.encode() + b"\0")
     return digest.hexdigest()[:32]
@@ -51,7 +58,7 @@ def find_entry(key: str, root: Path) -> Path | None:
     cannot be removed.
     """
     folder = root / key
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike Path.is_dir, false also where it may not look
         return None
     damaged = _find_damage(folder)
     if damaged is None:
@@ -72,7 +79,7 @@ def write_entry(key: str, root: Path) -> Iterator[Path]:
     """Yield a folder to write to; it becomes the entry when the block ends without error.
 
     What other processes left when they were killed is removed. Raises ConfigError if `root` cannot be
-    written.
+    written, or has no room.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -91,6 +98,13 @@ def write_entry(key: str, root: Path) -> Iterator[Path]:
         # Another process may have written the same entry.
         with contextlib.suppress(OSError):
             folder.rename(root / key)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise ConfigError(
+            f"no room for prepared data in {root} ({os.strerror(error.errno)}); make room, or set "
+            "SENTIMENT_DATA_CACHE to a folder of a larger file system"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:

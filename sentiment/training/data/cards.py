@@ -218,11 +218,11 @@ def _list_class_names(features: Iterable[dict[str, Any]]) -> Iterator[tuple[str,
         kind = feature.get("dtype")
         if isinstance(kind, dict) and "class_label" in kind:
             classes = kind["class_label"]["names"]
+            if isinstance(classes, dict):  # by class number, in any order
+                by_number = {int(number): name for number, name in classes.items()}
+                classes = [by_number[number] for number in range(len(classes))]
             # YAML reads an unquoted `no` as a truth value.
-            yield (
-                feature["name"],
-                tuple(map(str, classes.values() if isinstance(classes, dict) else classes)),
-            )
+            yield feature["name"], tuple(map(str, classes))
 
 
 def list_patterns(data_files: Any) -> Iterable[tuple[str, list[str]]]:
@@ -249,7 +249,8 @@ def _read_card(folder: Path) -> dict[str, Any]:
     card = folder / CARD
     if not card.is_file():
         return {}
-    text = card.read_text(encoding="utf-8-sig", errors="replace")
+    with translate_errors(card, "text"):
+        text = card.read_text(encoding="utf-8-sig", errors="replace")
     match = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
     try:
         header = yaml.safe_load(match[1]) if match else None

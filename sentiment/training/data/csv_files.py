@@ -50,8 +50,9 @@ class _Reading:
             try:
                 for line, row in self.quoting(file, self.delimiter):
                     if row and len(row) != len(self.header):
+                        where = "the header" if self.has_header else "the given column names"
                         raise UnreadableFileError(
-                            f"{self.path}, line {line}: expected {len(self.header)} values as in the header, "
+                            f"{self.path}, line {line}: expected {len(self.header)} values as in {where}, "
                             f"found {len(row)}; put values with a "
                             f"{_NAMES.get(self.delimiter, self.delimiter)} or a quotation mark in quotation "
                             "marks, or write the file as Parquet"

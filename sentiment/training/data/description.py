@@ -1,6 +1,7 @@
 """Describe texts by a few numbers, so that duplicates are found without holding the texts in memory."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -74,7 +75,8 @@ def describe_texts(texts: Sequence[Any]) -> dict[str, list[Any]]:
 
 def split_words(text: str) -> list[str]:
     """Return the words of a text in lower case; the text itself if it has none, such as one of emoji."""
-    return _WORD.findall(text.casefold()) or [text]
+    # An accent may be part of its letter, or a character of its own.
+    return _WORD.findall(unicodedata.normalize("NFC", text).casefold()) or [text]
 
 
 def make_shingles(words: Sequence[str]) -> set[str]:

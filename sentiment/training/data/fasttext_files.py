@@ -15,8 +15,8 @@ COLUMNS = ("label", "text")
 def open_fasttext(path: Path, options: ReadOptions) -> Source:
     """Open a file of fastText lines, with the columns `label` (without prefix) and `text`.
 
-    A line without a label has null there; a blank line is a row of nulls. Raises UnreadableFileError if the
-    first line has no label, or a line has several.
+    A line without a label has null there; a blank line is a row of nulls. As in fastText only `\\n` ends a
+    line. Raises UnreadableFileError if the first line has no label, or a line has one elsewhere.
     """
     with translate_errors(path, "text"):
         encoding = find_encoding(path, options.encoding)
@@ -47,13 +47,16 @@ def has_labels(path: Path) -> bool:
 
 
 def _read_lines(path: Path, encoding: Encoding) -> Iterator[tuple[str | None, str | None]]:
-    with translate_errors(path, "text"), open_text(path, encoding) as file:
+    with translate_errors(path, "text"), open_text(path, encoding, "\n") as file:
         for number, line in enumerate(file, 1):
             text, label = line.lstrip().rstrip("\r\n"), None
             if text.startswith(_PREFIX):
                 # As in fastText, any white space ends a label.
                 word, text = [*text.split(maxsplit=1), ""][:2]
                 label = word.removeprefix(_PREFIX)
-            if text.startswith(_PREFIX):
-                raise UnreadableFileError(f"{path}, line {number}: has several labels, expected one")
+            if _PREFIX in text and any(word.startswith(_PREFIX) for word in text.split()):
+                found = "several labels" if label is not None else "a label that is not its first word"
+                raise UnreadableFileError(
+                    f"{path}, line {number}: has {found}, expected one label, then the text"
+                )
             yield label, text or None

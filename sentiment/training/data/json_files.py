@@ -4,6 +4,7 @@ import ast
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,6 +16,8 @@ from .text_files import Encoding, find_encoding, open_text, translate_errors
 _CHUNK_CHARS = 1 << 20
 # A file with a longer item in its array counts as damaged.
 _MAX_ITEM_CHARS = 1 << 27
+# Python needs about 50 times its size to parse a longer line, which is no review.
+_MAX_LITERAL_CHARS = 1 << 22
 _GAP = re.compile(r"[\s,]*")
 
 
@@ -61,30 +64,58 @@ def _read_objects(path: Path, encoding: Encoding) -> Iterator[dict[str, Any]]:
             yield _parse_line(path, number, line) if line.strip() else {}
 
 
-def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        # Not strict: a line with a tab in a text is JSON, and no Python literal, which has other escapes.
-        value = json.loads(line, strict=False)
-    except (ValueError, RecursionError):
-        value = _parse_literal(line)
+class _Repeating(dict[str, Any]):
+    """An object that has a key twice, with the last value of each."""
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    return made if len(made) == len(pairs) else _Repeating(made)
+
+
+# Not strict: a line with a tab in a text is JSON, and no Python literal, which has other escapes.
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_make_object)
+
+
+def _check_object(value: object, where: str) -> dict[str, Any]:
+    """Return an object of the file; raise UnreadableFileError if it is another value, or has a key twice."""
+    if isinstance(value, _Repeating):
+        raise UnreadableFileError(
+            f"{where}: an object has a key twice, so its value is not known; write the file again"
+        )
     if isinstance(value, dict):
         return value
-    raise UnreadableFileError(
-        f"{path}, line {number}: expected a JSON object per line, or one array of objects"
-    ) from None
+    raise UnreadableFileError(f"{where}: expected a JSON object per line, or one array of objects")
+
+
+def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        value = _DECODER.decode(line)
+    except (ValueError, RecursionError):
+        value = _parse_literal(line)
+    return _check_object(value, f"{path}, line {number}")
 
 
 def _parse_literal(line: str) -> object:
-    """Return the value of a Python literal, as in the release of 2014; None for any other line."""
+    """Return the value of a Python literal, as in the release of 2014; None for any other line.
+
+    None too for one with keys that are no texts, or with an escape that Python does not know, as of damaged
+    JSON, in which the other escapes have another meaning.
+    """
+    if len(line) > _MAX_LITERAL_CHARS:
+        return None
     try:
-        return ast.literal_eval(line.strip())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            value = ast.literal_eval(line.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
+    return value if isinstance(value, dict) and all(isinstance(key, str) for key in value) else None
 
 
 def _read_array(path: Path, file: TextIO, text: str) -> Iterator[dict[str, Any]]:
     """Yield the objects of an array: `text` is its beginning after the bracket, `file` has the rest."""
-    decoder, position, number = json.JSONDecoder(strict=False), 0, 0
+    position, number = 0, 0
     while True:
         gap = _GAP.match(text, position)
         position = gap.end() if gap else position
@@ -93,7 +124,7 @@ def _read_array(path: Path, file: TextIO, text: str) -> Iterator[dict[str, Any]]
                 raise UnreadableFileError(f"{path}: has more text after its array; write it anew")
             return
         try:
-            item, position = decoder.raw_decode(text, position)
+            item, position = _DECODER.raw_decode(text, position)
         except (ValueError, RecursionError):
             more = file.read(max(_CHUNK_CHARS, len(text)))
             if not more or len(text) > _MAX_ITEM_CHARS:
@@ -103,8 +134,4 @@ def _read_array(path: Path, file: TextIO, text: str) -> Iterator[dict[str, Any]]
             text, position = text[position:] + more, 0
             continue
         number += 1
-        if not isinstance(item, dict):
-            raise UnreadableFileError(
-                f"{path}, item {number}: expected an object, found a {type(item).__name__}"
-            )
-        yield item
+        yield _check_object(item, f"{path}, item {number}")

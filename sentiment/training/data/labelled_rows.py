@@ -23,7 +23,7 @@ from ...evaluation.details import find_details, reduce_details
 from ...schema import show_columns, split_columns
 from .labels import AUTO
 from .model_labels import number_for_model
-from .preparation import Columns, clean_value, join_texts, share_class_names
+from .preparation import Columns, choose_for_all, clean_value, join_texts, share_class_names
 from .reading import choose_columns, make_options
 from .source import Location, ReadOptions, Source, open_all
 from .sources import find_all, find_locations
@@ -53,7 +53,7 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
     nothing, a column is missing, or a label cannot be understood.
     """
     opened, _ = open_all(_find_test(config.dataset_name, make_options(config)))
-    columns = _choose_columns(config, opened[0], usual_text_col)
+    columns = choose_for_all(opened, lambda source: _choose_columns(config, source, usual_text_col))
     opened = share_class_names({TEST: opened}, columns.label)[TEST]
     class_names = opened[0].class_names.get(columns.label, ())
     rows = LabelledRows([], [], pd.DataFrame(), columns, tuple(class_names), tuple(s.name for s in opened))
@@ -63,7 +63,7 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
         found = find_details(source.columns, columns.texts)
         for batch in source.read(list(dict.fromkeys([*columns.texts, columns.label, *found.values()]))):
             values, names = batch[columns.label], source.class_names.get(columns.label)
-            rows.texts.extend(join_texts(batch, columns.texts))
+            rows.texts.extend(join_texts(batch, columns.texts, source.name))
             rows.values.extend(clean_value(value, names, source.name) for value in values)
             reduced = reduce_details({kind: batch[name] for kind, name in found.items()})
             details.append(pd.DataFrame(reduced, index=range(len(values))))

@@ -1,6 +1,7 @@
 """Understand label columns: which values mean which class."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _SEPARATORS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
 # As in `4 stars`, and `4.0 out of 5 stars` of scraped pages.
 _STAR = re.compile(r"([1-5])(?:[.,]0)?(?: out of 5|/5)?(?: stars?)?")
 _SHOWN_VALUES = 12
+# As databases and pandas write a missing value into a text file.
+_NULL_WORDS = {"null", "(null)", "<null>", "nan", "<na>", "n/a", "#n/a"}
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,14 @@ def clean_label(value: Any) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        word = _SEPARATORS.sub(" ", value.strip().lower()).rstrip(".!")
-        return _as_number(value) or word or None
+        # An accent may be part of its letter, or a character of its own, as macOS writes it.
+        word = _SEPARATORS.sub(" ", unicodedata.normalize("NFC", value).strip().lower())
+        return _as_number(value) or word.rstrip(".!") or word or None
     number = _as_number(value) if isinstance(value, int | float) or hasattr(value, "__float__") else None
     if number is None:
         raise UnusableLabelsError(
-            f"expected a label that is a number or a word, found a {type(value).__name__}; choose another "
-            "--label_col"
+            f"expected a label that is a number or a word, found a {type(value).__name__}; write one value "
+            "per row, or choose another --label_col"
         )
     return number
 
@@ -66,7 +70,7 @@ def clean_label(value: Any) -> str | None:
 def _as_number(value: Any) -> str | None:
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a whole number of hundreds of digits
         return None
     return str(int(number)) if number.is_integer() else str(number) if number == number else None
 
@@ -92,7 +96,8 @@ def number_labels(
         )
     if label_map is not None:
         return _apply_map(column, values, parse_label_map(label_map))
-    # A split with -1 in all rows has no labels (GLUE), unless all splits have only 1 next to it.
+    # A split with -1 in all rows has no labels (GLUE), unless -1 may be a class: it is in another split too,
+    # or all splits have only 1 next to it.
     hidden = {"-1"} if _is_hidden(counts) else set()
     known = [value for value in values if value not in hidden]
     found = _SCHEMES[scheme](column, known, class_names)
@@ -129,7 +134,8 @@ def parse_label_map(text: str) -> dict[str, str | None]:
 
 def _is_hidden(counts: Mapping[str, Counter[str | None]]) -> bool:
     values = [set(count) - {None} for count in counts.values()]
-    return {"-1"} in values and any(found - {"-1"} for found in values) and {"0", "1"} <= set().union(*values)
+    known = set().union(*(found for found in values if found != {"-1"}))
+    return {"-1"} in values and {"0", "1"} <= known and "-1" not in known
 
 
 def _apply_map(column: str, values: Sequence[str], classes: Mapping[str, str | None]) -> Numbering:
@@ -232,6 +238,12 @@ def _read_names(column: str, values: Sequence[str], class_names: Sequence[str]) 
     is_scale = all(_as_number(value) for value in values)
     rising = sorted(values, key=float) if is_scale else values
     stated = [name for name in map(clean_label, class_names) if name is not None and name in values]
+    nulls = sorted(_NULL_WORDS.intersection(values).difference(stated))
+    if nulls:
+        raise AmbiguousInputError(
+            f"label column {column!r}: has {', '.join(nulls)}, which may be a class or mean that there is no "
+            f"label; pass --label_map with a class for each value ({nulls[0]}= leaves its rows out)"
+        )
     names = tuple(dict.fromkeys([*stated, *rising]))
     return Numbering(names, {name: i for i, name in enumerate(names)})
 

@@ -1,6 +1,7 @@
 """Read the rows of a data set once, and keep them on disk with what selection needs to know of each."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from . import cache
 from .description import describe_texts, make_schema
 from .labels import MAX_LABELS, clean_label
 from .source import Batch, Location, Source, open_all, split_words
+from .split_names import is_split_name
 from .splits import TRAIN
 
 _FACTS_FILE = "facts.json"
@@ -28,6 +30,14 @@ _BANDS_FILE = "bands"
 _PARALLEL_BYTES = 50_000_000
 _NO_LABEL = -1
 _NO_ROWS = "has no rows"
+# A column with one of these words in its name may state the split of each row.
+_SPLIT_WORDS = {"split", "splits", "fold", "folds", "subset", "partition", "set", "train", "test"}
+# So may one of these, as in a copy of IMDb with many downloads, if its values are names of splits.
+_KIND_WORDS = {"type", "kind", "usage", "dataset", "data", "phase"}
+# Texts that are no texts but Python's or SQL's way to write them: b'…', '…', or ['…', '…'].
+_PRINTED_VALUE = re.compile(r"""b?'.*'|b".*"|\[(['"]).*\1\]""", re.DOTALL)
+# So many texts, all of them printed, are no chance.
+_MIN_PRINTED = 10
 
 # Called with the rows done and the name of the file.
 RowProgress = Callable[[int, str], None]
@@ -125,7 +135,7 @@ def _write(
     progress: RowProgress,
 ) -> None:
     opened, files = _open_splits(by_split)
-    columns = choose(opened[TRAIN][0])
+    columns = choose_for_all(opened[TRAIN], choose)
     opened = share_class_names(opened, columns.label)
     sources = [source for group in opened.values() for source in group]
     schema = make_schema({kind for source in sources for kind in find_details(source.columns, columns.texts)})
@@ -170,6 +180,20 @@ def _write(
     (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
 
 
+def choose_for_all(sources: Sequence[Source], choose: Callable[[Source], Columns]) -> Columns:
+    """Return the columns of the first source. Raises SchemaMismatchError if another one has more texts."""
+    columns = choose(sources[0])
+    for source in sources[1:]:
+        # Columns that a source lacks are found when it is read.
+        if set(columns.texts) <= set(source.columns) and (more := choose(source)) != columns:
+            raise SchemaMismatchError(
+                f"{source.name}: has the texts and labels in {', '.join((*more.texts, more.label))}, and "
+                f"{sources[0].name} in {', '.join((*columns.texts, columns.label))}; choose with --text_col "
+                "and --label_col"
+            )
+    return columns
+
+
 def _open_splits(
     by_split: Mapping[str, Sequence[Location]],
 ) -> tuple[dict[str, list[Source]], list[FileReport]]:
@@ -197,9 +221,20 @@ def share_class_names(opened: Mapping[str, Sequence[Source]], column: str) -> di
 
 
 def _note_columns(source: Source, columns: Columns) -> list[str]:
-    names = [name for name in source.columns if "split" in split_words(name)]
+    others = [name for name in source.columns if name not in (*columns.texts, columns.label)]
+    names = [name for name in others if _has_splits(source, name)]
     notes = [f"column {name!r} is not used: names of files decide the splits" for name in name_like(names)]
     return notes if columns.label in source.columns else [*notes, f"has no column {columns.label}"]
+
+
+def _has_splits(source: Source, name: str) -> bool:
+    words = set(split_words(name))
+    if not words.isdisjoint(_SPLIT_WORDS):
+        return True
+    if words.isdisjoint(_KIND_WORDS) or source.columns.count(name) > 1:
+        return False
+    first = next(iter(source.read([name])), {name: []})[name]
+    return bool(first) and all(map(is_split_name, first))
 
 
 def _count_bytes(by_split: Mapping[str, Sequence[Location]]) -> int:
@@ -221,7 +256,7 @@ def _read_batches(
     class_names = source.class_names.get(columns.label)
     groups: dict[Any, int] = {}
     for batch in source.read(list(dict.fromkeys([*wanted, *found.values()]))):
-        texts = join_texts(batch, columns.texts)
+        texts = join_texts(batch, columns.texts, source.name)
         values = batch[columns.label] if has_label else [None] * len(texts)
         cleaned = [clean_value(value, class_names, source.name) for value in values]
         counts.update(value or "" for value in cleaned)
@@ -252,9 +287,11 @@ def _check_columns(source: Source, split: str, columns: Columns) -> bool:
     needed = columns.texts if has_label or split != TRAIN else (*columns.texts, columns.label)
     missing = [name for name in needed if name not in source.columns]
     if missing:
+        step = "choose with --text_col and --label_col, or move the file away"
+        if any(part.startswith(f"{missing[-1]}=") for part in Path(source.name).parts):
+            step = f"names of folders such as {missing[-1]}=1 are not read: write them into the files"
         raise SchemaMismatchError(
-            f"{source.name}: has no column {', '.join(missing)}; found {show_columns(source.columns)}; "
-            "choose with --text_col and --label_col, or move the file away"
+            f"{source.name}: has no column {', '.join(missing)}; found {show_columns(source.columns)}; {step}"
         )
     twice = [name for name in (*columns.texts, columns.label) if source.columns.count(name) > 1]
     if twice:
@@ -287,14 +324,29 @@ def _is_class_number(cleaned: str) -> bool:
     return cleaned.removeprefix("-").isdecimal()
 
 
-def join_texts(batch: Batch, columns: tuple[str, ...]) -> list[Any]:
+def join_texts(batch: Batch, columns: tuple[str, ...], name: str) -> list[Any]:
     """Join the non-null values of the columns by a space; null if all are null; keep a single column.
 
-    Numbers and dates are joined as texts. Bytes or a container make the whole row no text.
+    Numbers and dates are joined as texts. Bytes or a container make the whole row no text. Raises
+    SchemaMismatchError, with the `name` of the source, if all texts of a column are printed values.
     """
+    for column in columns:
+        _refuse_printed_values(name, column, batch[column])
     if len(columns) == 1:
         return batch[columns[0]]
-    return [_join_row(row) for row in zip(*(batch[name] for name in columns), strict=True)]
+    return [_join_row(row) for row in zip(*(batch[column] for column in columns), strict=True)]
+
+
+def _refuse_printed_values(name: str, column: str, texts: Sequence[Any]) -> None:
+    """Raise SchemaMismatchError if all texts of a batch are printed bytes, lists or quotations."""
+    present = [text for text in texts if text is not None]
+    if len(present) >= _MIN_PRINTED and all(
+        isinstance(text, str) and _PRINTED_VALUE.fullmatch(text) for text in present
+    ):
+        raise SchemaMismatchError(
+            f"{name}: all texts of column {column!r} are printed values such as b'text', 'text' or ['word', "
+            "'word'], whose signs a model would learn; decode, unquote or join them, and write the file again"
+        )
 
 
 def _join_row(row: Sequence[Any]) -> Any:

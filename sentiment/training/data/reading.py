@@ -124,6 +124,11 @@ def choose_columns(config: FinetuneConfig, source: Source) -> Columns:
     Raises SchemaMismatchError if it has none of them, AmbiguousInputError if it has two, or if several class
     names could be those of the label column.
     """
+    if {"answer", "_task_hash"} <= set(source.columns):
+        raise AmbiguousInputError(
+            f"{source.name}: is an export of Prodigy, where a label counts only if its answer is 'accept'; "
+            "keep these rows, and remove the column answer"
+        )
     release = next((known for known in _RELEASES if known[2] in source.columns), None)
     if config.text_col is not None:
         texts = split_columns(config.text_col)

@@ -1,6 +1,7 @@
 """Choose the rows of each split: drop what cannot be used, remove duplicates across splits, and sample."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ from .splits import (
 # If a larger share of a split is near to the texts to measure with, all come from a template. Little would
 # be left without them.
 MAX_NEAR_SHARE = 0.2
+# If a larger share of the texts of a split are repetitions, some file may have the rows of another one.
+MAX_REPEATED_SHARE = 0.3
 # Difference between train and test in the share of texts that are not in Latin letters.
 MAX_SCRIPT_DIFFERENCE = 0.05
 _QUERY_ROWS = 50_000
@@ -147,17 +150,26 @@ def _drop_unusable(
     counts.left_out_rows += int((is_text & (labels == _LEFT_OUT)).sum())
     is_usable = is_text & (labels >= 0)
     if not is_usable.any():
+        reasons = Counter(table.take("reason", rows[~is_text]).tolist())
+        found = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
         raise UnusableLabelsError(
             f"split {split!r} has no review with text and label: of {len(is_text):,} rows, "
-            f"{(~is_text).sum():,} have no text that a model would score, and {(labels < 0).sum():,} have "
-            "no label or one that is left out; check --text_col and --label_col"
+            f"{(~is_text).sum():,} have no text that a model would score{found and f' ({found})'}, and "
+            f"{(labels < 0).sum():,} have no label or one that is left out; check --text_col and --label_col"
         )
     rows, labels = rows[is_usable], labels[is_usable]
     agree = ~_find_conflicts(table.take("spaced_digest", rows), labels)
     counts.conflicting_rows += int((~agree).sum())
     rows, labels = rows[agree], labels[agree]
+    words = table.take("words_digest", rows)
+    repeated = find_repeated(words, keep_first=True).sum() / max(1, len(words))
+    if repeated > MAX_REPEATED_SHARE:
+        counts.warnings.append(
+            f"{repeated:.0%} of the texts of split {split!r} are repetitions, and each one counts: perhaps a "
+            "file has the rows of another one in another format"
+        )
     groups = table.take("group", rows) if table.has_groups else None
-    return Candidates(rows, labels, table.take("words_digest", rows), groups)
+    return Candidates(rows, labels, words, groups)
 
 
 def _find_conflicts(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:

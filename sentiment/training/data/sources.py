@@ -4,13 +4,13 @@ import dataclasses
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...config import SAMPLE
-from ...errors import AmbiguousInputError, MissingInputError, UnreadableFileError
+from ...errors import AmbiguousInputError, ConfigError, MissingInputError, UnreadableFileError
 from .cards import (
     CARD,
     INFOS,
@@ -27,7 +27,7 @@ from .json_files import open_json
 from .sample import locate_sample
 from .saved_folders import SPLIT_LIST, STATE, find_saved_files
 from .source import Location, ReadOptions, Source
-from .split_names import place_file, shorten
+from .split_names import list_missing_shards, place_file, shorten
 from .splits import SPLITS, TRAIN
 from .table_files import open_arrow, open_parquet
 from .text_files import COMPRESSIONS, check_signature, translate_errors
@@ -47,13 +47,24 @@ _COMPRESSIBLE = (open_csv, open_json, open_fasttext)
 FORMATS = "Parquet, CSV, TSV, JSON, JSON lines or fastText file (also .gz, .bz2, .xz, .zst)"
 # Endings of files that may hold reviews, but have no reader, or no labels (`.txt`).
 _OTHER_FORMATS = {
-    *(".txt", ".xlsx", ".xls", ".zip", ".feather", ".orc", ".avro", ".pkl", ".tar", ".tgz", ".lz4"),
+    *(".txt", ".tab", ".psv", ".dat", ".data", ".xml", ".jl", ".jsonlines", ".xlsx", ".xls", ".xlsb", ".ods"),
+    *(".pq", ".parq", ".feather", ".ftr", ".orc", ".avro", ".tfrecord", ".pkl", ".pickle", ".h5"),
+    *(".db", ".sqlite", ".sqlite3", ".zip", ".tar", ".tgz", ".7z", ".rar", ".lz4", ".snappy"),
     *COMPRESSIONS,
 }
+# Endings of files whose download or writing was broken off.
+_UNFINISHED = {".part", ".partial", ".crdownload", ".download", ".incomplete", ".aria2", ".tmp"}
 # Files that `datasets` writes next to data.
 _DESCRIPTIONS = {"dataset_info.json", INFOS, SPLIT_LIST, STATE}
-# Folders of tables whose rows are not those of their files.
-_LOGS = {"_delta_log", ".hoodie"}
+_EMPTY_FOLDER = "an empty folder"
+# Folders in a table whose rows are not those of its files.
+_LOGS = {
+    "_delta_log": "a Delta table",
+    ".hoodie": "a Hudi table",
+    "_spark_metadata": "written by a Spark stream",
+    "_temporary": "a table that Spark is writing, or has not finished",
+}
+_ICEBERG, _ICEBERG_SUFFIX = "metadata", ".metadata.json"
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ def find_locations(name: str, options: ReadOptions) -> Locations:
     """
     if name == SAMPLE:
         return Locations({TRAIN: [locate_sample()]}, {}, has_splits=False)
-    path = Path(name)
+    path = _check_path(name)
     folder, _, configuration = name.rpartition(":")
     if path.is_dir():
         return _open_folder(path, None, options)
@@ -95,10 +106,12 @@ def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str,
 
     Return them, and the files that are not used with the reason. Raises MissingInputError if there is none.
     """
-    path = Path(name)
+    path = _check_path(name)
     files, unused = _list_files(path) if path.is_dir() else ([path], {})
     if not files or not path.exists():
         raise MissingInputError(f"no reviews at {name!r}: expected a {FORMATS}, or a folder of these")
+    if path.is_dir():
+        _require_shards(path, files, files)
     return [_locate(file, options) for file in files], unused
 
 
@@ -137,13 +150,19 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     if not files:
         scripts = any(name.endswith(".py") for name in unused)
         hint = "; a loading script is never run: save the data set as Parquet" if scripts else ""
+        if any(name.endswith(".txt") for name in unused):
+            hint += (
+                "; text files without __label__ are not read: write the texts, and their labels such as the "
+                "names of their folders, as columns of a CSV or Parquet file"
+            )
         raise MissingInputError(f"no data set in {str(folder)!r}: expected a {FORMATS}{hint}")
     entry = choose_configuration(folder, configuration)
     # Names of files decide if the configuration does not say which files it has.
     is_by_name = entry is None or not {"data_files", "data_dir"} & entry.keys()
-    if is_by_name:
-        _refuse_unread_splits(folder, unused)
     placed = _place_by_name(folder, files) if entry is None else _place_by_card(folder, entry, files)
+    if is_by_name:
+        _refuse_unread_splits(folder, unused, set(placed.values()))
+    _require_shards(folder, files, placed)
     if entry is not None and any(_find_reader(file) in _COMPRESSIBLE for file in placed):
         options = add_stated_form(str(folder), entry, options)
     for file in files:
@@ -172,17 +191,17 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     files, unused = [], {}
     seen = {folder.resolve()}
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        if _LOGS & set(folders):
-            raise UnreadableFileError(
-                f"{root}: is a Delta or Hudi table, whose files also have removed rows; training does not "
-                "read it: write the table as Parquet to another folder"
-            )
+        for name in (*folders, *names):
+            _check_name(Path(root) / name)
+        _refuse_tables(Path(root), folders, names)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for subfolder in [Path(root) / name for name in folders]:
             if subfolder.resolve() in seen:
                 unused[str(subfolder.relative_to(folder))] = "a link to a folder that is read already"
                 folders.remove(subfolder.name)
             seen.add(subfolder.resolve())
+        if not folders and all(name.startswith(".") for name in names) and Path(root) != folder:
+            unused[str(Path(root).relative_to(folder))] = _EMPTY_FOLDER
         saved = find_saved_files(Path(root), names, folders)
         for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
             if file.name in _DESCRIPTIONS:
@@ -196,17 +215,71 @@ def _list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     return files, unused
 
 
-def _refuse_unread_splits(folder: Path, unused: Mapping[str, str]) -> None:
-    """Raise AmbiguousInputError if a file of another format, such as `test.xlsx`, names a split."""
-    named = [
-        name
-        for name in unused
-        if Path(name).suffix.lower() in _OTHER_FORMATS and place_file(Path(Path(name).name)) is not None
-    ]
+def _require_shards(folder: Path, files: Collection[Path], needed: Collection[Path]) -> None:
+    missing = list_missing_shards(files, needed)
+    if missing:
+        raise MissingInputError(
+            f"{folder}: lacks {shorten(missing)}, which the names of other files promise; fetch all of it "
+            "again, or rename these files if they are all that you want"
+        )
+
+
+def _check_path(name: str) -> Path:
+    """Return the name of a data set as a path, which need not exist; raise an error if it can be none."""
+    if not name.strip():
+        raise ConfigError("dataset_name: is empty, expected a file, a folder or a data set of the hub")
+    _check_name(Path(name))
+    try:
+        os.stat(name)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name of the hub, or of nothing
+        pass
+    except OSError as error:
+        raise MissingInputError(
+            f"no data set at {name!r:.200}: it cannot be read ({error.strerror}); check --dataset_name and "
+            "the permissions of its folders"
+        ) from error
+    return Path(name)
+
+
+def _check_name(path: Path) -> None:
+    """Raise UnreadableFileError for a name that no report can have, such as one in cp1252 from an archive."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UnreadableFileError(f"{str(path)!a}: the name is not UTF-8; rename it") from error
+
+
+def _refuse_tables(root: Path, folders: Collection[str], names: Collection[str]) -> None:
+    """Raise UnreadableFileError if a folder is part of a table whose files have rows that do not count."""
+    kinds = [kind for log, kind in _LOGS.items() if log in folders]
+    if root.name == _ICEBERG and any(name.endswith(_ICEBERG_SUFFIX) for name in names):
+        root, kinds = root.parent, ["an Iceberg table"]
+    if kinds:
+        raise UnreadableFileError(
+            f"{root}: is {kinds[0]}, so its files may also have rows that were removed or are not complete; "
+            "training does not read it: write the table as Parquet to another folder"
+        )
+
+
+def _refuse_unread_splits(folder: Path, unused: Mapping[str, str], found: Collection[str]) -> None:
+    """Raise AmbiguousInputError if a file of another format, such as `test.xlsx`, names a split.
+
+    The names of a folder, such as `test/a.xlsx` or an empty one, and of an unfinished file count only for a
+    split of which no file is `found`.
+    """
+    named = []
+    for name, reason in unused.items():
+        path = Path(name)
+        is_data = path.suffix.lower() in _OTHER_FORMATS
+        may_count = is_data or reason == _EMPTY_FOLDER or path.suffix.lower() in _UNFINISHED
+        if (is_data and place_file(Path(path.name))) or (
+            may_count and place_file(path) not in (None, *found)
+        ):
+            named.append(name)
     if named:
         raise AmbiguousInputError(
-            f"{folder}: {shorten(named)}: names a split, but is no {FORMATS}; write it as one, or move it "
-            "away"
+            f"{folder}: {shorten(named)}: names a split, but is no {FORMATS}; write it as "
+            "one, or move it away"
         )
 
 
@@ -284,6 +357,11 @@ def _place_by_card(folder: Path, entry: dict[str, Any], files: list[Path]) -> di
             raise MissingInputError(
                 f"{folder}: its README.md names {pattern!r} for the split {split!r}, but no data file "
                 "matches; fetch it, or mend the README.md"
+            )
+        twice = [str(file.relative_to(folder)) for file in found if placed.get(file, split) != split]
+        if twice:
+            raise AmbiguousInputError(
+                f"{folder}: its README.md places {shorten(twice)} in two splits; mend or remove it"
             )
         placed |= dict.fromkeys(found, split)
     return placed

@@ -1,7 +1,7 @@
 """Find the split that the name of a file, or of a split of a hub data set, states."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ...errors import AmbiguousInputError
@@ -15,6 +15,8 @@ _KEYWORDS = {
     **dict.fromkeys(("test", "testing", "tst"), TEST),
 }
 _SHOWN_NAMES = 5
+# As in `train-00000-of-00002.parquet`, also with a digest before the end.
+_SHARD = re.compile(r"(.*?)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?(\..*)")
 
 
 def place_file(path: Path) -> str | None:
@@ -33,6 +35,27 @@ def place_file(path: Path) -> str | None:
         if found:
             return found.pop()
     return None
+
+
+def is_split_name(name: object) -> bool:
+    """Return True for a value that is no more than the name of a split, such as `Train`."""
+    return isinstance(name, str) and name.strip().lower() in _KEYWORDS
+
+
+def list_missing_shards(files: Iterable[Path], needed: Collection[Path]) -> list[str]:
+    """Return the names of shards that are not among the files, but belong to one that is `needed`."""
+    found: dict[tuple[Path, str, str, str], dict[int, Path]] = {}
+    for file in files:
+        if match := _SHARD.fullmatch(file.name):
+            name, number, total, end = match.groups()
+            found.setdefault((file.parent, name, total, end), {})[int(number)] = file
+    return [
+        f"{name}-{number:05}-of-{total}{end}"
+        for (_, name, total, end), shards in found.items()
+        if not set(needed).isdisjoint(shards.values())
+        for number in range(int(total))
+        if number not in shards
+    ]
 
 
 def choose_splits(names: Sequence[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from .text_files import translate_errors
 
 _READ_BYTES = 1 << 20
 _FILE_MAGIC = b"ARROW1"
+_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def open_parquet(path: Path, options: ReadOptions) -> Source:
@@ -25,7 +26,9 @@ def open_parquet(path: Path, options: ReadOptions) -> Source:
         # By default Arrow keeps all compressed data that it has read until the file is closed.
         with (
             translate_errors(path, "Parquet"),
-            pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ_BYTES) as file,
+            pq.ParquetFile(
+                path, pre_buffer=False, buffer_size=_READ_BYTES, page_checksum_verification=True
+            ) as file,
         ):
             for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
                 yield _to_lists(batch, columns)
@@ -54,9 +57,23 @@ def _open_batches(file: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.Rec
     file.seek(0)
     if is_stream:
         stream = pa.ipc.open_stream(file)
-        return stream.schema, iter(stream)
+        return stream.schema, _read_stream(file, stream)
     opened = pa.ipc.open_file(file)
     return opened.schema, (opened.get_batch(i) for i in range(opened.num_record_batches))
+
+
+def _read_stream(
+    file: pa.MemoryMappedFile, stream: pa.ipc.RecordBatchStreamReader
+) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a stream; raise ArrowInvalid unless it ends as its writer ended it, with the file.
+
+    Arrow takes a stream that was cut off between batches, or has another one after it, for a whole one.
+    """
+    yield from stream
+    end = file.tell()
+    file.seek(max(0, end - len(_STREAM_END)))
+    if file.read(len(_STREAM_END)) != _STREAM_END or end < file.size():
+        raise pa.ArrowInvalid("no end of the stream, or more after it")
 
 
 def find_class_names(schema: pa.Schema, path: Path) -> dict[str, tuple[str, ...]]:
@@ -89,9 +106,14 @@ def _to_lists(batch: pa.RecordBatch, columns: Sequence[str]) -> Batch:
 
 
 def to_list(column: "pa.Array | pa.ChunkedArray") -> list[Any]:
-    """Return the values of a column; as texts if Python has no type for them, as for a date after 9999."""
+    """Return the values of a column; as texts if Python has no type for them, as for a date after 9999.
+
+    Times in a zone that this machine does not know are in UTC.
+    """
     try:
         values: list[Any] = column.to_pylist()
+    except KeyError:  # the errors of zoneinfo and pytz
+        values = to_list(column.cast(pa.timestamp(column.type.unit, "UTC")))
     except (ValueError, OverflowError):
         values = column.cast(pa.string()).to_pylist()
     return values

@@ -1,8 +1,8 @@
 """Find the encoding of text files and open them, compressed or not; refuse files that are not text."""
 
-import bz2
 import codecs
 import contextlib
+import functools
 import gzip
 import io
 import lzma
@@ -33,6 +33,8 @@ _UNLIKELY = re.compile(
     "(?:[‚ƒ„†‡ˆ‰‹¡¢£¤¥¦§¨¬¯³¶¸¹¼½¾¿]|[“”•˜›«»](?=[A-Za-zÀ-ÿ]))"  # noqa: RUF001
 )
 _MAX_UNLIKELY_SHARE = 0.01
+# What Latin-1 has as control characters.
+_CONTROLS = bytes(range(0x80, 0xA0))
 # In a file of another encoding few letters are UTF-8 by chance, as the last two of `CAF\xc9\xbb`.
 _MAX_UTF8_SHARE = 0.2
 # Bytes or letters that are examined at once, so that a file need not fit into memory.
@@ -46,7 +48,24 @@ _SIGNATURES: tuple[tuple[bytes, tuple[str, ...], str], ...] = (
         "is a pointer of Git LFS and not the file: fetch it with `git lfs pull`",
     ),
     (b"PK\x03\x04", (), "is a ZIP archive or a workbook: unpack it, or save it as CSV"),
-    (b"\x1f\x8b", (".gz",), "is compressed by gzip: let its name end in .gz"),
+    *(
+        (mark, (), "is an archive, a database or an old workbook: unpack it, or save it as CSV")
+        for mark in (b"7z\xbc\xaf", b"Rar!\x1a", b"SQLite format 3\0", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+    ),
+    *(
+        (mark, (suffix,), f"is compressed by {name}: let its name end in {suffix}")
+        for mark, suffix, name in (
+            (b"\x1f\x8b", ".gz", "gzip"),
+            (b"BZh91AY&SY", ".bz2", "bzip2"),
+            (b"\xfd7zXZ\0", ".xz", "xz"),
+            (b"\x28\xb5\x2f\xfd", ".zst", "zstd"),
+        )
+    ),
+    (b"ARROW1", (".arrow",), "is an Arrow file: let its name end in .arrow"),
+    *(
+        (mark, (), "is a web page, such as the error or log-in page of a download: fetch the file again")
+        for mark in (b"<!DOCTYPE html", b"<!doctype html", b"<html")
+    ),
     (b"PAR1", (".parquet",), "is a Parquet file: let its name end in .parquet"),
 )
 
@@ -59,15 +78,16 @@ class Encoding:
     note: str | None = None
 
 
-def _open_zstandard(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+def _open_with_arrow(path: Path, codec: str) -> IO[bytes]:
+    return cast(IO[bytes], pa.CompressedInputStream(pa.OSFile(str(path)), codec))
 
 
 _OPENERS: dict[str, Any] = {
     ".gz": gzip.open,
-    ".bz2": bz2.open,
+    # The module bz2 ends without an error where the next stream is damaged; pbzip2 writes many of them.
+    ".bz2": functools.partial(_open_with_arrow, codec="bz2"),
     ".xz": lzma.open,
-    ".zst": _open_zstandard,
+    ".zst": functools.partial(_open_with_arrow, codec="zstd"),
 }
 COMPRESSIONS = tuple(_OPENERS)
 
@@ -106,9 +126,9 @@ def open_bytes(path: Path) -> IO[bytes]:
     return cast(IO[bytes], opener(path) if opener else path.open("rb"))
 
 
-def open_text(path: Path, encoding: Encoding) -> TextIO:
-    """Open a text file; line ends stay as they are in the file."""
-    return io.TextIOWrapper(open_bytes(path), encoding.name, newline="")
+def open_text(path: Path, encoding: Encoding, newline: str = "") -> TextIO:
+    """Open a text file; line ends stay as they are in the file. By default, all kinds of them end a line."""
+    return io.TextIOWrapper(open_bytes(path), encoding.name, newline=newline)
 
 
 def find_encoding(path: Path, given: str | None) -> Encoding:
@@ -127,7 +147,8 @@ def find_encoding(path: Path, given: str | None) -> Encoding:
         if not family.startswith("utf"):
             _check_code_page(path, given)
         marked = (name for mark, name in _MARKS.items() if head.startswith(mark))
-        return Encoding(next((n for n in marked if family.startswith(n.removesuffix("-sig"))), given))
+        name = next((n for n in marked if family.startswith(n.removesuffix("-sig"))), given)
+        return Encoding(name, _note_controls(path, given) if family == "iso8859-1" else None)
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return Encoding(name, None if name == "utf-8-sig" else f"encoding {name.upper()}")
@@ -197,12 +218,24 @@ def _looks_western(path: Path) -> bool:
 def _check_code_page(path: Path, given: str) -> None:
     """Raise UnreadableFileError if `given` is a code page, and the file surely is UTF-8.
 
-    Every file can be read in a code page of one byte per letter, so nothing else would notice.
+    Every file can be read in a code page of one byte per letter, and many Chinese ones in GBK, so nothing
+    else would notice.
     """
     has_single_bytes = len(bytes(range(256)).decode(given, "replace")) == 256
-    # One letter may be UTF-8 by chance.
-    if has_single_bytes and _find_undecodable(path) is None and (n_letters := _count_letters(path)[0]) > 1:
+    # So many letters may be UTF-8 by chance: two bytes are more often a letter of both.
+    chance = 1 if has_single_bytes else 10
+    if _find_undecodable(path) is None and (n_letters := _count_letters(path)[0]) > chance:
         raise UnreadableFileError(
             f"{path}: is UTF-8, by its {n_letters:,} letters beyond ASCII, not {given} as given or stated; "
             "pass --encoding utf-8, or write all files in one encoding"
         )
+
+
+def _note_controls(path: Path, given: str) -> str | None:
+    """Return a note about the control characters of Latin-1 in a file, which hardly any text has."""
+    with open_bytes(path) as file:
+        chunks = iter(functools.partial(file.read, _CHUNK_SIZE), b"")
+        n_controls = sum(len(chunk) - len(chunk.translate(None, _CONTROLS)) for chunk in chunks)
+    if not n_controls:
+        return None
+    return f"in {given} {n_controls:,} letters are control characters, but in cp1252 signs such as quotes"

@@ -1,10 +1,11 @@
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
 
-from sentiment.errors import ConfigError
+from sentiment.errors import ConfigError, UnreadableFileError
 from sentiment.training.data import cache
 
 
@@ -21,6 +22,32 @@ def test_an_entry_is_found_only_when_it_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == []
     write(tmp_path, "a")
     assert {path.name for path in cache.find_entry("a", tmp_path).iterdir()} == {"rows", "digests.json"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_names_the_folder(tmp_path, number):
+    with (
+        pytest.raises(
+            ConfigError, match="no room for prepared data in .*; make room, or set SENTIMENT_DATA_CACHE"
+        ),
+        cache.write_entry("a", tmp_path),
+    ):
+        raise OSError(number, "Error writing bytes to file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_error_of_the_system_stays_as_it_is(tmp_path):
+    with pytest.raises(OSError, match="Input/output"), cache.write_entry("a", tmp_path):
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path, *rest, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(UnreadableFileError, match=r"a\.csv: cannot be read \(Permission denied\)"):
+        cache.make_key([tmp_path / "a.csv"], [])
 
 
 def cut(path):

@@ -57,6 +57,16 @@ def test_every_text_format_is_read_plain_and_compressed(tmp_path, name, content,
     assert rows(location.open(), "text", "label") == [("Works well", "1")]
 
 
+def test_a_damaged_stream_of_many_does_not_end_the_file(tmp_path):
+    """Programs that compress in parallel write a bzip2 file of many streams."""
+    streams = [bz2.compress(b"text,label\n" + b"fine,1\n" * 99), bz2.compress(b"fine,0\n" * 99)]
+    path = write(tmp_path / "a.csv.bz2", b"".join(streams))
+    assert len(rows(open_csv(path, ReadOptions()))) == 198
+    write(path, streams[0] + b"XX" + streams[1][2:])
+    with pytest.raises(UnreadableFileError, match="damaged, cut off"):
+        open_csv(path, ReadOptions())
+
+
 @pytest.mark.parametrize("suffix", list(COMPRESS)[1:])
 def test_a_compressed_file_that_was_cut_off_is_named(tmp_path, suffix):
     content = COMPRESS[suffix](b"text,label\n" + b"".join(b"row %d,1\n" % i for i in range(9999)))
@@ -261,6 +271,24 @@ class TestCsv:
         write(path, "text,label\nplain,1\n")
         assert rows(open_csv(path, ReadOptions(encoding=encoding))) == [("plain", "1")]
 
+    @pytest.mark.parametrize("encoding", ["gbk", "gb18030"])
+    def test_utf_8_is_not_read_as_chinese_in_a_given_encoding(self, tmp_path, encoding):
+        path = write(tmp_path / "a.csv", f"text,label\n{'很好' * 8},1\n")
+        with pytest.raises(UnreadableFileError, match=f"is UTF-8, by its 16 letters .* not {encoding}"):
+            open_csv(path, ReadOptions(encoding=encoding))
+        write(path, f"text,label\n{'很好' * 8},1\n", encoding)
+        assert rows(open_csv(path, ReadOptions(encoding=encoding))) == [("很好" * 8, "1")]
+
+    @pytest.mark.parametrize("encoding", ["latin-1", "ISO-8859-1"])
+    def test_control_characters_of_latin_1_are_noted(self, tmp_path, encoding):
+        path = write(tmp_path / "a.csv", "text,label\n“café”,1\n", "cp1252")
+        source = open_csv(path, ReadOptions(encoding=encoding))
+        assert source.notes == (
+            f"in {encoding} 2 letters are control characters, but in cp1252 signs such as quotes",
+        )
+        write(path, "text,label\ncafé,1\n", "cp1252")
+        assert open_csv(path, ReadOptions(encoding=encoding)).notes == ()
+
     def test_a_field_may_be_long(self, tmp_path):
         assert rows(read_csv(tmp_path, f"text,label\n{'x' * 300_000},1\n"))[0][0] == "x" * 300_000
 
@@ -272,6 +300,10 @@ class TestCsv:
         source = read_csv(tmp_path, 'text\tlabel\n"so" funny\t1\n', name="a.tsv")
         assert rows(source) == [('"so" funny', "1")]
         assert "part of the text" in source.notes[0]
+
+    def test_a_row_that_does_not_fit_the_given_names(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="expected 3 values as in the given column names"):
+            read_csv(tmp_path, "1,good\n", column_names=("label", "title", "text"))
 
     def test_a_file_without_header(self, tmp_path):
         source = read_csv(tmp_path, '2,"Great","Works"\n', column_names=("label", "title", "text"))
@@ -286,6 +318,29 @@ class TestCsv:
         with pytest.raises(UnreadableFileError) as caught:
             read_csv(tmp_path, 'text,label\n"a secret" thing,1\n')
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        *((COMPRESS[suffix](b"text,label\n"), f"end in {suffix.lower()}") for suffix in list(COMPRESS)[1:]),
+        (b"SQLite format 3\0", "a database"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old workbook"),
+        (b"ARROW1\0\0", "end in .arrow"),
+    ],
+)
+def test_a_file_of_another_kind_than_its_name_states_is_named(tmp_path, content, says):
+    path = write(tmp_path / "a.csv", content)
+    with pytest.raises(UnreadableFileError, match=says):
+        find_locations(str(path), ReadOptions()).by_split["train"][0].open()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt", "a.parquet"])
+@pytest.mark.parametrize("start", ["<!DOCTYPE html>", "<!doctype html>", "<html lang='en'>"])
+def test_a_web_page_in_place_of_a_file_is_named(tmp_path, name, start):
+    path = write(tmp_path / name, f"{start}<head><title>Sign in</title></head></html>")
+    with pytest.raises(UnreadableFileError, match="is a web page"):
+        find_locations(str(path), ReadOptions()).by_split["train"][0].open()
 
 
 class TestJson:
@@ -316,6 +371,24 @@ class TestJson:
             tmp_path, "{'overall': 5.0, 'reviewText': \"It's fine\", 'helpful': [1, 2]}\n", "a.json"
         )
         assert rows(source, "overall", "reviewText") == [(5.0, "It's fine")]
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            '{"text": "it\\\'s 50\\/50"}',  # damaged JSON: in Python `\\/` is two characters
+            "{'text': 'a', 1: 0}",
+            "{'text': 'a'" + " " * 5_000_000 + "}",
+        ],
+    )
+    def test_a_line_that_only_python_could_read_is_no_object(self, tmp_path, line):
+        with pytest.raises(UnreadableFileError, match="line 1: expected a JSON object"):
+            self.read(tmp_path, line)
+
+    @pytest.mark.parametrize("form", ["{}\n", "[{}]"])
+    def test_a_key_that_is_there_twice_is_refused(self, tmp_path, form):
+        with pytest.raises(UnreadableFileError, match=" 1: an object has a key twice") as caught:
+            self.read(tmp_path, form.format('{"text": "a secret", "label": 1, "text": "b"}'))
+        assert "secret" not in str(caught.value)
 
     def test_a_line_that_is_no_object_is_named(self, tmp_path):
         with pytest.raises(UnreadableFileError, match="line 2: expected a JSON object") as caught:
@@ -362,16 +435,58 @@ class TestFasttext:
         path = write(tmp_path / "a.txt", "__label__2 Great, it works\n", encoding)
         assert rows(open_fasttext(path, ReadOptions())) == [("2", "Great, it works")]
 
-    def test_several_labels_are_refused(self, tmp_path):
-        source = open_fasttext(
-            write(tmp_path / "a.txt", "__label__1 a\n__label__1 __label__2 b\n"), ReadOptions()
-        )
-        with pytest.raises(UnreadableFileError, match="line 2: has several labels"):
+    @pytest.mark.parametrize(
+        ("line", "says"),
+        [
+            ("__label__1 __label__2 b", "several labels"),
+            ("__label__1 b __label__2", "several labels"),
+            ("b __label__2", "a label that is not its first word"),
+        ],
+    )
+    def test_a_label_elsewhere_is_no_text(self, tmp_path, line, says):
+        source = open_fasttext(write(tmp_path / "a.txt", f"__label__1 a\n{line}\n"), ReadOptions())
+        with pytest.raises(UnreadableFileError, match=f"line 2: has {says}"):
             rows(source)
+
+    def test_a_carriage_return_in_a_text_does_not_cut_it(self, tmp_path):
+        path = write(tmp_path / "a.txt", "__label__1 Great,\rbut late\r\n__label__2 Bad\r\n")
+        assert rows(open_fasttext(path, ReadOptions())) == [("1", "Great,\rbut late"), ("2", "Bad")]
 
     def test_another_text_file_is_refused(self, tmp_path):
         with pytest.raises(UnreadableFileError, match="expected __label__NAME"):
             open_fasttext(write(tmp_path / "a.txt", "text\n"), ReadOptions())
+
+
+@pytest.mark.parametrize("change", [lambda b: b[:-8], lambda b: b + b, lambda b: b + b"\0" * 8])
+def test_a_stream_that_does_not_end_with_its_file_is_refused(tmp_path, change):
+    """Arrow takes what a writer had written before it was killed, or the first of two streams, for all."""
+    table = pa.table({"text": ["a"], "label": [0]})
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+        out.write_table(table)
+        out.write_table(table)
+    source = open_arrow(tmp_path / "a.arrow", ReadOptions())
+    assert len(rows(source)) == 2
+    write(tmp_path / "a.arrow", change((tmp_path / "a.arrow").read_bytes()))
+    with pytest.raises(UnreadableFileError, match="damaged, cut off"):
+        rows(source)
+
+
+def test_a_page_that_its_checksum_does_not_fit_is_refused(tmp_path):
+    """Spark writes checksums of pages."""
+    table = pa.table({"text": ["works well"] * 9, "label": [1] * 9})
+    pq.write_table(table, tmp_path / "a.parquet", compression="none", write_page_checksum=True)
+    content = (tmp_path / "a.parquet").read_bytes()
+    assert len(rows(open_parquet(tmp_path / "a.parquet", ReadOptions()))) == 9
+    write(tmp_path / "a.parquet", content.replace(b"works well", b"works welt", 1))
+    with pytest.raises(UnreadableFileError, match="damaged, cut off"):
+        rows(open_parquet(tmp_path / "a.parquet", ReadOptions()))
+
+
+def test_a_time_in_an_unknown_zone_is_read(tmp_path):
+    dates = pa.array([0], pa.timestamp("s", "Mars/Base"))
+    pq.write_table(pa.table({"date": dates}), tmp_path / "a.parquet")
+    ((date,),) = rows(open_parquet(tmp_path / "a.parquet", ReadOptions()))
+    assert date.isoformat() == "1970-01-01T00:00:00+00:00"
 
 
 def test_class_names_come_from_the_metadata(tmp_path):

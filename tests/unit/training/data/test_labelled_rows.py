@@ -100,6 +100,16 @@ def test_a_folder_gives_its_test_split(tmp_path):
         read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path)))
 
 
+def test_a_text_column_that_only_later_files_have_is_not_passed_over(tmp_path):
+    rows = pd.DataFrame({"overall": [1, 5], "reviewText": ["bad", "good"]})
+    rows.to_parquet(tmp_path / "a.parquet")
+    rows.assign(summary="so").to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(
+        InputError, match=r"b\.parquet: has .* summary, reviewText, overall, and .*a\.parquet in"
+    ):
+        read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path)))
+
+
 def test_the_path_of_a_folder_names_no_split(tmp_path):
     folder = tmp_path / "test data" / "reviews"
     folder.mkdir(parents=True)

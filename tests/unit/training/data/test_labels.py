@@ -1,4 +1,5 @@
 import datetime
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -168,6 +169,13 @@ def test_minus_one_in_a_whole_split_means_no_label():
     assert number_labels(counts, "label").ids == {"0": 0, "1": 1, "-1": None}
 
 
+def test_minus_one_that_train_has_too_is_refused():
+    """A test split of one class must not make -1, 0 and 1 of train two classes."""
+    counts = {"train": Counter({"-1": 5, "0": 5, "1": 5}), "test": Counter({"-1": 3})}
+    with pytest.raises(UnusableLabelsError, match="found the values -1, 0, 1"):
+        number_labels(counts, "label")
+
+
 def test_minus_one_among_two_classes_is_refused():
     counts = {"train": Counter({"0": 5, "1": 5, "-1": 2})}
     with pytest.raises(UnusableLabelsError):
@@ -195,3 +203,32 @@ def test_ratings_are_in_the_order_of_their_numbers():
     found = number(range(1, 11), scheme="names")
     assert found.names == ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
     assert found.ids["10"] == 9
+
+
+@pytest.mark.parametrize("word", ["NULL", "NaN", "N/A", "<NA>"])
+def test_a_word_that_may_mean_no_label_is_no_class_by_itself(word):
+    with pytest.raises(AmbiguousInputError, match="may be a class or mean .*--label_map"):
+        number(["good", "bad", word], scheme="names")
+    assert number(["good", "bad", word], label_map=f"good=good;bad=bad;{word}=").names == ("good", "bad")
+    assert len(number(["good", "bad", word], scheme="names", class_names=("good", word)).names) == 3
+
+
+def test_an_accent_that_is_a_character_of_its_own_makes_no_class():
+    words = ["n\u00e9gatif", unicodedata.normalize("NFD", "n\u00e9gatif")]
+    assert words[0] != words[1]
+    assert clean_label(words[0]) == clean_label(words[1])
+
+
+def test_a_number_of_hundreds_of_digits_is_refused():
+    with pytest.raises(UnusableLabelsError, match="found a int"):
+        clean_label(10**400)
+
+
+def test_a_list_of_labels_names_the_way_out():
+    """Doccano writes the label of a review so."""
+    with pytest.raises(UnusableLabelsError, match="found a list; write one value per row"):
+        clean_label(["positive"])
+
+
+def test_a_label_of_signs_only_is_no_missing_label():
+    assert number(["!", "ok", "..."], scheme="names").names == ("!", "...", "ok")

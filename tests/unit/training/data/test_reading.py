@@ -74,9 +74,53 @@ def test_a_split_of_only_empty_files_is_an_error(tmp_path):
         load(tmp_path)
 
 
-def test_a_column_of_splits_is_noted(write_parquet):
-    report = load(write_parquet(make_reviews(100, split=["train", "test"] * 50))).report
-    assert report.files[0].notes == ("column 'split' is not used: names of files decide the splits",)
+@pytest.mark.parametrize("name", ["split", "fold", "set", "is_test", "dataset_split"])
+def test_a_column_of_splits_is_noted(write_parquet, name):
+    report = load(write_parquet(make_reviews(100, **{name: ["train", "test"] * 50}))).report
+    assert report.files[0].notes == (f"column '{name}' is not used: names of files decide the splits",)
+
+
+@pytest.mark.parametrize(
+    ("values", "n_notes"), [(["train", "Test"], 1), (["phone", "test"], 0), ([None, None], 0)]
+)
+def test_a_column_is_one_of_splits_by_its_values(write_parquet, values, n_notes):
+    report = load(write_parquet(make_reviews(100, type=values * 50))).report
+    assert len(report.files[0].notes) == n_notes
+
+
+def test_a_column_of_splits_that_has_the_labels_is_used(write_parquet):
+    reviews = make_reviews(100).rename(columns={"label": "test_label"})
+    assert load(write_parquet(reviews), label_col="test_label").report.files[0].notes == ()
+
+
+@pytest.mark.parametrize("form", ["b'{}'", 'b"{}"', "'{}'", "['{}', 'it']"])
+def test_texts_that_are_printed_values_are_refused(write_parquet, form):
+    """A model would learn the signs around them; `tfds.as_dataframe` gives bytes, which `to_csv` prints."""
+    reviews = make_reviews(60)
+    path = write_parquet(reviews.assign(text=[form.format(text) for text in reviews["text"]]))
+    with pytest.raises(SchemaMismatchError, match="all texts of column 'text' are printed values"):
+        load(path)
+
+
+def test_some_texts_in_quotation_marks_are_texts(write_parquet):
+    reviews = make_reviews(60)
+    reviews.loc[:50, "text"] = "'" + reviews["text"] + "'"
+    assert load(write_parquet(reviews)).report.counts.dropped_text_rows == 0
+
+
+def test_labels_in_names_of_folders_are_named(tmp_path):
+    for label, rows in make_reviews(60).groupby("label"):
+        (tmp_path / f"label={label}").mkdir()
+        rows[["text"]].to_parquet(tmp_path / f"label={label}" / "part-0.parquet")
+    with pytest.raises(SchemaMismatchError, match="names of folders such as label=1 are not read"):
+        load(tmp_path)
+
+
+def test_an_export_of_prodigy_is_refused(write_parquet):
+    """Its label is wrong where the answer is "reject"."""
+    path = write_parquet(make_reviews(60, answer=["accept", "reject"] * 30, _task_hash=1))
+    with pytest.raises(AmbiguousInputError, match="Prodigy.* answer is 'accept'; keep these rows"):
+        load(path)
 
 
 def test_every_row_that_was_read_is_accounted_for(write_parquet):
@@ -112,7 +156,9 @@ def test_two_usual_text_columns_are_ambiguous(write_parquet):
 
 
 def test_a_text_column_without_texts_is_named(write_parquet):
-    with pytest.raises(UnusableLabelsError, match="of 60 rows, 60 have no text .* check --text_col"):
+    with pytest.raises(
+        UnusableLabelsError, match=r"of 60 rows, 60 have no text .*\(60 not_text\), .* --text_col"
+    ):
         load(write_parquet(make_reviews(60, text=range(60))))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -87,6 +88,13 @@ def test_a_test_text_in_other_case_and_punctuation_is_a_leak(folder):
     assert load(folder).report.counts.leaked_rows == 1
 
 
+def test_a_test_text_with_accents_of_two_characters_is_a_leak(folder):
+    text = " ".join(["d\u00e9j\u00e0", "caf\u00e9", "tr\u00e8s"] * 4)
+    append(folder, "test", text, 0)
+    append(folder, "train", unicodedata.normalize("NFD", text), 0)
+    assert load(folder).report.counts.leaked_rows == 1
+
+
 def test_a_near_duplicate_of_a_test_text_is_not_trained_on(folder):
     text = " ".join(make_texts(1, 9, words=40))
     append(folder, "test", text, 0)
@@ -102,6 +110,16 @@ def test_texts_from_a_template_are_kept_with_a_warning(tmp_path):
     counts = load(tmp_path / "a.jsonl").report.counts
     assert (counts.near_rows, counts.used_rows) == (0, 200)
     assert "near duplicates" in counts.warnings[0]
+
+
+def test_rows_that_are_there_in_two_forms_give_a_warning(tmp_path):
+    texts = make_texts(80, 0)
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.jsonl", texts, [0, 1] * 40)
+        texts = [f"{text}." for text in texts]
+    counts = load(tmp_path).report.counts
+    assert "50% of the texts of split 'train' are repetitions" in counts.warnings[0]
+    assert sum((counts.train_rows, counts.validation_rows, counts.test_rows)) == 160
 
 
 def test_the_label_of_most_rows_with_a_text_wins(folder):
@@ -204,6 +222,19 @@ def test_the_amazon_releases_are_known_by_their_columns(tmp_path, release):
     assert reviews.text_col == f"{title},{text}"
     assert reviews.report.label_col == stars
     assert reviews.splits.test["text"].str.startswith("A title ").all()
+
+
+def test_a_text_column_that_only_later_files_have_is_not_passed_over(tmp_path):
+    rows = [{"overall": 1 + 4 * (i % 2), "reviewText": text} for i, text in enumerate(make_texts(80, 0))]
+    for name, more in (("a", {}), ("b", {"summary": "Great"})):
+        part = [{**row, **more} for row in (rows[:40] if name == "a" else rows[40:])]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    with pytest.raises(
+        SchemaMismatchError, match="b.jsonl: has .* summary, reviewText, overall, and .*a.jsonl"
+    ):
+        load(tmp_path, label_scheme="polarity")
+    reviews = load(tmp_path, label_scheme="polarity", text_col="reviewText")
+    assert reviews.report.read_rows == 80
 
 
 def test_a_second_run_reads_no_file(folder, monkeypatch):

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -83,6 +84,16 @@ def test_a_clone_of_a_hub_data_set_has_its_splits(tmp_path):
     assert unused == {"README.md": "not a data file", "dataset_infos.json": "a description"}
 
 
+@pytest.mark.parametrize("end", [".parquet", "-0a1b2c.parquet", ".jsonl.gz"])
+def test_a_shard_that_was_not_fetched_is_named(tmp_path, end):
+    names = [f"data/train-0000{i}-of-00003{end.replace('0a', f'{i}a')}" for i in range(3)]
+    found, _ = place(tmp_path, *names, "data/test-00000-of-00001.parquet")
+    assert found["train"] == names
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(MissingInputError, match=r"lacks train-00001-of-00003\..*, which the names of other"):
+        place(tmp_path)
+
+
 def test_text_files_without_labels_are_no_data(tmp_path):
     (tmp_path / "LICENSE.txt").write_text("Everything is allowed.")
     (tmp_path / "test.ft.txt").write_text("__label__1 fine\n")
@@ -91,12 +102,69 @@ def test_text_files_without_labels_are_no_data(tmp_path):
     assert unused == {"LICENSE.txt": "not a data file"}
 
 
-@pytest.mark.parametrize("name", ["test.xlsx", "sub/val.csv.zip", "test.csv.lz4", "test.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("test.xlsx", "sub/val.csv.zip", "test.csv.lz4", "test.txt", "test.pq", "dev.jl", "test.7z"),
+        *("test/a.xlsx", "test/pos/0_9.txt"),
+    ],
+)
 def test_a_split_that_cannot_be_read_is_an_error(tmp_path, name):
-    (tmp_path / "sub").mkdir()
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("...")
     with pytest.raises(AmbiguousInputError, match=f"{name}: names a split, but is no"):
         place(tmp_path, "train.csv")
+
+
+def test_notes_in_the_folder_of_a_split_that_is_read_are_no_data(tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "notes.txt").write_text("Nothing.")
+    assert place(tmp_path, "train/a.csv", "test/a.csv")[1] == {"test/notes.txt": "not a data file"}
+
+
+def test_an_empty_folder_of_a_split_is_an_error(tmp_path):
+    """A download that was broken off leaves one."""
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / ".gitkeep").touch()
+    with pytest.raises(AmbiguousInputError, match=": test: names a split, but is no"):
+        place(tmp_path, "train/a.csv")
+    assert place(tmp_path, "test.csv")[1] == {"test": "an empty folder"}
+
+
+@pytest.mark.parametrize("name", ["test.csv.part", "test.parquet.incomplete", "test/a.csv.crdownload"])
+def test_an_unfinished_file_of_a_split_is_an_error(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(AmbiguousInputError, match=f": {name}: names a split, but is no"):
+        place(tmp_path, "train.csv")
+    assert place(tmp_path, "test.csv")[1] == {name: "not a data file"}
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_the_current_folder(name):
+    with pytest.raises(ConfigError, match="dataset_name: is empty"):
+        find_locations(name, ReadOptions())
+
+
+def test_a_name_that_is_too_long_is_an_error(tmp_path):
+    with pytest.raises(
+        MissingInputError, match="it cannot be read .File name too long.; check --dataset_name"
+    ):
+        find_locations(str(tmp_path / ("x" * 300)), ReadOptions())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
+def test_a_file_in_a_folder_that_cannot_be_entered_is_named(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(MissingInputError, match=r"a\.csv': it cannot be read .Permission denied"):
+        find_locations(str(tmp_path / "closed" / "a.csv"), ReadOptions())
+
+
+def test_a_folder_of_texts_per_class_names_the_way_out(tmp_path):
+    (tmp_path / "pos").mkdir()
+    (tmp_path / "pos" / "0_9.txt").write_text("Good.")
+    with pytest.raises(MissingInputError, match="names of their folders, as columns of a CSV"):
+        place(tmp_path)
 
 
 def test_a_file_that_no_rule_places_is_an_error_that_lists_it(tmp_path):
@@ -232,11 +300,21 @@ def test_a_state_without_arrow_files_is_a_description(tmp_path):
     assert place(tmp_path, "train.csv")[1] == {"state.json": "a description"}
 
 
-@pytest.mark.parametrize("log", ["_delta_log", ".hoodie"])
-def test_a_table_with_a_log_is_refused(tmp_path, log):
-    (tmp_path / log).mkdir()
-    with pytest.raises(UnreadableFileError, match="is a Delta or Hudi table"):
-        place(tmp_path, "part-0.parquet")
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("_delta_log/0.crc", "a Delta table"),
+        (".hoodie/hoodie.properties", "a Hudi table"),
+        ("metadata/v1.metadata.json", "an Iceberg table"),
+        ("_spark_metadata/0", "written by a Spark stream"),
+        ("_temporary/0/_temporary/attempt_1/part-0.parquet", "a table that Spark is writing"),
+    ],
+)
+def test_a_table_whose_files_have_other_rows_is_refused(tmp_path, file, says):
+    (tmp_path / "table" / file).parent.mkdir(parents=True)
+    (tmp_path / "table" / file).write_text("{}")
+    with pytest.raises(UnreadableFileError, match=f"table: is {says}"):
+        place(tmp_path, "table/part-0.parquet")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
@@ -244,6 +322,18 @@ def test_a_folder_that_cannot_be_entered_is_named(tmp_path):
     (tmp_path / "closed").mkdir(mode=0)
     with pytest.raises(UnreadableFileError, match="closed: cannot be read"):
         place(tmp_path, "train.csv")
+
+
+def test_a_name_that_is_not_utf_8_is_an_error(tmp_path):
+    """An archive of an old system has such names; no report could be printed."""
+    name = os.fsencode(tmp_path / "train_") + b"\xe9.csv"
+    try:
+        os.close(os.open(name, os.O_CREAT))
+    except OSError:
+        pytest.skip("the file system takes only UTF-8")
+    for path in (tmp_path, Path(os.fsdecode(name))):
+        with pytest.raises(UnreadableFileError, match=r"train_.udce9.csv.: the name is not UTF-8; rename it"):
+            place(tmp_path, name=str(path))
 
 
 def test_a_loading_script_is_never_run(tmp_path):
@@ -295,6 +385,13 @@ class TestCard:
         with pytest.raises(MissingInputError, match=r"'books/b.csv' for the split 'test', but no data file"):
             place(tmp_path, "books/a1.csv")
 
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_a_file_in_two_splits_is_ambiguous(self, tmp_path, order):
+        entries = ['  - split: train\n    path: "*.csv"\n', "  - split: test\n    path: test.csv\n"][::order]
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- data_files:\n{''.join(entries)}---\n")
+        with pytest.raises(AmbiguousInputError, match=r"README.md places test\.csv in two splits"):
+            place(tmp_path, "a.csv", "test.csv")
+
     def test_a_split_of_the_very_name_wins(self, tmp_path):
         (tmp_path / "README.md").write_text(
             "---\nconfigs:\n- data_files: {train_small: a.csv, train: b.csv, test: c.csv}\n---\n"
@@ -315,6 +412,21 @@ class TestCard:
         with pytest.raises(
             UnreadableFileError, match=r"README\.md: its description of the data set cannot be"
         ):
+            place(tmp_path, "a.csv")
+
+    @pytest.mark.parametrize("names", ["{'1': good, '0': bad}", "{1: good, 0: bad}", "[bad, good]"])
+    def test_class_names_count_by_their_numbers(self, tmp_path, names):
+        label = f"{{name: label, dtype: {{class_label: {{names: {names}}}}}}}"
+        (tmp_path / "README.md").write_text(f"---\ndataset_info: {{features: [{label}]}}\n---\n")
+        (tmp_path / "a.csv").write_text("text,label\nfine,1\n")
+        source = find_locations(str(tmp_path), ReadOptions()).by_split["train"][0].open()
+        assert source.class_names == {"label": ("bad", "good")}
+
+    @pytest.mark.parametrize("names", ["{'1': bad, '2': good}", "{'0': bad, '2': good}", "{a: bad, b: good}"])
+    def test_class_names_without_a_number_are_an_error(self, tmp_path, names):
+        label = f"{{name: label, dtype: {{class_label: {{names: {names}}}}}}}"
+        (tmp_path / "README.md").write_text(f"---\ndataset_info: {{features: [{label}]}}\n---\n")
+        with pytest.raises(UnreadableFileError, match="so the names of its classes are not known"):
             place(tmp_path, "a.csv")
 
     def test_the_form_of_text_files_that_a_card_states_counts(self, tmp_path):
@@ -417,6 +529,12 @@ class TestCard:
             "---\nconfigs:\n- config_name: x\n  data_files:\n    train: a.csv\n    test: b.csv\n---\n"
         )
         assert place(tmp_path, "a.csv", "b.csv")[0] == {"train": ["a.csv"], "test": ["b.csv"]}
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+    def test_a_card_that_may_not_be_read_is_named(self, tmp_path):
+        (tmp_path / "README.md").touch(mode=0)
+        with pytest.raises(UnreadableFileError, match=r"README\.md: cannot be read \(Permission denied"):
+            place(tmp_path, "a.csv")
 
     def test_a_byte_order_mark_does_not_hide_the_card(self, tmp_path):
         (tmp_path / "README.md").write_text(CARD, encoding="utf-8-sig")
