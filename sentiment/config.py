@@ -29,6 +29,8 @@ _MODEL_NAME = r"^[^/:@.?#\s]([^/:@.?#]*[^/:@.?#\s])?$"
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
 _Positive = Field(gt=0)
 _Share = Field(ge=0, le=1)
+# NumPy and scikit-learn take 32 bits, and some steps add to the seed.
+_Seed = Field(ge=0, lt=2**31)
 
 
 def _check_alias(alias: str | None) -> str | None:
@@ -97,7 +99,7 @@ _TargetAccuracy = Annotated[
 ]
 _Alias = Annotated[
     str | None,
-    Field(pattern=r"^[A-Za-z][\w-]*$"),
+    Field(pattern=r"^[A-Za-z][\w-]*$", max_length=255),
     "registry alias for the new version, e.g. champion",
     pydantic.AfterValidator(_check_alias),
 ]
@@ -106,8 +108,9 @@ _Truncation = Annotated[
     Literal["head", "head_tail"],
     "part of a longer review to read: its first tokens, or a quarter of them and its last tokens",
 ]
-_RegisteredName = Annotated[str, Field(pattern=_MODEL_NAME), "name in the MLflow registry"]
-_Experiment = Annotated[str, Field(pattern=r"\S"), "MLflow experiment"]
+# MLflow's databases have room for so many characters.
+_RegisteredName = Annotated[str, Field(pattern=_MODEL_NAME, max_length=256), "name in the MLflow registry"]
+_Experiment = Annotated[str, Field(pattern=r"\S", max_length=500), "MLflow experiment"]
 _SigningKey = Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"]
 _LabelScheme = Literal["auto", "polarity", "three_way", "stars", "names"]
 _LabelMap = Annotated[
@@ -184,7 +187,7 @@ class FinetuneConfig:
     search_minutes: Annotated[float | None, _Positive, "start no trial after so many minutes of trials"] = (
         None
     )
-    seed: Annotated[int, Field(ge=0), "seed of splits, samples and training"] = 42
+    seed: Annotated[int, _Seed, "seed of splits, samples and training"] = 42
     checkpoint_dir: Annotated[
         str | None, "folder that a killed run continues from (default: var/checkpoints)"
     ] = None
@@ -244,8 +247,8 @@ class AdaptConfig:
     whole_words: Annotated[bool, "mask all tokens of a word together"] = False
     held_out_share: Annotated[float, Field(gt=0, lt=1), "share of reviews that measure the loss"] = 0.05
     max_train_samples: Annotated[int | None, _Positive, "size of a random sample of the reviews"] = None
-    seed: Annotated[int, Field(ge=0), "seed of the sample, the held-out reviews, masks and training"] = 42
-    experiment: Annotated[str, "MLflow experiment"] = "sentiment"
+    seed: Annotated[int, _Seed, "seed of the sample, the held-out reviews, masks and training"] = 42
+    experiment: _Experiment = "sentiment"
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
@@ -281,7 +284,7 @@ class AdoptConfig:
     min_score: _MinScore = None
     target_accuracy: _TargetAccuracy = None
     dry_run: Annotated[bool, "report, and register nothing"] = False
-    seed: Annotated[int, Field(ge=0), "seed of splits and samples"] = 42
+    seed: Annotated[int, _Seed, "seed of splits and samples"] = 42
     registered_model_name: _RegisteredName = "sentiment"
     alias: _Alias = None
     experiment: _Experiment = "sentiment"
@@ -338,7 +341,7 @@ class PromoteConfig:
         pydantic.AfterValidator(_check_report),
         "HTML file for the evaluation report, with slices and the comparison",
     ] = None
-    seed: Annotated[int, Field(ge=0), "seed of the samples"] = 42
+    seed: Annotated[int, _Seed, "seed of the samples"] = 42
     engine: _Engine = "auto"
     dry_run: Annotated[bool, "judge, but write nothing: no alias, no tags, no run"] = False
     rollback: Annotated[bool, "move the alias back to the champion before; needs no challenger"] = False
