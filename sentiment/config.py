@@ -3,6 +3,7 @@
 import codecs
 import dataclasses
 import datetime
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,8 +49,13 @@ def _check_encoding(name: str | None) -> str | None:
 
 
 def _check_report(path: str | None) -> str | None:
-    if path is not None and (Path(path).is_dir() or not Path(path).parent.is_dir()):
+    if path is None:
+        return None
+    file = Path(path)
+    if file.is_dir() or not file.parent.is_dir():
         raise ValueError("expected a file in a folder that exists")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ValueError("expected a file that can be written; check its permissions and those of its folder")
     return path
 
 
