@@ -29,6 +29,7 @@ _MODEL_NAME = r"^[^/:@.?#\s]([^/:@.?#]*[^/:@.?#\s])?$"
 
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
 _Positive = Field(gt=0)
+_PositiveNumber = Field(gt=0, allow_inf_nan=False)
 _Share = Field(ge=0, le=1)
 # NumPy and scikit-learn take 32 bits, and some steps add to the seed.
 _Seed = Field(ge=0, lt=2**31)
@@ -139,14 +140,14 @@ class FinetuneConfig:
     `--register FOLDER` only registers a model that an earlier run could not register; `--alias` goes with it.
     """
 
-    lr: Annotated[float, _Positive, "peak learning rate"] = 2e-5
-    epochs: Annotated[float, _Positive, "passes over the training rows"] = 2
+    lr: Annotated[float, _PositiveNumber, "peak learning rate"] = 2e-5
+    epochs: Annotated[float, _PositiveNumber, "passes over the training rows"] = 2
     lr_decay: Annotated[
         float, Field(gt=0, le=1), "learning rate of a layer, relative to the layer above it; 1: all the same"
     ] = 1.0
     schedule: Annotated[Literal["linear", "cosine"], "shape of the learning rate after its peak"] = "linear"
     warmup_share: Annotated[float, Field(ge=0, lt=1), "share of the steps before the peak"] = 0.1
-    weight_decay: Annotated[float, Field(ge=0), "weight decay of AdamW"] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False), "weight decay of AdamW"] = 0.01
     label_smoothing: Annotated[float, Field(ge=0, lt=1), "share of a label given to the other class"] = 0.0
     evaluations: Annotated[int, _Positive, "evaluations per run, at equal distances"] = 4
     patience: Annotated[int, _Positive, "stop after so many evaluations without a better F1"] = 2
@@ -241,8 +242,8 @@ class AdaptConfig:
     encoding: _Encoding = None
     column_names: _ColumnNames = None
     distilbert_model: _EncoderName = "distilbert-base-uncased"
-    lr: Annotated[float, _Positive, "peak learning rate"] = 1e-4
-    epochs: Annotated[float, _Positive, "passes over the reviews"] = 1
+    lr: Annotated[float, _PositiveNumber, "peak learning rate"] = 1e-4
+    epochs: Annotated[float, _PositiveNumber, "passes over the reviews"] = 1
     minutes: Annotated[
         float | None, _Positive, "stop training after this time and keep the best weights (default: no limit)"
     ] = None

@@ -127,8 +127,8 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
         )
     progress("reading reviews", 0, 1, config.input)
     encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
-    registry.open_experiment(config.experiment)
     with working_folder(output) as work:
+        registry.open_experiment(config.experiment)
         read = read_texts(config.input, config.text_col, work / "data", make_format(config))
         texts = clean_texts(read, config, work / "data")
         warnings = keep_same_run(work, config, texts.digest, digest_weights(encoder.model))

@@ -18,6 +18,8 @@ from .data.hub import find_cached_or_hub
 MINILM = "minilm"
 # Start of the files that `git clone` writes without Git LFS.
 _POINTER = b"version https://git-lfs"
+# They begin a sequence, separate its reviews, and hide a token.
+_MASKED_LM_TOKENS = ("cls_token", "sep_token", "mask_token")
 _SENTENCE = "The battery is good, and I love it."
 
 
@@ -82,7 +84,14 @@ def load_language_model(name: str, max_length: int, seed: int) -> Encoder:
             f"predict masked tokens, found {found}; pass another --distilbert_model, or fine-tune without "
             "adaptation"
         )
-    return _load(name, max_length, seed, _load_masked)
+    encoder = _load(name, max_length, seed, _load_masked)
+    absent = [kind for kind in _MASKED_LM_TOKENS if getattr(encoder.tokenizer, kind) is None]
+    if absent:
+        raise EncoderUnavailableError(
+            f"encoder {name!r}: its tokenizer has no {', '.join(absent)}, which predicting masked tokens "
+            "needs; use its own tokenizer, or fine-tune without adaptation"
+        )
+    return encoder
 
 
 def load_pooler(encoder: Encoder) -> dict[str, Any]:

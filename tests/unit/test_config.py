@@ -119,6 +119,12 @@ def test_a_seed_that_numpy_cannot_take_is_refused(job, needed):
         load_config(job, None, {**needed, "experiment": " "})
 
 
+@pytest.mark.parametrize("key", ["epochs", "lr", "weight_decay"])
+def test_a_number_without_end_is_refused(key):
+    with pytest.raises(ConfigError, match=f"{key}: Input should be a finite number"):
+        load_config(FinetuneConfig, None, {key: "inf"})
+
+
 def test_each_file_in_conf_is_of_a_known_job():
     assert {path.name for path in (ROOT / "conf").iterdir()} == set(CONF)
 

@@ -315,6 +315,16 @@ def test_an_encoder_that_cannot_predict_masked_tokens_is_refused(tmp_path, kind,
         load_language_model(str(tmp_path), 32, 1)
 
 
+def test_a_tokenizer_that_cannot_hide_a_token_is_refused(tmp_path):
+    make_tiny_encoder(tmp_path)
+    settings = tmp_path / "tokenizer_config.json"
+    content = json.loads(settings.read_text())
+    content["mask_token"] = None
+    settings.write_text(json.dumps(content))
+    with pytest.raises(EncoderUnavailableError, match="its tokenizer has no mask_token, which"):
+        load_language_model(str(tmp_path), 32, 0)
+
+
 @pytest.mark.parametrize("family", ["DistilBert", "Roberta"])
 def test_another_architecture_of_the_family_is_adapted(config, tmp_path, family):
     import transformers
