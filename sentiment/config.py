@@ -3,6 +3,7 @@
 import codecs
 import dataclasses
 import datetime
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,10 @@ _MODEL_NAME = r"^[^/:@.?#\s]([^/:@.?#]*[^/:@.?#\s])?$"
 
 _STRICT_KEYS = pydantic.ConfigDict(extra="forbid")
 _Positive = Field(gt=0)
+_PositiveNumber = Field(gt=0, allow_inf_nan=False)
 _Share = Field(ge=0, le=1)
+# NumPy and scikit-learn take 32 bits, and some steps add to the seed.
+_Seed = Field(ge=0, lt=2**31)
 
 
 def _check_alias(alias: str | None) -> str | None:
@@ -46,8 +50,13 @@ def _check_encoding(name: str | None) -> str | None:
 
 
 def _check_report(path: str | None) -> str | None:
-    if path is not None and (Path(path).is_dir() or not Path(path).parent.is_dir()):
+    if path is None:
+        return None
+    file = Path(path)
+    if file.is_dir() or not file.parent.is_dir():
         raise ValueError("expected a file in a folder that exists")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ValueError("expected a file that can be written; check its permissions and those of its folder")
     return path
 
 
@@ -97,7 +106,7 @@ _TargetAccuracy = Annotated[
 ]
 _Alias = Annotated[
     str | None,
-    Field(pattern=r"^[A-Za-z][\w-]*$"),
+    Field(pattern=r"^[A-Za-z][\w-]*$", max_length=255),
     "registry alias for the new version, e.g. champion",
     pydantic.AfterValidator(_check_alias),
 ]
@@ -106,8 +115,9 @@ _Truncation = Annotated[
     Literal["head", "head_tail"],
     "part of a longer review to read: its first tokens, or a quarter of them and its last tokens",
 ]
-_RegisteredName = Annotated[str, Field(pattern=_MODEL_NAME), "name in the MLflow registry"]
-_Experiment = Annotated[str, Field(pattern=r"\S"), "MLflow experiment"]
+# MLflow's databases have room for so many characters.
+_RegisteredName = Annotated[str, Field(pattern=_MODEL_NAME, max_length=256), "name in the MLflow registry"]
+_Experiment = Annotated[str, Field(pattern=r"\S", max_length=500), "MLflow experiment"]
 _SigningKey = Annotated[str | None, "PEM file of the private key (elliptic curve) to sign with"]
 _LabelScheme = Literal["auto", "polarity", "three_way", "stars", "names"]
 _LabelMap = Annotated[
@@ -130,14 +140,14 @@ class FinetuneConfig:
     `--register FOLDER` only registers a model that an earlier run could not register; `--alias` goes with it.
     """
 
-    lr: Annotated[float, _Positive, "peak learning rate"] = 2e-5
-    epochs: Annotated[float, _Positive, "passes over the training rows"] = 2
+    lr: Annotated[float, _PositiveNumber, "peak learning rate"] = 2e-5
+    epochs: Annotated[float, _PositiveNumber, "passes over the training rows"] = 2
     lr_decay: Annotated[
         float, Field(gt=0, le=1), "learning rate of a layer, relative to the layer above it; 1: all the same"
     ] = 1.0
     schedule: Annotated[Literal["linear", "cosine"], "shape of the learning rate after its peak"] = "linear"
     warmup_share: Annotated[float, Field(ge=0, lt=1), "share of the steps before the peak"] = 0.1
-    weight_decay: Annotated[float, Field(ge=0), "weight decay of AdamW"] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False), "weight decay of AdamW"] = 0.01
     label_smoothing: Annotated[float, Field(ge=0, lt=1), "share of a label given to the other class"] = 0.0
     evaluations: Annotated[int, _Positive, "evaluations per run, at equal distances"] = 4
     patience: Annotated[int, _Positive, "stop after so many evaluations without a better F1"] = 2
@@ -184,7 +194,7 @@ class FinetuneConfig:
     search_minutes: Annotated[float | None, _Positive, "start no trial after so many minutes of trials"] = (
         None
     )
-    seed: Annotated[int, Field(ge=0), "seed of splits, samples and training"] = 42
+    seed: Annotated[int, _Seed, "seed of splits, samples and training"] = 42
     checkpoint_dir: Annotated[
         str | None, "folder that a killed run continues from (default: var/checkpoints)"
     ] = None
@@ -232,8 +242,8 @@ class AdaptConfig:
     encoding: _Encoding = None
     column_names: _ColumnNames = None
     distilbert_model: _EncoderName = "distilbert-base-uncased"
-    lr: Annotated[float, _Positive, "peak learning rate"] = 1e-4
-    epochs: Annotated[float, _Positive, "passes over the reviews"] = 1
+    lr: Annotated[float, _PositiveNumber, "peak learning rate"] = 1e-4
+    epochs: Annotated[float, _PositiveNumber, "passes over the reviews"] = 1
     minutes: Annotated[
         float | None, _Positive, "stop training after this time and keep the best weights (default: no limit)"
     ] = None
@@ -244,8 +254,8 @@ class AdaptConfig:
     whole_words: Annotated[bool, "mask all tokens of a word together"] = False
     held_out_share: Annotated[float, Field(gt=0, lt=1), "share of reviews that measure the loss"] = 0.05
     max_train_samples: Annotated[int | None, _Positive, "size of a random sample of the reviews"] = None
-    seed: Annotated[int, Field(ge=0), "seed of the sample, the held-out reviews, masks and training"] = 42
-    experiment: Annotated[str, "MLflow experiment"] = "sentiment"
+    seed: Annotated[int, _Seed, "seed of the sample, the held-out reviews, masks and training"] = 42
+    experiment: _Experiment = "sentiment"
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)
@@ -281,7 +291,7 @@ class AdoptConfig:
     min_score: _MinScore = None
     target_accuracy: _TargetAccuracy = None
     dry_run: Annotated[bool, "report, and register nothing"] = False
-    seed: Annotated[int, Field(ge=0), "seed of splits and samples"] = 42
+    seed: Annotated[int, _Seed, "seed of splits and samples"] = 42
     registered_model_name: _RegisteredName = "sentiment"
     alias: _Alias = None
     experiment: _Experiment = "sentiment"
@@ -342,7 +352,7 @@ class PromoteConfig:
         pydantic.AfterValidator(_check_report),
         "HTML file for the evaluation report, with slices and the comparison",
     ] = None
-    seed: Annotated[int, Field(ge=0), "seed of the samples"] = 42
+    seed: Annotated[int, _Seed, "seed of the samples"] = 42
     engine: _Engine = "auto"
     dry_run: Annotated[bool, "judge, but write nothing: no alias, no tags, no run"] = False
     rollback: Annotated[bool, "move the alias back to the champion before; needs no challenger"] = False

@@ -100,6 +100,10 @@ class TrainingError(SentimentError):
     """Training failed, and not because of the data or the encoder."""
 
 
+class DivergedError(TrainingError):
+    """The loss is no longer a finite number: the learning rate is too high."""
+
+
 class CheckpointError(TrainingError):
     """A checkpoint could not be written."""
 

@@ -37,6 +37,7 @@ from .data.sources import find_all
 from .encoders import Encoder, load_language_model, load_pooler
 from .figures import draw_learning_curve
 from .masked_lm import Adaptation, Packed, adapt_encoder, map_to_file, pack_texts
+from .processes import count_processes
 from .run_log import RunLog, start_run
 from .trainer import describe_device
 
@@ -115,12 +116,19 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     """
     started = time.monotonic()
     disable_progress_bars()
-    output = Path(config.output)
+    # A link stays a link, and the folder it names is replaced.
+    output = Path(config.output).resolve()
     check_output(output)
+    check_place(output, Path(config.input))
+    if count_processes() > 1:
+        raise ConfigError(
+            f"adapt: found {count_processes()} processes (WORLD_SIZE), expected one; omit torchrun, or unset "
+            "the variable"
+        )
     progress("reading reviews", 0, 1, config.input)
     encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
-    registry.open_experiment(config.experiment)
     with working_folder(output) as work:
+        registry.open_experiment(config.experiment)
         read = read_texts(config.input, config.text_col, work / "data", make_format(config))
         texts = clean_texts(read, config, work / "data")
         warnings = keep_same_run(work, config, texts.digest, digest_weights(encoder.model))
@@ -234,6 +242,15 @@ def check_output(output: Path) -> None:
         raise ConfigError(
             f"output: {output} exists and has no {SUMMARY_FILE}, so this job did not write it; pass another "
             "--output"
+        )
+
+
+def check_place(output: Path, folder: Path) -> None:
+    """Raise ConfigError if the output is inside the input, which a second run would read."""
+    if folder.is_dir() and folder.resolve() in output.parents:
+        raise ConfigError(
+            f"output: {output} is inside of the input {folder}, so the next run would read it as reviews; "
+            "pass another --output"
         )
 
 

@@ -1,13 +1,15 @@
 """Watch and steer the Trainer: progress, metrics, checkpoints, early stopping, the order of an epoch."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import transformers
 
+from ..errors import DivergedError
 from .minibatches import MiniBatches
-from .processes import Termination, agree
+from .processes import Termination, agree, get_rank
 
 # Called with the steps done, all steps, and a note.
 StepProgress = Callable[[int, int, str], None]
@@ -45,6 +47,20 @@ class ReportingCallback(transformers.TrainerCallback):  # type: ignore[misc]  # 
         """Show a note at once, and with each step until the next one."""
         self._note = note
         self._progress(*self._steps, note)
+
+
+class DivergenceCallback(transformers.TrainerCallback):  # type: ignore[misc]
+    """End a training whose weights are of no more use, before they are compared with better ones."""
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        loss = metrics["eval_loss"]
+        if not math.isfinite(loss):
+            error = DivergedError(
+                f"the training diverged: expected a finite loss after step {state.global_step} of "
+                f"{state.max_steps}, found {loss}; pass a smaller --lr than {args.learning_rate:g}"
+            )
+            error.is_reported = get_rank() != 0
+            raise error
 
 
 class CheckpointCallback(transformers.TrainerCallback):  # type: ignore[misc]

@@ -19,7 +19,7 @@ from .data.hub import is_hub_reachable
 # What is downloaded from the hub: no pickles, no code.
 _SAFE_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-_ADAPTER_FILE = "adapter_config.json"
+ADAPTER_FILE = "adapter_config.json"
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 UNKNOWN = "unknown"
 
@@ -110,7 +110,7 @@ def _check_flavour(uri: str, flavour: Mapping[str, Any], flavours: Mapping[str, 
 
 def _check_files(name: str, files: Collection[str]) -> None:
     """Raise UnusableClassifierError if the files are an adapter's, or have no weights in safetensors."""
-    if _ADAPTER_FILE in files:
+    if ADAPTER_FILE in files:
         raise UnusableClassifierError(_explain_adapter(name))
     if any(file.endswith(".safetensors") for file in files):
         if "config.json" not in files:

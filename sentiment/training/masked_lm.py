@@ -17,7 +17,8 @@ from datasets import Dataset, Features, Sequence, Value
 
 from ..cli import Progress
 from ..config import AdaptConfig
-from .callbacks import MetricLog, ReportingCallback
+from ..errors import EmptyInputError, EncoderUnavailableError
+from .callbacks import DivergenceCallback, MetricLog, ReportingCallback
 from .encoders import Encoder
 from .trainer import use_bf16
 
@@ -153,6 +154,7 @@ def adapt_encoder(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         fixed = _mask_once(packed.held_out, mask, folder.with_name("held_out.arrow"))
+    _check_masked(fixed, config.input)
     task = Task(encoder, packed.train, fixed, mask, config, folder)
     checkpoint = _find_checkpoint(folder)
     before = folder.with_name("loss_before.txt")
@@ -161,10 +163,10 @@ def adapt_encoder(
             train_head(
                 task, [clock, ReportingCallback(partial(progress, "training a new head"), _log_nothing)]
             )
-        before.write_text(repr(_make_trainer(task, []).evaluate()["eval_loss"]))
+        before.write_text(repr(_measure_loss(task)))
     stopper = transformers.EarlyStoppingCallback(early_stopping_patience=PATIENCE)
     reporter = ReportingCallback(partial(progress, "adapting"), log_metrics)
-    trainer = _make_trainer(task, [stopper, clock, reporter])
+    trainer = _make_trainer(task, [DivergenceCallback(), stopper, clock, reporter])
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     state = trainer.state
     is_finished = state.global_step >= state.max_steps
@@ -201,6 +203,17 @@ def train_head(task: Task, callbacks: Iterable[Any] = ()) -> None:
     model.base_model.requires_grad_(True)
 
 
+def _measure_loss(task: Task) -> float:
+    """Return the held-out loss of the encoder as it is; raise EncoderUnavailableError if it is not finite."""
+    loss = float(_make_trainer(task, []).evaluate()["eval_loss"])
+    if not math.isfinite(loss):
+        raise EncoderUnavailableError(
+            f"encoder {task.encoder.name!r}: its loss before training is {loss}, expected a finite number; "
+            "its weights may be damaged; pass another --distilbert_model"
+        )
+    return loss
+
+
 def make_mask(tokenizer: Any, config: AdaptConfig) -> Mask:
     """Return a function that chooses other tokens in each call, from torch's global random numbers."""
     # Whole words are never replaced by random tokens: their number of tokens would show.
@@ -234,6 +247,15 @@ def _mask_once(rows: Dataset, mask: Mask, file: Path) -> Dataset:
     return map_to_file(rows, fix, {"input_ids": kind, "labels": Sequence(Value("int64"))}, file)
 
 
+def _check_masked(held_out: Dataset, name: str) -> None:
+    """Raise EmptyInputError if there is no token to predict, so that no loss can be measured."""
+    if not any((np.asarray(row["labels"]) != _IGNORED).any() for row in held_out):
+        raise EmptyInputError(
+            f"{name}: none of the tokens of {len(held_out)} held-out sequences is masked, expected at least "
+            "1 to measure the loss; pass a larger --masked_share or --held_out_share"
+        )
+
+
 class _MaskedTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers has no types
     """Mask in the step and not in the data loader, so that a resumed run masks the same tokens."""
 
@@ -257,7 +279,8 @@ class _MaskedTrainer(transformers.Trainer):  # type: ignore[misc]  # transformer
             outputs = model(input_ids=ids, labels=labels[chosen][None])
         finally:
             hook.remove()
-        loss = torch.nan_to_num(outputs.loss)  # the mean of no tokens is not a number
+        # The mean of no tokens is not a number. Any other such loss must show, or it would be the lowest.
+        loss = outputs.loss if chosen.any() else torch.nan_to_num(outputs.loss)
         return (loss, {"loss": loss}) if return_outputs else loss
 
 

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any, TypeVar, cast
 
 from ..cli import Terminated
-from ..errors import LostProcessError, SentimentError
+from ..errors import ConfigError, LostProcessError, SentimentError
 from ..process.cores import count_cores
 
 T = TypeVar("T")
@@ -16,6 +16,15 @@ T = TypeVar("T")
 # Variables that launchers set; accelerate reads the same: torchrun, Intel MPI, Open MPI, MVAPICH.
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+# Each process that torchrun starts has all of them.
+_TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+# Set by `accelerate launch` if its config file asks for more than copies of the encoder.
+_OTHER_KINDS = (
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_USE_FSDP",
+    "ACCELERATE_USE_MEGATRON_LM",
+    "ACCELERATE_DYNAMO_BACKEND",
+)
 _CONTINUE = "run the same command again to continue"
 
 
@@ -29,7 +38,11 @@ def count_processes() -> int:
 
 
 def connect() -> None:
-    """Connect the processes, and share the cores of the machine among them."""
+    """Connect the processes, and share the cores of the machine among them.
+
+    Raises ConfigError if the variables of a launcher are not complete, or ask for another kind of training.
+    """
+    _check_launcher()
     if count_processes() == 1:
         return
     import torch
@@ -87,7 +100,34 @@ def share(find: Callable[[], T]) -> T:
 
 
 def _read_number(names: tuple[str, ...], default: int) -> int:
-    return next((int(os.environ[name]) for name in names if name in os.environ), default)
+    """Return the first number among these variables; `connect` refuses values that are none."""
+    values = (os.environ.get(name, "") for name in names)
+    return next((int(value) for value in values if value.isdecimal()), default)
+
+
+def _check_launcher() -> None:
+    """Raise ConfigError for variables that nobody has set on purpose: the processes would wait for no one."""
+    step = "start several processes with torchrun, or unset it"
+    for name in (*_RANKS, *_SIZES):
+        if not os.environ.get(name, "0").isdecimal():
+            raise ConfigError(
+                f"{name}: expected a number from a launcher, found {os.environ[name]!r}; {step}"
+            )
+    if not get_rank() < count_processes():
+        raise ConfigError(
+            f"RANK: expected less than {count_processes()} (WORLD_SIZE), found {get_rank()}; {step}"
+        )
+    missing = [name for name in _TORCHRUN if name not in os.environ]
+    if os.environ.get("WORLD_SIZE", "1") != "1" and missing:
+        raise ConfigError(
+            f"WORLD_SIZE: is {count_processes()}, but no launcher has set {', '.join(missing)}; {step}"
+        )
+    for name in _OTHER_KINDS:
+        if os.environ.get(name, "no").lower() not in ("", "0", "no", "false"):
+            raise ConfigError(
+                f"{name}: expected no value, found {os.environ[name]!r}, which this job cannot do; unset "
+                "it, or start with torchrun or `accelerate launch --multi_gpu`"
+            )
 
 
 def _gather(value: Any) -> list[Any]:

@@ -92,15 +92,25 @@ def write_reference(judged: JudgedReviews, texts: Sequence[str], folder: Path) -
     (folder / PROFILE_FILE).write_text(json.dumps(profile.as_dict()) + "\n", encoding="utf-8")
 
 
-def log_report(findings: Findings, texts: list[str], config: FinetuneConfig, log: RunLog) -> None:
-    """Log the report, and write it to the file that the configuration names, if it names one."""
+def log_report(findings: Findings, texts: list[str], config: FinetuneConfig, log: RunLog) -> tuple[str, ...]:
+    """Log the report, and write it to the file that the configuration names, if it names one.
+
+    Return a note if that file cannot be written: the model is trained, and its run has the report.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / REPORT_FILE
         write_report(findings, path, texts if config.show_text else None)
         content = path.read_text(encoding="utf-8")
     log.log_text(content, REPORT_FILE)
-    if config.report is not None:
-        Path(config.report).write_text(content, encoding="utf-8")
+    try:
+        if config.report is not None:
+            Path(config.report).write_text(content, encoding="utf-8")
+    except OSError as error:
+        return (
+            f"{config.report}: the report was not written ({error.strerror}); the MLflow run has it as "
+            f"{REPORT_FILE}",
+        )
+    return ()
 
 
 def _undo_calibration(judged: JudgedReviews, calibration: Calibration) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import FinetuneConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, DivergedError
 from .checkpoints import Checkpoints, digest_inputs, list_inputs
 from .encoders import Encoder, load_encoder
 from .processes import count_processes
@@ -40,10 +40,14 @@ def search(encoder: Encoder, training: Training) -> tuple[list[dict[str, float]]
         tried = suggest(trial, config)
         place = _make_place(checkpoints, tried)
         run_name = f"trial {trial.number + 1}"
-        with open_run(place, place.folder.name, nested=True, run_name=run_name) as trial_log:
-            trial_log.log_params(trial.params)
-            fresh = load_encoder(config.distilbert_model, config.max_length, config.seed, encoder.labels)
-            history = _run_trial(trial.number, fresh, replace(training, config=tried, log=trial_log))
+        try:
+            with open_run(place, place.folder.name, nested=True, run_name=run_name) as trial_log:
+                trial_log.log_params(trial.params)
+                fresh = load_encoder(config.distilbert_model, config.max_length, config.seed, encoder.labels)
+                history = _run_trial(trial.number, fresh, replace(training, config=tried, log=trial_log))
+        except DivergedError as error:  # other recipes may not; if all do, the best of them raises it again
+            checkpoints.warnings.append(f"{run_name} counts as F1 0: {error}")
+            history = [{"eval_f1": 0.0}]
         study.tell(trial, max(row["eval_f1"] for row in history if "eval_f1" in row))
         _remove_worse(checkpoints, replace(config, **study.best_params))
     best = study.best_trial

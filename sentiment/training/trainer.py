@@ -19,6 +19,7 @@ from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
 from ..inference.tokenization import Tokenizer
 from .callbacks import (
     CheckpointCallback,
+    DivergenceCallback,
     EarlyStopping,
     EpochCallback,
     MetricLog,
@@ -138,7 +139,13 @@ def _make_trainer(
         data_collator=functools.partial(pad_batch, pad_id=encoder.model.config.pad_token_id),
         compute_metrics=_compute_metrics,
         compute_loss_func=make_loss(config.label_smoothing),
-        callbacks=[EarlyStopping(config.patience), reporter, keeper, EpochCallback(minibatches)],
+        callbacks=[
+            DivergenceCallback(),
+            EarlyStopping(config.patience),
+            reporter,
+            keeper,
+            EpochCallback(minibatches),
+        ],
         minibatches=minibatches,
         lr_decay=config.lr_decay,
         checkpoints=checkpoints,
@@ -159,14 +166,20 @@ def measure_lengths(rows: Dataset) -> np.ndarray:
 def freeze_first_layers(model: Any, trained_layers: int) -> None:
     """Freeze the embeddings and all but the last `trained_layers` layers, and switch off their dropout.
 
-    Raises ConfigError if the encoder is not of the BERT family.
+    Raises ConfigError if the encoder is not of the BERT family, or has fewer layers.
     """
     if model.config.model_type not in FIRST_TOKEN_TYPES:
         raise ConfigError(
             f"trained_layers: expected an encoder of type {', '.join(sorted(FIRST_TOKEN_TYPES))}, found "
             f"{model.config.model_type}; omit --trained_layers to train all layers"
         )
-    frozen = [model.base_model.embeddings, *get_stack(model).layer[:-trained_layers]]
+    layers = get_stack(model).layer
+    if trained_layers > len(layers):
+        raise ConfigError(
+            f"trained_layers: the encoder has {len(layers)} layers, found {trained_layers}; pass a smaller "
+            "--trained_layers, or omit it to train all layers and the embeddings"
+        )
+    frozen = [model.base_model.embeddings, *layers[:-trained_layers]]
     for part in frozen:
         part.requires_grad_(False)
         for module in part.modules():

@@ -95,10 +95,36 @@ def test_the_original_templates_arguments_are_all_there():
     assert original <= {field.name for field in config_fields(FinetuneConfig)}
 
 
-@pytest.mark.parametrize("options", [{"alias": "latest"}, {"alias": "v1"}, {"registered_model_name": "a/b"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"alias": "latest"},
+        {"alias": "v1"},
+        {"alias": "a" * 256},
+        {"registered_model_name": "a/b"},
+        {"registered_model_name": "a" * 257},
+        {"experiment": "a" * 501},
+    ],
+)
 def test_names_that_the_registry_would_refuse_are_refused_before_training(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         load_config(FinetuneConfig, None, options)
+
+
+@pytest.mark.parametrize(
+    ("job", "needed"), [(FinetuneConfig, {}), (AdaptConfig, {"input": "a", "output": "b"})]
+)
+def test_a_seed_that_numpy_cannot_take_is_refused(job, needed):
+    with pytest.raises(ConfigError, match="seed: Input should be less than 2147483648"):
+        load_config(job, None, {**needed, "seed": 2**32})
+    with pytest.raises(ConfigError, match="experiment"):
+        load_config(job, None, {**needed, "experiment": " "})
+
+
+@pytest.mark.parametrize("key", ["epochs", "lr", "weight_decay"])
+def test_a_number_without_end_is_refused(key):
+    with pytest.raises(ConfigError, match=f"{key}: Input should be a finite number"):
+        load_config(FinetuneConfig, None, {key: "inf"})
 
 
 def test_each_file_in_conf_is_of_a_known_job():

@@ -188,6 +188,23 @@ def test_a_deleted_experiment_is_a_config_error_that_says_how_to_restore_it(copi
         registry.open_experiment("tests")
 
 
+def test_a_run_that_the_job_cannot_use_is_found_at_the_start(copied, use_store, monkeypatch):
+    """After the data was read, a job ended with INTERNAL_ERROR, or with "failed (Exception)"."""
+    use_store(f"sqlite:///{copied}")
+    mlflow = registry.import_mlflow()
+    other = mlflow.create_experiment("other", artifact_location=copied.parent.as_uri())
+    run = mlflow.start_run(experiment_id=other)
+    with pytest.raises(ConfigError, match=f"run {run.info.run_id} is active in this process"):
+        registry.open_experiment("tests")
+    mlflow.end_run()
+    for run_id, found in ((run.info.run_id, f"one of experiment {other}"), ("0" * 32, "none with")):
+        monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+        with pytest.raises(ConfigError, match=f"MLFLOW_RUN_ID: expected one of experiment .*{found}"):
+            registry.open_experiment("tests")
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    registry.open_experiment("other")
+
+
 @pytest.mark.parametrize("name", ["it's", "two words", "100%", "%20", "a?b#c", "größe", 'say "it\'s"'])
 def test_an_experiment_may_have_any_name(copied, use_store, name):
     use_store(f"sqlite:///{copied}")

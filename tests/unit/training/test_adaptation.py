@@ -16,7 +16,9 @@ from sentiment.cli import run_job
 from sentiment.config import AdaptConfig, FinetuneConfig
 from sentiment.errors import (
     ConfigError,
+    DivergedError,
     EmptyInputError,
+    EncoderUnavailableError,
     MissingInputError,
     SchemaMismatchError,
     StoreLockedError,
@@ -227,6 +229,29 @@ def test_a_loss_that_does_not_fall_ends_the_run_and_is_said(config):
     assert "did not fall" in summary.warnings[0]
 
 
+def test_a_training_that_diverges_publishes_nothing(config, tmp_path):
+    """The loss of weights that are not numbers was taken for 0, the lowest of all."""
+    with pytest.raises(
+        DivergedError, match=r"a finite loss after step \d+ of \d+, found nan; pass a smaller"
+    ):
+        adapt(replace(config, lr=1e9), quiet)
+    assert not (tmp_path / "adapted").exists()
+
+
+def test_an_encoder_with_damaged_weights_is_refused_before_it_is_adapted(config, base, tmp_path):
+    shutil.copytree(base, tmp_path / "damaged")
+    weights = load_weights(base)
+    weights["bert.encoder.layer.0.output.dense.bias"][0] = float("nan")
+    save_file(weights, tmp_path / "damaged" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EncoderUnavailableError, match="loss before training is nan"):
+        adapt(replace(config, distilbert_model=str(tmp_path / "damaged")), quiet)
+
+
+def test_held_out_tokens_of_which_none_is_masked_measure_nothing(config):
+    with pytest.raises(EmptyInputError, match="none of the tokens of .* is masked"):
+        adapt(replace(config, masked_share=1e-9), quiet)
+
+
 def test_the_counts_add_up(config, tmp_path):
     texts = ["good", "bad", "good", None, " ", "x" * 1_000_001, *make_texts(20)]
     pd.DataFrame({"text": texts}).to_json(tmp_path / "reviews.jsonl", orient="records", lines=True)
@@ -290,6 +315,16 @@ def test_an_encoder_that_cannot_predict_masked_tokens_is_refused(tmp_path, kind,
         load_language_model(str(tmp_path), 32, 1)
 
 
+def test_a_tokenizer_that_cannot_hide_a_token_is_refused(tmp_path):
+    make_tiny_encoder(tmp_path)
+    settings = tmp_path / "tokenizer_config.json"
+    content = json.loads(settings.read_text())
+    content["mask_token"] = None
+    settings.write_text(json.dumps(content))
+    with pytest.raises(EncoderUnavailableError, match="its tokenizer has no mask_token, which"):
+        load_language_model(str(tmp_path), 32, 0)
+
+
 @pytest.mark.parametrize("family", ["DistilBert", "Roberta"])
 def test_another_architecture_of_the_family_is_adapted(config, tmp_path, family):
     import transformers
@@ -334,6 +369,26 @@ def test_an_earlier_result_is_replaced(config, tmp_path):
         adapt(replace(config, seed=seed, epochs=0.1), quiet)
     assert "| seed | 2 |" in (tmp_path / "adapted" / "README.md").read_text()
     assert (tmp_path / "adapted" / SUMMARY_FILE).is_file()
+
+
+def test_an_output_inside_of_the_input_is_refused(config, tmp_path):
+    given = replace(config, input=str(tmp_path), output=str(tmp_path / "adapted"))
+    with pytest.raises(ConfigError, match="adapted is inside of the input .* would read it as reviews"):
+        adapt(given, quiet)
+
+
+def test_an_output_that_is_a_link_stays_one(config, tmp_path):
+    """The link was replaced by a folder on its own disk."""
+    (tmp_path / "adapted").symlink_to(tmp_path / "disk")
+    adapt(replace(config, epochs=0.1), quiet)
+    assert (tmp_path / "adapted").is_symlink()
+    assert (tmp_path / "disk" / SUMMARY_FILE).is_file()
+
+
+def test_several_processes_cannot_adapt(config, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="adapt: found 2 processes"):
+        adapt(config, quiet)
 
 
 def test_a_second_run_on_the_same_output_is_refused(config):

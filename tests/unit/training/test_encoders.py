@@ -8,7 +8,7 @@ import pytest
 
 from sentiment.errors import ConfigError, EncoderUnavailableError
 from sentiment.training import encoders
-from sentiment.training.encoders import find_max_length, load_encoder
+from sentiment.training.encoders import find_max_length, load_encoder, load_language_model
 from tests.factories import make_tiny_encoder
 
 
@@ -198,4 +198,20 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path):
     make_tiny_encoder(tmp_path)
     (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n")
     with pytest.raises(EncoderUnavailableError, match=r"model\.safetensors is a pointer .*git lfs pull"):
+        load_encoder(str(tmp_path), 32, 1)
+
+
+def test_an_adapter_is_refused_even_next_to_the_weights_of_its_base(tmp_path):
+    """The weights of the base were used without the adapter, and nothing was said."""
+    make_tiny_encoder(tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    for load in (load_encoder, load_language_model):
+        with pytest.raises(EncoderUnavailableError, match="has an adapter .* merge it with merge_and_unload"):
+            load(str(tmp_path), 32, 1)
+
+
+def test_a_folder_around_the_encoder_names_the_one_to_pass(tmp_path):
+    inside = make_tiny_encoder(tmp_path / "0_Transformer")
+    (tmp_path / "modules.json").write_text("[]")
+    with pytest.raises(EncoderUnavailableError, match=f"pass --distilbert_model {inside}$"):
         load_encoder(str(tmp_path), 32, 1)

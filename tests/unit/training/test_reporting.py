@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
 from sentiment.config import FinetuneConfig
 from sentiment.models import registry
+from sentiment.training import reporting
 from sentiment.training.finetuning import finetune
 from tests.factories import CANARY, make_reviews, make_tiny_encoder
 
@@ -38,3 +41,15 @@ def test_the_report_of_a_fine_tuned_model_has_slices_by_the_columns_of_the_revie
     assert CANARY not in report
     logged = registry.import_mlflow().artifacts.load_text(f"runs:/{summary.run_id}/evaluation.html")
     assert "category books" in logged
+
+
+def test_a_report_that_cannot_be_written_costs_no_model(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    config = FinetuneConfig(report=str(tmp_path / "gone" / "report.html"))
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(reporting, "write_report", lambda findings, path, texts: path.write_text("report"))
+    log = SimpleNamespace(log_text=lambda text, name: None)
+    [note] = reporting.log_report(None, [], config, log)
+    assert note.endswith(
+        "was not written (No such file or directory); the MLflow run has it as evaluation.html"
+    )

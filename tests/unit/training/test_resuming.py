@@ -12,7 +12,7 @@ import torch
 
 from sentiment.cli import Terminated
 from sentiment.config import FinetuneConfig
-from sentiment.errors import CheckpointError, RunLockedError
+from sentiment.errors import CheckpointError, DivergedError, RunLockedError
 from sentiment.models import registry
 from sentiment.training import checkpoints as checkpoints_module
 from sentiment.training.checkpoints import (
@@ -93,6 +93,11 @@ def test_a_killed_run_continues_to_the_same_weights_and_losses(config, splits, u
     with pytest.raises(KilledError):
         tune(config, splits, tmp_path, kill_at=step)
     assert_same(tune(config, splits, tmp_path), undisturbed)
+
+
+def test_a_training_that_diverges_ends_with_its_reason(config, splits):
+    with pytest.raises(DivergedError, match="the training diverged: .* found nan; pass a smaller --lr than"):
+        tune(replace(config, lr=1e9), splits)
 
 
 def test_checkpoints_are_bounded(config, splits, tmp_path):

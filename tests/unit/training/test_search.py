@@ -84,6 +84,21 @@ def test_minutes_end_a_search_after_the_given_recipe(config, checkpoints, tracki
     assert (found.best["lr"], found.best["lr_decay"]) == (config.lr, 0.9)
 
 
+def test_a_recipe_that_diverges_does_not_end_the_search(config, checkpoints, tracking, monkeypatch):
+    registry.open_experiment("sentiment")
+    run_trial = search_module._run_trial
+
+    def diverge_first(number, encoder, training):
+        high = replace(training, config=replace(training.config, lr=1e9))
+        return run_trial(number, encoder, high if number == 0 else training)
+
+    monkeypatch.setattr(search_module, "_run_trial", diverge_first)
+    _, found, _ = search_recipes(replace(config, search=2), checkpoints)
+    assert (found.trials, found.best_trial) == (2, 2)
+    [warning] = checkpoints.warnings
+    assert warning.startswith("trial 1 counts as F1 0: the training diverged")
+
+
 def test_several_processes_cannot_search(config, checkpoints, monkeypatch):
     monkeypatch.setattr(search_module, "count_processes", lambda: 2)
     with pytest.raises(ConfigError, match="search: found several processes, expected one"):

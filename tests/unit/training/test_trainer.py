@@ -39,6 +39,13 @@ def test_all_layers_may_be_trained_without_the_embeddings(tmp_path):
     assert not any("embeddings" in name for name in names_of_trained(model))
 
 
+def test_more_layers_than_the_encoder_has_are_refused(tmp_path):
+    """All layers were trained, but not the embeddings, and nothing was said."""
+    model = load_classifier(make_tiny_encoder(tmp_path))
+    with pytest.raises(ConfigError, match="trained_layers: the encoder has 2 layers, found 3"):
+        freeze_first_layers(model, 3)
+
+
 def test_an_encoder_whose_layers_are_not_known_is_refused(tmp_path):
     model = load_classifier(make_tiny_encoder(tmp_path))
     model.config.model_type = "gpt2"
