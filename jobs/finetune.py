@@ -116,6 +116,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         ),
         ("labels", ", ".join(f"{value}: {name}" for value, name in data["labels"].items())),
         ("not used", describe_unused(data)),
+        *([("unlabelled", _describe_unlabelled(summary))] if summary.get("distillation") else []),
         ("F1 by label", ", ".join(f"{label} {f1:.3f}" for label, f1 in test["f1_by_label"].items())),
         ("calibration", _describe_calibration(summary)),
         ("unsure", _describe_unsure(summary)),
@@ -147,6 +148,12 @@ def _describe_unsure(summary: Mapping[str, Any]) -> str:
     if not summary["min_score"]:
         return "none: neither min_score nor target_accuracy was given"
     return f"scores below {summary['min_score']:.3f}: {summary['test']['unsure_share']:.1%} of the test set"
+
+
+def _describe_unlabelled(summary: Mapping[str, Any]) -> str:
+    found = summary["distillation"]
+    unused = ", ".join(f"{n:,} {reason}" for reason, n in found["unused"].items())
+    return f"a teacher labelled {found['rows']:,} reviews; not used: {unused or 'none'}"
 
 
 def _describe_cascade(cascade: dict[str, Any] | None) -> str:

@@ -160,6 +160,9 @@ class FinetuneConfig:
         str,
         "hub data set (name or name:config), `sample`, a file, or a folder whose file names tell the split",
     ] = "fancyzhx/amazon_polarity"
+    unlabelled: Annotated[
+        str | None, "reviews without labels to train on too, by the labels of a teacher: a file or a folder"
+    ] = None
     text_col: Annotated[
         str | None, "text column, or several joined: title,content (default: content or text)"
     ] = None
@@ -220,6 +223,8 @@ class FinetuneConfig:
     def _check_processes(self) -> "FinetuneConfig":
         if (self.distributor == "spark") != (self.num_processes is not None):
             raise ValueError("distributor spark needs num_processes, and only it; else use torchrun")
+        if self.unlabelled is not None and (self.search or self.search_minutes):
+            raise ValueError("unlabelled trains twice and a search many times; pass one of them")
         return self
 
 

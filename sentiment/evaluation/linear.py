@@ -41,9 +41,13 @@ class LinearModel:
 
 def extract_ngrams(texts: Sequence[str]) -> csr_matrix:
     """Return weights (TF-IDF) of words and pairs of words, float32 (texts, n-grams)."""
-    n_texts = min(_MIN_TEXTS, len(texts))
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=n_texts, dtype=np.float32)
-    return csr_matrix(vectorizer.fit_transform(texts))
+    return csr_matrix(make_vectorizer(len(texts)).fit_transform(texts))
+
+
+def make_vectorizer(n_texts: int) -> TfidfVectorizer:
+    """Return what turns texts into the weights of n-grams; it is to be fitted on `n_texts` texts."""
+    rarest = min(_MIN_TEXTS, n_texts)
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=rarest, dtype=np.float32)
 
 
 def fit_linear(

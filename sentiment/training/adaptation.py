@@ -1,51 +1,40 @@
 """Run the recipe from unlabelled reviews to an encoder that is adapted to them, ready to be fine-tuned."""
 
 import contextlib
-import hashlib
 import json
 import math
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from datasets import Dataset, Value, disable_progress_bars
+from datasets import Dataset, disable_progress_bars
 
 from ..cli import Progress
 from ..config import AdaptConfig
 from ..errors import (
     ConfigError,
     EmptyInputError,
-    SchemaMismatchError,
     StoreLockedError,
 )
-from ..inference.rejects import find_reject_reason
 from ..models import registry
 from ..process.locks import lock_file
-from ..schema import TEXT, show_columns, split_columns
 from .checkpoints import digest_weights
-from .data.preparation import join_texts
 from .data.reading import make_format
-from .data.source import ReadOptions
-from .data.sources import find_all
 from .encoders import Encoder, load_language_model, load_pooler
 from .figures import draw_learning_curve
-from .masked_lm import Adaptation, Packed, adapt_encoder, map_to_file, pack_texts
+from .masked_lm import Adaptation, Packed, adapt_encoder, pack_texts
 from .processes import count_processes
 from .run_log import RunLog, start_run
 from .trainer import describe_device
+from .unlabelled import drop_unusable, list_unused, read_texts
 
 # This file in a folder shows that the folder is the result of an adaptation, and may be replaced by another.
 SUMMARY_FILE = "adaptation.json"
-DUPLICATE = "duplicate"
-# The form of text files is found out.
-_ANY_FORM = ReadOptions()
 # Settings that may change between a killed run and the run that goes on with it.
 _FREE_SETTINGS = ("output", "minutes", "experiment", "eval_batch_size")
 
@@ -161,78 +150,29 @@ def log_results(summary: AdaptSummary, result: Adaptation, folder: Path, log: Ru
     log.log_artifacts(folder, "encoder")
 
 
-def read_texts(path: str, text_col: str, cache: Path, form: ReadOptions = _ANY_FORM) -> Dataset:
-    """Read the texts of all rows as a memory-mapped column `text` of strings and nulls.
-
-    `cache` holds the mapped file, `form` is that of text files. Splits do not matter: each file of a folder
-    is read. Raises an InputError if there is no file or row, a file cannot be read, or a column is missing or
-    not of strings.
-    """
-    columns = split_columns(text_col)
-    locations, _ = find_all(path, replace(form, expected_columns=columns))
-    cache.mkdir(parents=True, exist_ok=True)
-    target = cache / "texts.arrow"
-    schema = pa.schema({TEXT: pa.large_string()})
-    with pa.OSFile(str(target), "wb") as file, pa.ipc.new_stream(file, schema) as out:
-        for location in locations:
-            source = location.open()
-            missing = [name for name in columns if name not in source.columns]
-            if missing or not columns:
-                raise SchemaMismatchError(
-                    f"{source.name}: no column {', '.join(missing) or 'is named'}; found "
-                    f"{show_columns(source.columns)}; choose with --text_col"
-                )
-            for batch in source.read(columns):
-                texts = join_texts(batch, columns, source.name)
-                if any(not isinstance(text, str) for text in texts if text is not None):
-                    raise SchemaMismatchError(
-                        f"{source.name}: expected strings in column {text_col}; choose with --text_col"
-                    )
-                out.write_batch(pa.RecordBatch.from_pydict({TEXT: texts}, schema=schema))
-    return Dataset.from_file(str(target))
-
-
 def clean_texts(texts: Dataset, config: AdaptConfig, cache: Path) -> CleanTexts:
     """Drop and count texts that a model would reject, and duplicates; sample, and hold out reviews.
 
     Raises EmptyInputError if fewer than two texts are left.
     """
-    dropped: Counter[str] = Counter()
-    seen: set[bytes] = set()
-    digest = hashlib.sha256()
-
-    def keep(rows: dict[str, list[Any]]) -> dict[str, list[str]]:
-        kept = []
-        for text in rows[TEXT]:
-            reason = find_reject_reason(text)
-            if reason is None:
-                key = hashlib.blake2b(text.encode(), digest_size=16).digest()
-                reason = DUPLICATE if key in seen else None
-                seen.add(key)
-            if reason is None:
-                digest.update(key)
-                kept.append(text)
-            else:
-                dropped[reason] += 1
-        return {TEXT: kept}
-
-    clean = map_to_file(texts, keep, {TEXT: Value("large_string")}, cache / "clean.arrow")
+    found = drop_unusable(texts, cache)
+    clean = found.texts
     if len(clean) < 2:
         raise EmptyInputError(
             f"{config.input}: {len(clean)} of {len(texts)} rows have a usable text, expected at least 2; "
-            f"dropped: {dict(dropped) or 'none'}; check --input and --text_col"
+            f"dropped: {found.unused or 'none'}; check --input and --text_col"
         )
     order = np.random.default_rng(config.seed).permutation(len(clean))[: config.max_train_samples]
     n_held_out = max(1, round(len(order) * config.held_out_share))
     counts = TextCounts(
         read_rows=len(texts),
-        dropped=dict(dropped),
+        dropped=found.unused,
         not_sampled=len(clean) - len(order),
         train_rows=len(order) - n_held_out,
         held_out_rows=n_held_out,
     )
     train, held_out = clean.select(order[n_held_out:]), clean.select(order[:n_held_out])
-    return CleanTexts(train, held_out, counts, digest.hexdigest()[:16])
+    return CleanTexts(train, held_out, counts, found.digest)
 
 
 def check_output(output: Path) -> None:
@@ -312,17 +252,6 @@ def _pack(texts: CleanTexts, encoder: Encoder, config: AdaptConfig, cache: Path)
             "--max_length"
         )
     return Packed(train, held_out, train_rest + held_out_rest)
-
-
-def list_unused(path: str) -> list[str]:
-    """Return a warning that names the files of the input folder that are not read; none if all are."""
-    return show_unused(find_all(path, ReadOptions())[1])
-
-
-def show_unused(unused: Mapping[str, str]) -> list[str]:
-    """Return a sentence that names files with the reason why they are not read; none without files."""
-    files = ", ".join(f"{name} ({reason})" for name, reason in unused.items())
-    return [f"not read: {files}"] if files else []
 
 
 def _list_warnings(result: Adaptation) -> list[str]:

@@ -57,6 +57,10 @@ class Checkpoints:
             if not record.with_suffix("").is_dir():  # the Trainer has removed the checkpoint
                 record.unlink()
 
+    def is_sealed(self, name: str) -> bool:
+        """Return True if a folder was sealed, and is as it was then."""
+        return self._is_intact(self.folder / name)
+
     def find_last(self) -> Path | None:
         """Return the last intact checkpoint whose best one is intact; remove those that are not."""
         found = {int(m[1]): p for p in self.folder.iterdir() if (m := _CHECKPOINT.fullmatch(p.name))}

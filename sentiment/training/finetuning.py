@@ -1,5 +1,6 @@
 """Run the whole recipe from labelled reviews to a registered model."""
 
+import functools
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +22,8 @@ from . import processes
 from .augmentation import augment_rows
 from .cascade import CascadeChoice
 from .checkpoints import FREE_SETTINGS, digest_inputs, digest_weights, list_inputs, open_checkpoints
-from .data.reading import DataReport, LabelledReviews, load_labelled_reviews
+from .data.reading import DataReport, LabelledReviews, load_labelled_reviews, make_format
+from .distillation import Distillation, distil
 from .encoders import Encoder, find_max_length, load_encoder
 from .figures import draw_learning_curve
 from .optimization import optimize
@@ -33,6 +35,7 @@ from .reporting import examine_model, log_evaluation, log_report, write_referenc
 from .run_log import RunLog
 from .runs import Training, open_run
 from .search import SearchResult, search
+from .unlabelled import UnlabelledReviews, load_unlabelled
 
 # Where models go that could not be registered.
 UNREGISTERED = Path("var") / "unregistered"
@@ -68,6 +71,7 @@ class FinetuneSummary:
     power: float
     min_score: float
     search: SearchResult | None = None
+    distillation: Distillation | None = None
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -102,9 +106,12 @@ def finetune(
     encoder = with_labels(encoder, reviews.label_names, config)
     with ExitStack() as stack:
         log = None
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="sentiment-unlabelled-")))
+        unlabelled, unlabelled_digest = read_unlabelled(config, reviews, scratch, progress)
         with processes.sharing_errors():
             notes = try_encoder(encoder, config, progress)
-            inputs = list_inputs(config, data=reviews.digest, encoder=digest_weights(encoder.model))
+            facts = {"data": reviews.digest, "unlabelled data": unlabelled_digest}
+            inputs = list_inputs(config, **facts, encoder=digest_weights(encoder.model))
             checkpoints = stack.enter_context(open_checkpoints(config.checkpoint_dir, inputs))
             for warning in checkpoints.warnings:
                 progress("checkpoints", 0, 1, warning)
@@ -112,15 +119,19 @@ def finetune(
                 log = stack.enter_context(open_run(checkpoints, digest_inputs(inputs)))
                 log_data(config, reviews, log)
         training = Training(reviews.splits, config, checkpoints, log, progress, termination)
-        history, found = _train(encoder, training)
+        trained = _train(encoder, training, unlabelled)
         if log is None:
             return None
         processes.use_cores()
-        warnings = (*reviews.report.counts.warnings, *checkpoints.warnings)
-        summary = _finish(encoder, reviews, config, history, log, kept, progress)
+        if trained.distillation is not None:
+            log.log_metrics(trained.distillation.as_metrics())
+        unread = () if unlabelled is None else unlabelled.warnings
+        warnings = (*reviews.report.counts.warnings, *unread, *checkpoints.warnings)
+        summary = _finish(encoder, reviews, config, trained.history, log, kept, progress)
     return replace(
         summary,
-        search=found,
+        search=trained.search,
+        distillation=trained.distillation,
         notes=(*notes, *summary.notes, *log.notes),
         warnings=warnings,
         seconds=time.monotonic() - started,
@@ -150,6 +161,24 @@ def read_reviews(config: FinetuneConfig, progress: Progress) -> LabelledReviews:
         return read[0] if read else load_labelled_reviews(config)
 
 
+def read_unlabelled(
+    config: FinetuneConfig, reviews: LabelledReviews, folder: Path, progress: Progress
+) -> tuple[UnlabelledReviews | None, str]:
+    """Read the reviews without labels into `folder`, in the main process only; all get their digest."""
+    if config.unlabelled is None:
+        return None, ""
+    read: list[UnlabelledReviews] = []
+
+    def load(path: str) -> str:
+        progress("reading reviews without labels", 0, 1, path)
+        found = load_unlabelled(path, reviews, folder, make_format(config))
+        read.append(found)
+        return found.digest
+
+    digest = processes.share(functools.partial(load, config.unlabelled))
+    return (read[0] if read else None), digest
+
+
 def with_labels(encoder: Encoder, labels: tuple[str, ...], config: FinetuneConfig) -> Encoder:
     """Return the encoder with a head for these labels. It is loaded before they are known, to fail early."""
     if labels == encoder.labels:
@@ -157,7 +186,16 @@ def with_labels(encoder: Encoder, labels: tuple[str, ...], config: FinetuneConfi
     return load_encoder(config.distilbert_model, config.max_length, config.seed, labels)
 
 
-def _train(encoder: Encoder, training: Training) -> tuple[list[dict[str, float]], SearchResult | None]:
+@dataclass(frozen=True)
+class Trained:
+    """Hold the log of the training that gave the weights, and what led to them besides."""
+
+    history: list[dict[str, float]]
+    search: SearchResult | None = None
+    distillation: Distillation | None = None
+
+
+def _train(encoder: Encoder, training: Training, unlabelled: UnlabelledReviews | None) -> Trained:
     """Train the encoder, or load the weights that an earlier start kept; with a search, the best ones."""
     from .trainer import train_encoder
 
@@ -167,8 +205,11 @@ def _train(encoder: Encoder, training: Training) -> tuple[list[dict[str, float]]
         train = augment_rows(splits.train, encoder.labels, config.seed)
         training = replace(training, splits=replace(splits, train=train))
     if config.search or config.search_minutes:
-        return search(encoder, training)
-    return train_encoder(encoder, training), None
+        return Trained(*search(encoder, training))
+    if config.unlabelled is not None:
+        history, counts = distil(encoder, training, unlabelled)
+        return Trained(history, distillation=counts)
+    return Trained(train_encoder(encoder, training))
 
 
 def _finish(

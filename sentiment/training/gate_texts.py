@@ -13,12 +13,12 @@ from ..errors import EmptyInputError, InputError
 from ..inference.rejects import find_reject_reason
 from ..inference.selfcheck import SENTENCES
 from ..schema import TEXT
-from .adaptation import list_unused, read_texts, show_unused
 from .data.preparation import RowProgress
 from .data.reading import DataReport, load_labelled_reviews, make_format
 from .data.sample import GROUP, load_sample
 from .data.selection import describe_unused
 from .quantization import MAX_GATE_ROWS, MIN_GATE_ROWS, pick_gate_reviews
+from .unlabelled import list_unused, read_texts, show_unused
 
 # Texts of the project itself.
 BUILT_IN = "built-in texts"

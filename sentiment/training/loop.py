@@ -102,14 +102,16 @@ class TrainingLoop(transformers.Trainer):  # type: ignore[misc]  # transformers 
 def make_loss(label_smoothing: float) -> Callable[..., torch.Tensor]:
     """Return the loss of a step: the mean over its reviews in all parts and processes.
 
-    The Trainer passes their number as `num_items_in_batch`; None means the reviews of the call.
+    `labels` are class ids, or the probabilities of all classes. The Trainer passes the number of their values
+    as `num_items_in_batch`; None means the reviews of the call.
     """
 
     def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         total = torch.nn.functional.cross_entropy(
             outputs["logits"], labels, label_smoothing=label_smoothing, reduction="sum"
         )
-        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+        values_per_review = labels.numel() // len(labels)
+        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch / values_per_review)
 
     return loss
 

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from datasets import Dataset, Features, Sequence, Value
+from datasets import Dataset, Sequence, Value
 
 from ..cli import Progress
 from ..config import AdaptConfig
 from ..errors import EmptyInputError, EncoderUnavailableError
 from .callbacks import DivergenceCallback, MetricLog, ReportingCallback
+from .data.mapping import map_to_file
 from .encoders import Encoder
 from .trainer import use_bf16
 
@@ -120,20 +121,6 @@ def pack_texts(
     if with_offsets:
         columns["offset_mapping"] = Sequence(Sequence(Value("int32")))
     return map_to_file(texts, cut, columns, file), len(ids)
-
-
-def map_to_file(rows: Dataset, function: Callable[..., Any], columns: dict[str, Any], file: Path) -> Dataset:
-    """Apply a function to batches of rows once, in order, and memory-map its result from `file`."""
-    return rows.map(
-        function,
-        batched=True,
-        remove_columns=rows.column_names,
-        features=Features(columns),
-        cache_file_name=str(file),
-        load_from_cache_file=False,
-        # The library would hash what the function holds.
-        new_fingerprint=file.stem,
-    )
 
 
 def adapt_encoder(

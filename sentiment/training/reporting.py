@@ -137,6 +137,8 @@ def _describe_recipe(config: FinetuneConfig) -> dict[str, object]:
     names = ("lr", "lr_decay", "schedule", "epochs", "train_batch_size", "train_tokens", "label_smoothing")
     further = ("max_length", "truncation", "augment", "trained_layers", "seed")
     values = {name: getattr(config, name) for name in (*names, *further)}
+    if config.unlabelled is not None:
+        values["reviews that a teacher labelled"] = _show_name(config.unlabelled)
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -16,7 +16,7 @@ from .data import cache
 INPUT_IDS, LABELS = "input_ids", "labels"
 _CACHE_FILE = "tokens.arrow"
 # Arrow needs four bytes per token; Python lists of millions of rows would not fit into memory.
-_FEATURES = Features({INPUT_IDS: ListOf(Value("int32")), LABELS: Value("int64")})
+_IDS = ListOf(Value("int32"))
 
 
 def tokenize_once(rows: Dataset, tokenizer: Tokenizer, release: Callable[[], None] = lambda: None) -> str:
@@ -40,6 +40,7 @@ def tokenize(
 ) -> Dataset:
     """Replace the columns `text` and `label` by `input_ids` (int32, special tokens included) and `labels`.
 
+    A label is a class id or the probabilities of all classes.
     The result goes to `cache_file`, which is overwritten; without one it stays in memory if `rows` do. The
     tokenizer uses all cores.
     """
@@ -53,7 +54,7 @@ def tokenize(
         encode,
         batched=True,
         remove_columns=rows.column_names,
-        features=_FEATURES,
+        features=Features({INPUT_IDS: _IDS, LABELS: rows.features["label"]}),
         cache_file_name=None if cache_file is None else str(cache_file),
         load_from_cache_file=False,
         # Without one `datasets` hashes the function and all that it refers to, and warns that it cannot.

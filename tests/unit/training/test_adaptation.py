@@ -26,10 +26,11 @@ from sentiment.errors import (
 )
 from sentiment.models import registry
 from sentiment.training import masked_lm
-from sentiment.training.adaptation import DUPLICATE, SUMMARY_FILE, adapt, clean_texts, list_unused, read_texts
+from sentiment.training.adaptation import SUMMARY_FILE, adapt, clean_texts
 from sentiment.training.encoders import load_encoder, load_language_model
 from sentiment.training.masked_lm import Task, make_mask, pack_texts, train_head
 from sentiment.training.trainer import finetune_encoder
+from sentiment.training.unlabelled import DUPLICATE, list_unused, read_texts
 from tests.factories import CANARY, VOCABULARY, make_reviews, make_splits, make_tiny_encoder, using_store
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,136 @@
+"""Read reviews without labels: texts that are clean, different, and on disk."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset, Value
+
+from ..errors import EmptyInputError, SchemaMismatchError
+from ..inference.rejects import find_reject_reason
+from ..schema import TEXT, show_columns, split_columns
+from .data.mapping import map_to_file
+from .data.preparation import join_texts
+from .data.reading import LabelledReviews
+from .data.source import ReadOptions
+from .data.sources import find_all
+
+# Reasons why a text that a model would score is not used.
+DUPLICATE, LABELLED = "duplicate", "labelled already"
+# The form of text files is found out.
+_ANY_FORM = ReadOptions()
+_BATCH_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class UnlabelledReviews:
+    """Hold clean texts (column `text`), the rows that are not used by reason, and a digest of the texts.
+
+    `warnings` are sentences on files that are not read.
+    """
+
+    texts: Dataset
+    unused: dict[str, int]
+    digest: str
+    warnings: tuple[str, ...] = ()
+
+
+def load_unlabelled(
+    path: str, reviews: LabelledReviews, folder: Path, form: ReadOptions = _ANY_FORM
+) -> UnlabelledReviews:
+    """Read the reviews of a file or folder that are not among the labelled ones, into files in `folder`.
+
+    Raises an InputError as `read_texts` does, EmptyInputError if no review is left.
+    """
+    splits = reviews.splits
+    read = read_texts(path, reviews.text_col, folder, form)
+    trained = (text for batch in splits.train.select_columns(TEXT).iter(_BATCH_ROWS) for text in batch[TEXT])
+    found = drop_unusable(read, folder, chain(trained, splits.validation[TEXT], splits.test[TEXT]))
+    splits.release()
+    if not len(found.texts):
+        raise EmptyInputError(
+            f"{path}: none of its {len(read):,} rows has a review that can be used; not used: "
+            f"{found.unused or 'none'}; omit --unlabelled, or pass other reviews"
+        )
+    unused = list_unused(path)
+    return replace(found, warnings=tuple(unused))
+
+
+def read_texts(path: str, text_col: str, cache: Path, form: ReadOptions = _ANY_FORM) -> Dataset:
+    """Read the texts of all rows as a memory-mapped column `text` of strings and nulls.
+
+    `cache` holds the mapped file, `form` is that of text files. Splits do not matter: each file of a folder
+    is read. Raises an InputError if there is no file or row, a file cannot be read, or a column is missing or
+    not of strings.
+    """
+    columns = split_columns(text_col)
+    locations, _ = find_all(path, replace(form, expected_columns=columns))
+    cache.mkdir(parents=True, exist_ok=True)
+    target = cache / "texts.arrow"
+    schema = pa.schema({TEXT: pa.large_string()})
+    with pa.OSFile(str(target), "wb") as file, pa.ipc.new_stream(file, schema) as out:
+        for location in locations:
+            source = location.open()
+            missing = [name for name in columns if name not in source.columns]
+            if missing or not columns:
+                raise SchemaMismatchError(
+                    f"{source.name}: no column {', '.join(missing) or 'is named'}; found "
+                    f"{show_columns(source.columns)}; choose with --text_col"
+                )
+            for batch in source.read(columns):
+                texts = join_texts(batch, columns, source.name)
+                if any(not isinstance(text, str) for text in texts if text is not None):
+                    raise SchemaMismatchError(
+                        f"{source.name}: expected strings in column {text_col}; choose with --text_col"
+                    )
+                out.write_batch(pa.RecordBatch.from_pydict({TEXT: texts}, schema=schema))
+    return Dataset.from_file(str(target))
+
+
+def drop_unusable(texts: Dataset, cache: Path, labelled: Iterable[str] = ()) -> UnlabelledReviews:
+    """Drop and count texts that a model would reject, duplicates, and texts that are `labelled`.
+
+    `cache` holds the memory-mapped result; 16 bytes of each text are in memory.
+    """
+    unused: Counter[str] = Counter()
+    known = set(map(_digest, labelled))
+    seen: set[bytes] = set()
+    digest = hashlib.sha256()
+
+    def keep(rows: dict[str, list[Any]]) -> dict[str, list[str]]:
+        kept = []
+        for text in rows[TEXT]:
+            reason = find_reject_reason(text)
+            if reason is None:
+                key = _digest(text)
+                reason = LABELLED if key in known else DUPLICATE if key in seen else None
+                seen.add(key)
+            if reason is None:
+                digest.update(key)
+                kept.append(text)
+            else:
+                unused[reason] += 1
+        return {TEXT: kept}
+
+    clean = map_to_file(texts, keep, {TEXT: Value("large_string")}, cache / "clean.arrow")
+    return UnlabelledReviews(clean, dict(unused), digest.hexdigest()[:16])
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def list_unused(path: str) -> list[str]:
+    """Return a warning that names the files of the input folder that are not read; none if all are."""
+    return show_unused(find_all(path, ReadOptions())[1])
+
+
+def show_unused(unused: Mapping[str, str]) -> list[str]:
+    """Return a sentence that names files with the reason why they are not read; none without files."""
+    files = ", ".join(f"{name} ({reason})" for name, reason in unused.items())
+    return [f"not read: {files}"] if files else []
