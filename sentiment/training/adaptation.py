@@ -30,7 +30,7 @@ from ..models import registry
 from ..process.locks import lock_file
 from ..schema import TEXT, show_columns, split_columns
 from .checkpoints import digest_weights
-from .data.preparation import join_texts
+from .data.batches import join_texts
 from .data.reading import make_format
 from .data.source import ReadOptions
 from .data.sources import find_all

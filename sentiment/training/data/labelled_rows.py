@@ -21,9 +21,10 @@ from ...errors import (
 from ...evaluation.contenders import NumberedReviews
 from ...evaluation.details import find_details, reduce_details
 from ...schema import show_columns, split_columns
+from .batches import clean_value, join_texts
+from .columns import Columns, choose_for_all, share_class_names
 from .labels import AUTO
 from .model_labels import number_for_model
-from .preparation import Columns, choose_for_all, clean_value, join_texts, share_class_names
 from .reading import choose_columns, make_options
 from .source import Location, ReadOptions, Source, open_all
 from .sources import find_all, find_locations
