@@ -32,7 +32,7 @@ from ..schema import TEXT, show_columns, split_columns
 from .checkpoints import digest_weights
 from .data.batches import join_texts
 from .data.reading import make_format
-from .data.source import ReadOptions
+from .data.source import ReadOptions, Source, open_all
 from .data.sources import find_all
 from .encoders import Encoder, load_language_model, load_pooler
 from .figures import draw_learning_curve
@@ -121,7 +121,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
     registry.open_experiment(config.experiment)
     with working_folder(output) as work:
-        read = read_texts(config.input, config.text_col, work / "data", make_format(config))
+        read, unused = read_texts(config.input, config.text_col, work / "data", make_format(config))
         texts = clean_texts(read, config, work / "data")
         warnings = keep_same_run(work, config, texts.digest, digest_weights(encoder.model))
         packed = _pack(texts, encoder, config, work / "data")
@@ -136,7 +136,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
                 log.log_metrics,
             )
             summary = _summarise(config, encoder, texts, packed, result)
-            warnings = [*list_unused(config.input), *warnings, *_list_warnings(result)]
+            warnings = [*show_unused(unused), *warnings, *_list_warnings(result)]
             summary = replace(summary, seconds=time.monotonic() - started, warnings=warnings)
             progress("saving", 0, 1, "")
             save_adapted(encoder, config, summary, work / "encoder")
@@ -153,35 +153,48 @@ def log_results(summary: AdaptSummary, result: Adaptation, folder: Path, log: Ru
     log.log_artifacts(folder, "encoder")
 
 
-def read_texts(path: str, text_col: str, cache: Path, form: ReadOptions = _ANY_FORM) -> Dataset:
+def read_texts(
+    path: str, text_col: str, cache: Path, form: ReadOptions = _ANY_FORM
+) -> tuple[Dataset, dict[str, str]]:
     """Read the texts of all rows as a memory-mapped column `text` of strings and nulls.
 
-    `cache` holds the mapped file, `form` is that of text files. Splits do not matter: each file of a folder
-    is read. Raises an InputError if there is no file or row, a file cannot be read, or a column is missing or
-    not of strings.
+    Return also the files of the folder that are not used, with the reason. `cache` holds the mapped file,
+    `form` is that of text files. Splits do not matter: each file of a folder is read. Raises an InputError if
+    there is no file or row, a file cannot be read, or a column is missing or not of strings.
     """
     columns = split_columns(text_col)
-    locations, _ = find_all(path, replace(form, expected_columns=columns))
+    locations, unused = find_all(path, replace(form, expected_columns=columns))
+    sources, empty = open_all(locations)
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / "texts.arrow"
     schema = pa.schema({TEXT: pa.large_string()})
     with pa.OSFile(str(target), "wb") as file, pa.ipc.new_stream(file, schema) as out:
-        for location in locations:
-            source = location.open()
-            missing = [name for name in columns if name not in source.columns]
-            if missing or not columns:
-                raise SchemaMismatchError(
-                    f"{source.name}: no column {', '.join(missing) or 'is named'}; found "
-                    f"{show_columns(source.columns)}; choose with --text_col"
-                )
-            for batch in source.read(columns):
-                texts = join_texts(batch, columns, source.name)
-                if any(not isinstance(text, str) for text in texts if text is not None):
-                    raise SchemaMismatchError(
-                        f"{source.name}: expected strings in column {text_col}; choose with --text_col"
-                    )
+        for source in sources:
+            n_rows = 0
+            for texts in _read_column(source, columns):
                 out.write_batch(pa.RecordBatch.from_pydict({TEXT: texts}, schema=schema))
-    return Dataset.from_file(str(target))
+                n_rows += len(texts)
+            if not n_rows:
+                empty.append(source.name)
+    unused |= dict.fromkeys((os.path.relpath(name, path) for name in sorted(empty)), "has no rows")
+    return Dataset.from_file(str(target)), unused
+
+
+def _read_column(source: Source, columns: tuple[str, ...]) -> Iterator[list[str | None]]:
+    """Yield the texts of the columns, joined, batch by batch."""
+    missing = [name for name in columns if name not in source.columns]
+    if missing or not columns:
+        raise SchemaMismatchError(
+            f"{source.name}: no column {', '.join(missing) or 'is named'}; found "
+            f"{show_columns(source.columns)}; choose with --text_col"
+        )
+    for batch in source.read(columns):
+        texts = join_texts(batch, columns, source.name)
+        if any(not isinstance(text, str) for text in texts if text is not None):
+            raise SchemaMismatchError(
+                f"{source.name}: expected strings in column {', '.join(columns)}; choose with --text_col"
+            )
+        yield texts
 
 
 def clean_texts(texts: Dataset, config: AdaptConfig, cache: Path) -> CleanTexts:
@@ -295,11 +308,6 @@ def _pack(texts: CleanTexts, encoder: Encoder, config: AdaptConfig, cache: Path)
             "--max_length"
         )
     return Packed(train, held_out, train_rest + held_out_rest)
-
-
-def list_unused(path: str) -> list[str]:
-    """Return a warning that names the files of the input folder that are not read; none if all are."""
-    return show_unused(find_all(path, ReadOptions())[1])
 
 
 def show_unused(unused: Mapping[str, str]) -> list[str]:
