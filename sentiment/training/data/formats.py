@@ -1,15 +1,16 @@
-"""Find the reader of a data file by the end of its name."""
+"""Find the reader of a data file by the end of its name, and the options that it follows."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...errors import UnreadableFileError
+from ...errors import ConfigError, UnreadableFileError
 from .cards import ClassNames
 from .csv_files import open_csv
 from .fasttext_files import open_fasttext
 from .json_files import open_json
 from .source import Location, ReadOptions, Source
+from .split_names import shorten
 from .table_files import open_arrow, open_parquet
 from .text_files import COMPRESSIONS, check_signature
 
@@ -23,8 +24,19 @@ _READERS: dict[str, Callable[[Path, ReadOptions], Source]] = {
     ".ndjson": open_json,
     ".txt": open_fasttext,
 }
-# Readers that decompress while they read; Parquet and Arrow files are compressed inside.
-_TEXT_READERS = (open_csv, open_json, open_fasttext)
+# Readers of text, and the options that they follow. They decompress while they read; Parquet and Arrow files
+# are compressed inside.
+_TEXT_READERS: dict[Callable[[Path, ReadOptions], Source] | None, frozenset[str]] = {
+    open_csv: frozenset({"delimiter", "encoding", "column_names"}),
+    open_json: frozenset({"encoding"}),
+    open_fasttext: frozenset({"encoding"}),
+}
+# Which files follow an option that a person gives.
+_FOLLOWERS = {
+    "delimiter": "CSV files",
+    "column_names": "CSV files",
+    "encoding": "text files such as CSV or JSON lines",
+}
 FORMATS = "Parquet, CSV, TSV, JSON, JSON lines or fastText file (also .gz, .bz2, .xz, .zst)"
 
 
@@ -48,7 +60,8 @@ def locate_file(
             unclear_classes=unclear - source.class_names.keys(),
         )
 
-    return Location(str(path), (path,), open_it, form=f"{options} {class_names} {sorted(unclear)}")
+    form = f"{options} {class_names} {sorted(unclear)}"
+    return Location(str(path), (path,), open_it, form, _TEXT_READERS.get(reader, frozenset()))
 
 
 def find_reader(path: Path) -> Callable[[Path, ReadOptions], Source] | None:
@@ -63,3 +76,11 @@ def find_reader(path: Path) -> Callable[[Path, ReadOptions], Source] | None:
 def is_text_file(path: Path) -> bool:
     """Return True for a file of text, which has an encoding, and may be compressed."""
     return find_reader(path) in _TEXT_READERS
+
+
+def check_options(options: ReadOptions, locations: Sequence[Location]) -> None:
+    """Raise ConfigError for an option that is given, but that none of the locations follows."""
+    for option, kind in _FOLLOWERS.items():
+        if getattr(options, option) is not None and not any(option in place.options for place in locations):
+            names = [location.name for location in locations]
+            raise ConfigError(f"{option}: only for {kind}, found {shorten(names)}; leave it out")

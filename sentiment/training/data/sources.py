@@ -8,7 +8,7 @@ from ...config import SAMPLE
 from ...errors import ConfigError, MissingInputError
 from .cards import CARD, add_stated_form, choose_configuration, find_class_names
 from .folders import check_name, list_files, require_shards
-from .formats import FORMATS, find_reader, is_text_file, locate_file
+from .formats import FORMATS, check_options, find_reader, is_text_file, locate_file
 from .hub import locate_hub_splits
 from .placement import find_copies, place_by_card, place_by_name, refuse_unread_splits
 from .sample import locate_sample
@@ -34,8 +34,15 @@ def find_locations(name: str, options: ReadOptions) -> Locations:
 
     `name:config` chooses a configuration. A file is train. In a folder, file and folder names place each file
     (`place_file`); if none is placed, all are train. Raises MissingInputError if there is nothing,
-    AmbiguousInputError if some files of a folder are placed and others not.
+    AmbiguousInputError if some files of a folder are placed and others not, ConfigError for an option that no
+    file follows.
     """
+    found = _find(name, options)
+    check_options(options, [location for group in found.by_split.values() for location in group])
+    return found
+
+
+def _find(name: str, options: ReadOptions) -> Locations:
     if name == SAMPLE:
         return Locations({TRAIN: [locate_sample()]}, {}, has_splits=False)
     path = _check_path(name)
@@ -54,7 +61,8 @@ def find_locations(name: str, options: ReadOptions) -> Locations:
 def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str, str]]:
     """Find a file, or all data files of a folder, whatever split they are for.
 
-    Return them, and the files that are not used with the reason. Raises MissingInputError if there is none.
+    Return them, and the files that are not used with the reason. Raises MissingInputError if there is none,
+    ConfigError for an option that no file follows.
     """
     path = _check_path(name)
     files, unused = list_files(path) if path.is_dir() else ([path], {})
@@ -62,7 +70,9 @@ def find_all(name: str, options: ReadOptions) -> tuple[list[Location], dict[str,
         raise MissingInputError(f"no reviews at {name!r}: expected a {FORMATS}, or a folder of these")
     if path.is_dir():
         require_shards(path, files, files)
-    return [locate_file(file, options) for file in files], unused
+    locations = [locate_file(file, options) for file in files]
+    check_options(options, locations)
+    return locations, unused
 
 
 def _check_path(name: str) -> Path:

@@ -189,6 +189,13 @@ class TestHub:
         with pytest.raises(MissingInputError, match="as `datasets` read .* `hf download owner/name"):
             find_locations("owner/name", ReadOptions())
 
+    def test_tables_follow_no_options_of_text_files(self, load):
+        import datasets
+
+        load(datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["a"], "label": [1]})}))
+        with pytest.raises(ConfigError, match="encoding: only for .*, found owner/name, split train; leave"):
+            find_locations("owner/name", ReadOptions(encoding="utf-8"))
+
     def test_splits_of_other_names_are_named(self, load):
         import datasets
 

@@ -1,10 +1,13 @@
+import gzip
 import os
+from contextlib import nullcontext
 
 import pytest
 
 from sentiment.errors import ConfigError, MissingInputError
+from sentiment.training.data import sample
 from sentiment.training.data.source import ReadOptions
-from sentiment.training.data.sources import find_locations
+from sentiment.training.data.sources import find_all, find_locations
 from tests.factories import place_files
 
 
@@ -55,3 +58,40 @@ def test_a_file_by_itself_is_train_whatever_its_name(tmp_path):
 def test_a_loading_script_is_never_run(tmp_path):
     with pytest.raises(MissingInputError, match="loading script is never run"):
         place_files(tmp_path, "amazon.py")
+
+
+class TestOptions:
+    """An option that no file can follow is no option that was followed."""
+
+    GIVEN = {"delimiter": ";", "column_names": ("text", "label"), "encoding": "utf-8"}  # noqa: RUF012
+
+    @pytest.mark.parametrize("find", [find_locations, find_all])
+    @pytest.mark.parametrize(
+        ("name", "used"),
+        [
+            ("a.csv", {"delimiter", "column_names", "encoding"}),
+            ("a.tsv.gz", {"delimiter", "column_names", "encoding"}),
+            ("a.jsonl", {"encoding"}),
+            ("a.txt", {"encoding"}),
+            ("a.parquet", set()),
+            ("a.arrow", set()),
+        ],
+    )
+    def test_one_that_no_file_can_follow_is_an_error(self, tmp_path, find, name, used):
+        content = b"__label__1 fine\n"
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        for option, value in self.GIVEN.items():
+            for path in (tmp_path, tmp_path / name):
+                refused = pytest.raises(ConfigError, match=rf"^{option}: only for .*, found .*{name}; leave")
+                with nullcontext() if option in used else refused:
+                    find(str(path), ReadOptions(**{option: value}))
+
+    def test_one_that_some_file_can_follow_is_followed(self, tmp_path):
+        place_files(tmp_path, "train.csv", "test.parquet")
+        assert find_locations(str(tmp_path), ReadOptions(**self.GIVEN)).by_split
+
+    @pytest.mark.parametrize("option", GIVEN)
+    def test_the_sample_follows_none(self, option, monkeypatch):
+        monkeypatch.setattr(sample, "_fetch_ratings", lambda _: b"")
+        with pytest.raises(ConfigError, match=f"{option}: only for .*, found sample"):
+            find_locations("sample", ReadOptions(**{option: self.GIVEN[option]}))
