@@ -6,13 +6,14 @@ from pathlib import Path
 
 from ...errors import ConfigError, UnreadableFileError
 from .cards import ClassNames
+from .compression import COMPRESSIONS
 from .csv_files import open_csv
 from .fasttext_files import open_fasttext
 from .json_files import open_json
 from .source import Location, ReadOptions, Source
 from .split_names import shorten
 from .table_files import open_arrow, open_parquet
-from .text_files import COMPRESSIONS, check_signature
+from .text_files import check_signature
 
 _READERS: dict[str, Callable[[Path, ReadOptions], Source]] = {
     ".parquet": open_parquet,

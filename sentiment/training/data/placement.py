@@ -8,11 +8,12 @@ from typing import Any
 
 from ...errors import AmbiguousInputError, MissingInputError, UnreadableFileError
 from .cards import CARD, list_patterns
+from .compression import COMPRESSIONS
 from .folders import EMPTY_FOLDER
 from .formats import FORMATS
 from .split_names import place_file, shorten
 from .splits import TRAIN
-from .text_files import COMPRESSIONS, translate_errors
+from .text_files import translate_errors
 
 # Endings of files that may hold reviews, but have no reader, or no labels (`.txt`).
 _OTHER_FORMATS = {
