@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
@@ -55,6 +56,23 @@ def make_splits(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFram
     from sentiment.training.data.splits import Splits
 
     return Splits(Dataset.from_pandas(train, preserve_index=False), validation, test)
+
+
+def place_files(
+    folder: Path, *names: str, name: str | None = None, content: str = "text,label\n{},1\n"
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Write files with their names as texts, and find them: by split, and the unused with the reason."""
+    from sentiment.training.data.source import ReadOptions
+    from sentiment.training.data.sources import find_locations
+
+    for file in names:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(content.format(file))
+    found = find_locations(name or str(folder), ReadOptions())
+    return {
+        split: [os.path.relpath(location.name, folder) for location in locations]
+        for split, locations in found.by_split.items()
+    }, found.unused
 
 
 def make_judged(

@@ -31,7 +31,7 @@ from .masked_lm import Adaptation, Packed, adapt_encoder, pack_texts
 from .processes import count_processes
 from .run_log import RunLog, start_run
 from .trainer import describe_device
-from .unlabelled import drop_unusable, list_unused, read_texts
+from .unlabelled import drop_unusable, read_texts, show_unused
 
 # This file in a folder shows that the folder is the result of an adaptation, and may be replaced by another.
 SUMMARY_FILE = "adaptation.json"
@@ -118,7 +118,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
     with working_folder(output) as work:
         registry.open_experiment(config.experiment)
-        read = read_texts(config.input, config.text_col, work / "data", make_format(config))
+        read, unused = read_texts(config.input, config.text_col, work / "data", make_format(config))
         texts = clean_texts(read, config, work / "data")
         warnings = keep_same_run(work, config, texts.digest, digest_weights(encoder.model))
         packed = _pack(texts, encoder, config, work / "data")
@@ -133,7 +133,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
                 log.log_metrics,
             )
             summary = _summarise(config, encoder, texts, packed, result)
-            warnings = [*list_unused(config.input), *warnings, *_list_warnings(result)]
+            warnings = [*show_unused(unused), *warnings, *_list_warnings(result)]
             summary = replace(summary, seconds=time.monotonic() - started, warnings=warnings)
             progress("saving", 0, 1, "")
             save_adapted(encoder, config, summary, work / "encoder")

@@ -18,7 +18,7 @@ from .data.reading import DataReport, load_labelled_reviews, make_format
 from .data.sample import GROUP, load_sample
 from .data.selection import describe_unused
 from .quantization import MAX_GATE_ROWS, MIN_GATE_ROWS, pick_gate_reviews
-from .unlabelled import list_unused, read_texts, show_unused
+from .unlabelled import read_texts, show_unused
 
 # Texts of the project itself.
 BUILT_IN = "built-in texts"
@@ -85,7 +85,7 @@ def _read_unlabelled(config: AdoptConfig) -> GateTexts:
     """Read texts without labels, and take a sample of those that are distinct and can be scored."""
     path, text_col = str(config.reviews), config.text_col or TEXT
     with TemporaryDirectory(prefix="sentiment-") as scratch:
-        read = read_texts(path, text_col, Path(scratch), make_format(config))
+        read, unused = read_texts(path, text_col, Path(scratch), make_format(config))
         rows = [text for text in read[TEXT] if find_reject_reason(text) is None]
         n_read = len(read)
     texts = pd.Series(list(dict.fromkeys(rows)), name=TEXT, dtype=object)
@@ -98,7 +98,7 @@ def _read_unlabelled(config: AdoptConfig) -> GateTexts:
     note = (
         f"of {n_read:,} rows, {n_read - len(texts):,} have no text of their own, {len(kept):,} are compared"
     )
-    notes = (note, *list_unused(path))
+    notes = (note, *show_unused(unused))
     return GateTexts(path, text_col, kept.to_frame().reset_index(drop=True), notes=notes)
 
 

@@ -1,8 +1,9 @@
 """Read reviews without labels: texts that are clean, different, and on disk."""
 
 import hashlib
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -14,10 +15,10 @@ from datasets import Dataset, Value
 from ..errors import EmptyInputError, SchemaMismatchError
 from ..inference.rejects import find_reject_reason
 from ..schema import TEXT, show_columns, split_columns
+from .data.batches import join_texts
 from .data.mapping import map_to_file
-from .data.preparation import join_texts
 from .data.reading import LabelledReviews
-from .data.source import ReadOptions
+from .data.source import ReadOptions, Source, open_all
 from .data.sources import find_all
 
 # Reasons why a text that a model would score is not used.
@@ -45,10 +46,12 @@ def load_unlabelled(
 ) -> UnlabelledReviews:
     """Read the reviews of a file or folder that are not among the labelled ones, into files in `folder`.
 
+    `form` is that of the labelled files, and may not fit: column names are not used, others where they apply.
     Raises an InputError as `read_texts` does, EmptyInputError if no review is left.
     """
     splits = reviews.splits
-    read = read_texts(path, reviews.text_col, folder, form)
+    form = replace(form, column_names=None)
+    read, unused = read_texts(path, reviews.text_col, folder, form, may_ignore=True)
     trained = (text for batch in splits.train.select_columns(TEXT).iter(_BATCH_ROWS) for text in batch[TEXT])
     found = drop_unusable(read, folder, chain(trained, splits.validation[TEXT], splits.test[TEXT]))
     splits.release()
@@ -57,39 +60,52 @@ def load_unlabelled(
             f"{path}: none of its {len(read):,} rows has a review that can be used; not used: "
             f"{found.unused or 'none'}; omit --unlabelled, or pass other reviews"
         )
-    unused = list_unused(path)
-    return replace(found, warnings=tuple(unused))
+    return replace(found, warnings=tuple(show_unused(unused)))
 
 
-def read_texts(path: str, text_col: str, cache: Path, form: ReadOptions = _ANY_FORM) -> Dataset:
+def read_texts(
+    path: str, text_col: str, cache: Path, form: ReadOptions = _ANY_FORM, may_ignore: bool = False
+) -> tuple[Dataset, dict[str, str]]:
     """Read the texts of all rows as a memory-mapped column `text` of strings and nulls.
 
-    `cache` holds the mapped file, `form` is that of text files. Splits do not matter: each file of a folder
-    is read. Raises an InputError if there is no file or row, a file cannot be read, or a column is missing or
-    not of strings.
+    Return also the files of the folder that are not used, with the reason. `cache` holds the mapped file,
+    `form` is that of text files; an option that none follows is an error unless they `may_ignore` it. Splits
+    do not matter: each file of a folder is read. Raises an InputError if there is no file or row, a file
+    cannot be read, or a column is missing or not of strings.
     """
     columns = split_columns(text_col)
-    locations, _ = find_all(path, replace(form, expected_columns=columns))
+    locations, unused = find_all(path, replace(form, expected_columns=columns), may_ignore)
+    sources, empty = open_all(locations)
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / "texts.arrow"
     schema = pa.schema({TEXT: pa.large_string()})
     with pa.OSFile(str(target), "wb") as file, pa.ipc.new_stream(file, schema) as out:
-        for location in locations:
-            source = location.open()
-            missing = [name for name in columns if name not in source.columns]
-            if missing or not columns:
-                raise SchemaMismatchError(
-                    f"{source.name}: no column {', '.join(missing) or 'is named'}; found "
-                    f"{show_columns(source.columns)}; choose with --text_col"
-                )
-            for batch in source.read(columns):
-                texts = join_texts(batch, columns, source.name)
-                if any(not isinstance(text, str) for text in texts if text is not None):
-                    raise SchemaMismatchError(
-                        f"{source.name}: expected strings in column {text_col}; choose with --text_col"
-                    )
+        for source in sources:
+            n_rows = 0
+            for texts in _read_column(source, columns):
                 out.write_batch(pa.RecordBatch.from_pydict({TEXT: texts}, schema=schema))
-    return Dataset.from_file(str(target))
+                n_rows += len(texts)
+            if not n_rows:
+                empty.append(source.name)
+    unused |= dict.fromkeys((os.path.relpath(name, path) for name in sorted(empty)), "has no rows")
+    return Dataset.from_file(str(target)), unused
+
+
+def _read_column(source: Source, columns: tuple[str, ...]) -> Iterator[list[str | None]]:
+    """Yield the texts of the columns, joined, batch by batch."""
+    missing = [name for name in columns if name not in source.columns]
+    if missing or not columns:
+        raise SchemaMismatchError(
+            f"{source.name}: no column {', '.join(missing) or 'is named'}; found "
+            f"{show_columns(source.columns)}; choose with --text_col"
+        )
+    for batch in source.read(columns):
+        texts = join_texts(batch, columns, source.name)
+        if any(not isinstance(text, str) for text in texts if text is not None):
+            raise SchemaMismatchError(
+                f"{source.name}: expected strings in column {', '.join(columns)}; choose with --text_col"
+            )
+        yield texts
 
 
 def drop_unusable(texts: Dataset, cache: Path, labelled: Iterable[str] = ()) -> UnlabelledReviews:
@@ -123,11 +139,6 @@ def drop_unusable(texts: Dataset, cache: Path, labelled: Iterable[str] = ()) -> 
 
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-
-def list_unused(path: str) -> list[str]:
-    """Return a warning that names the files of the input folder that are not read; none if all are."""
-    return show_unused(find_all(path, ReadOptions())[1])
 
 
 def show_unused(unused: Mapping[str, str]) -> list[str]:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...errors import UnreadableFileError
+from .compression import open_bytes
 from .source import Batch, ReadOptions, Source, batch_rows
-from .text_files import Encoding, check_signature, find_encoding, open_bytes, open_text, translate_errors
+from .text_files import Encoding, check_signature, find_encoding, open_text, translate_errors
 
 _PREFIX = "__label__"
 COLUMNS = ("label", "text")

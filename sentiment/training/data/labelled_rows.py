@@ -21,9 +21,11 @@ from ...errors import (
 from ...evaluation.contenders import NumberedReviews
 from ...evaluation.details import find_details, reduce_details
 from ...schema import show_columns, split_columns
+from .batches import clean_value, join_texts
+from .columns import Columns, choose_for_all, share_class_names
+from .formats import check_options
 from .labels import AUTO
 from .model_labels import number_for_model
-from .preparation import Columns, choose_for_all, clean_value, join_texts, share_class_names
 from .reading import choose_columns, make_options
 from .source import Location, ReadOptions, Source, open_all
 from .sources import find_all, find_locations
@@ -131,6 +133,7 @@ def _find_test(name: str, options: ReadOptions) -> list[Location]:
         return find_all(name, options)[0]
     found = find_locations(name, options)
     if TEST in found.by_split:
+        check_options(options, found.by_split[TEST])
         return found.by_split[TEST]
     if found.has_splits:
         raise AmbiguousInputError(

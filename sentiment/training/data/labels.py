@@ -20,7 +20,8 @@ _POSITIVE_NAMES = ("positive", "pos", "good", "yes", "true")
 _POLARITIES = dict.fromkeys(_NEGATIVE_NAMES, NEGATIVE) | dict.fromkeys(_POSITIVE_NAMES, POSITIVE)
 _NEUTRALS = dict.fromkeys(("neutral", "neu", "mixed"), NEUTRAL)
 # A column with one of these words in its name has stars, also where only two kinds of stars occur.
-_STAR_COLUMN_WORDS = {"star", "stars", "rating", "ratings", "overall", "rated", "score"}
+# Words such as `starrating` are joined in some names; `note` is French and German for a grade.
+_STAR_WORD = re.compile(r"\w*(star|rating|score)s?|overall|rated?|grades?|note")
 # Between letters or digits; `-` and `--` are labels of their own.
 _SEPARATORS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
 # As in `4 stars`, and `4.0 out of 5 stars` of scraped pages.
@@ -178,7 +179,8 @@ def _number(
 def _read_auto(column: str, values: Sequence[str], class_names: Sequence[str]) -> Numbering:
     polarity = _find_polarity(values)
     are_stars = bool(values) and {_as_star(value) for value in values} <= set(STAR_LABELS)
-    if polarity is not None and not (are_stars and _STAR_COLUMN_WORDS & set(split_words(column))):
+    is_star_column = any(map(_STAR_WORD.fullmatch, split_words(column)))
+    if polarity is not None and not (are_stars and is_star_column):
         return _apply_scheme(AUTO, column, values, polarity)
     if are_stars:
         raise AmbiguousInputError(

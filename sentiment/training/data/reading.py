@@ -9,10 +9,11 @@ import datasets
 from ...config import AdaptConfig, AdoptConfig, FinetuneConfig
 from ...errors import AmbiguousInputError, ConfigError, SchemaMismatchError, UnusableLabelsError
 from ...schema import show_columns, split_columns
+from .columns import Columns
 from .csv_files import check_delimiter
 from .labels import Numbering, can_be_shown, number_labels, show_values
 from .model_labels import find_equal_labels, number_for_model
-from .preparation import Columns, FileReport, Prepared, RowProgress, prepare
+from .preparation import FileReport, Prepared, RowProgress, prepare
 from .selection import Counts, select
 from .source import ReadOptions, Source
 from .sources import find_locations

@@ -60,12 +60,14 @@ class Location:
     """Hold where unread rows are: a name, the files with their content, and how to open them.
 
     `form` is all else that decides what is read from the files: options, and what their data set states.
+    `options` are the names of the `ReadOptions` that the reader of the files follows.
     """
 
     name: str
     content: tuple[Path, ...]
     open: Callable[[], Source]
     form: str = ""
+    options: frozenset[str] = frozenset()
 
 
 def open_all(locations: Sequence[Location]) -> tuple[list[Source], list[str]]:

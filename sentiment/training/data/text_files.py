@@ -3,7 +3,6 @@
 import codecs
 import contextlib
 import functools
-import gzip
 import io
 import lzma
 import re
@@ -11,11 +10,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TextIO, cast
+from typing import TextIO
 
 import pyarrow as pa
 
 from ...errors import UnreadableFileError
+from .compression import open_bytes
 
 # Byte order marks. UTF-32 comes first, because its mark begins with the mark of UTF-16.
 _MARKS = {
@@ -78,20 +78,6 @@ class Encoding:
     note: str | None = None
 
 
-def _open_with_arrow(path: Path, codec: str) -> IO[bytes]:
-    return cast(IO[bytes], pa.CompressedInputStream(pa.OSFile(str(path)), codec))
-
-
-_OPENERS: dict[str, Any] = {
-    ".gz": gzip.open,
-    # The module bz2 ends without an error where the next stream is damaged; pbzip2 writes many of them.
-    ".bz2": functools.partial(_open_with_arrow, codec="bz2"),
-    ".xz": lzma.open,
-    ".zst": functools.partial(_open_with_arrow, codec="zstd"),
-}
-COMPRESSIONS = tuple(_OPENERS)
-
-
 @contextlib.contextmanager
 def translate_errors(path: Path, kind: str) -> Iterator[None]:
     """Turn errors of the file system and of decompression into an UnreadableFileError that names the file."""
@@ -118,12 +104,6 @@ def check_signature(path: Path) -> None:
     for signature, suffixes, says in _SIGNATURES:
         if head.startswith(signature) and path.suffix.lower() not in suffixes:
             raise UnreadableFileError(f"{path}: {says}")
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, and decompress it if its name ends in one of `COMPRESSIONS`."""
-    opener = _OPENERS.get(path.suffix.lower())
-    return cast(IO[bytes], opener(path) if opener else path.open("rb"))
 
 
 def open_text(path: Path, encoding: Encoding, newline: str = "") -> TextIO:

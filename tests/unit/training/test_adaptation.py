@@ -30,7 +30,7 @@ from sentiment.training.adaptation import SUMMARY_FILE, adapt, clean_texts
 from sentiment.training.encoders import load_encoder, load_language_model
 from sentiment.training.masked_lm import Task, make_mask, pack_texts, train_head
 from sentiment.training.trainer import finetune_encoder
-from sentiment.training.unlabelled import DUPLICATE, list_unused, read_texts
+from sentiment.training.unlabelled import DUPLICATE, read_texts
 from tests.factories import CANARY, VOCABULARY, make_reviews, make_splits, make_tiny_encoder, using_store
 
 pytestmark = pytest.mark.slow
@@ -256,7 +256,7 @@ def test_held_out_tokens_of_which_none_is_masked_measure_nothing(config):
 def test_the_counts_add_up(config, tmp_path):
     texts = ["good", "bad", "good", None, " ", "x" * 1_000_001, *make_texts(20)]
     pd.DataFrame({"text": texts}).to_json(tmp_path / "reviews.jsonl", orient="records", lines=True)
-    read = read_texts(str(tmp_path / "reviews.jsonl"), "text", tmp_path / "cache")
+    read, _ = read_texts(str(tmp_path / "reviews.jsonl"), "text", tmp_path / "cache")
     found = clean_texts(read, replace(config, max_train_samples=15, held_out_share=0.2), tmp_path / "cache")
     counts = found.counts
     assert counts.dropped[DUPLICATE] == 1
@@ -430,7 +430,23 @@ def test_files_of_a_folder_are_joined_and_columns_too(tmp_path):
     )
     pd.DataFrame({"text": ["d"], "title": ["Bad"]}).to_csv(tmp_path / "b.csv", index=False)
     (tmp_path / "notes.txt").write_text("not reviews")
-    assert list_unused(str(tmp_path)) == ["not read: notes.txt (not a data file)"]
-    texts = read_texts(str(tmp_path), "title,text", tmp_path / "cache")
+    texts, unused = read_texts(str(tmp_path), "title,text", tmp_path / "cache")
+    assert unused == {"notes.txt": "not a data file"}
     assert texts["text"][:] == ["Good a b", "c", "Bad d"]
     assert texts.cache_files  # memory-mapped
+
+
+def test_files_without_rows_are_named_and_do_not_end_the_run(config, tmp_path):
+    """Spark writes one for a partition without rows."""
+    folder = tmp_path / "table"
+    folder.mkdir()
+    (folder / "part-0.csv").touch()
+    pd.DataFrame({"text": make_texts(200)}).to_csv(folder / "part-1.csv", index=False)
+    (folder / "part-2.csv").write_text("text\n")
+    summary = adapt(replace(config, input=str(folder), epochs=0.1), quiet)
+    assert summary.counts.read_rows == 200
+    assert summary.warnings[0] == "not read: part-0.csv (has no rows), part-2.csv (has no rows)"
+    (folder / "part-1.csv").write_text("")
+    (folder / "part-2.csv").write_text("")
+    with pytest.raises(EmptyInputError, match=r"part-2\.csv: has no rows"):
+        adapt(replace(config, input=str(folder)), quiet)

@@ -120,3 +120,12 @@ def test_the_path_of_a_folder_names_no_split(tmp_path):
 def test_a_file_without_rows_is_an_error(read):
     with pytest.raises(InputError, match="has no rows"):
         read([])
+
+
+def test_an_option_that_the_test_reviews_cannot_follow_is_an_error(tmp_path):
+    """Also if the files of another split, which are not read, could."""
+    pd.DataFrame({"text": ["fine"], "label": [1]}).to_parquet(tmp_path / "test.parquet")
+    (tmp_path / "train.csv").write_text("text;label\nfine;1\n")
+    config = FinetuneConfig(dataset_name=str(tmp_path), delimiter=";")
+    with pytest.raises(ConfigError, match=r"delimiter: only for CSV files, found .*test\.parquet; leave"):
+        read_labelled_rows(config)

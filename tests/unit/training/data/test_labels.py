@@ -55,12 +55,23 @@ def test_auto_stops_at_stars_with_both_commands(raw):
         "starRating",
         "Star Rating",
         "Score",
+        "starrating",
+        "OVERALLRATINGS",
+        "review_scores",
+        "grade",
+        "rate",
+        "Note",
     ],
 )
 def test_auto_stops_at_a_star_column_with_only_ones_and_twos(column):
     with pytest.raises(AmbiguousInputError, match="--label_scheme"):
         number([1, 2, 2], column)
     assert ids([0, 1], column) == [0, 1]
+
+
+@pytest.mark.parametrize("column", ["label", "degraded", "notes", "startled", "moderate"])
+def test_other_columns_may_have_ones_and_twos(column):
+    assert ids([1, 2, 2], column) == [0, 1, 1]
 
 
 def test_a_column_without_labels_is_named():

@@ -1,0 +1,87 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from sentiment.errors import MissingInputError, UnreadableFileError
+from tests.factories import place_files
+
+
+@pytest.mark.parametrize("end", [".parquet", "-0a1b2c.parquet", ".jsonl.gz"])
+def test_a_shard_that_was_not_fetched_is_named(tmp_path, end):
+    names = [f"data/train-0000{i}-of-00003{end.replace('0a', f'{i}a')}" for i in range(3)]
+    found, _ = place_files(tmp_path, *names, "data/test-00000-of-00001.parquet")
+    assert found["train"] == names
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(MissingInputError, match=r"lacks train-00001-of-00003\..*, which the names of other"):
+        place_files(tmp_path)
+
+
+def test_text_files_without_labels_are_no_data(tmp_path):
+    (tmp_path / "LICENSE.txt").write_text("Everything is allowed.")
+    (tmp_path / "test.ft.txt").write_text("__label__1 fine\n")
+    found, unused = place_files(tmp_path, "train.csv")
+    assert found == {"train": ["train.csv"], "test": ["test.ft.txt"]}
+    assert unused == {"LICENSE.txt": "not a data file"}
+
+
+def test_links_into_a_cache_are_followed(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "0a1b").write_text("text,label\nfine,1\n")
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "train.csv").symlink_to(tmp_path / "blobs" / "0a1b")
+    assert place_files(tmp_path / "snapshot")[0] == {"train": ["train.csv"]}
+
+
+def test_linked_folders_are_read_once(tmp_path):
+    for name in ("tr", "te"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_text(f"text,label\n{name},1\n")
+    (tmp_path / "set").mkdir()
+    for name, target in (("train", "../tr"), ("test", "../te"), ("val_again", "../te"), ("loop", ".")):
+        (tmp_path / "set" / name).symlink_to(target)
+    found, unused = place_files(tmp_path / "set")
+    assert found == {"train": ["train/a.csv"], "test": ["test/a.csv"]}
+    assert unused == dict.fromkeys(("loop", "val_again"), "a link to a folder that is read already")
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    (tmp_path / "train.csv").symlink_to(tmp_path / "blob")
+    with pytest.raises(UnreadableFileError, match=r"train\.csv: cannot be read \(No such file"):
+        place_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("_delta_log/0.crc", "a Delta table"),
+        (".hoodie/hoodie.properties", "a Hudi table"),
+        ("metadata/v1.metadata.json", "an Iceberg table"),
+        ("_spark_metadata/0", "written by a Spark stream"),
+        ("_temporary/0/_temporary/attempt_1/part-0.parquet", "a table that Spark is writing"),
+    ],
+)
+def test_a_table_whose_files_have_other_rows_is_refused(tmp_path, file, says):
+    (tmp_path / "table" / file).parent.mkdir(parents=True)
+    (tmp_path / "table" / file).write_text("{}")
+    with pytest.raises(UnreadableFileError, match=f"table: is {says}"):
+        place_files(tmp_path, "table/part-0.parquet")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_cannot_be_entered_is_named(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(UnreadableFileError, match="closed: cannot be read"):
+        place_files(tmp_path, "train.csv")
+
+
+def test_a_name_that_is_not_utf_8_is_an_error(tmp_path):
+    """An archive of an old system has such names; no report could be printed."""
+    name = os.fsencode(tmp_path / "train_") + b"\xe9.csv"
+    try:
+        os.close(os.open(name, os.O_CREAT))
+    except OSError:
+        pytest.skip("the file system takes only UTF-8")
+    for path in (tmp_path, Path(os.fsdecode(name))):
+        with pytest.raises(UnreadableFileError, match=r"train_.udce9.csv.: the name is not UTF-8; rename it"):
+            place_files(tmp_path, name=str(path))
