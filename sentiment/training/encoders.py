@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ MINILM = "minilm"
 _POINTER = b"version https://git-lfs"
 # They begin a sequence, separate its reviews, and hide a token.
 _MASKED_LM_TOKENS = ("cls_token", "sep_token", "mask_token")
+# Names a tensor of a layer, such as `encoder.layer.3.output.dense.weight`.
+_LAYER = re.compile(r"\.layers?\.\d+\.")
 _SENTENCE = "The battery is good, and I love it."
 
 
@@ -201,14 +204,21 @@ def _load_classifier(name: str, source: str, options: dict[str, Any], labels: tu
             f"{lost[0]}, are missing or of another size; expected the weights of an encoder of type "
             f"{stated.model_type}; pass another --distilbert_model"
         )
+    unread = sorted(key for key in found["unexpected_keys"] if _LAYER.search(key))
+    notes = (
+        (f"{len(unread)} tensors of {name} are of layers that its config.json lacks, and not used",)
+        if unread
+        else ()
+    )
     found_labels = tuple(str(label).lower() for _, label in sorted(stated.id2label.items()))
     is_classifier = any("SequenceClassification" in kind for kind in stated.architectures or ())
     if found_labels == labels or not is_classifier:
-        return model, (), found_labels != labels
+        return model, notes, found_labels != labels
     fresh = loader.from_config(model.config).state_dict()
     model.load_state_dict({k: v for k, v in fresh.items() if not k.startswith(body)}, strict=False)
     shown = ", ".join(schema.name_like(found_labels)[:5])
-    return model, (f"the head of {name} has other labels ({shown}) and was replaced by a new one",), True
+    replaced = f"the head of {name} has other labels ({shown}) and was replaced by a new one"
+    return model, (*notes, replaced), True
 
 
 def check_readable(folder: Path) -> None:

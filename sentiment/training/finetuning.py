@@ -94,6 +94,8 @@ def finetune(
     below `kept`, which the error names.
     """
     started = time.monotonic()
+    if processes.count_processes() > 1:
+        progress("waiting for all processes", 0, 1, f"{processes.count_processes()} expected")
     processes.connect()
     is_main = processes.get_rank() == 0
     with processes.sharing_errors():

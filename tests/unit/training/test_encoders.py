@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -97,6 +98,15 @@ def load_classifier_weights(folder):
 
     stored = load_file(folder / "model.safetensors")
     return {name: weights for name, weights in stored.items() if name.startswith("bert.")}
+
+
+def test_layers_that_the_config_lacks_are_named(tmp_path):
+    make_tiny_encoder(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "num_hidden_layers": 1}))
+    encoder = load_encoder(str(tmp_path), 32, 1)
+    expected = f"16 tensors of {tmp_path} are of layers that its config.json lacks, and not used"
+    assert encoder.notes[0] == expected
 
 
 @pytest.mark.parametrize("names", [("negative", "positive"), ("NEGATIVE", "POSITIVE")])
