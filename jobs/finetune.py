@@ -153,7 +153,9 @@ def _describe_unsure(summary: Mapping[str, Any]) -> str:
 def _describe_unlabelled(summary: Mapping[str, Any]) -> str:
     found = summary["distillation"]
     unused = ", ".join(f"{n:,} {reason}" for reason, n in found["unused"].items())
-    return f"a teacher labelled {found['rows']:,} reviews; not used: {unused or 'none'}"
+    only = found["rows_by_encoder"]
+    by_encoder = f", {only:,} of them by its encoder only" if only else ""
+    return f"a teacher labelled {found['rows']:,} reviews{by_encoder}; not used: {unused or 'none'}"
 
 
 def _describe_cascade(cascade: dict[str, Any] | None) -> str:

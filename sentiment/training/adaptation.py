@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, disable_progress_bars
 
-from ..cli import Progress
+from ..cli import Progress, naming_options
 from ..config import AdaptConfig
 from ..errors import (
     ConfigError,
@@ -118,7 +118,8 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
     with working_folder(output) as work:
         registry.open_experiment(config.experiment)
-        read, unused = read_texts(config.input, config.text_col, work / "data", make_format(config))
+        with naming_options({"--dataset_name": "--input", "dataset_name:": "input:"}):
+            read, unused = read_texts(config.input, config.text_col, work / "data", make_format(config))
         texts = clean_texts(read, config, work / "data")
         warnings = keep_same_run(work, config, texts.digest, digest_weights(encoder.model))
         packed = _pack(texts, encoder, config, work / "data")

@@ -57,9 +57,15 @@ class Checkpoints:
             if not record.with_suffix("").is_dir():  # the Trainer has removed the checkpoint
                 record.unlink()
 
-    def is_sealed(self, name: str) -> bool:
-        """Return True if a folder was sealed, and is as it was then."""
-        return self._is_intact(self.folder / name)
+    def find_sealed(self, name: str) -> bool:
+        """Return True if a folder is as it was when it was sealed; remove what is not."""
+        path = self.folder / name
+        if not path.is_dir() or self._is_intact(path):
+            return path.is_dir()
+        if self._record_path(name).is_file():  # else it was cut off
+            self.warnings.append(f"{path}: damaged, so it was removed, and is made again")
+        shutil.rmtree(path)
+        return False
 
     def find_last(self) -> Path | None:
         """Return the last intact checkpoint whose best one is intact; remove those that are not."""
@@ -224,12 +230,20 @@ def _find_similar(root: Path, inputs: Mapping[str, Any]) -> list[str]:
     for file in root.glob(f"*/{_INPUTS}"):
         with contextlib.suppress(OSError, ValueError):  # another process has removed it, or it is damaged
             other = json.loads(file.read_text())
-            names = [n for n in {**other, **inputs} if json.dumps(other.get(n)) != json.dumps(inputs.get(n))]
-            found.append((names, file.parent))
+            lock = lock_file(file.with_name(_LOCK))
+            if lock is not None:  # else it is not unfinished, but running
+                os.close(lock)
+                names = [name for name in {**other, **inputs} if _differ(other.get(name), inputs.get(name))]
+                found.append((names, file.parent))
     names, folder = min(found, key=lambda pair: len(pair[0]), default=([], root))
     if not 0 < len(names) <= MOST_DIFFERENCES:
         return []
     return [f"{folder}: this unfinished run is not continued, because it has another {', '.join(names)}"]
+
+
+def _differ(value: Any, other: Any) -> bool:
+    """Return True if two values differ as JSON, where a tuple is a list."""
+    return json.dumps(value) != json.dumps(other)
 
 
 def _list_best(checkpoint: Path) -> list[Path]:

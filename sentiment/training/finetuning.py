@@ -1,6 +1,5 @@
 """Run the whole recipe from labelled reviews to a registered model."""
 
-import functools
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +9,7 @@ from typing import Any
 
 from ..cli import Progress
 from ..config import FinetuneConfig
-from ..errors import SentimentError
+from ..errors import ConfigError, SentimentError
 from ..evaluation.baselines import Baseline
 from ..evaluation.judged import judge_reviews
 from ..evaluation.metrics import Evaluation
@@ -35,7 +34,7 @@ from .reporting import examine_model, log_evaluation, log_report, write_referenc
 from .run_log import RunLog
 from .runs import Training, open_run
 from .search import SearchResult, search
-from .unlabelled import UnlabelledReviews, load_unlabelled
+from .unlabelled import UnlabelledReviews, read_unlabelled
 
 # Where models go that could not be registered.
 UNREGISTERED = Path("var") / "unregistered"
@@ -94,6 +93,8 @@ def finetune(
     below `kept`, which the error names.
     """
     started = time.monotonic()
+    if config.unlabelled is not None and config.checkpoint_dir is None and processes.count_processes() > 1:
+        raise ConfigError("checkpoint_dir: expected a folder that all processes share, found none; pass one")
     if processes.count_processes() > 1:
         progress("waiting for all processes", 0, 1, f"{processes.count_processes()} expected")
     processes.connect()
@@ -108,11 +109,14 @@ def finetune(
     encoder = with_labels(encoder, reviews.label_names, config)
     with ExitStack() as stack:
         log = None
-        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="sentiment-unlabelled-")))
-        unlabelled, unlabelled_digest = read_unlabelled(config, reviews, scratch, progress)
+        unlabelled = None
+        if config.unlabelled is not None:
+            scratch = Path(stack.enter_context(TemporaryDirectory(prefix="sentiment-unlabelled-")))
+            form = make_format(config)
+            unlabelled = read_unlabelled(config.unlabelled, reviews, scratch, form, progress)
         with processes.sharing_errors():
             notes = try_encoder(encoder, config, progress)
-            facts = {"data": reviews.digest, "unlabelled data": unlabelled_digest}
+            facts = {"data": reviews.digest, "unlabelled data": unlabelled.digest if unlabelled else ""}
             inputs = list_inputs(config, **facts, encoder=digest_weights(encoder.model))
             checkpoints = stack.enter_context(open_checkpoints(config.checkpoint_dir, inputs))
             for warning in checkpoints.warnings:
@@ -120,6 +124,8 @@ def finetune(
             if is_main:
                 log = stack.enter_context(open_run(checkpoints, digest_inputs(inputs)))
                 log_data(config, reviews, log)
+                if unlabelled is not None:
+                    log.log_params({"unlabelled_digest": unlabelled.digest})
         training = Training(reviews.splits, config, checkpoints, log, progress, termination)
         trained = _train(encoder, training, unlabelled)
         if log is None:
@@ -127,7 +133,7 @@ def finetune(
         processes.use_cores()
         if trained.distillation is not None:
             log.log_metrics(trained.distillation.as_metrics())
-        unread = () if unlabelled is None else unlabelled.warnings
+        unread = unlabelled.warnings if unlabelled else ()
         warnings = (*reviews.report.counts.warnings, *unread, *checkpoints.warnings)
         summary = _finish(encoder, reviews, config, trained.history, log, kept, progress)
     return replace(
@@ -163,24 +169,6 @@ def read_reviews(config: FinetuneConfig, progress: Progress) -> LabelledReviews:
         return read[0] if read else load_labelled_reviews(config)
 
 
-def read_unlabelled(
-    config: FinetuneConfig, reviews: LabelledReviews, folder: Path, progress: Progress
-) -> tuple[UnlabelledReviews | None, str]:
-    """Read the reviews without labels into `folder`, in the main process only; all get their digest."""
-    if config.unlabelled is None:
-        return None, ""
-    read: list[UnlabelledReviews] = []
-
-    def load(path: str) -> str:
-        progress("reading reviews without labels", 0, 1, path)
-        found = load_unlabelled(path, reviews, folder, make_format(config))
-        read.append(found)
-        return found.digest
-
-    digest = processes.share(functools.partial(load, config.unlabelled))
-    return (read[0] if read else None), digest
-
-
 def with_labels(encoder: Encoder, labels: tuple[str, ...], config: FinetuneConfig) -> Encoder:
     """Return the encoder with a head for these labels. It is loaded before they are known, to fail early."""
     if labels == encoder.labels:
@@ -190,7 +178,7 @@ def with_labels(encoder: Encoder, labels: tuple[str, ...], config: FinetuneConfi
 
 @dataclass(frozen=True)
 class Trained:
-    """Hold the log of the training that gave the weights, and what led to them besides."""
+    """Hold the log of the training, and what a search or a teacher found before it."""
 
     history: list[dict[str, float]]
     search: SearchResult | None = None
@@ -202,14 +190,14 @@ def _train(encoder: Encoder, training: Training, unlabelled: UnlabelledReviews |
     from .trainer import train_encoder
 
     config, splits = training.config, training.splits
-    # Only the encoder trains on augmented texts; int8 scales and the linear stage use the original ones.
+    # Only encoders train on augmented texts; int8 scales and linear models use the original ones.
     if config.augment:
         train = augment_rows(splits.train, encoder.labels, config.seed)
         training = replace(training, splits=replace(splits, train=train))
     if config.search or config.search_minutes:
         return Trained(*search(encoder, training))
-    if config.unlabelled is not None:
-        history, counts = distil(encoder, training, unlabelled)
+    if unlabelled is not None:
+        history, counts = distil(encoder, training, splits, unlabelled)
         return Trained(history, distillation=counts)
     return Trained(train_encoder(encoder, training))
 

@@ -1,6 +1,7 @@
 """Let the processes of one run agree; torchrun, accelerate launch or Spark has started them."""
 
 import contextlib
+import datetime
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ T = TypeVar("T")
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 # Each process that torchrun starts has all of them.
-_TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_TORCHRUN = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+_LONGEST_WAIT = datetime.timedelta(days=1)
 # Set by `accelerate launch` if its config file asks for more than copies of the encoder.
 _OTHER_KINDS = (
     "ACCELERATE_USE_DEEPSPEED",
@@ -48,7 +50,8 @@ def connect() -> None:
     import torch
     from accelerate import PartialState
 
-    PartialState(cpu=not torch.cuda.is_available())
+    # By default a process waits for half an hour, less than the main one may need to read or label reviews.
+    PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
     # Launchers allow one thread per process unless OMP_NUM_THREADS is set.
     use_cores(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
@@ -58,6 +61,19 @@ def use_cores(divisor: int = 1) -> None:
     import torch
 
     torch.set_num_threads(max(1, count_cores() // divisor))
+
+
+@contextlib.contextmanager
+def using_all_cores() -> Iterator[None]:
+    """Let torch use all cores in this block, while the other processes wait."""
+    import torch
+
+    before = torch.get_num_threads()
+    use_cores()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def agree(*flags: bool) -> list[bool]:
@@ -106,7 +122,7 @@ def _read_number(names: tuple[str, ...], default: int) -> int:
 
 
 def _check_launcher() -> None:
-    """Raise ConfigError for variables that nobody has set on purpose: the processes would wait for no one."""
+    """Raise ConfigError if the variables of a launcher are not complete, or ask for what is not offered."""
     step = "start several processes with torchrun, or unset it"
     for name in (*_RANKS, *_SIZES):
         if not os.environ.get(name, "0").isdecimal():
@@ -118,7 +134,14 @@ def _check_launcher() -> None:
             f"RANK: expected less than {count_processes()} (WORLD_SIZE), found {get_rank()}; {step}"
         )
     missing = [name for name in _TORCHRUN if name not in os.environ]
-    if os.environ.get("WORLD_SIZE", "1") != "1" and missing:
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        import torch
+
+        if "LOCAL_RANK" not in os.environ and torch.cuda.is_available():  # it chooses the GPU
+            missing.append("LOCAL_RANK")
+    else:
+        missing = []
+    if missing:
         raise ConfigError(
             f"WORLD_SIZE: is {count_processes()}, but no launcher has set {', '.join(missing)}; {step}"
         )

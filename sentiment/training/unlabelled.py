@@ -12,10 +12,13 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, Value
 
-from ..errors import EmptyInputError, SchemaMismatchError
+from ..cli import Progress, naming_options
+from ..errors import ConfigError, EmptyInputError, SchemaMismatchError
 from ..inference.rejects import find_reject_reason
 from ..schema import TEXT, show_columns, split_columns
+from . import processes
 from .data.batches import join_texts
+from .data.description import split_words
 from .data.mapping import map_to_file
 from .data.reading import LabelledReviews
 from .data.source import ReadOptions, Source, open_all
@@ -32,7 +35,8 @@ _BATCH_ROWS = 5_000
 class UnlabelledReviews:
     """Hold clean texts (column `text`), the rows that are not used by reason, and a digest of the texts.
 
-    `warnings` are sentences on files that are not read.
+    Only the main process has the texts, others have an empty data set. `warnings` are sentences on files that
+    are not read.
     """
 
     texts: Dataset
@@ -41,19 +45,42 @@ class UnlabelledReviews:
     warnings: tuple[str, ...] = ()
 
 
+def read_unlabelled(
+    path: str, reviews: LabelledReviews, folder: Path, form: ReadOptions, progress: Progress
+) -> UnlabelledReviews:
+    """Read the reviews in the main process, into files in `folder`, and share the rest with the others."""
+    read: list[UnlabelledReviews] = []
+
+    def load() -> UnlabelledReviews:
+        progress("reading reviews without labels", 0, 1, path)
+        with naming_options({"--dataset_name": "--unlabelled", "dataset_name:": "unlabelled:"}):
+            read.append(load_unlabelled(path, reviews, folder, form))
+        return replace(read[0], texts=Dataset.from_dict({TEXT: []}))
+
+    shared = processes.share(load)
+    return read[0] if read else shared
+
+
 def load_unlabelled(
     path: str, reviews: LabelledReviews, folder: Path, form: ReadOptions = _ANY_FORM
 ) -> UnlabelledReviews:
     """Read the reviews of a file or folder that are not among the labelled ones, into files in `folder`.
 
-    `form` is that of the labelled files, and may not fit: column names are not used, others where they apply.
-    Raises an InputError as `read_texts` does, EmptyInputError if no review is left.
+    `form` is that of the labelled files, and is followed where it applies. Letter case and punctuation do not
+    count when texts are compared with labelled ones. Raises an InputError as `read_texts` does,
+    EmptyInputError if no review is left, ConfigError if there is no room in `folder`.
     """
     splits = reviews.splits
-    form = replace(form, column_names=None)
-    read, unused = read_texts(path, reviews.text_col, folder, form, may_ignore=True)
     trained = (text for batch in splits.train.select_columns(TEXT).iter(_BATCH_ROWS) for text in batch[TEXT])
-    found = drop_unusable(read, folder, chain(trained, splits.validation[TEXT], splits.test[TEXT]))
+    labelled = chain(trained, splits.validation[TEXT], splits.test[TEXT])
+    try:
+        read, unused = read_texts(path, reviews.text_col, folder, form, may_ignore=True)
+        found = drop_unusable(read, folder, labelled)
+    except OSError as error:
+        raise ConfigError(
+            f"unlabelled: cannot write its reviews to {folder} ({error.strerror or type(error).__name__}); "
+            "make room, or set TMPDIR to a folder of a larger disk"
+        ) from error
     splits.release()
     if not len(found.texts):
         raise EmptyInputError(
@@ -111,10 +138,10 @@ def _read_column(source: Source, columns: tuple[str, ...]) -> Iterator[list[str 
 def drop_unusable(texts: Dataset, cache: Path, labelled: Iterable[str] = ()) -> UnlabelledReviews:
     """Drop and count texts that a model would reject, duplicates, and texts that are `labelled`.
 
-    `cache` holds the memory-mapped result; 16 bytes of each text are in memory.
+    `cache` holds the memory-mapped result; about 100 bytes per different text are in memory.
     """
     unused: Counter[str] = Counter()
-    known = set(map(_digest, labelled))
+    known = {_digest_words(text) for text in labelled}
     seen: set[bytes] = set()
     digest = hashlib.sha256()
 
@@ -124,7 +151,8 @@ def drop_unusable(texts: Dataset, cache: Path, labelled: Iterable[str] = ()) -> 
             reason = find_reject_reason(text)
             if reason is None:
                 key = _digest(text)
-                reason = LABELLED if key in known else DUPLICATE if key in seen else None
+                is_labelled = bool(known) and _digest_words(text) in known
+                reason = LABELLED if is_labelled else DUPLICATE if key in seen else None
                 seen.add(key)
             if reason is None:
                 digest.update(key)
@@ -135,6 +163,10 @@ def drop_unusable(texts: Dataset, cache: Path, labelled: Iterable[str] = ()) -> 
 
     clean = map_to_file(texts, keep, {TEXT: Value("large_string")}, cache / "clean.arrow")
     return UnlabelledReviews(clean, dict(unused), digest.hexdigest()[:16])
+
+
+def _digest_words(text: str) -> bytes:
+    return _digest(" ".join(split_words(text)))
 
 
 def _digest(text: str) -> bytes:

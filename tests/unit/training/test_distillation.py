@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,12 +12,12 @@ from sentiment.errors import EmptyInputError
 from sentiment.models import registry
 from sentiment.training.checkpoints import Checkpoints
 from sentiment.training.data.reading import load_labelled_reviews
-from sentiment.training.distillation import distil
+from sentiment.training.distillation import _add_linear, _fit_linear, distil
 from sentiment.training.encoders import load_encoder
 from sentiment.training.finetuning import finetune
 from sentiment.training.runs import Training
 from sentiment.training.unlabelled import load_unlabelled
-from tests.factories import make_reviews, make_tiny_encoder
+from tests.factories import make_reviews, make_splits, make_tiny_encoder
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 UNKNOWN = "\u65e5\u672c\u8a9e " * 4  # the tiny encoder has no token for it
@@ -31,7 +32,8 @@ def config(tmp_path):
     encoder = make_tiny_encoder(tmp_path / "encoder", initializer_range=0.05)
     rows = make_reviews(300)
     rows[:120].to_parquet(tmp_path / "labelled.parquet")
-    texts = [*rows["text"][100:300], rows["text"][299], "", UNKNOWN]
+    # Of the 120 labelled ones, 20 come again, one of them in capitals.
+    texts = [rows["text"][100].upper(), *rows["text"][101:300], rows["text"][299], "", UNKNOWN]
     rows[:1].loc[[0] * len(texts), ["review_id"]].assign(text=texts).to_parquet(tmp_path / "others.parquet")
     return FinetuneConfig(
         dataset_name=str(tmp_path / "labelled.parquet"),
@@ -60,7 +62,8 @@ def teach(config, folder, kill_at=None):
 
     place = Checkpoints(folder / "kept")
     place.folder.mkdir(exist_ok=True)
-    _, counts = distil(encoder, Training(reviews.splits, config, place, None, progress), unlabelled)
+    training = Training(reviews.splits, config, place, None, progress)
+    _, counts = distil(encoder, training, reviews.splits, unlabelled)
     return encoder.model.state_dict(), counts, list(stages)
 
 
@@ -72,6 +75,31 @@ def test_all_reviews_are_labelled_or_counted_by_reason(config, tmp_path):
     assert counts.rows == 180
     assert counts.unused == {"labelled already": 20, "duplicate": 1, "blank_text": 1, "unknown_text": 1}
     assert stages == STAGES
+
+
+def test_a_damaged_file_of_labels_is_made_again(config, tmp_path):
+    often = replace(config, checkpoint_minutes=1e-6)
+    with pytest.raises(KilledError):
+        teach(often, tmp_path, "fine-tuning")
+    with (tmp_path / "kept" / "labelled" / "rows.arrow").open("ab") as file:
+        file.write(b"damaged")
+    assert teach(often, tmp_path)[2] == STAGES[1:]
+
+
+def test_a_text_of_which_the_linear_model_knows_no_word_is_labelled_by_the_encoder_only(config, tmp_path):
+    """The linear model would answer with the shares of the classes."""
+    rows = pd.DataFrame({"text": ["great thing"] * 9 + ["bad thing"] * 3, "label": [1] * 9 + [0] * 3})
+    linear = _fit_linear(make_splits(rows, rows, rows), 0, 2)
+    given = np.array([[0.8, 0.2], [0.8, 0.2]])
+    assert _add_linear(given, ["wholly unknown", "great thing"], linear).tolist() == [False, True]
+    assert given[0].tolist() == [0.8, 0.2]
+    assert given[1, 1] > 0.5
+    assert given.sum(axis=1) == pytest.approx(1)
+
+
+def test_labelled_reviews_without_a_common_word_give_no_linear_model():
+    rows = pd.DataFrame({"text": [f"word{i}" for i in range(20)], "label": [0, 1] * 10})
+    assert _fit_linear(make_splits(rows, rows, rows), 0, 2) is None
 
 
 def test_the_labels_are_the_mean_of_both_models(config, tmp_path, monkeypatch):

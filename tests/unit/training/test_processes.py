@@ -9,7 +9,7 @@ from sentiment.training.processes import connect
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"WORLD_SIZE": "2"}, "WORLD_SIZE: is 2, but no launcher has set RANK, LOCAL_RANK"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE: is 2, but no launcher has set RANK, MASTER_ADDR"),
         ({"RANK": "3"}, r"RANK: expected less than 1 \(WORLD_SIZE\), found 3"),
         ({"RANK": "abc"}, "RANK: expected a number from a launcher, found 'abc'"),
         ({"WORLD_SIZE": ""}, "WORLD_SIZE: expected a number"),
