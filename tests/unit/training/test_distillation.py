@@ -126,7 +126,11 @@ def test_the_labels_are_the_mean_of_both_models(config, tmp_path, monkeypatch):
 
 # The teacher's weights are kept as soon as it is trained.
 @pytest.mark.parametrize(
-    ("kill_at", "repeated"), [("labelling reviews", STAGES[1:]), ("fine-tuning", STAGES[2:])]
+    ("kill_at", "repeated"),
+    [
+        pytest.param("labelling reviews", STAGES[1:], marks=pytest.mark.reliability),
+        ("fine-tuning", STAGES[2:]),
+    ],
 )
 def test_a_killed_run_repeats_only_what_was_not_done(config, tmp_path, kill_at, repeated):
     undisturbed, counts, _ = teach(config, tmp_path / "undisturbed")
