@@ -110,8 +110,9 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     # Names of files decide if the configuration does not say which files it has.
     is_by_name = entry is None or not {"data_files", "data_dir"} & entry.keys()
     placed = place_by_name(folder, files) if entry is None else place_by_card(folder, entry, files)
+    has_splits = not is_by_name or any(place_file(file.relative_to(folder)) for file in files)
     if is_by_name:
-        refuse_unread_splits(folder, unused, set(placed.values()))
+        refuse_unread_splits(folder, unused, set(placed.values()), has_splits)
     require_shards(folder, files, placed)
     if entry is not None and any(map(is_text_file, placed)):
         options = add_stated_form(str(folder), entry, options)
@@ -128,7 +129,6 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     for file in files:
         if file in placed:
             by_split.setdefault(placed[file], []).append(locate_file(file, options, class_names, unclear))
-    has_splits = not is_by_name or any(place_file(file.relative_to(folder)) for file in files)
     return Locations(_require_train(by_split, str(folder)), unused, has_splits)
 
 
