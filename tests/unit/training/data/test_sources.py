@@ -82,7 +82,10 @@ class TestOptions:
         (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
         for option, value in self.GIVEN.items():
             for path in (tmp_path, tmp_path / name):
-                refused = pytest.raises(ConfigError, match=rf"^{option}: only for .*, found .*{name}; leave")
+                refused = pytest.raises(
+                    ConfigError,
+                    match=rf"^{option}: only for .*, found .*{name}; leave it out, also of the config file$",
+                )
                 with nullcontext() if option in used else refused:
                     find(str(path), ReadOptions(**{option: value}))
 
