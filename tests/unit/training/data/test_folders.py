@@ -13,7 +13,9 @@ def test_a_shard_that_was_not_fetched_is_named(tmp_path, end):
     found, _ = place_files(tmp_path, *names, "data/test-00000-of-00001.parquet")
     assert found["train"] == names
     (tmp_path / names[1]).unlink()
-    with pytest.raises(MissingInputError, match=r"lacks train-00001-of-00003\..*, which the names of other"):
+    with pytest.raises(
+        MissingInputError, match=r"lacks train-00001-of-00003\..*, expected by the names of the other files;"
+    ):
         place_files(tmp_path)
 
 
