@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.errors import MissingInputError, UnreadableFileError
+from sentiment.errors import AmbiguousInputError, MissingInputError, UnreadableFileError
 from tests.factories import place_files
 
 
@@ -25,6 +25,14 @@ def test_text_files_without_labels_are_no_data(tmp_path):
     found, unused = place_files(tmp_path, "train.csv")
     assert found == {"train": ["train.csv"], "test": ["test.ft.txt"]}
     assert unused == {"LICENSE.txt": "not a data file"}
+
+
+def test_a_text_file_that_is_a_web_page_is_no_data(tmp_path):
+    (tmp_path / "terms.txt").write_text("<!DOCTYPE html><html><title>Terms</title></html>")
+    assert place_files(tmp_path, "train.csv")[1] == {"terms.txt": "not a data file"}
+    (tmp_path / "test.txt").write_text("<html>Sign in</html>")
+    with pytest.raises(AmbiguousInputError, match=r"test\.txt: names a split, but is no"):
+        place_files(tmp_path, "train.csv")
 
 
 def test_links_into_a_cache_are_followed(tmp_path):
