@@ -36,7 +36,8 @@ def list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     seen = {folder.resolve()}
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         for name in (*folders, *names):
-            check_name(Path(root) / name)
+            if not name.startswith("."):
+                check_name(Path(root) / name)
         _refuse_tables(Path(root), folders, names)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for subfolder in [Path(root) / name for name in folders]:

@@ -95,3 +95,12 @@ def test_a_name_that_is_not_utf_8_is_an_error(tmp_path):
     for path in (tmp_path, Path(os.fsdecode(name))):
         with pytest.raises(UnreadableFileError, match=r"train_.udce9.csv.: the name is not UTF-8; rename it"):
             place_files(tmp_path, name=str(path))
+
+
+def test_a_hidden_name_that_is_not_utf_8_does_not_matter(tmp_path):
+    try:
+        os.mkdir(os.fsencode(tmp_path) + b"/.trash_\xe9")
+        os.close(os.open(os.fsencode(tmp_path) + b"/._train_\xe9.csv", os.O_CREAT))
+    except OSError:
+        pytest.skip("the file system takes only UTF-8")
+    assert place_files(tmp_path, "train.csv") == ({"train": ["train.csv"]}, {})
