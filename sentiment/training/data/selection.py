@@ -31,8 +31,7 @@ from .splits import (
 # be left without them.
 MAX_NEAR_SHARE = 0.2
 # If a larger share of the different texts of a split occur more than once, some file may have the rows of
-# another one. Short reviews such as "good" are many rows, but few different texts; even among these, about
-# half occur once.
+# another one. Short reviews such as "good" may be many rows, but are few of the different texts.
 MAX_REPEATED_SHARE = 0.5
 # Difference between train and test in the share of texts that are not in Latin letters.
 MAX_SCRIPT_DIFFERENCE = 0.05
