@@ -503,8 +503,6 @@ class NightlyConfig(ScoreConfig):
             raise ValueError("date chooses the days, so it takes neither since nor until")
         if self.date and ".." in self.date and not self.date_col:
             raise ValueError("a range of dates needs a date column; pass --date_col")
-        if self.label_map is not None and self.labels is None:
-            raise ValueError("label_map gives the values of late labels a meaning; pass --labels too")
         if self.dry_run:
             raise ValueError("dry_run: use jobs/score_reviews.py --dry_run, which shows what is pending")
         return self

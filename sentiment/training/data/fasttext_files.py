@@ -7,7 +7,7 @@ from pathlib import Path
 from ...errors import UnreadableFileError
 from .compression import open_bytes
 from .source import Batch, ReadOptions, Source, batch_rows
-from .text_files import Encoding, check_signature, find_encoding, open_text, translate_errors
+from .text_files import Encoding, check_signature, find_encoding, is_web_page, open_text, translate_errors
 
 _PREFIX = "__label__"
 COLUMNS = ("label", "text")
@@ -35,10 +35,12 @@ def open_fasttext(path: Path, options: ReadOptions) -> Source:
 
 
 def has_labels(path: Path) -> bool:
-    """Return True if a text file begins with a label; other text files, such as notes, are no data.
+    """Return True if a text file begins with a label; others, such as notes and web pages, are no data.
 
     Raises UnreadableFileError for a file of another kind, which may be data.
     """
+    if is_web_page(path):
+        return False
     check_signature(path)
     with translate_errors(path, "text"), open_bytes(path) as file:
         head = file.read(1000)

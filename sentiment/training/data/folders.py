@@ -12,6 +12,8 @@ from .saved_folders import SPLIT_LIST, STATE, find_saved_files
 from .split_names import list_missing_shards, shorten
 
 EMPTY_FOLDER = "an empty folder"
+# What a missing shard is.
+EXPECTED = "expected by the names of the other files"
 # Files that `datasets` writes next to data.
 _DESCRIPTIONS = {"dataset_info.json", INFOS, SPLIT_LIST, STATE}
 # Folders in a table whose rows are not those of its files.
@@ -34,7 +36,8 @@ def list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
     seen = {folder.resolve()}
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         for name in (*folders, *names):
-            check_name(Path(root) / name)
+            if not name.startswith("."):
+                check_name(Path(root) / name)
         _refuse_tables(Path(root), folders, names)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for subfolder in [Path(root) / name for name in folders]:
@@ -62,8 +65,8 @@ def require_shards(folder: Path, files: Collection[Path], needed: Collection[Pat
     missing = list_missing_shards(files, needed)
     if missing:
         raise MissingInputError(
-            f"{folder}: lacks {shorten(missing)}, which the names of other files promise; fetch all of it "
-            "again, or rename these files if they are all that you want"
+            f"{folder}: lacks {shorten(missing)}, {EXPECTED}; fetch all of it again, or rename these files "
+            "if they are all that you want"
         )
 
 

@@ -84,4 +84,6 @@ def check_options(options: ReadOptions, locations: Sequence[Location]) -> None:
     for option, kind in _FOLLOWERS.items():
         if getattr(options, option) is not None and not any(option in place.options for place in locations):
             names = [location.name for location in locations]
-            raise ConfigError(f"{option}: only for {kind}, found {shorten(names)}; leave it out")
+            raise ConfigError(
+                f"{option}: only for {kind}, found {shorten(names)}; leave it out, also of the config file"
+            )

@@ -37,7 +37,8 @@ def number_for_model(
     if scheme == AUTO and label_map is None:
         scheme = pick_scheme(labels)
     try:
-        found = number_labels(counts, column, scheme, label_map, class_names)
+        # A label of the model that could mean a missing value, such as `n/a`, is known to be a class.
+        found = number_labels(counts, column, scheme, label_map, (*class_names, *labels))
     except InputError as error:
         raise type(error)(
             f"{error}; the labels of the model are {show_labels(labels)}: map the values to them with "

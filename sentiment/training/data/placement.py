@@ -10,7 +10,7 @@ from ...errors import AmbiguousInputError, MissingInputError, UnreadableFileErro
 from .cards import CARD, list_patterns
 from .compression import COMPRESSIONS
 from .folders import EMPTY_FOLDER
-from .formats import FORMATS
+from .formats import FORMATS, find_reader
 from .split_names import place_file, shorten
 from .splits import TRAIN
 from .text_files import translate_errors
@@ -80,20 +80,27 @@ def place_by_card(folder: Path, entry: dict[str, Any], files: list[Path]) -> dic
     return placed
 
 
-def refuse_unread_splits(folder: Path, unused: Mapping[str, str], found: Collection[str]) -> None:
+def refuse_unread_splits(
+    folder: Path, unused: Mapping[str, str], found: Collection[str], has_splits: bool
+) -> None:
     """Raise AmbiguousInputError if a file of another format, such as `test.xlsx`, names a split.
 
-    The names of a folder, such as `test/a.xlsx` or an empty one, and of an unfinished file count only for a
-    split of which no file is `found`.
+    The names of a folder, such as `test/a.xlsx`, and of an unfinished download, such as `test.csv.part`,
+    count only for a split of which no file is `found`. A file such as `test/notes.txt` is often no data: its
+    folder counts only if other files have splits by their names (`has_splits`).
     """
     named = []
     for name, reason in unused.items():
         path = Path(name)
-        is_data = path.suffix.lower() in _OTHER_FORMATS
-        may_count = is_data or reason == EMPTY_FOLDER or path.suffix.lower() in _UNFINISHED
-        if (is_data and place_file(Path(path.name))) or (
-            may_count and place_file(path) not in (None, *found)
-        ):
+        is_unfinished = path.suffix.lower() in _UNFINISHED
+        if is_unfinished:
+            path = path.with_suffix("")
+        is_data = path.suffix.lower() in _OTHER_FORMATS or (is_unfinished and find_reader(path) is not None)
+        if not is_data or reason == EMPTY_FOLDER:
+            continue
+        own = Path(path.name)
+        judged = path if has_splits or path.suffix.lower() != ".txt" else own
+        if (place_file(own) and not is_unfinished) or place_file(judged) not in (None, *found):
             named.append(name)
     if named:
         raise AmbiguousInputError(

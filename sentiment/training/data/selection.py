@@ -30,8 +30,9 @@ from .splits import (
 # If a larger share of a split is near to the texts to measure with, all come from a template. Little would
 # be left without them.
 MAX_NEAR_SHARE = 0.2
-# If a larger share of the texts of a split are repetitions, some file may have the rows of another one.
-MAX_REPEATED_SHARE = 0.3
+# If a larger share of the different texts of a split occur more than once, some file may have the rows of
+# another one. Short reviews such as "good" may be many rows, but are few of the different texts.
+MAX_REPEATED_SHARE = 0.5
 # Difference between train and test in the share of texts that are not in Latin letters.
 MAX_SCRIPT_DIFFERENCE = 0.05
 _QUERY_ROWS = 50_000
@@ -162,11 +163,12 @@ def _drop_unusable(
     counts.conflicting_rows += int((~agree).sum())
     rows, labels = rows[agree], labels[agree]
     words = table.take("words_digest", rows)
-    repeated = find_repeated(words, keep_first=True).sum() / max(1, len(words))
+    is_first = ~find_repeated(words, keep_first=True)
+    repeated = find_repeated(words)[is_first].sum() / max(1, is_first.sum())
     if repeated > MAX_REPEATED_SHARE:
         counts.warnings.append(
-            f"{repeated:.0%} of the texts of split {split!r} are repetitions, and each one counts: perhaps a "
-            "file has the rows of another one in another format"
+            f"{repeated:.0%} of the different texts of split {split!r} occur more than once, and each row "
+            "counts: perhaps a file has the rows of another one in another format"
         )
     groups = table.take("group", rows) if table.has_groups else None
     return Candidates(rows, labels, words, groups)

@@ -7,13 +7,13 @@ from pathlib import Path
 from ...config import SAMPLE
 from ...errors import ConfigError, MissingInputError
 from .cards import CARD, add_stated_form, choose_configuration, find_class_names
-from .folders import check_name, list_files, require_shards
+from .folders import EXPECTED, check_name, list_files, require_shards
 from .formats import FORMATS, check_options, find_reader, is_text_file, locate_file
 from .hub import locate_hub_splits
 from .placement import find_copies, place_by_card, place_by_name, refuse_unread_splits
 from .sample import locate_sample
 from .source import Location, ReadOptions
-from .split_names import place_file
+from .split_names import list_missing_shards, place_file, shorten
 from .splits import SPLITS, TRAIN
 
 
@@ -63,15 +63,16 @@ def find_all(
 ) -> tuple[list[Location], dict[str, str]]:
     """Find a file, or all data files of a folder, whatever split they are for.
 
-    Return them, and the files that are not used with the reason. Raises MissingInputError if there is none,
-    ConfigError for an option that no file follows, unless the files `may_ignore` it.
+    Return them, and the files that are not used with the reason. Some shards of many are reviews too, so
+    missing ones are only among the latter. Raises MissingInputError if there is no file, ConfigError for an
+    option that no file follows, unless the files `may_ignore` it.
     """
     path = _check_path(name)
     files, unused = list_files(path) if path.is_dir() else ([path], {})
     if not files or not path.exists():
         raise MissingInputError(f"no reviews at {name!r}: expected a {FORMATS}, or a folder of these")
-    if path.is_dir():
-        require_shards(path, files, files)
+    if path.is_dir() and (missing := list_missing_shards(files, files)):
+        unused[shorten(missing)] = f"not there, but {EXPECTED}"
     locations = [locate_file(file, options) for file in files]
     if not may_ignore:
         check_options(options, locations)
@@ -110,8 +111,9 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     # Names of files decide if the configuration does not say which files it has.
     is_by_name = entry is None or not {"data_files", "data_dir"} & entry.keys()
     placed = place_by_name(folder, files) if entry is None else place_by_card(folder, entry, files)
+    has_splits = not is_by_name or any(place_file(file.relative_to(folder)) for file in files)
     if is_by_name:
-        refuse_unread_splits(folder, unused, set(placed.values()))
+        refuse_unread_splits(folder, unused, set(placed.values()), has_splits)
     require_shards(folder, files, placed)
     if entry is not None and any(map(is_text_file, placed)):
         options = add_stated_form(str(folder), entry, options)
@@ -128,7 +130,6 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     for file in files:
         if file in placed:
             by_split.setdefault(placed[file], []).append(locate_file(file, options, class_names, unclear))
-    has_splits = not is_by_name or any(place_file(file.relative_to(folder)) for file in files)
     return Locations(_require_train(by_split, str(folder)), unused, has_splits)
 
 

@@ -39,6 +39,7 @@ _CONTROLS = bytes(range(0x80, 0xA0))
 _MAX_UTF8_SHARE = 0.2
 # Bytes or letters that are examined at once, so that a file need not fit into memory.
 _CHUNK_SIZE = 1 << 20
+_WEB_PAGES = (b"<!DOCTYPE html", b"<!doctype html", b"<html")
 # First bytes of content that a file of text, Parquet or Arrow cannot have, the ends of names that go with it,
 # and what to do.
 _SIGNATURES: tuple[tuple[bytes, tuple[str, ...], str], ...] = (
@@ -64,7 +65,7 @@ _SIGNATURES: tuple[tuple[bytes, tuple[str, ...], str], ...] = (
     (b"ARROW1", (".arrow",), "is an Arrow file: let its name end in .arrow"),
     *(
         (mark, (), "is a web page, such as the error or log-in page of a download: fetch the file again")
-        for mark in (b"<!DOCTYPE html", b"<!doctype html", b"<html")
+        for mark in _WEB_PAGES
     ),
     (b"PAR1", (".parquet",), "is a Parquet file: let its name end in .parquet"),
 )
@@ -97,13 +98,22 @@ def translate_errors(path: Path, kind: str) -> Iterator[None]:
         ) from error
 
 
+def is_web_page(path: Path) -> bool:
+    """Return True if a file begins as a web page does."""
+    return _read_head(path).startswith(_WEB_PAGES)
+
+
 def check_signature(path: Path) -> None:
     """Raise UnreadableFileError if a file begins as one of another kind, which its name does not state."""
-    with translate_errors(path, "data"), path.open("rb") as file:
-        head = file.read(64)
+    head = _read_head(path)
     for signature, suffixes, says in _SIGNATURES:
         if head.startswith(signature) and path.suffix.lower() not in suffixes:
             raise UnreadableFileError(f"{path}: {says}")
+
+
+def _read_head(path: Path) -> bytes:
+    with translate_errors(path, "data"), path.open("rb") as file:
+        return file.read(64)
 
 
 def open_text(path: Path, encoding: Encoding, newline: str = "") -> TextIO:

@@ -223,5 +223,17 @@ def test_an_adapter_is_refused_even_next_to_the_weights_of_its_base(tmp_path):
 def test_a_folder_around_the_encoder_names_the_one_to_pass(tmp_path):
     inside = make_tiny_encoder(tmp_path / "0_Transformer")
     (tmp_path / "modules.json").write_text("[]")
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text("{}")
     with pytest.raises(EncoderUnavailableError, match=f"pass --distilbert_model {inside}$"):
+        load_encoder(str(tmp_path), 32, 1)
+
+
+def test_a_folder_around_several_encoders_names_them(tmp_path):
+    """The Trainer keeps several checkpoints, here with weights in each of its forms."""
+    for name, weights in (("checkpoint-1", "model.safetensors"), ("checkpoint-2", "pytorch_model.bin")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / weights).touch()
+    with pytest.raises(EncoderUnavailableError, match=r"2 folders in it have \(checkpoint-1, checkpoint-2\)"):
         load_encoder(str(tmp_path), 32, 1)

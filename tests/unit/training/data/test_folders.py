@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.errors import MissingInputError, UnreadableFileError
+from sentiment.errors import AmbiguousInputError, MissingInputError, UnreadableFileError
 from tests.factories import place_files
 
 
@@ -13,7 +13,9 @@ def test_a_shard_that_was_not_fetched_is_named(tmp_path, end):
     found, _ = place_files(tmp_path, *names, "data/test-00000-of-00001.parquet")
     assert found["train"] == names
     (tmp_path / names[1]).unlink()
-    with pytest.raises(MissingInputError, match=r"lacks train-00001-of-00003\..*, which the names of other"):
+    with pytest.raises(
+        MissingInputError, match=r"lacks train-00001-of-00003\..*, expected by the names of the other files;"
+    ):
         place_files(tmp_path)
 
 
@@ -23,6 +25,14 @@ def test_text_files_without_labels_are_no_data(tmp_path):
     found, unused = place_files(tmp_path, "train.csv")
     assert found == {"train": ["train.csv"], "test": ["test.ft.txt"]}
     assert unused == {"LICENSE.txt": "not a data file"}
+
+
+def test_a_text_file_that_is_a_web_page_is_no_data(tmp_path):
+    (tmp_path / "terms.txt").write_text("<!DOCTYPE html><html><title>Terms</title></html>")
+    assert place_files(tmp_path, "train.csv")[1] == {"terms.txt": "not a data file"}
+    (tmp_path / "test.txt").write_text("<html>Sign in</html>")
+    with pytest.raises(AmbiguousInputError, match=r"test\.txt: names a split, but is no"):
+        place_files(tmp_path, "train.csv")
 
 
 def test_links_into_a_cache_are_followed(tmp_path):
@@ -85,3 +95,12 @@ def test_a_name_that_is_not_utf_8_is_an_error(tmp_path):
     for path in (tmp_path, Path(os.fsdecode(name))):
         with pytest.raises(UnreadableFileError, match=r"train_.udce9.csv.: the name is not UTF-8; rename it"):
             place_files(tmp_path, name=str(path))
+
+
+def test_a_hidden_name_that_is_not_utf_8_does_not_matter(tmp_path):
+    try:
+        os.mkdir(os.fsencode(tmp_path) + b"/.trash_\xe9")
+        os.close(os.open(os.fsencode(tmp_path) + b"/._train_\xe9.csv", os.O_CREAT))
+    except OSError:
+        pytest.skip("the file system takes only UTF-8")
+    assert place_files(tmp_path, "train.csv") == ({"train": ["train.csv"]}, {})

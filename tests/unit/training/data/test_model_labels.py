@@ -72,6 +72,7 @@ def test_ratings_mean_three_classes_to_a_model_of_three(find_classes, scheme):
         (["5 stars", "1 star", "2 stars", "3", "4"], ("1", "2", "3", "4", "5"), {}, [4, 0, 1, 2, 3]),
         ([1, 2, 3], STARS[:3], {}, [0, 1, 2]),
         (["Very good!", "bad"], ("bad", "very_good"), {}, [1, 0]),
+        (["good", "N/A", "bad"], ("n/a", "bad", "good"), {}, [2, 0, 1]),
         ([0, 1, 2], ("joy", "fear"), {"label_map": "0=fear;1=Joy;2="}, [1, 0, None]),
         ([0, 1, 2], ("joy", "fear"), {"label_map": "0=fear;1=joy;2=JOY"}, [1, 0, 0]),
     ],
@@ -91,6 +92,7 @@ def test_values_mean_labels_of_the_model(find_classes, values, labels, options, 
         ([1, 2], STARS, {}, "0 of class 2|no review of 3 stars"),
         ([0, 1], THREE_WAY, {}, "0 Negative|no review of Negative"),
         ([0, 1], ("good", "Good!"), {}, "'good' and 'Good!', which no label value can"),
+        (["good", "n/a", "bad"], ("bad", "good"), {}, "n/a, which may be a class or mean that there is no"),
     ],
 )
 def test_values_that_mean_no_label_are_refused(find_classes, values, labels, options, problem):

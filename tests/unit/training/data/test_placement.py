@@ -29,13 +29,36 @@ def test_notes_in_the_folder_of_a_split_that_is_read_are_no_data(tmp_path):
     assert place_files(tmp_path, "train/a.csv", "test/a.csv")[1] == {"test/notes.txt": "not a data file"}
 
 
-def test_an_empty_folder_of_a_split_is_an_error(tmp_path):
-    """A download that was broken off leaves one."""
+@pytest.mark.parametrize("inside", [None, ".gitkeep", ".ipynb_checkpoints/train.csv"])
+@pytest.mark.parametrize("files", [("train.csv", "test.csv"), ("reviews.csv",)])
+def test_a_folder_without_visible_files_is_named_as_unused(tmp_path, files, inside):
+    (tmp_path / "eval").mkdir()
+    if inside is not None:
+        (tmp_path / "eval" / inside).parent.mkdir(exist_ok=True)
+        (tmp_path / "eval" / inside).touch()
+    assert place_files(tmp_path, *files)[1] == {"eval": "an empty folder"}
+
+
+def test_notes_in_a_folder_are_no_split_where_no_file_names_one(tmp_path):
     (tmp_path / "test").mkdir()
-    (tmp_path / "test" / ".gitkeep").touch()
-    with pytest.raises(AmbiguousInputError, match=": test: names a split, but is no"):
-        place_files(tmp_path, "train/a.csv")
-    assert place_files(tmp_path, "test.csv")[1] == {"test": "an empty folder"}
+    (tmp_path / "test" / "notes.txt").write_text("Nothing.")
+    found, unused = place_files(tmp_path, "reviews.csv")
+    assert (found, unused) == ({"train": ["reviews.csv"]}, {"test/notes.txt": "not a data file"})
+
+
+@pytest.mark.parametrize("name", ["test.xlsx", "test/a.xlsx", "test.txt", "test.csv.part"])
+def test_a_split_that_cannot_be_read_is_an_error_where_no_other_file_names_one(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("...")
+    with pytest.raises(AmbiguousInputError, match=f": {name}: names a split, but is no"):
+        place_files(tmp_path, "reviews.csv")
+
+
+@pytest.mark.parametrize("name", ["train_test_split.tmp", "test.tmp", "test.log.part", "eval/cache.tmp"])
+def test_an_unfinished_file_that_is_no_data_is_named_as_unused(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    assert place_files(tmp_path, "reviews.csv")[1] == {name: "not a data file"}
 
 
 @pytest.mark.parametrize("name", ["test.csv.part", "test.parquet.incomplete", "test/a.csv.crdownload"])

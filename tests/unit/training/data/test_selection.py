@@ -118,8 +118,18 @@ def test_rows_that_are_there_in_two_forms_give_a_warning(tmp_path):
         write(tmp_path / f"{name}.jsonl", texts, [0, 1] * 40)
         texts = [f"{text}." for text in texts]
     counts = load(tmp_path).report.counts
-    assert "50% of the texts of split 'train' are repetitions" in counts.warnings[0]
+    assert "100% of the different texts of split 'train' occur more than once" in counts.warnings[0]
     assert sum((counts.train_rows, counts.validation_rows, counts.test_rows)) == 160
+
+
+def test_short_reviews_that_many_people_write_give_no_warning(tmp_path):
+    """They may be most rows of each file, but are few of the different texts."""
+    for seed, name in enumerate("ab"):
+        long = make_texts(80, seed)
+        write(
+            tmp_path / f"{name}.jsonl", [*long, *["Good", "good!", "very nice"] * 40], [0, 1] * 40 + [1] * 120
+        )
+    assert load(tmp_path).report.counts.warnings == []
 
 
 def test_the_label_of_most_rows_with_a_text_wins(folder):

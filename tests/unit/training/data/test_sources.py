@@ -60,6 +60,17 @@ def test_a_loading_script_is_never_run(tmp_path):
         place_files(tmp_path, "amazon.py")
 
 
+def test_some_shards_of_reviews_without_labels_are_read_and_the_others_named(tmp_path):
+    """A dump has hundreds, and one of them may be enough."""
+    (tmp_path / "train-00000-of-00002.csv").write_text("text\nfine\n")
+    (location,), unused = find_all(str(tmp_path), ReadOptions())
+    assert location.name.endswith("train-00000-of-00002.csv")
+    assert unused == {
+        "train-00001-of-00002.csv": "not there, but expected by the names of the other files",
+    }
+    assert find_all(location.name, ReadOptions())[1] == {}
+
+
 class TestOptions:
     """An option that no file can follow is no option that was followed."""
 
@@ -82,7 +93,10 @@ class TestOptions:
         (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
         for option, value in self.GIVEN.items():
             for path in (tmp_path, tmp_path / name):
-                refused = pytest.raises(ConfigError, match=rf"^{option}: only for .*, found .*{name}; leave")
+                refused = pytest.raises(
+                    ConfigError,
+                    match=rf"^{option}: only for .*, found .*{name}; leave it out, also of the config file$",
+                )
                 with nullcontext() if option in used else refused:
                     find(str(path), ReadOptions(**{option: value}))
 
