@@ -36,7 +36,7 @@ help:
 	@echo "             bench-quick: the same on few rows (under 5 minutes); bench-scale: up to a million rows;"
 	@echo "             bench-gpu: the GPU; bench-online: the service compared with alternatives (under 15 minutes);"
 	@echo "             bench-train: fine-tuning compared with a plain Trainer (under 5 minutes)"
-	@echo "make faults  test the job against kills, damaged input and concurrent runs (about 50 minutes)"
+	@echo "make faults  test the job against kills, damaged input and concurrent runs, and more (about 90 minutes)"
 	@echo "make abuse   test the service against floods, forged requests and hostile models (under 10 minutes)"
 	@echo "             ARGS goes to pytest: make faults ARGS='-k F1', make abuse ARGS='-k R3 --long'"
 	@echo "make cluster-demo   score on a Spark cluster of three processes, and kill an executor"

@@ -169,7 +169,7 @@ def read_outcomes(output):
     return sentiment.load_scores(str(output)).set_index("review_id")
 
 
-@pytest.mark.parametrize("chunk_rows", [200, 23])
+@pytest.mark.parametrize("chunk_rows", [pytest.param(200, marks=pytest.mark.reliability), 23])
 def test_the_latest_row_of_an_id_wins_within_a_chunk_and_across_chunks(
     score, write_parquet, tmp_path, chunk_rows
 ):

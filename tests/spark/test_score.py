@@ -89,6 +89,7 @@ def test_a_stream_is_scored_batch_by_batch(spark, use_tiny_model, tmp_path):
     assert found["label"].notna().all()
 
 
+@pytest.mark.reliability  # it takes a minute, and Spark Connect changes with Spark, not with each commit
 def test_spark_connect_gives_the_same_rows_with_one_model_per_worker(use_tiny_model, write_parquet):
     reviews = make_reviews(40)[["review_id", "text"]]
     reviews.loc[3, "text"] = None

@@ -59,7 +59,7 @@ def decide(rows, known, on_duplicate):
 
 @pytest.mark.parametrize("on_duplicate", [LATEST, REJECT])
 @pytest.mark.parametrize("has_order", [False, True])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.reliability)])
 def test_the_rows_that_are_scored_are_those_of_the_rule(spark, seed, has_order, on_duplicate):
     rows = make_rows(seed, has_order)
     order = f", {ORDER} int" if has_order else ""

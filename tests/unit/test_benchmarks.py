@@ -90,6 +90,7 @@ def test_a_contender_that_cannot_start_names_its_log_and_its_error(tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.reliability
 def test_our_model_of_an_encoder_with_random_weights_is_one_that_scores(tmp_path: Path):
     folder = packaged.package(encoders.build_tiny_bert(tmp_path / "tiny" / "encoder"), tmp_path / "cache")
     scored = packaged.load_model(folder).predict_columns(["A review."])

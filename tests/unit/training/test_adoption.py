@@ -325,7 +325,12 @@ def test_settings_that_contradict_each_other_are_refused(values):
 
 
 @pytest.mark.parametrize(
-    "names", [("--labels_from", "0=negative,1=positive"), ("--label_map", "0=POSITIVE;1=NEGATIVE")], ids=str
+    "names",
+    [
+        ("--labels_from", "0=negative,1=positive"),
+        pytest.param(("--label_map", "0=POSITIVE;1=NEGATIVE"), marks=pytest.mark.reliability),
+    ],
+    ids=str,
 )
 def test_exchanged_labels_end_the_job(shop, tracking, capsys, names):
     labelled = ("--reviews", shop / "reviews.parquet", "--label_col", "label")

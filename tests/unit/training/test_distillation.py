@@ -77,6 +77,7 @@ def test_all_reviews_are_labelled_or_counted_by_reason(config, tmp_path):
     assert stages == STAGES
 
 
+@pytest.mark.reliability
 def test_a_damaged_file_of_labels_is_made_again(config, tmp_path):
     often = replace(config, checkpoint_minutes=1e-6)
     with pytest.raises(KilledError):
