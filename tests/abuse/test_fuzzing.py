@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.promise("R1", "OpenAPI fuzzing, all phases and checks"),
 ]
 
-EXAMPLES, QUICK_EXAMPLES = 500, 5
+EXAMPLES, QUICK_EXAMPLES = 500, 3
 N_OPERATIONS = 9
 _PHASES = ("examples", "coverage", "fuzzing", "stateful")
 _HOOKS = "tests.abuse.bodies"

@@ -98,7 +98,14 @@ def test_one_file_keeps_all_cores_busy(spark, write_parquet, rows):
     assert max(sizes) == -(-rows // 4)
 
 
-@pytest.mark.parametrize("writer", WRITERS)
+# The others write the same format with other settings.
+QUICK_WRITERS = ("pyarrow", "spark")
+
+
+@pytest.mark.parametrize(
+    "writer",
+    [pytest.param(w, marks=[] if w in QUICK_WRITERS else pytest.mark.reliability) for w in WRITERS],
+)
 def test_a_slice_has_its_rows_in_order(spark, tmp_path, writer):
     reviews = make_reviews(1_000)
     path = tmp_path / "reviews.parquet"

@@ -162,7 +162,7 @@ def test_an_adapter_is_refused_with_advice_to_merge(folder):
         load(folder)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.reliability)])
 def test_weights_of_half_precision_are_cast_and_noted(tmp_path, dtype):
     import torch
 
