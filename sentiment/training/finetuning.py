@@ -9,32 +9,37 @@ from typing import Any
 
 from ..cli import Progress
 from ..config import FinetuneConfig
-from ..errors import ConfigError, SentimentError
+from ..errors import SentimentError
 from ..evaluation.baselines import Baseline
 from ..evaluation.judged import judge_reviews
 from ..evaluation.metrics import Evaluation
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
-from ..models import registry
-from ..models.signatures import check_signing_key
 from . import processes
 from .augmentation import augment_rows
 from .cascade import CascadeChoice
-from .checkpoints import FREE_SETTINGS, digest_inputs, digest_weights, list_inputs, open_checkpoints
-from .data.reading import DataReport, LabelledReviews, load_labelled_reviews, make_format
+from .checkpoints import (
+    FREE_SETTINGS,
+    Checkpoints,
+    digest_inputs,
+    digest_weights,
+    list_inputs,
+    open_checkpoints,
+)
+from .data.reading import DataReport, LabelledReviews
 from .distillation import Distillation, distil
-from .encoders import Encoder, find_max_length, load_encoder
+from .encoders import Encoder, find_max_length
 from .figures import draw_learning_curve
 from .optimization import optimize
 from .packaging import save_encoder
 from .processes import Termination
 from .registration import explain_kept, keep, register
-from .rehearsal import rehearse
 from .reporting import examine_model, log_evaluation, log_report, write_reference
 from .run_log import RunLog
 from .runs import Training, open_run
 from .search import SearchResult, search
-from .unlabelled import UnlabelledReviews, read_unlabelled
+from .starting import connect, find_unlabelled, load_first_encoder, read_reviews, try_encoder, with_labels
+from .unlabelled import UnlabelledReviews
 
 # Where models go that could not be registered.
 UNREGISTERED = Path("var") / "unregistered"
@@ -93,87 +98,51 @@ def finetune(
     below `kept`, which the error names.
     """
     started = time.monotonic()
-    if config.unlabelled is not None and config.checkpoint_dir is None and processes.count_processes() > 1:
-        raise ConfigError("checkpoint_dir: expected a folder that all processes share, found none; pass one")
-    if processes.count_processes() > 1:
-        progress("waiting for all processes", 0, 1, f"{processes.count_processes()} expected")
-    processes.connect()
-    is_main = processes.get_rank() == 0
-    with processes.sharing_errors():
-        if config.signing_key is not None:
-            check_signing_key(Path(config.signing_key))
-        if is_main:
-            registry.open_experiment(config.experiment)
-        encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
+    connect(config, progress)
+    encoder = load_first_encoder(config)
     reviews = read_reviews(config, progress)
     encoder = with_labels(encoder, reviews.label_names, config)
     with ExitStack() as stack:
-        log = None
-        unlabelled = None
-        if config.unlabelled is not None:
-            scratch = Path(stack.enter_context(TemporaryDirectory(prefix="sentiment-unlabelled-")))
-            form = make_format(config)
-            unlabelled = read_unlabelled(config.unlabelled, reviews, scratch, form, progress)
+        unlabelled = find_unlabelled(config, reviews, stack, progress)
         with processes.sharing_errors():
             notes = try_encoder(encoder, config, progress)
-            facts = {"data": reviews.digest, "unlabelled data": unlabelled.digest if unlabelled else ""}
-            inputs = list_inputs(config, **facts, encoder=digest_weights(encoder.model))
-            checkpoints = stack.enter_context(open_checkpoints(config.checkpoint_dir, inputs))
-            for warning in checkpoints.warnings:
-                progress("checkpoints", 0, 1, warning)
-            if is_main:
-                log = stack.enter_context(open_run(checkpoints, digest_inputs(inputs)))
-                log_data(config, reviews, log)
-                if unlabelled is not None:
-                    log.log_params({"unlabelled_digest": unlabelled.digest})
+            checkpoints, log = open_outputs(encoder, reviews, unlabelled, config, stack, progress)
         training = Training(reviews.splits, config, checkpoints, log, progress, termination)
         trained = _train(encoder, training, unlabelled)
         if log is None:
             return None
         processes.use_cores()
-        if trained.distillation is not None:
-            log.log_metrics(trained.distillation.as_metrics())
-        unread = unlabelled.warnings if unlabelled else ()
-        warnings = (*reviews.report.counts.warnings, *unread, *checkpoints.warnings)
-        summary = _finish(encoder, reviews, config, trained.history, log, kept, progress)
+        summary = _finish(encoder, reviews, config, trained, log, kept, progress)
+    unread = unlabelled.warnings if unlabelled else ()
     return replace(
         summary,
-        search=trained.search,
-        distillation=trained.distillation,
         notes=(*notes, *summary.notes, *log.notes),
-        warnings=warnings,
+        warnings=(*reviews.report.counts.warnings, *unread, *checkpoints.warnings),
         seconds=time.monotonic() - started,
     )
 
 
-def try_encoder(encoder: Encoder, config: FinetuneConfig, progress: Progress) -> tuple[str, ...]:
-    """Run and export the untrained encoder in the main process; return notes on what is not used of it."""
-    problem = None
-    if processes.get_rank() == 0:
-        progress("trying the encoder", 0, 1, config.distilbert_model)
-        problem = rehearse(encoder, config.max_length, config.truncation)
-    slow = () if problem is None else (f"the model runs on the engine `reference`: {problem}",)
-    return (*encoder.notes, *slow)
-
-
-def read_reviews(config: FinetuneConfig, progress: Progress) -> LabelledReviews:
-    """Read the reviews in the main process; the others find them in the cache of prepared data."""
-    progress("reading reviews", 0, 1, config.dataset_name)
-    read: list[LabelledReviews] = []
-
-    def tell(rows: int, file: str) -> None:
-        progress("reading reviews", 0, 0, f"{rows:,} rows, {file}")
-
-    processes.share(lambda: read.append(load_labelled_reviews(config, tell)))
-    with processes.sharing_errors():
-        return read[0] if read else load_labelled_reviews(config)
-
-
-def with_labels(encoder: Encoder, labels: tuple[str, ...], config: FinetuneConfig) -> Encoder:
-    """Return the encoder with a head for these labels. It is loaded before they are known, to fail early."""
-    if labels == encoder.labels:
-        return encoder
-    return load_encoder(config.distilbert_model, config.max_length, config.seed, labels)
+def open_outputs(
+    encoder: Encoder,
+    reviews: LabelledReviews,
+    unlabelled: UnlabelledReviews | None,
+    config: FinetuneConfig,
+    stack: ExitStack,
+    progress: Progress,
+) -> tuple[Checkpoints, RunLog | None]:
+    """Open the checkpoints of this run and, in the main process, its MLflow run; `stack` closes them."""
+    facts = {"data": reviews.digest, "unlabelled data": unlabelled.digest if unlabelled else ""}
+    inputs = list_inputs(config, **facts, encoder=digest_weights(encoder.model))
+    checkpoints = stack.enter_context(open_checkpoints(config.checkpoint_dir, inputs))
+    for warning in checkpoints.warnings:
+        progress("checkpoints", 0, 1, warning)
+    if processes.get_rank() != 0:
+        return checkpoints, None
+    log = stack.enter_context(open_run(checkpoints, digest_inputs(inputs)))
+    log_data(config, reviews, log)
+    if unlabelled is not None:
+        log.log_params({"unlabelled_digest": unlabelled.digest})
+    return checkpoints, log
 
 
 @dataclass(frozen=True)
@@ -206,7 +175,7 @@ def _finish(
     encoder: Encoder,
     reviews: LabelledReviews,
     config: FinetuneConfig,
-    history: list[dict[str, float]],
+    trained: Trained,
     log: RunLog,
     kept: Path,
     progress: Progress,
@@ -229,7 +198,9 @@ def _finish(
         test_texts = reviews.splits.test["text"].tolist()
         write_reference(judged, test_texts, folder)
         notes = (*optimized.notes, *log_report(findings, test_texts, config, log))
-        log.log_figure(draw_learning_curve(history), "learning_curve.png")
+        log.log_figure(draw_learning_curve(trained.history), "learning_curve.png")
+        if trained.distillation is not None:
+            log.log_metrics(trained.distillation.as_metrics())
         summary = FinetuneSummary(
             model_uri="",
             model_version="",
@@ -246,12 +217,14 @@ def _finish(
             engine_reason=optimized.settings.cpu_engine_reason,
             cascade=optimized.cascade,
             device=describe_device(),
-            train_samples_per_second=history[-1]["train_samples_per_second"],
+            train_samples_per_second=trained.history[-1]["train_samples_per_second"],
             run_id=log.run_id,
             labels=reviews.label_names,
             temperature=optimized.settings.temperature,
             power=optimized.settings.power,
             min_score=optimized.settings.min_score,
+            search=trained.search,
+            distillation=trained.distillation,
             notes=notes,
         )
         progress("packaging", 0, 1, "")
