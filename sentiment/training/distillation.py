@@ -20,7 +20,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from .. import schema
 from ..errors import EmptyInputError
-from ..evaluation.judged import judge
 from ..evaluation.linear import LinearModel, fit_linear, make_vectorizer
 from ..inference.predictor import Predictor
 from .cascade import MAX_TRAIN_ROWS
@@ -175,9 +174,9 @@ def _write_rows(
         predictor = Predictor(Path(scratch), probabilities=True)
         for batch in unlabelled.texts.iter(_BATCH_ROWS):
             predictions = predictor.predict(batch["text"])
-            found = judge(teacher.labels, np.zeros(len(predictions), int), predictions)
-            used = np.flatnonzero(~found.is_rejected)
-            texts, probabilities = [batch["text"][i] for i in used], found.probabilities[used]
+            used = np.flatnonzero(predictions[schema.REJECT_REASON].isna())
+            texts = [batch["text"][i] for i in used]
+            probabilities = np.array(predictions[schema.PROBABILITIES].iloc[used].tolist()).reshape(-1, k)
             is_known = _add_linear(probabilities, texts, linear)
             write(texts, probabilities)
             unused.update(predictions[schema.REJECT_REASON].dropna())

@@ -17,7 +17,7 @@ T = TypeVar("T")
 # Variables that launchers set; accelerate reads the same: torchrun, Intel MPI, Open MPI, MVAPICH.
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-# Each process that torchrun starts has all of them.
+# Each process that torchrun starts has all of them, and LOCAL_RANK, which chooses its GPU.
 _TORCHRUN = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 _LONGEST_WAIT = datetime.timedelta(days=1)
 # Set by `accelerate launch` if its config file asks for more than copies of the encoder.
@@ -133,18 +133,15 @@ def _check_launcher() -> None:
         raise ConfigError(
             f"RANK: expected less than {count_processes()} (WORLD_SIZE), found {get_rank()}; {step}"
         )
-    missing = [name for name in _TORCHRUN if name not in os.environ]
     if os.environ.get("WORLD_SIZE", "1") != "1":
         import torch
 
-        if "LOCAL_RANK" not in os.environ and torch.cuda.is_available():  # it chooses the GPU
-            missing.append("LOCAL_RANK")
-    else:
-        missing = []
-    if missing:
-        raise ConfigError(
-            f"WORLD_SIZE: is {count_processes()}, but no launcher has set {', '.join(missing)}; {step}"
-        )
+        needed = (*_TORCHRUN, "LOCAL_RANK") if torch.cuda.is_available() else _TORCHRUN
+        missing = [name for name in needed if name not in os.environ]
+        if missing:
+            raise ConfigError(
+                f"WORLD_SIZE: is {count_processes()}, but no launcher has set {', '.join(missing)}; {step}"
+            )
     for name in _OTHER_KINDS:
         if os.environ.get(name, "no").lower() not in ("", "0", "no", "false"):
             raise ConfigError(
