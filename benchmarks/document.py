@@ -31,6 +31,7 @@ ONLINE_NAMES = {
 TRAINING_NAMES = {
     "ours": "**this project, jobs/finetune.py**",
     "ours_tokens": "the same, mini-batches by tokens",
+    "ours_compiled": "the same, compiled by torch",
     "trainer_max_length": "plain Trainer, each review padded to 256 tokens",
     "trainer_512": "plain Trainer, each review padded to 512 tokens",
 }
@@ -196,14 +197,23 @@ def _tabulate_gpu(sections: Found) -> list[str]:
 
 
 def _tabulate_training(sections: Found) -> list[str]:
-    of = sections["minilm"]
+    return [_tabulate_steps(SIZES[size], sections[size]) for size in SIZES if size in sections]
+
+
+def _tabulate_steps(size: str, of: Found) -> str:
     rates = {name: of["rates"][name] for name in TRAINING_NAMES if name in of["rates"]}
-    head = [f"MiniLM, {of['tokens_per_review']:.0f} tokens, {of['batch_rows']} reviews per step", "reviews/s"]
+    shares = of.get("shares_of_peak", {})
+    head = [f"{size}, {of['tokens_per_review']:.0f} tokens, {of['batch_rows']} reviews per step", "reviews/s"]
     rows = [
-        [TRAINING_NAMES[name], f"{rate:.1f}", f"{rates['ours'] / rate:.2f}x" if name != "ours" else ""]
+        [
+            TRAINING_NAMES[name],
+            f"{rate:,.1f}",
+            f"{rates['ours'] / rate:.2f}x" if name != "ours" else "",
+            *([f"{shares[name]:.0%}"] if shares else []),
+        ]
         for name, rate in rates.items()
     ]
-    return [_write_table([*head, "ours to it"], rows)]
+    return _write_table([*head, "ours to it", *(["share of the bf16 peak"] if shares else [])], rows)
 
 
 def _tabulate_online(sections: Found) -> list[str]:

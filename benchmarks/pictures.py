@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_OURS = ("ours_spark", "ours_loop", "ours", "ours_tokens", "loop")
+_OURS = ("ours_spark", "ours_loop", "ours", "ours_tokens", "ours_compiled", "loop")
 COMPARED_CLIENTS = "16"
 
 

@@ -51,7 +51,7 @@ def main() -> int:
         found = measure(name, plan, left, tuned)
         kind = name if name in OTHERS else "batch"
         of = (
-            replace(machine, processor=f"{found['device']}, {machine.processor}")
+            replace(read_machine(os.cpu_count() or 1), processor=f"{found['device']}, {machine.processor}")
             if name == "gpu"
             else machine
         )

@@ -33,13 +33,20 @@ def measure_gpu(folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     tokens = int(predictor.predict(texts)["n_tokens"].sum())
     seconds = time.perf_counter() - started
-    name = torch.cuda.get_device_name()
-    peak = next((value for card, value in PEAK_BF16_TFLOPS.items() if card in name), None)
-    achieved = count_done_operations(shape, tokens, ROWS) / seconds / 1e12
+    peak = find_peak()
+    achieved = count_done_operations(shape, tokens, ROWS) / seconds
     return {
-        "device": name,
+        "device": torch.cuda.get_device_name(),
         "rows": ROWS,
         "rows_per_second": ROWS / seconds,
         "tokens_per_second": tokens / seconds,
         "share_of_peak": achieved / peak if peak else None,
     }
+
+
+def find_peak() -> float | None:
+    """Return the operations per second of dense bf16 products on the GPU; None without one, or if unknown."""
+    import torch
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return next((value * 1e12 for card, value in PEAK_BF16_TFLOPS.items() if card in name), None)

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
-from benchmarks import RESULTS, document, pictures
+from benchmarks import RESULTS, ROOT, document, pictures
 from benchmarks.batch.roofline import ROWS, run_products
 from benchmarks.measuring import encoders, hosting, packaged, results
 from benchmarks.measuring.interleaving import fit_rows, measure_interleaved
 from benchmarks.measuring.machine import Machine, read_machine
+from benchmarks.training.contenders import Stopwatch, plan_gpu
+from sentiment.config import FinetuneConfig
 
 INTEL = (
     "model name\t: Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz\nflags\t\t: fpu avx2 avx512f avx512_vnni\n"
@@ -201,6 +204,31 @@ def test_services_are_compared_at_sixteen_clients():
     assert "| **this project, score.py --serve** | (11) | 97.1 (150, 301) |  | 384 |" in told
     assert "| mlflow models serve, transformers flavor |  | 12.3 (2 errors) | 7.89x | 48 |" in told
     assert "| the same engine in a bare loop, sorted | 113.9 | 113.9 | 0.85x | 384 |" in told
+
+
+def test_training_on_a_gpu_is_told_with_the_share_of_its_peak():
+    rates = {"ours": 9000.0, "ours_compiled": 12_000.0, "trainer_512": 450.0}
+    of = {"tokens_per_review": 161.4, "batch_rows": 16, "rates": rates}
+    shares = {"ours": 0.25, "ours_compiled": 1 / 3, "trainer_512": 0.0125}
+    told = document.tabulate(make_result("training", minilm=of, distilbert=of | {"shares_of_peak": shares}))
+    assert "| MiniLM, 161 tokens, 16 reviews per step | reviews/s | ours to it |\n" in told
+    assert "| the same, compiled by torch | 12,000.0 | 0.75x |\n" in told
+    assert "| plain Trainer, each review padded to 512 tokens | 450.0 | 20.00x | 1% |" in told
+
+
+def test_only_the_last_pass_is_timed_and_a_step_that_reports_twice_counts_once():
+    watch = Stopwatch()
+    for step in (0, 0, 1, 2, 2, 3, 4):
+        watch.mark(step, 4, "")
+    assert len(watch.marks) == 5
+    watch.marks = [0.0, 10.0, 20.0, 21.0, 22.0]
+    assert watch.rate(100, passes=2) == 50.0
+    assert watch.rate(110) == 5.0
+
+
+def test_a_gpu_trains_by_its_recipe():
+    recipe = FinetuneConfig(**yaml.safe_load((ROOT / "conf" / "finetune-gpu.yaml").read_text()))
+    assert plan_gpu().ours["ours"] == {"train_tokens": recipe.train_tokens}
 
 
 def test_a_picture_shows_the_rates(tmp_path: Path):
