@@ -69,7 +69,7 @@ class Stopwatch:
 def list_contenders(encoder: Path, reviews: pd.DataFrame, plan: Plan) -> dict[str, Callable[[], float]]:
     """Return the contenders by name; each call trains from the same weights."""
     few = reviews[: plan.plain_rows]
-    ours = {
+    ours: dict[str, Callable[[], float]] = {
         name: partial(train_ours, encoder, reviews, plan, **settings) for name, settings in plan.ours.items()
     }
     return ours | {

@@ -131,6 +131,14 @@ def find_version(uri: str) -> str | None:
         raise _translate(uri, error) from error
 
 
+def find_version_of_run(name: str, run_id: str) -> str | None:
+    """Return the last version of a model that a run registered and recorded, None if there is none."""
+    found = import_mlflow().MlflowClient().search_model_versions(f"name={quote(name)}")
+    # The filter of some registries knows no runs.
+    own = [int(each.version) for each in found if each.run_id == run_id and FILES_TAG in each.tags]
+    return str(max(own)) if own else None
+
+
 def find_name(uri: str) -> str:
     """Return the name of the registered model in `models:/name/3` or `models:/name@alias`."""
     return uri.removeprefix("models:/").partition("@")[0].partition("/")[0]

@@ -30,7 +30,7 @@ from .data.model_labels import show_labels
 from .encoders import Encoder
 from .gate_texts import GateTexts, load_gate_texts
 from .optimization import calibrate, choose_min_score, note_calibration, note_rejects
-from .packaging import LoggedModel, save_encoder
+from .packaging import save_encoder
 from .quantization import CALIBRATION_TEXTS, EngineComparison, quantize
 from .registration import register
 from .rehearsal import check_scores
@@ -253,11 +253,11 @@ def _register(
         if summary.test is not None:
             log.log_metrics({f"test_{name}": value for name, value in summary.test.as_metrics().items()})
             log.log_figure(draw_confusion_matrix(summary.test), "confusion_matrix.png")
-        model: LoggedModel = register(folder, named, config, text_col)
+        version = register(folder, named, config, text_col)
     return replace(
         summary,
-        model_uri=model.registered_uri,
-        model_version=model.version,
+        model_uri=f"models:/{config.registered_model_name}/{version}",
+        model_version=version,
         run_id=log.run_id,
         notes=(*summary.notes, *log.notes),
     )

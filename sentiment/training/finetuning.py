@@ -241,12 +241,13 @@ def register_or_keep(
 ) -> FinetuneSummary:
     """Register the model and complete the summary; if that fails, keep the model and raise the error."""
     try:
-        model = register(folder, encoder, config, text_col)
+        version = register(folder, encoder, config, text_col)
     except SentimentError as error:
         where = keep(folder, encoder, config, text_col, summary.as_dict(), kept)
         unfinished = replace(summary, model_uri=str(where), alias=None)
         raise explain_kept(where, error, unfinished.as_dict()) from error
-    return replace(summary, model_uri=model.registered_uri, model_version=model.version)
+    uri = f"models:/{config.registered_model_name}/{version}"
+    return replace(summary, model_uri=uri, model_version=version)
 
 
 def log_data(config: FinetuneConfig, reviews: LabelledReviews, log: RunLog) -> None:

@@ -16,20 +16,27 @@ from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
 from ..models.mlflow_errors import translating_errors
 from .encoders import Encoder
-from .packaging import LoggedModel, ModelConfig, log_model
+from .packaging import ModelConfig, log_model
 from .run_log import start_run
 from .runs import find_run
 
 _FACTS_FILE = "unregistered.json"
 
 
-def register(folder: Path, encoder: Encoder, config: ModelConfig, text_col: str) -> LoggedModel:
-    """Log the model to the active run, register it, and set its alias. Raises a ModelError."""
-    with translating_errors(f"registration of {config.registered_model_name!r}"):
-        model = log_model(folder, encoder, config, text_col)
+def register(folder: Path, encoder: Encoder, config: ModelConfig, text_col: str) -> str:
+    """Log the model to the active run, register it, and set its alias; return its version.
+
+    If the run has registered it already, because only the alias failed or the job was killed after it, that
+    version gets the alias. Raises a ModelError.
+    """
+    name = config.registered_model_name
+    with translating_errors(f"registration of {name!r}"):
+        run_id = registry.import_mlflow().active_run().info.run_id
+        version = registry.find_version_of_run(name, run_id)
+        version = version or log_model(folder, encoder, config, text_col).version
     if config.alias is not None:
-        registry.set_alias(config.registered_model_name, config.alias, model.version)
-    return model
+        registry.set_alias(name, config.alias, version)
+    return version
 
 
 def keep(
@@ -90,11 +97,11 @@ def register_kept(kept: Path, alias: str | None = None) -> dict[str, Any]:
     # A new store does not know the run.
     with start_run(run_id if find_run(run_id) else None) as log:
         log.log_metrics({f"test_{name}": value for name, value in test.as_metrics().items()})
-        model = register(kept / ENCODER_ARTIFACT, encoder, config, text_col)
+        version = register(kept / ENCODER_ARTIFACT, encoder, config, text_col)
     shutil.rmtree(kept)
     return {
         **facts["summary"],
-        "model_uri": model.registered_uri,
-        "model_version": model.version,
+        "model_uri": f"models:/{config.registered_model_name}/{version}",
+        "model_version": version,
         "alias": config.alias,
     }

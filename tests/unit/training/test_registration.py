@@ -99,6 +99,31 @@ def test_a_server_that_dies_in_training_costs_no_model(tmp_path, monkeypatch):
                 assert len(data.dataset.source) < 1_000
 
 
+def test_a_model_whose_alias_failed_gets_it_later_and_no_other_version(tracking, tmp_path, monkeypatch):
+    def deny(name, alias, version):
+        raise RegistryError(f"alias {alias!r}: permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "set_alias", deny)
+        with pytest.raises(RegistryError, match="denied.*finetune.py --register"):
+            finetune(make_config(tmp_path), lambda *_: None, kept=tmp_path / "unregistered")
+    [kept] = (tmp_path / "unregistered").iterdir()
+    found = register_kept(kept)
+    assert (found["model_uri"], found["model_version"]) == ("models:/sentiment/1", "1")
+    client = registry.import_mlflow().MlflowClient()
+    assert [each.version for each in client.search_model_versions("name='sentiment'")] == [1]
+    assert registry.resolve_model("models:/sentiment@champion").version == "1"
+
+
+def test_a_version_that_was_not_recorded_is_none_of_its_run(tracking):
+    client = registry.import_mlflow().MlflowClient()
+    client.create_registered_model("m")
+    runs = [client.create_run(client.create_experiment(name)).info.run_id for name in "ab"]
+    for run_id, tags in ((runs[0], {registry.FILES_TAG: "0"}), (runs[0], {}), (runs[1], {})):
+        client.create_model_version("m", source="file:///nowhere", run_id=run_id, tags=tags)
+    assert [registry.find_version_of_run("m", run_id) for run_id in (*runs, "other")] == ["1", None, None]
+
+
 def test_a_folder_that_holds_no_kept_model_is_a_config_error(tracking, tmp_path):
     for content in (None, "{", "[]"):
         if content is not None:
