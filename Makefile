@@ -11,6 +11,9 @@ DEMO := var/demo
 # On a shared tracking server, the demo must not replace the champion that others use.
 DEMO_MODEL := $(if $(MLFLOW_TRACKING_URI),sentiment_demo,sentiment)
 
+# Prints the URI of the demo's model, which an earlier demo may have registered under the other name.
+DEMO_URI := $(BIN)/python -c 'import json; print(json.load(open("$(DEMO)/finetune.json"))["model_uri"])'
+
 # spark-submit runs the first python3 on PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -47,10 +50,9 @@ demo: .venv/demo.installed java demo-model
 	@rm -rf $(DEMO)/scores
 	@echo "== Scoring the sample in Spark"
 	@$(BIN)/spark-submit jobs/score_reviews.py --input sample --output $(DEMO)/scores \
-	  --model_uri "$$($(BIN)/python -c 'import json; print(json.load(open("$(DEMO)/finetune.json"))["model_uri"])')" \
-	  --summary $(DEMO)/score.json
+	  --model_uri "$$($(DEMO_URI))" --summary $(DEMO)/score.json
 	@echo "== The same model for one review: python score.py"
-	@SENTIMENT_MODEL_URI="models:/$(DEMO_MODEL)@champion" $(BIN)/python score.py
+	@SENTIMENT_MODEL_URI="$$($(DEMO_URI))" $(BIN)/python score.py
 	@echo "== Done. Summaries: $(DEMO)/finetune.json (a later demo reuses its model), $(DEMO)/score.json"
 
 demo-model: .venv/demo.installed
@@ -94,7 +96,7 @@ cluster-demo: .venv/test.installed java
 	@$(BIN)/python -m tests.cluster.demo
 
 month-demo: .venv/test.installed java demo-model
-	@$(BIN)/python -m tests.month.demo --model_uri "models:/$(DEMO_MODEL)@champion" $(ARGS)
+	@$(BIN)/python -m tests.month.demo --model_uri "$$($(DEMO_URI))" $(ARGS)
 
 lint: .venv/test.installed
 	@echo "== Lint, types, layers"
