@@ -148,7 +148,7 @@ class FinetuneConfig:
     schedule: Annotated[Literal["linear", "cosine"], "shape of the learning rate after its peak"] = "linear"
     warmup_share: Annotated[float, Field(ge=0, lt=1), "share of the steps before the peak"] = 0.1
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False), "weight decay of AdamW"] = 0.01
-    label_smoothing: Annotated[float, Field(ge=0, lt=1), "share of a label that is spread evenly over all classes"] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), "share of a label that all classes get evenly"] = 0.0
     evaluations: Annotated[int, _Positive, "evaluations per run, at equal distances"] = 4
     patience: Annotated[int, _Positive, "stop after so many evaluations without a better F1"] = 2
     train_batch_size: Annotated[int, _Positive, "reviews per training step, of all processes together"] = 16

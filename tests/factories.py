@@ -410,3 +410,15 @@ def describe_file(path: Path, is_rejected: bool = False) -> "WrittenFile":
     digest = hashlib.sha256(content).hexdigest()
     columns = tuple(footer.schema.to_arrow_schema().names)
     return WrittenFile(str(path), is_rejected, footer.num_rows, len(content), digest, columns)
+
+
+def make_keys(folder: Path, name: str) -> tuple[Path, Path]:
+    """A private and a public key, P-256, as PEM files."""
+    from cryptography.hazmat.primitives import serialization as pem
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    private.write_bytes(key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
+    return private, public

@@ -104,7 +104,9 @@ def check_test_labels(judged: JudgedReviews) -> LabelErrors:
 def check_training_labels(
     labels: Sequence[str], train: pd.DataFrame, seed: int, encodings: np.ndarray | None = None
 ) -> LabelErrors | None:
-    """Return the probable errors among the class ids `label` of `text`, by linear models; None for one class.
+    """Return the probable errors among the class ids `label` of `text`, by linear models.
+
+    None for one class, or if no n-gram is in several texts.
 
     The models know n-grams and, if they are given, `encodings`: vectors (n, width) of the texts by an encoder
     that was not fine-tuned on these labels. At most `MAX_ROWS` random rows are checked, and only classes of
@@ -116,7 +118,10 @@ def check_training_labels(
     given = sample["label"].to_numpy(dtype=np.int64)
     if len(np.unique(given)) < 2:
         return None
-    features = extract_ngrams(sample["text"].tolist())
+    ngrams = extract_ngrams(sample["text"].tolist())
+    if ngrams is None:
+        return None
+    features = ngrams.weights
     parts = [predict_ngrams(features, given, len(labels), seed)]
     if encodings is not None:
         parts.append(predict_encodings(encodings[sample.index], given, len(labels), seed))

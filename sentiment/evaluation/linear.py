@@ -39,15 +39,24 @@ class LinearModel:
         return found
 
 
-def extract_ngrams(texts: Sequence[str]) -> csr_matrix:
-    """Return weights (TF-IDF) of words and pairs of words, float32 (texts, n-grams)."""
-    return csr_matrix(make_vectorizer(len(texts)).fit_transform(texts))
+@dataclass(frozen=True)
+class Ngrams:
+    """Hold weights (TF-IDF) of words and pairs of words, float32 (texts, n-grams), and what computes them."""
+
+    weights: csr_matrix
+    vectorizer: TfidfVectorizer
 
 
-def make_vectorizer(n_texts: int) -> TfidfVectorizer:
-    """Return what turns texts into the weights of n-grams; it is to be fitted on `n_texts` texts."""
-    rarest = min(_MIN_TEXTS, n_texts)
-    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=rarest, dtype=np.float32)
+def extract_ngrams(texts: Sequence[str]) -> Ngrams | None:
+    """Return the n-grams that several texts have; None if there are none."""
+    rarest = min(_MIN_TEXTS, len(texts))
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=rarest, dtype=np.float32)
+    try:
+        return Ngrams(csr_matrix(vectorizer.fit_transform(texts)), vectorizer)
+    except ValueError as error:  # scikit-learn has no class for it
+        if "empty vocabulary" in str(error) or "no terms remain" in str(error):
+            return None
+        raise
 
 
 def fit_linear(

@@ -131,12 +131,22 @@ def find_version(uri: str) -> str | None:
         raise _translate(uri, error) from error
 
 
-def find_version_of_run(name: str, run_id: str) -> str | None:
-    """Return the last version of a model that a run registered and recorded, None if there is none."""
+def find_version_with(name: str, run_id: str, files: Mapping[str, str]) -> str | None:
+    """Return the last version of a model that a run registered, and whose record has these files.
+
+    `files` are sha256 digests by path. None if there is no such version.
+    """
     found = import_mlflow().MlflowClient().search_model_versions(f"name={quote(name)}")
     # The filter of some registries knows no runs.
-    own = [int(each.version) for each in found if each.run_id == run_id and FILES_TAG in each.tags]
-    return str(max(own)) if own else None
+    own = {int(each.version): _read_record(each.tags) for each in found if each.run_id == run_id}
+    same = [number for number, record in own.items() if files.items() <= record.items()]
+    return str(max(same)) if same else None
+
+
+def _read_record(tags: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the record that the tags of a version hold; empty if it was not recorded."""
+    text = integrity.unpack_tags(FILES_TAG, tags)
+    return {} if text is None else integrity.load_record(text)
 
 
 def find_name(uri: str) -> str:

@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..models import registry
 from ..process.locks import lock_file
-from .checkpoints import digest_weights
+from .checkpoints import describe_code, digest_encoder
 from .data.reading import make_format
 from .encoders import Encoder, load_language_model, load_pooler
 from .figures import draw_learning_curve
@@ -121,7 +121,8 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
         with naming_options({"--dataset_name": "--input", "dataset_name:": "input:"}):
             read, unused = read_texts(config.input, config.text_col, work / "data", make_format(config))
         texts = clean_texts(read, config, work / "data")
-        warnings = keep_same_run(work, config, texts.digest, digest_weights(encoder.model))
+        facts = (texts.digest, digest_encoder(encoder), *describe_code().values())
+        warnings = keep_same_run(work, config, *facts)
         packed = _pack(texts, encoder, config, work / "data")
         with start_run() as log:
             log.log_params(asdict(config) | asdict(texts.counts) | {"data_digest": texts.digest})
@@ -139,6 +140,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
             progress("saving", 0, 1, "")
             save_adapted(encoder, config, summary, work / "encoder")
             log_results(summary, result, work / "encoder", log)
+        summary = replace(summary, warnings=[*summary.warnings, *log.notes])
         publish(work / "encoder", output)
     return summary
 
@@ -238,7 +240,9 @@ def keep_same_run(work: Path, config: AdaptConfig, *facts: str) -> list[str]:
         file.write_text(expected)
     if is_same or not n_steps:
         return []
-    return [f"a killed run with other settings, reviews or weights was discarded ({max(n_steps):,} steps)"]
+    return [
+        f"a killed run with other settings, reviews, weights or code was discarded ({max(n_steps):,} steps)"
+    ]
 
 
 def _pack(texts: CleanTexts, encoder: Encoder, config: AdaptConfig, cache: Path) -> Packed:

@@ -4,12 +4,14 @@ Stars are added only if the labels are negative and positive: other labels do no
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 
 from ..schema import POLARITY_LABELS
+from .data import cache
 
 # Shares of the texts; docs/decisions/0002-demo-recipe.md has their effect.
 MISSPELLED_SHARE = 0.2
@@ -38,7 +40,8 @@ def augment_rows(train: datasets.Dataset, labels: Sequence[str], seed: int) -> d
         return {"text": text}
 
     # With its own fingerprint: `datasets` would hash `change` together with the state of `random`.
-    return train.map(change, new_fingerprint=f"augmented-{train._fingerprint[:16]}-{seed}-{has_stars}")
+    made = cache.make_key([Path(__file__)], [train._fingerprint, str(seed), str(has_stars)])
+    return train.map(change, new_fingerprint=f"augmented-{made}")
 
 
 def misspell(text: str, random: np.random.Generator) -> str:

@@ -61,9 +61,10 @@ class CascadeChoice:
         return {f"cascade_{k}": float(v) for k, v in asdict(self).items() if isinstance(v, int | float)}
 
 
-def train_linear(train: pd.DataFrame, seed: int) -> LinearStage:
+def train_linear(train: pd.DataFrame, seed: int) -> LinearStage | None:
     """Train on `text` and `label` of at most `MAX_TRAIN_ROWS` rows; with the threshold 2 nothing is decided.
 
+    None if no n-gram is in `_MIN_TEXTS` texts.
     Weights and bias include a calibration by Platt's sigmoid on held-out folds (Platt, "Probabilistic Outputs
     for Support Vector Machines", 1999).
     """
@@ -75,6 +76,8 @@ def train_linear(train: pd.DataFrame, seed: int) -> LinearStage:
     n_texts[n_texts < _MIN_TEXTS] = 0
     idf = (np.log((1 + len(train)) / (1 + n_texts)) + 1).astype(np.float32)
     known = np.flatnonzero(n_texts)
+    if not len(known):
+        return None
     positions = (features.texts, features.buckets)
     matrix = csr_matrix((weigh(features, idf), positions), shape=(features.n, N_BUCKETS))[:, known]
     slope, offset = _calibrate(matrix, labels, seed)

@@ -25,6 +25,7 @@ from ..errors import CheckpointError, ModelIntegrityError, RunLockedError
 from ..models.integrity import make_record
 from ..process.files import replace_file
 from ..process.locks import lock_file
+from .encoders import Encoder
 from .processes import count_processes, get_rank
 
 # Folders of unfinished runs that are kept, this one included. The oldest ones are removed.
@@ -144,19 +145,24 @@ class Checkpoints:
 def list_inputs(config: FinetuneConfig, **facts: str) -> dict[str, Any]:
     """Return what decides the result of a run, by name: settings, these facts, code, number of processes."""
     settings = {name: value for name, value in asdict(config).items() if name not in FREE_SETTINGS}
+    return {**settings, **facts, **describe_code(), "processes": count_processes()}
+
+
+def describe_code() -> dict[str, str]:
+    """Return the digest of the code that trains and scores, and the versions of what it runs on."""
     code = hashlib.sha256(json.dumps([make_record(folder) for folder in _CODE]).encode()).hexdigest()
-    versions = {name: metadata.version(name) for name in ("torch", "transformers")}
-    return {**settings, **facts, "code of the project": code, **versions, "processes": count_processes()}
+    return {"code of the project": code} | {n: metadata.version(n) for n in ("torch", "transformers")}
 
 
 def digest_inputs(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def digest_weights(model: Any) -> str:
-    """Return a digest of the weights to start from: a folder of the same name may have others."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+def digest_encoder(encoder: Encoder) -> str:
+    """Return a digest of weights, config and tokenizer: a folder of the same name may have others."""
+    digest = hashlib.sha256(encoder.model.config.to_json_string().encode())
+    digest.update(encoder.tokenizer.backend_tokenizer.to_str().encode())
+    for name, tensor in sorted(encoder.model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -20,7 +20,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from .. import schema
 from ..errors import EmptyInputError
-from ..evaluation.linear import LinearModel, fit_linear, make_vectorizer
+from ..evaluation.linear import LinearModel, extract_ngrams, fit_linear
 from ..inference.predictor import Predictor
 from .cascade import MAX_TRAIN_ROWS
 from .checkpoints import explaining_writes
@@ -129,14 +129,10 @@ def _train_teacher(encoder: Encoder, training: Training) -> Encoder:
 def _fit_linear(labelled: Splits, seed: int, k: int) -> _LinearTeacher | None:
     """Fit a linear model on the labelled reviews; None if they have no n-gram in common."""
     rows = labelled.load_train(MAX_TRAIN_ROWS, seed)
-    vectorizer = make_vectorizer(len(rows))
-    try:
-        features = csr_matrix(vectorizer.fit_transform(rows["text"]))
-    except ValueError as error:  # scikit-learn has no class for it
-        if "empty vocabulary" in str(error) or "no terms remain" in str(error):
-            return None
-        raise
-    return _LinearTeacher(vectorizer, fit_linear(features, rows["label"].to_numpy(), k))
+    ngrams = extract_ngrams(rows["text"].tolist())
+    if ngrams is None:
+        return None
+    return _LinearTeacher(ngrams.vectorizer, fit_linear(ngrams.weights, rows["label"].to_numpy(), k))
 
 
 def _write_rows(

@@ -21,8 +21,8 @@ from .cascade import CascadeChoice
 from .checkpoints import (
     FREE_SETTINGS,
     Checkpoints,
+    digest_encoder,
     digest_inputs,
-    digest_weights,
     list_inputs,
     open_checkpoints,
 )
@@ -132,7 +132,7 @@ def open_outputs(
 ) -> tuple[Checkpoints, RunLog | None]:
     """Open the checkpoints of this run and, in the main process, its MLflow run; `stack` closes them."""
     facts = {"data": reviews.digest, "unlabelled data": unlabelled.digest if unlabelled else ""}
-    inputs = list_inputs(config, **facts, encoder=digest_weights(encoder.model))
+    inputs = list_inputs(config, **facts, encoder=digest_encoder(encoder))
     checkpoints = stack.enter_context(open_checkpoints(config.checkpoint_dir, inputs))
     for warning in checkpoints.warnings:
         progress("checkpoints", 0, 1, warning)
@@ -193,7 +193,8 @@ def _finish(
             lambda done, total: progress("testing", done, total, ""),
         )
         progress("writing the report", 0, 1, "")
-        findings = examine_model(judged, reviews, optimized, encoder, config)
+        recipe = replace(config, **trained.search.best) if trained.search else config
+        findings = examine_model(judged, reviews, optimized, encoder, recipe)
         log_evaluation(findings, folder, log)
         test_texts = reviews.splits.test["text"].tolist()
         write_reference(judged, test_texts, folder)

@@ -66,8 +66,13 @@ def optimize(
     if config.cascade == AUTO and len(judged.labels) == 2:
         progress("training the linear stage", 0, 1, "")
         stage = train_linear(train, config.seed)
-        cascade, judged = _fit_cascade(folder, stage, judged, validation["text"].tolist(), config.seed)
-        log.log_metrics(cascade.as_metrics())
+        if stage is None:
+            notes.append("the cascade is off: no word or pair of words is in several training reviews")
+        elif judged.is_rejected.all():
+            notes.append("the cascade is off: the model can label no validation review")
+        else:
+            cascade, judged = _fit_cascade(folder, stage, judged, validation["text"].tolist(), config.seed)
+            log.log_metrics(cascade.as_metrics())
     elif config.cascade == AUTO:
         notes.append("the cascade is off: its linear stage decides between two classes only")
     notes += note_rejects(judged)
@@ -90,13 +95,16 @@ def _fit_cascade(
     """Save the linear stage in the folder if a threshold passes.
 
     Return the choice, and the reviews with the probabilities of both stages together. Both are calibrated:
-    the linear stage on training reviews that it has not seen.
+    the linear stage on training reviews that it has not seen. Reviews that the model rejects do not count:
+    no stage decides them.
     """
-    n_tokens = encoder.predictions[schema.N_TOKENS].to_numpy()
+    scored = np.flatnonzero(~encoder.is_rejected)
+    texts = [texts[i] for i in scored]
+    n_tokens = encoder.predictions[schema.N_TOKENS].to_numpy()[scored]
     choice = choose_threshold(
         stage.second_class_probabilities(texts),
-        encoder.probabilities[:, 1],
-        encoder.truth,
+        encoder.probabilities[scored, 1],
+        encoder.truth[scored],
         n_tokens,
         seed,
     )
@@ -105,8 +113,9 @@ def _fit_cascade(
     stage = replace(stage, threshold=choice.threshold)
     stage.save(folder / LINEAR_FILE)
     is_early, second = stage.decide(texts, n_tokens)
-    early = np.stack([1 - second, second], axis=1)
-    return choice, replace(encoder, probabilities=np.where(is_early[:, None], early, encoder.probabilities))
+    probabilities = encoder.probabilities.copy()
+    probabilities[scored[is_early]] = np.stack([1 - second, second], axis=1)[is_early]
+    return choice, replace(encoder, probabilities=probabilities)
 
 
 def note_calibration(judged: JudgedReviews) -> list[str]:

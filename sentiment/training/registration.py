@@ -14,6 +14,7 @@ from ..errors import ConfigError, SentimentError
 from ..evaluation.metrics import Evaluation
 from ..inference.pyfunc import ENCODER_ARTIFACT
 from ..models import registry
+from ..models.integrity import make_record
 from ..models.mlflow_errors import translating_errors
 from .encoders import Encoder
 from .packaging import ModelConfig, log_model
@@ -26,14 +27,18 @@ _FACTS_FILE = "unregistered.json"
 def register(folder: Path, encoder: Encoder, config: ModelConfig, text_col: str) -> str:
     """Log the model to the active run, register it, and set its alias; return its version.
 
-    If the run has registered it already, because only the alias failed or the job was killed after it, that
-    version gets the alias. Raises a ModelError.
+    If the run has registered the same files already, because only the alias failed or the job was killed
+    after it, that version is signed and gets the alias. Raises a ModelError.
     """
     name = config.registered_model_name
+    files = {f"artifacts/{folder.name}/{path}": digest for path, digest in make_record(folder).items()}
     with translating_errors(f"registration of {name!r}"):
         run_id = registry.import_mlflow().active_run().info.run_id
-        version = registry.find_version_of_run(name, run_id)
-        version = version or log_model(folder, encoder, config, text_col).version
+        version = registry.find_version_with(name, run_id, files)
+        if version is None:
+            version = log_model(folder, encoder, config, text_col).version
+        elif config.signing_key is not None:
+            registry.record_model(name, version, signing_key=config.signing_key, given=files)
     if config.alias is not None:
         registry.set_alias(name, config.alias, version)
     return version
@@ -83,7 +88,8 @@ def register_kept(kept: Path, alias: str | None = None) -> dict[str, Any]:
     """
     try:
         facts = json.loads((kept / _FACTS_FILE).read_text(encoding="utf-8"))
-        config = FinetuneConfig(**facts["config"])
+        # The report is written already, perhaps to a folder that is no more.
+        config = FinetuneConfig(**facts["config"] | {"report": None})
         config = replace(config, alias=alias or config.alias)
         test = Evaluation(**facts["summary"]["test"])
         encoder = Encoder(facts["base_model"], model=None, tokenizer=None, licence=facts["licence"])
@@ -101,6 +107,8 @@ def register_kept(kept: Path, alias: str | None = None) -> dict[str, Any]:
     shutil.rmtree(kept)
     return {
         **facts["summary"],
+        "run_id": log.run_id,
+        "notes": [*facts["summary"]["notes"], *log.notes],
         "model_uri": f"models:/{config.registered_model_name}/{version}",
         "model_version": version,
         "alias": config.alias,

@@ -72,13 +72,15 @@ class RunLog:
     def end(self, status: str) -> None:
         """Try once more to log what is kept, and end the run, which closes it in this process in any case."""
         self._asked_again = float("-inf")
-        self._drain()
 
         def end() -> None:
             import_mlflow().end_run(status)
 
-        if not self._try(end):
-            self._waiting.append(end)
+        try:
+            self._drain()
+        finally:
+            if not self._try(end):
+                self._waiting.append(end)
 
     def _log(self, entry: Callable[[], Any]) -> None:
         self._waiting.append(entry)
@@ -87,8 +89,11 @@ class RunLog:
     def _drain(self) -> None:
         if self._clock() < self._asked_again:
             return
-        while self._waiting and self._try(self._waiting[0]):
-            del self._waiting[0]
+        while self._waiting:
+            entry = self._waiting.pop(0)  # one that raises is no more tried
+            if not self._try(entry):
+                self._waiting.insert(0, entry)
+                return
 
     def _try(self, entry: Callable[[], Any]) -> bool:
         """Return False if the server fails; raise any other error."""

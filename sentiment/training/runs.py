@@ -39,21 +39,23 @@ def open_run(checkpoints: Checkpoints, digest: str, **options: Any) -> Iterator[
 
     An unfinished run continues. The folder of the checkpoints names it, and its tag must have the digest: on
     a shared server, others may train the same at the same time. After a finished one the folder is cleared.
+    If the server does not know the run, or it was deleted, a new run continues from the checkpoints.
     """
-    run_id = _find_unfinished(checkpoints.read_run(), digest)
-    if run_id is None:
+    kept = checkpoints.read_run()
+    found = None if kept is None else find_run(kept)
+    if found is None or found.data.tags.get(RUN_TAG) != digest:
+        if kept is not None:
+            checkpoints.warnings.append(
+                f"the MLflow run {kept} of these checkpoints is not on this server; a new run continues"
+            )
+        found = None
+    elif found.info.status == "FINISHED":
         checkpoints.clear()
-    with start_run(run_id, **options) as log:
+        found = None
+    with start_run(kept if found else None, **options) as log:
         log.set_tag(RUN_TAG, digest)
         checkpoints.write_run(log.run_id)
         yield log
-
-
-def _find_unfinished(run_id: str | None, digest: str) -> str | None:
-    """Return `run_id` if the tracking server has this run, of the same digest and not finished; else None."""
-    run = None if run_id is None else find_run(run_id)
-    is_ours = run is not None and run.data.tags.get(RUN_TAG) == digest and run.info.status != "FINISHED"
-    return run_id if is_ours else None
 
 
 def find_run(run_id: str) -> Any | None:

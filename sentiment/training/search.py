@@ -13,6 +13,8 @@ from .processes import count_processes
 from .runs import Training, open_run
 
 _STUDY = "study.db"
+# A trial whose training diverged keeps the warning here, for the case that the search is killed.
+_DIVERGED = "diverged"
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,13 @@ def search(encoder: Encoder, training: Training) -> tuple[list[dict[str, float]]
                 fresh = load_encoder(config.distilbert_model, config.max_length, config.seed, encoder.labels)
                 history = _run_trial(trial.number, fresh, replace(training, config=tried, log=trial_log))
         except DivergedError as error:  # other recipes may not; if all do, the best of them raises it again
-            checkpoints.warnings.append(f"{run_name} counts as F1 0: {error}")
+            trial.set_user_attr(_DIVERGED, f"{run_name} counts as F1 0: {error}")
             history = [{"eval_f1": 0.0}]
+        checkpoints.warnings.extend(f"{run_name}: {note}" for note in trial_log.notes)
         study.tell(trial, max(row["eval_f1"] for row in history if "eval_f1" in row))
         _remove_worse(checkpoints, replace(config, **study.best_params))
+    diverged = [trial.user_attrs.get(_DIVERGED) for trial in _list_done(study)]
+    checkpoints.warnings.extend(filter(None, diverged))
     best = study.best_trial
     # Loads the weights, or trains them again if they are damaged.
     history = _run_trial(best.number, encoder, replace(training, config=replace(config, **best.params)))

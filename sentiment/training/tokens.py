@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset, Features, Value
 from datasets import Sequence as ListOf
 
+from ..inference import tokenization
 from ..inference.minibatches import pad_rows
 from ..inference.tokenization import Tokenizer
 from .data import cache
@@ -25,7 +26,8 @@ def tokenize_once(rows: Dataset, tokenizer: Tokenizer, release: Callable[[], Non
     `release` gives back the memory of the rows that were read; it is called after each thousand.
     """
     root = cache.prepared_cache()
-    key = cache.make_key([], ["tokens", rows._fingerprint, tokenizer.describe()])
+    code = [Path(__file__), Path(tokenization.__file__)]
+    key = cache.make_key(code, ["tokens", rows._fingerprint, tokenizer.describe()])
     if cache.find_entry(key, root) is None:
         with cache.write_entry(key, root) as folder:
             tokenize(rows, tokenizer, folder / _CACHE_FILE, release)

@@ -57,6 +57,11 @@ def test_positions_are_those_of_the_whole_table_if_it_is_sampled(monkeypatch):
     assert {e.review_id for e in found.errors} == {str(e.row) for e in found.errors} != set()
 
 
+def test_texts_without_a_common_word_are_not_checked():
+    train = pd.DataFrame({"text": [f"w{i}a w{i}b" for i in range(60)], "label": [i % 3 for i in range(60)]})
+    assert check_training_labels(THREE, train, seed=0) is None
+
+
 def test_a_class_of_few_rows_is_not_checked():
     train = pd.concat([make_train(36), pd.DataFrame({"text": ["odd"] * 3, "label": [3] * 3})])
     assert check_training_labels((*THREE, "odd"), train, seed=0).rows == 36
@@ -94,7 +99,7 @@ def test_reviews_of_one_class_have_no_errors():
 
 def test_no_row_is_predicted_by_a_model_that_was_trained_on_it():
     texts = [f"word{i} word{i}" for i in range(40)]
-    features = extract_ngrams([*texts, *texts, *texts])
+    features = extract_ngrams([*texts, *texts, *texts]).weights
     labels = np.arange(120) % 2
     found = predict_ngrams(features[:40], labels[:40], 2, seed=0)
     assert abs((found.argmax(axis=1) == labels[:40]).mean() - 0.5) < 0.3
@@ -104,7 +109,7 @@ def test_no_row_is_predicted_by_a_model_that_was_trained_on_it():
 
 def test_rows_that_are_left_out_are_predicted_all_the_same():
     train = make_train(90)
-    features, labels = extract_ngrams(train["text"].tolist()), train["label"].to_numpy()
+    features, labels = extract_ngrams(train["text"].tolist()).weights, train["label"].to_numpy()
     found = predict_ngrams(features, labels, 3, 0, labels == 2)
     assert np.isfinite(found).all()
     assert (found[:, 2] == 0).all()

@@ -11,7 +11,8 @@ from sentiment.evaluation.figures import draw_cascade_curve
 from sentiment.inference.linear import LINEAR_FILE, MIN_TOKENS
 from sentiment.inference.predictor import Predictor
 from sentiment.training.cascade import MIN_VALIDATION_ROWS, THRESHOLDS, choose_threshold, train_linear
-from tests.factories import make_reviews, make_tiny_encoder
+from sentiment.training.optimization import _fit_cascade
+from tests.factories import make_judged, make_reviews, make_tiny_encoder
 
 
 def make_validation(n, linear_errors, encoder_errors, confidence=0.95):
@@ -74,6 +75,22 @@ def test_the_threshold_that_spares_most_tokens_wins():
     metrics = choice.as_metrics()
     assert metrics["cascade_threshold"] == 0.945
     assert not [name for name in metrics if "curve" in name]
+
+
+def test_rejected_reviews_choose_no_threshold(tmp_path):
+    truth = [i % 2 for i in range(2_000)]
+    scored = [[0.9 - 0.8 * label, 0.1 + 0.8 * label] for label in truth[:500]]
+    encoder = make_judged(truth, [*scored, *[None] * 1_500])
+    stage = train_linear(make_reviews(400), seed=0)
+    texts = ["a great thing" if label else "an awful thing" for label in truth]
+    choice, judged = _fit_cascade(tmp_path, stage, encoder, texts, seed=0)
+    assert (choice.rows, choice.threshold, choice.accuracy_encoder) == (500, None, 1.0)
+    assert judged is encoder
+
+
+def test_texts_without_a_common_word_train_no_linear_stage():
+    rows = pd.DataFrame({"text": [f"w{i}a w{i}b" for i in range(60)], "label": [i % 2 for i in range(60)]})
+    assert train_linear(rows, seed=0) is None
 
 
 def test_the_picture_shows_the_curve_and_the_choice():

@@ -24,7 +24,7 @@ from sentiment.errors import (
 from sentiment.models import integrity, loading, registry, tracking
 from sentiment.models.predictions import predict_columns, predict_each
 from tests import hostile
-from tests.factories import ROOT
+from tests.factories import ROOT, make_keys
 from tests.standins import StandIn
 
 pytestmark = pytest.mark.slow
@@ -459,18 +459,6 @@ def test_the_environment_allows_only_with_1(monkeypatch):
         assert loading.allows_unverified() is allowed
     monkeypatch.setenv(loading.VERIFY_KEY_VARIABLE, "")
     assert loading.find_verify_key() is None
-
-
-def make_keys(folder: Path, name: str) -> tuple[Path, Path]:
-    """A private and a public key, P-256, as PEM files."""
-    from cryptography.hazmat.primitives import serialization as pem
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    private.write_bytes(key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption()))
-    public.write_bytes(key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
-    return private, public
 
 
 @pytest.fixture

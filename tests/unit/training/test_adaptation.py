@@ -29,6 +29,7 @@ from sentiment.training import masked_lm
 from sentiment.training.adaptation import SUMMARY_FILE, adapt, clean_texts
 from sentiment.training.encoders import load_encoder, load_language_model
 from sentiment.training.masked_lm import Task, make_mask, pack_texts, train_head
+from sentiment.training.run_log import RunLog
 from sentiment.training.trainer import finetune_encoder
 from sentiment.training.unlabelled import DUPLICATE, read_texts
 from tests.factories import CANARY, VOCABULARY, make_reviews, make_splits, make_tiny_encoder, using_store
@@ -202,7 +203,7 @@ def test_a_killed_run_with_other_settings_is_discarded_and_said(config):
         adapt(config, stop_at(10))
     summary = adapt(replace(config, lr=1e-3, epochs=1), quiet)
     assert summary.resumed_from_step == 0
-    assert "other settings, reviews or weights was discarded" in summary.warnings[0]
+    assert "other settings, reviews, weights or code was discarded" in summary.warnings[0]
 
 
 def test_a_killed_run_from_other_weights_is_discarded_and_said(config, tmp_path):
@@ -214,7 +215,12 @@ def test_a_killed_run_from_other_weights_is_discarded_and_said(config, tmp_path)
     save_file(weights, base / "model.safetensors", {"format": "pt"})
     summary = adapt(config, quiet)
     assert summary.resumed_from_step == 0
-    assert "weights was discarded" in summary.warnings[0]
+    assert "weights or code was discarded" in summary.warnings[0]
+
+
+def test_entries_that_the_server_did_not_take_are_said(config, monkeypatch):
+    monkeypatch.setattr(RunLog, "notes", ("9 entries of the MLflow run are lost",))
+    assert "9 entries of the MLflow run are lost" in adapt(replace(config, minutes=1e-6), quiet).warnings
 
 
 def test_the_time_ends_a_run_cleanly(config):

@@ -32,6 +32,16 @@ def test_the_seed_decides_what_changes():
     assert not augment(train, seed=1).equals(augment(train, seed=2))
 
 
+def test_other_code_gives_rows_of_another_fingerprint(monkeypatch, tmp_path):
+    rows = Dataset.from_dict({"text": ["a fine thing"], "label": [1]})
+    made = [augment_rows(rows, POLARITY_LABELS, seed)._fingerprint for seed in (1, 1, 2)]
+    (tmp_path / "other.py").write_text("MISSPELLED_SHARE = 0.5")
+    monkeypatch.setattr(augmentation, "__file__", str(tmp_path / "other.py"))
+    changed = augment_rows(rows, POLARITY_LABELS, 1)._fingerprint
+    assert made[0] == made[1]
+    assert len({*made, changed}) == 3
+
+
 def test_stars_agree_with_the_label(monkeypatch):
     monkeypatch.setattr(augmentation, "STARS_SHARE", 1)
     varied = augment(make_reviews(400), seed=1)

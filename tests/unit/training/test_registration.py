@@ -11,12 +11,12 @@ import pytest
 
 from sentiment.config import FinetuneConfig
 from sentiment.errors import ConfigError, RegistryError
-from sentiment.models import copies, loading, registry
+from sentiment.models import copies, integrity, loading, registry
 from sentiment.models.predictions import predict_each
 from sentiment.training.finetuning import finetune
 from sentiment.training.registration import register_kept
 from sentiment.training.run_log import RunLog, start_run
-from tests.factories import make_reviews, make_tiny_encoder, using_store
+from tests.factories import make_keys, make_reviews, make_tiny_encoder, using_store
 
 pytestmark = pytest.mark.slow
 
@@ -107,21 +107,34 @@ def test_a_model_whose_alias_failed_gets_it_later_and_no_other_version(tracking,
         patch.setattr(registry, "set_alias", deny)
         with pytest.raises(RegistryError, match="denied.*finetune.py --register"):
             finetune(make_config(tmp_path), lambda *_: None, kept=tmp_path / "unregistered")
+    pytest.importorskip("model_signing", reason="NOT RUN: the extra `signing` is not installed")
     [kept] = (tmp_path / "unregistered").iterdir()
+    facts = json.loads((kept / "unregistered.json").read_text())
+    # The folder of the report may be gone, and the model can be signed now.
+    key, _ = make_keys(tmp_path, "ours")
+    facts["config"] |= {"report": str(tmp_path / "gone" / "report.html"), "signing_key": str(key)}
+    (kept / "unregistered.json").write_text(json.dumps(facts))
     found = register_kept(kept)
     assert (found["model_uri"], found["model_version"]) == ("models:/sentiment/1", "1")
     client = registry.import_mlflow().MlflowClient()
     assert [each.version for each in client.search_model_versions("name='sentiment'")] == [1]
-    assert registry.resolve_model("models:/sentiment@champion").version == "1"
+    champion = registry.resolve_model("models:/sentiment@champion")
+    assert champion.version == "1"
+    assert champion.signature is not None
+    assert found["run_id"] == client.get_model_version("sentiment", "1").run_id
 
 
-def test_a_version_that_was_not_recorded_is_none_of_its_run(tracking):
+def test_only_a_version_of_the_run_with_the_same_files_is_used_again(tracking):
     client = registry.import_mlflow().MlflowClient()
     client.create_registered_model("m")
     runs = [client.create_run(client.create_experiment(name)).info.run_id for name in "ab"]
-    for run_id, tags in ((runs[0], {registry.FILES_TAG: "0"}), (runs[0], {}), (runs[1], {})):
-        client.create_model_version("m", source="file:///nowhere", run_id=run_id, tags=tags)
-    assert [registry.find_version_of_run("m", run_id) for run_id in (*runs, "other")] == ["1", None, None]
+    files = {"artifacts/encoder/config.json": "0" * 64}
+    tags = integrity.pack_tags(registry.FILES_TAG, integrity.dump_record({**files, "MLmodel": "1" * 64}))
+    for run_id, given in ((runs[0], tags), (runs[0], {}), (runs[1], {})):
+        client.create_model_version("m", source="file:///nowhere", run_id=run_id, tags=given)
+    assert [registry.find_version_with("m", run_id, files) for run_id in (*runs, "x")] == ["1", None, None]
+    changed = dict.fromkeys(files, "2" * 64)
+    assert registry.find_version_with("m", runs[0], changed) is None
 
 
 def test_a_folder_that_holds_no_kept_model_is_a_config_error(tracking, tmp_path):
@@ -169,6 +182,19 @@ def test_an_error_that_is_not_the_servers_is_raised():
 
     with pytest.raises(TypeError):
         RunLog("run")._log(fail)
+
+
+def test_an_entry_that_raises_ends_the_run_and_is_not_tried_again(tracking):
+    registry.open_experiment("tests")
+    mlflow = registry.import_mlflow()
+    mlflow.start_run()
+    log = RunLog(mlflow.active_run().info.run_id)
+    log.log_params({"lr": 1})
+    with pytest.raises(mlflow.exceptions.MlflowException, match="lr"):
+        log.log_params({"lr": 2})
+    log.end("FAILED")
+    assert (log.unlogged, mlflow.active_run()) == (0, None)
+    assert mlflow.get_run(log.run_id).info.status == "FAILED"
 
 
 def test_a_run_that_fails_is_shown_as_failed(tracking):

@@ -17,8 +17,8 @@ from sentiment.models import registry
 from sentiment.training import checkpoints as checkpoints_module
 from sentiment.training.checkpoints import (
     Checkpoints,
+    digest_encoder,
     digest_inputs,
-    digest_weights,
     list_inputs,
     open_checkpoints,
 )
@@ -212,13 +212,18 @@ def test_a_new_run_names_the_unfinished_one_that_it_nearly_is(config, tmp_path, 
         assert continued.warnings == []
 
 
-def test_a_folder_with_other_weights_is_another_run(config):
-    encoder = load_encoder(config.distilbert_model, config.max_length, 1)
-    before = digest_weights(encoder.model)
-    assert before == digest_weights(load_encoder(config.distilbert_model, config.max_length, 1).model)
+def test_a_folder_with_another_encoder_is_another_run(config):
+    def load():
+        return load_encoder(config.distilbert_model, config.max_length, 1)
+
+    weights, settings, tokens = load(), load(), load()
     with torch.no_grad():
-        next(encoder.model.parameters())[0] += 1
-    assert digest_weights(encoder.model) != before
+        next(weights.model.parameters())[0] += 1
+    settings.model.config.hidden_dropout_prob = 0.3
+    tokens.tokenizer.add_tokens(["unheard"])
+    found = [digest_encoder(encoder) for encoder in (load(), load(), weights, settings, tokens)]
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
 
 
 def test_two_processes_cannot_train_the_same(tmp_path):
@@ -285,9 +290,17 @@ def test_a_run_that_continues_may_have_other_free_settings(tracking, config, tmp
 
 def test_a_run_of_another_digest_or_server_is_not_continued(tracking, folder):
     first = open_and_fail(folder)
+    (folder / "trained").mkdir()
     assert open_and_fail(folder, digest="b") != first
     Checkpoints(folder).write_run("0" * 32)
-    assert open_and_fail(folder) not in (first, "0" * 32)
+    checkpoints = Checkpoints(folder)
+    with open_run(checkpoints, "a") as log:
+        assert log.run_id not in (first, "0" * 32)
+    # The checkpoints, which took hours, are not those of the server.
+    assert (folder / "trained").exists()
+    assert checkpoints.warnings == [
+        f"the MLflow run {'0' * 32} of these checkpoints is not on this server; a new run continues"
+    ]
 
 
 def test_a_job_that_is_terminated_states_how_to_continue():

@@ -11,6 +11,7 @@ from sentiment.models import registry
 from sentiment.training import search as search_module
 from sentiment.training.checkpoints import Checkpoints
 from sentiment.training.encoders import load_encoder
+from sentiment.training.finetuning import finetune
 from sentiment.training.runs import Training, open_run
 from sentiment.training.search import search
 from tests.factories import make_reviews, make_splits, make_tiny_encoder
@@ -97,6 +98,25 @@ def test_a_recipe_that_diverges_does_not_end_the_search(config, checkpoints, tra
     assert (found.trials, found.best_trial) == (2, 2)
     [warning] = checkpoints.warnings
     assert warning.startswith("trial 1 counts as F1 0: the training diverged")
+
+
+@pytest.mark.reliability
+def test_report_and_card_state_the_recipe_that_was_found(config, tracking, tmp_path, monkeypatch):
+    """The given recipe diverges, so the other one is the best."""
+    run_trial = search_module._run_trial
+
+    def diverge_first(number, encoder, training):
+        high = replace(training, config=replace(training.config, lr=1e9))
+        return run_trial(number, encoder, high if number == 0 else training)
+
+    monkeypatch.setattr(search_module, "_run_trial", diverge_first)
+    make_reviews(240).to_parquet(tmp_path / "train.parquet")
+    given = {"dataset_name": str(tmp_path / "train.parquet"), "search": 2, "cascade": "off"}
+    found = finetune(replace(config, **given, checkpoint_dir=str(tmp_path / "kept")), lambda *_: None)
+    folder = registry.resolve_model(found.model_uri).folder
+    card = (folder / "artifacts" / "encoder" / "README.md").read_text()
+    assert found.search.best["schedule"] in card
+    assert str(found.search.best["lr"]) in card
 
 
 def test_several_processes_cannot_search(config, checkpoints, monkeypatch):

@@ -10,6 +10,7 @@ from datasets import Dataset
 from sentiment.config import FinetuneConfig
 from sentiment.evaluation.judged import judge_reviews
 from sentiment.evaluation.metrics import measure
+from sentiment.inference import tokenization
 from sentiment.inference.minibatches import pad_rows
 from sentiment.inference.predictor import Predictor
 from sentiment.inference.settings import load_settings
@@ -92,6 +93,11 @@ def test_rows_are_tokenised_once(tmp_path, monkeypatch):
     assert tokenize_once(rows, make_tokenizer(encoder, MAX_LENGTH, HEAD_TAIL)) == path
     with pytest.raises(TypeError):
         tokenize_once(rows, make_tokenizer(encoder, MAX_LENGTH, HEAD))
+    (tmp_path / "tokenization.py").write_text("another cut")
+    with monkeypatch.context() as patch:
+        patch.setattr(tokenization, "__file__", str(tmp_path / "tokenization.py"))
+        with pytest.raises(TypeError):
+            tokenize_once(rows, tokenizer)
     os.truncate(path, 1000)
     with pytest.raises(TypeError):
         tokenize_once(rows, tokenizer)
