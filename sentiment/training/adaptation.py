@@ -187,8 +187,17 @@ def check_output(output: Path) -> None:
 
 
 def check_place(output: Path, folder: Path) -> None:
-    """Raise ConfigError if the output is inside the input, which a second run would read."""
-    if folder.is_dir() and folder.resolve() in output.parents:
+    """Raise ConfigError if one of output and input is inside of the other, or both are the same.
+
+    A second run would read an output inside of the input, and the output replaces all that is inside of it.
+    """
+    place = folder.resolve()
+    if place == output or output in place.parents:
+        raise ConfigError(
+            f"input: {folder} is inside of the output {output}, which the result would replace, reviews "
+            "included; pass another --output"
+        )
+    if folder.is_dir() and place in output.parents:
         raise ConfigError(
             f"output: {output} is inside of the input {folder}, so the next run would read it as reviews; "
             "pass another --output"

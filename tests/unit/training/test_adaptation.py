@@ -378,6 +378,20 @@ def test_an_output_inside_of_the_input_is_refused(config, tmp_path):
         adapt(given, quiet)
 
 
+@pytest.mark.parametrize("given", ["earlier/reviews.parquet", "earlier", "link/reviews.parquet"])
+def test_an_input_inside_of_an_earlier_result_is_refused_and_kept(config, tmp_path, given):
+    """The result replaced the folder, and the reviews in it were deleted."""
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    (earlier / SUMMARY_FILE).touch()
+    (tmp_path / "reviews.parquet").rename(earlier / "reviews.parquet")
+    (tmp_path / "link").symlink_to(earlier)
+    given = replace(config, input=str(tmp_path / given), output=str(earlier))
+    with pytest.raises(ConfigError, match="input: .* is inside of the output .*; pass another --output"):
+        adapt(given, quiet)
+    assert (earlier / "reviews.parquet").is_file()
+
+
 def test_an_output_that_is_a_link_stays_one(config, tmp_path):
     """The link was replaced by a folder on its own disk."""
     (tmp_path / "adapted").symlink_to(tmp_path / "disk")
