@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -22,6 +23,7 @@ from ..errors import (
     StoreLockedError,
 )
 from ..models import registry
+from ..process.files import explain_left, remove_folder
 from ..process.locks import lock_file
 from .checkpoints import digest_weights
 from .data.reading import make_format
@@ -37,6 +39,7 @@ from .unlabelled import drop_unusable, read_texts, show_unused
 SUMMARY_FILE = "adaptation.json"
 # Settings that may change between a killed run and the run that goes on with it.
 _FREE_SETTINGS = ("output", "minutes", "experiment", "eval_batch_size")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
         )
     progress("reading reviews", 0, 1, config.input)
     encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
-    with working_folder(output) as work:
+    left: list[str] = []
+    with working_folder(output, left) as work:
         registry.open_experiment(config.experiment)
         with naming_options({"--dataset_name": "--input", "dataset_name:": "input:"}):
             read, unused = read_texts(config.input, config.text_col, work / "data", make_format(config))
@@ -140,7 +144,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
             save_adapted(encoder, config, summary, work / "encoder")
             log_results(summary, result, work / "encoder", log)
         publish(work / "encoder", output)
-    return summary
+    return replace(summary, warnings=[*summary.warnings, *left])
 
 
 def log_results(summary: AdaptSummary, result: Adaptation, folder: Path, log: RunLog) -> None:
@@ -205,11 +209,11 @@ def check_place(output: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def working_folder(output: Path) -> Iterator[Path]:
+def working_folder(output: Path, warnings: list[str]) -> Iterator[Path]:
     """Yield the locked folder next to the output that holds data and checkpoints, and remove it at the end.
 
-    After an error it stays if there are checkpoints, for the next run. Raises StoreLockedError if another run
-    has it, ConfigError if it cannot be made.
+    After an error it stays if there are checkpoints, for the next run. `warnings` gets a line if it cannot be
+    removed after success. Raises StoreLockedError if another run has it, ConfigError if it cannot be made.
     """
     work = output.parent / f".{output.name}.adapting"
     lock = output.parent / f".{output.name}.lock"
@@ -230,7 +234,11 @@ def working_folder(output: Path) -> Iterator[Path]:
         is_done = True
     finally:
         if is_done or not any(work.glob("checkpoints/checkpoint-*")):
-            shutil.rmtree(work)
+            reason = remove_folder(work)
+            if reason is not None and is_done:
+                warnings.append(explain_left(work, reason))
+            elif reason is not None:  # the error that ends the run has no summary
+                _log.warning("%s: could not be removed (%s); remove it by hand", work, reason)
         lock.unlink()
         os.close(descriptor)
 
