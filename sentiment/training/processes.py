@@ -3,8 +3,9 @@
 import contextlib
 import datetime
 import os
+import platform
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, TypeVar, cast
 
@@ -113,6 +114,24 @@ def share(find: Callable[[], T]) -> T:
         if get_rank() == 0:
             found = find()
     return cast(T, _gather(found)[0])
+
+
+def check_same(source: str, digests: Mapping[str, str]) -> None:
+    """Raise ConfigError in each process if one has read other files than the main one.
+
+    `digests` are those of what a process has read from `source`, by name.
+    """
+    (_, expected), *others = _gather((platform.node(), dict(digests)))
+    for rank, (machine, found) in enumerate(others, 1):
+        names = [name for name in expected if found[name] != expected[name]]
+        if names:
+            shown = [", ".join(f"{name} {read[name]}" for name in names) for read in (expected, found)]
+            error = ConfigError(
+                f"{source}: process {rank} on {machine} has read other files than process 0: expected the "
+                f"digests of process 0 ({shown[0]}), found {shown[1]}; put the same files on each machine"
+            )
+            error.is_reported = get_rank() != 0
+            raise error
 
 
 def _read_number(names: tuple[str, ...], default: int) -> int:
