@@ -191,11 +191,12 @@ def noticing_lost_processes() -> Iterator[None]:
 
 
 class Termination:
-    """Turn SIGTERM into `Terminated`: at once, but inside `deferred` only note it."""
+    """Turn SIGTERM into `Terminated`: at once, but `deferred` only notes it, and `passed_on` passes it on."""
 
     def __init__(self) -> None:
         self.is_requested = False
         self._is_deferred = False
+        self._pass_on: Callable[[], None] | None = None
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -217,11 +218,24 @@ class Termination:
         if self.is_requested:
             self.end()
 
+    @contextlib.contextmanager
+    def passed_on(self, pass_on: Callable[[], None]) -> Iterator[None]:
+        """Call `pass_on` at the first SIGTERM in this block, which waits for others; a second one ends it."""
+        self._pass_on = pass_on
+        try:
+            yield
+        finally:
+            self._pass_on = None
+
     def end(self, done: str = "") -> None:
         """Raise `Terminated` with a line that states how to continue."""
         raise Terminated(f"terminated{done}; {_CONTINUE}")
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.is_requested = True
-        if not self._is_deferred:
+        is_first, self.is_requested = not self.is_requested, True
+        if self._is_deferred:
+            return
+        if self._pass_on is None or not is_first:
             self.end()
+        else:
+            self._pass_on()
