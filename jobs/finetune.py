@@ -29,18 +29,20 @@ def run(config: FinetuneConfig, report: Reporter) -> dict[str, Any]:
     from sentiment.models import registry
 
     tracking_uri = registry.use_tracking(HOME)  # before the import of torch, which takes seconds
-    from sentiment.training.finetuning import UNREGISTERED, finetune
+    from sentiment.training.finetuning import UNREGISTERED, FinetuneSummary, finetune
     from sentiment.training.processes import Termination
 
     if config.checkpoint_dir is None:
         config = replace(config, checkpoint_dir=str(HOME / "var" / "checkpoints"))
+    summary: FinetuneSummary | None
     termination = Termination()
     with termination.installed():
         if config.distributor == "spark":
             from sentiment.training.distribution import finetune_on_spark
 
-            return finetune_on_spark(config, tracking_uri).as_dict()
-        summary = finetune(config, report, termination, HOME / UNREGISTERED)
+            summary = finetune_on_spark(config, tracking_uri, HOME / UNREGISTERED, termination)
+        else:
+            summary = finetune(config, report, termination, HOME / UNREGISTERED)
     if summary is None:
         return {}
     notes = register_drift_baseline(config, summary.model_uri, summary.data_digest, report)

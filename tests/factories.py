@@ -1,6 +1,7 @@
 """Make reviews, tiny models, stubs and batches of a store for tests."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import uuid
@@ -183,6 +184,18 @@ def make_tiny_model(folder: Path) -> TinyModel:
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with using_store(uri):
         return TinyModel(uri, tune_tiny_model(folder))
+
+
+def keep_folder(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let a folder be removed no more: as on NFS, where the files in it that are open have another name."""
+    remove = os.rmdir
+
+    def refuse(path: Any, *, dir_fd: int | None = None) -> None:
+        if Path(path).name == folder.name:
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+        remove(path, dir_fd=dir_fd)
+
+    patch.setattr(os, "rmdir", refuse)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import uuid
 from pathlib import Path
 
@@ -25,6 +26,24 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def remove_folder(folder: Path) -> str | None:
+    """Remove a folder, or what can be removed of it; return the reason if a part is left, else None.
+
+    NFS keeps a file that is open or memory-mapped under another name until it is closed, so its folder stays.
+    """
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        return (error.strerror or type(error).__name__) if folder.exists() else None
+    return None
+
+
+def explain_left(folder: Path, reason: str) -> str:
+    """Return a warning about a folder that `remove_folder` left."""
+    return f"{folder}: the work is done, but this folder could not be removed ({reason}); remove it by hand"
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -22,6 +23,7 @@ from ..errors import (
     StoreLockedError,
 )
 from ..models import registry
+from ..process.files import explain_left, remove_folder
 from ..process.locks import lock_file
 from .checkpoints import describe_code, digest_encoder
 from .data.reading import make_format
@@ -37,6 +39,7 @@ from .unlabelled import drop_unusable, read_texts, show_unused
 SUMMARY_FILE = "adaptation.json"
 # Settings that may change between a killed run and the run that goes on with it.
 _FREE_SETTINGS = ("output", "minutes", "experiment", "eval_batch_size")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
         )
     progress("reading reviews", 0, 1, config.input)
     encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
-    with working_folder(output) as work:
+    left: list[str] = []
+    with working_folder(output, left) as work:
         registry.open_experiment(config.experiment)
         with naming_options({"--dataset_name": "--input", "dataset_name:": "input:"}):
             read, unused = read_texts(config.input, config.text_col, work / "data", make_format(config))
@@ -142,7 +146,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
             log_results(summary, result, work / "encoder", log)
         summary = replace(summary, warnings=[*summary.warnings, *log.notes])
         publish(work / "encoder", output)
-    return summary
+    return replace(summary, warnings=[*summary.warnings, *left])
 
 
 def log_results(summary: AdaptSummary, result: Adaptation, folder: Path, log: RunLog) -> None:
@@ -189,8 +193,17 @@ def check_output(output: Path) -> None:
 
 
 def check_place(output: Path, folder: Path) -> None:
-    """Raise ConfigError if the output is inside the input, which a second run would read."""
-    if folder.is_dir() and folder.resolve() in output.parents:
+    """Raise ConfigError if one of output and input is inside of the other, or both are the same.
+
+    A second run would read an output inside of the input, and the output replaces all that is inside of it.
+    """
+    place = folder.resolve()
+    if place == output or output in place.parents:
+        raise ConfigError(
+            f"input: {folder} is inside of the output {output}, which the result would replace, reviews "
+            "included; pass another --output"
+        )
+    if folder.is_dir() and place in output.parents:
         raise ConfigError(
             f"output: {output} is inside of the input {folder}, so the next run would read it as reviews; "
             "pass another --output"
@@ -198,11 +211,11 @@ def check_place(output: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def working_folder(output: Path) -> Iterator[Path]:
+def working_folder(output: Path, warnings: list[str]) -> Iterator[Path]:
     """Yield the locked folder next to the output that holds data and checkpoints, and remove it at the end.
 
-    After an error it stays if there are checkpoints, for the next run. Raises StoreLockedError if another run
-    has it, ConfigError if it cannot be made.
+    After an error it stays if there are checkpoints, for the next run. `warnings` gets a line if it cannot be
+    removed after success. Raises StoreLockedError if another run has it, ConfigError if it cannot be made.
     """
     work = output.parent / f".{output.name}.adapting"
     lock = output.parent / f".{output.name}.lock"
@@ -223,7 +236,11 @@ def working_folder(output: Path) -> Iterator[Path]:
         is_done = True
     finally:
         if is_done or not any(work.glob("checkpoints/checkpoint-*")):
-            shutil.rmtree(work)
+            reason = remove_folder(work)
+            if reason is not None and is_done:
+                warnings.append(explain_left(work, reason))
+            elif reason is not None:  # the error that ends the run has no summary
+                _log.warning("%s: could not be removed (%s); remove it by hand", work, reason)
         lock.unlink()
         os.close(descriptor)
 

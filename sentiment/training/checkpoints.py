@@ -23,7 +23,7 @@ from .. import inference
 from ..config import FinetuneConfig
 from ..errors import CheckpointError, ModelIntegrityError, RunLockedError
 from ..models.integrity import make_record
-from ..process.files import replace_file
+from ..process.files import explain_left, remove_folder, replace_file
 from ..process.locks import lock_file
 from .encoders import Encoder
 from .processes import count_processes, get_rank
@@ -46,7 +46,10 @@ _LOCK, _INPUTS, _RUN, _TRAINED, _HISTORY = "_lock", "inputs.json", "run.json", "
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Read and write the folder of one run; `warnings` gets a line for each checkpoint that was set aside."""
+    """Read and write the folder of one run.
+
+    `warnings` gets a line for each checkpoint that was set aside, and for a folder that could not be removed.
+    """
 
     folder: Path
     warnings: list[str] = field(default_factory=list)
@@ -117,10 +120,17 @@ class Checkpoints:
         _write_json(self.folder / _RUN, {"run_id": run_id})
 
     def clear(self) -> None:
-        """Remove everything but the lock and the inputs."""
+        """Remove everything but the lock and the inputs. Raises CheckpointError if something is left."""
         for path in self.folder.iterdir():
-            if path.name not in (_LOCK, _INPUTS):
+            if path.name in (_LOCK, _INPUTS):
+                continue
+            try:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+            except OSError as error:
+                raise CheckpointError(
+                    f"{path}: is of an earlier run, and cannot be removed ({error.strerror}); remove it, "
+                    "or pass another --checkpoint_dir"
+                ) from error
 
     def check_room(self, needed_bytes: int) -> None:
         """Raise CheckpointError if the disk has no room for all checkpoints of a run."""
@@ -172,7 +182,8 @@ def digest_encoder(encoder: Encoder) -> str:
 def open_checkpoints(root: str | None, inputs: Mapping[str, Any]) -> Iterator[Checkpoints]:
     """Lock the folder of the run with these inputs, and remove it after success. None: a temporary folder.
 
-    A warning tells of an unfinished run with nearly the same inputs, which is not continued.
+    A warning tells of an unfinished run with nearly the same inputs, which is not continued, and another one
+    of a folder that could not be removed after success.
     Raises RunLockedError if another process has it, CheckpointError if it cannot be written.
     """
     if root is None:
@@ -198,9 +209,15 @@ def open_checkpoints(root: str | None, inputs: Mapping[str, Any]) -> Iterator[Ch
             _write_json(checkpoints.folder / _INPUTS, inputs)
         _remove_old(checkpoints)
         yield checkpoints
-        shutil.rmtree(checkpoints.folder)
+        reason = remove_folder(checkpoints.folder)
     finally:
         os.close(lock)
+    if reason is not None:
+        # On NFS the lock was the last file. Another run may begin in the folder, so only an empty one goes.
+        with contextlib.suppress(OSError):
+            checkpoints.folder.rmdir()
+        if checkpoints.folder.exists():
+            checkpoints.warnings.append(explain_left(checkpoints.folder, reason))
 
 
 @contextlib.contextmanager

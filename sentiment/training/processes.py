@@ -3,8 +3,9 @@
 import contextlib
 import datetime
 import os
+import platform
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, TypeVar, cast
 
@@ -115,6 +116,24 @@ def share(find: Callable[[], T]) -> T:
     return cast(T, _gather(found)[0])
 
 
+def check_same(source: str, digests: Mapping[str, str]) -> None:
+    """Raise ConfigError in each process if one has read other files than the main one.
+
+    `digests` are those of what a process has read from `source`, by name.
+    """
+    (_, expected), *others = _gather((platform.node(), dict(digests)))
+    for rank, (machine, found) in enumerate(others, 1):
+        names = [name for name in expected if found[name] != expected[name]]
+        if names:
+            shown = [", ".join(f"{name} {read[name]}" for name in names) for read in (expected, found)]
+            error = ConfigError(
+                f"{source}: process {rank} on {machine} has read other files than process 0: expected the "
+                f"digests of process 0 ({shown[0]}), found {shown[1]}; put the same files on each machine"
+            )
+            error.is_reported = get_rank() != 0
+            raise error
+
+
 def _read_number(names: tuple[str, ...], default: int) -> int:
     """Return the first number among these variables; `connect` refuses values that are none."""
     values = (os.environ.get(name, "") for name in names)
@@ -172,11 +191,12 @@ def noticing_lost_processes() -> Iterator[None]:
 
 
 class Termination:
-    """Turn SIGTERM into `Terminated`: at once, but inside `deferred` only note it."""
+    """Turn SIGTERM into `Terminated`: at once, but `deferred` only notes it, and `passed_on` passes it on."""
 
     def __init__(self) -> None:
         self.is_requested = False
         self._is_deferred = False
+        self._pass_on: Callable[[], None] | None = None
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -198,11 +218,24 @@ class Termination:
         if self.is_requested:
             self.end()
 
+    @contextlib.contextmanager
+    def passed_on(self, pass_on: Callable[[], None]) -> Iterator[None]:
+        """Call `pass_on` at the first SIGTERM in this block, which waits for others; a second one ends it."""
+        self._pass_on = pass_on
+        try:
+            yield
+        finally:
+            self._pass_on = None
+
     def end(self, done: str = "") -> None:
         """Raise `Terminated` with a line that states how to continue."""
         raise Terminated(f"terminated{done}; {_CONTINUE}")
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.is_requested = True
-        if not self._is_deferred:
+        is_first, self.is_requested = not self.is_requested, True
+        if self._is_deferred:
+            return
+        if self._pass_on is None or not is_first:
             self.end()
+        else:
+            self._pass_on()

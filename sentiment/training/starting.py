@@ -1,5 +1,7 @@
 """Start a training: connect its processes, load the encoder, read the reviews."""
 
+import hashlib
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,7 +39,10 @@ def load_first_encoder(config: FinetuneConfig) -> Encoder:
 
 
 def read_reviews(config: FinetuneConfig, progress: Progress) -> LabelledReviews:
-    """Read the reviews in the main process; the others find them in the cache of prepared data."""
+    """Read the reviews in the main process; the others find them in the cache of prepared data.
+
+    A process on another machine reads the files there. Raises ConfigError if they are others.
+    """
     progress("reading reviews", 0, 1, config.dataset_name)
     read: list[LabelledReviews] = []
 
@@ -46,7 +51,15 @@ def read_reviews(config: FinetuneConfig, progress: Progress) -> LabelledReviews:
 
     processes.share(lambda: read.append(load_labelled_reviews(config, tell)))
     with processes.sharing_errors():
-        return read[0] if read else load_labelled_reviews(config)
+        reviews = read[0] if read else load_labelled_reviews(config)
+    digests = {"reviews": reviews.digest, "class names": _digest_names(reviews.label_names)}
+    processes.check_same(f"dataset_name {config.dataset_name!r}", digests)
+    return reviews
+
+
+def _digest_names(names: tuple[str, ...]) -> str:
+    """Return a digest of the class names in order: a message must not show names, which may be texts."""
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 
 def with_labels(encoder: Encoder, labels: tuple[str, ...], config: FinetuneConfig) -> Encoder:

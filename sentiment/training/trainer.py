@@ -119,7 +119,7 @@ def _make_trainer(
     keeper: CheckpointCallback,
 ) -> TrainingLoop:
     tokenizer = make_tokenizer(encoder, config.max_length, config.truncation)
-    train = Dataset.from_file(share(lambda: tokenize_once(splits.train, tokenizer, splits.release)))
+    train = _tokenize_train(splits, tokenizer)
     minibatches = MiniBatches(
         measure_lengths(train),
         config.train_batch_size,
@@ -237,6 +237,17 @@ def use_bf16() -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _tokenize_train(splits: Splits, tokenizer: Tokenizer) -> Dataset:
+    """Tokenise the training rows in the main process; another one does it if its machine lacks the file."""
+
+    def make() -> str:
+        return tokenize_once(splits.train, tokenizer, splits.release)
+
+    file = share(make)
+    with sharing_errors():
+        return Dataset.from_file(file if Path(file).is_file() else make())
 
 
 def _tokenize(reviews: pd.DataFrame, tokenizer: Tokenizer) -> Dataset:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -97,3 +98,29 @@ def test_a_baseline_that_cannot_be_made_costs_no_model(monkeypatch):
     config = FinetuneConfig(dataset_name="/no/such/reviews.csv")
     [note] = finetune.register_drift_baseline(config, "models:/m/1", "digest", lambda *stage: None)
     assert "no Domino training set was registered (MissingInputError)" in note
+
+
+@pytest.mark.parametrize("distributor", ["none", "spark"])
+def test_a_baseline_is_registered_whatever_starts_the_processes(monkeypatch, distributor):
+    """With Spark it was skipped, and nothing stated it."""
+    from jobs import finetune
+    from sentiment.config import FinetuneConfig
+    from sentiment.models import registry
+    from sentiment.training import distribution, finetuning
+
+    @dataclass(frozen=True)
+    class Summary:
+        model_uri: str = "models:/m/1"
+        data_digest: str = "digest"
+        warnings: tuple[str, ...] = ("earlier",)
+
+        def as_dict(self):
+            return {"model_uri": self.model_uri, "warnings": self.warnings}
+
+    monkeypatch.setattr(registry, "use_tracking", lambda home: "")
+    monkeypatch.setattr(finetuning, "finetune", lambda *_: Summary())
+    monkeypatch.setattr(distribution, "finetune_on_spark", lambda *_: Summary())
+    monkeypatch.setattr(finetune, "register_drift_baseline", lambda config, *facts: (f"{facts[:2]}",))
+    config = FinetuneConfig(distributor=distributor, num_processes=2 if distributor == "spark" else None)
+    warnings = finetune.run(config, lambda *stage: None)["warnings"]
+    assert warnings == ("earlier", "('models:/m/1', 'digest')")

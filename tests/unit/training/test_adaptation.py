@@ -26,13 +26,21 @@ from sentiment.errors import (
 )
 from sentiment.models import registry
 from sentiment.training import masked_lm
-from sentiment.training.adaptation import SUMMARY_FILE, adapt, clean_texts
+from sentiment.training.adaptation import SUMMARY_FILE, adapt, clean_texts, working_folder
 from sentiment.training.encoders import load_encoder, load_language_model
 from sentiment.training.masked_lm import Task, make_mask, pack_texts, train_head
 from sentiment.training.run_log import RunLog
 from sentiment.training.trainer import finetune_encoder
 from sentiment.training.unlabelled import DUPLICATE, read_texts
-from tests.factories import CANARY, VOCABULARY, make_reviews, make_splits, make_tiny_encoder, using_store
+from tests.factories import (
+    CANARY,
+    VOCABULARY,
+    keep_folder,
+    make_reviews,
+    make_splits,
+    make_tiny_encoder,
+    using_store,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -382,6 +390,37 @@ def test_an_output_inside_of_the_input_is_refused(config, tmp_path):
     given = replace(config, input=str(tmp_path), output=str(tmp_path / "adapted"))
     with pytest.raises(ConfigError, match="adapted is inside of the input .* would read it as reviews"):
         adapt(given, quiet)
+
+
+@pytest.mark.parametrize("given", ["earlier/reviews.parquet", "earlier", "link/reviews.parquet"])
+def test_an_input_inside_of_an_earlier_result_is_refused_and_kept(config, tmp_path, given):
+    """The result replaced the folder, and the reviews in it were deleted."""
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    (earlier / SUMMARY_FILE).touch()
+    (tmp_path / "reviews.parquet").rename(earlier / "reviews.parquet")
+    (tmp_path / "link").symlink_to(earlier)
+    given = replace(config, input=str(tmp_path / given), output=str(earlier))
+    with pytest.raises(ConfigError, match="input: .* is inside of the output .*; pass another --output"):
+        adapt(given, quiet)
+    assert (earlier / "reviews.parquet").is_file()
+
+
+def test_a_working_folder_that_cannot_be_removed_costs_no_success(config, tmp_path, monkeypatch):
+    """The encoder was published, and then the run ended with an error and without a summary."""
+    keep_folder(monkeypatch, tmp_path / ".adapted.adapting")
+    summary = adapt(replace(config, epochs=0.1), quiet)
+    warning = f"{tmp_path / '.adapted.adapting'}: the work is done, but this folder could not be removed"
+    assert warning in summary.warnings[-1]
+    assert (tmp_path / "adapted" / SUMMARY_FILE).is_file()
+    assert not (tmp_path / ".adapted.lock").exists()
+
+
+def test_a_working_folder_that_cannot_be_removed_hides_no_error(tmp_path, monkeypatch, caplog):
+    keep_folder(monkeypatch, tmp_path / ".adapted.adapting")
+    with pytest.raises(KilledError), working_folder(tmp_path / "adapted", []):
+        raise KilledError
+    assert ".adapted.adapting: could not be removed (Directory not empty)" in caplog.text
 
 
 def test_an_output_that_is_a_link_stays_one(config, tmp_path):

@@ -29,7 +29,7 @@ from sentiment.training.processes import Termination
 from sentiment.training.run_log import start_run
 from sentiment.training.runs import open_run
 from sentiment.training.trainer import finetune_encoder
-from tests.factories import ROOT, make_reviews, make_splits, make_tiny_encoder
+from tests.factories import ROOT, keep_folder, make_reviews, make_splits, make_tiny_encoder
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -250,6 +250,39 @@ def test_a_run_that_succeeds_leaves_no_folder(tmp_path):
     with open_checkpoints(str(tmp_path), {"lr": 1}) as checkpoints:
         (checkpoints.folder / "checkpoint-1").mkdir()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_removed_costs_no_success(tmp_path, monkeypatch):
+    """The model was registered, and then the run ended with an error and without a summary."""
+    with open_checkpoints(str(tmp_path), {"lr": 1}) as checkpoints:
+        (checkpoints.folder / "trained").mkdir()
+        (checkpoints.folder / "trained" / "model.safetensors").touch()
+        keep_folder(monkeypatch, checkpoints.folder)
+    [warning] = checkpoints.warnings
+    expected = f"{checkpoints.folder}: the work is done, but this folder could not be removed (Directory not"
+    assert warning.startswith(expected)
+    assert list(checkpoints.folder.iterdir()) == []
+    with open_checkpoints(str(tmp_path), {"lr": 1}):  # the lock was released
+        pass
+
+
+def test_a_lock_that_nfs_keeps_until_it_is_closed_is_no_warning(tmp_path, monkeypatch):
+    def remove(folder):
+        (folder / "inputs.json").unlink()
+        (folder / "_lock").unlink()
+        return "Directory not empty"
+
+    monkeypatch.setattr(checkpoints_module, "remove_folder", remove)
+    with open_checkpoints(str(tmp_path), {"lr": 1}) as checkpoints:
+        pass
+    assert (checkpoints.warnings, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_remains_of_an_earlier_run_that_cannot_be_removed_are_an_error(tmp_path, monkeypatch):
+    (tmp_path / "trained").mkdir()
+    keep_folder(monkeypatch, tmp_path / "trained")
+    with pytest.raises(CheckpointError, match="trained: is of an earlier run, and cannot be removed"):
+        Checkpoints(tmp_path).clear()
 
 
 @pytest.fixture

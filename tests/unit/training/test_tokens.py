@@ -19,7 +19,7 @@ from sentiment.training import trainer
 from sentiment.training.encoders import load_encoder, make_tokenizer
 from sentiment.training.packaging import save_encoder
 from sentiment.training.tokens import pad_batch, tokenize, tokenize_once
-from tests.factories import VOCABULARY, make_splits, make_tiny_encoder
+from tests.factories import VOCABULARY, make_reviews, make_splits, make_tiny_encoder
 
 MAX_LENGTH = 16
 WORDS = [*VOCABULARY[5:], "Great", "GOOD", "café", "unknown", "[SEP]", "[PAD]", "\x00"]
@@ -101,6 +101,16 @@ def test_rows_are_tokenised_once(tmp_path, monkeypatch):
     os.truncate(path, 1000)
     with pytest.raises(TypeError):
         tokenize_once(rows, tokenizer)
+
+
+def test_a_process_on_another_machine_makes_its_own_tokens(tmp_path, monkeypatch):
+    """It ended, because the file of the main process was not there, and the others waited for it."""
+    encoder = load(make_tiny_encoder(tmp_path / "encoder"))
+    rows = make_reviews(40)
+    monkeypatch.setattr(trainer, "share", lambda make: "/on/another/machine/tokens.arrow")
+    tokenizer = make_tokenizer(encoder, MAX_LENGTH, HEAD)
+    found = trainer._tokenize_train(make_splits(rows, rows[:2], rows[:2]), tokenizer)
+    assert list(found["input_ids"]) == [ids.tolist() for ids in tokenizer.encode(rows["text"].tolist()).ids]
 
 
 def test_a_batch_is_padded_as_for_scoring():
