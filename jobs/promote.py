@@ -9,10 +9,13 @@ from rich.table import Table
 
 from sentiment.cli import Reporter, make_table, naming_options, run_job
 from sentiment.config import FinetuneConfig, GatesConfig, PromoteConfig, load_config
-from sentiment.errors import ConfigError
+from sentiment.errors import AmbiguousInputError, ConfigError, SentimentError
+from sentiment.schema import split_columns
 
 if TYPE_CHECKING:
     from sentiment.evaluation.contenders import LoadOptions
+    from sentiment.models.registry import ModelReference
+    from sentiment.training.data.labelled_rows import LabelledRows
 
 HOME = Path(__file__).resolve().parents[1]
 # The options of this job for those of others that use the same modules.
@@ -65,6 +68,8 @@ def judge(config: PromoteConfig, options: "LoadOptions", report: Reporter) -> di
     rows = labelled_rows.read_labelled_rows(_choose_reading(config), challenger.text_col)
     report("loading the models", 0, 1)
     contest = promotion.open_contest(moves, challenger, options)
+    if contest.champion is not None and config.text_col is None:
+        _check_text_col(contest.champion.reference, rows)
     judgement = promotion.judge_contest(
         contest,
         lambda labels: labelled_rows.take_sample(
@@ -75,12 +80,30 @@ def judge(config: PromoteConfig, options: "LoadOptions", report: Reporter) -> di
         bounds,
         report,
     )
-    try:
-        return promotion.conclude(contest, judgement, None if config.dry_run else config.experiment)
-    finally:  # also of a challenger that is refused
-        if config.report is not None and judgement.reviews is not None:
-            report("writing the report", 0, 1)
+    warnings = []
+    if config.report is not None and judgement.reviews is not None:  # also of a challenger that is refused
+        report("writing the report", 0, 1)
+        try:
             promotion.write_comparison(contest, judgement, Path(config.report))
+        except OSError as error:
+            warnings.append(f"{config.report}: the report was not written ({error.strerror})")
+    try:
+        summary = promotion.conclude(contest, judgement, None if config.dry_run else config.experiment)
+    except SentimentError as error:
+        if error.summary is not None:
+            error.summary = {**error.summary, "warnings": warnings}
+        raise
+    return {**summary, "warnings": warnings}
+
+
+def _check_text_col(champion: "ModelReference", rows: "LabelledRows") -> None:
+    """Raise AmbiguousInputError if the champion was trained on other columns of the file than are read."""
+    known = split_columns(champion.text_col or "")
+    if known and known != rows.columns.texts and set(known) <= set(rows.available):
+        raise AmbiguousInputError(
+            f"{rows.files[0]}: the champion was trained on {','.join(known)}, and the challenger's column "
+            f"{','.join(rows.columns.texts)} would be read for both; choose with --text_col"
+        )
 
 
 def show(summary: Mapping[str, Any]) -> list[Table]:

@@ -73,6 +73,7 @@ class Traits:
     labels: tuple[str, ...] = LABELS
     gated_on: str | None = "avx2"
     min_score: float = 0.5
+    text_col: str = "text"
 
 
 def register_contender(folder: Path, name: str, traits: Traits) -> str:
@@ -99,6 +100,7 @@ def register_contender(folder: Path, name: str, traits: Traits) -> str:
             artifacts={"encoder": str(folder / "encoder")},
             pip_requirements=["pandas"],
             model_config={"engine": "auto", "probabilities": False},
+            metadata={registry.TEXT_COL_KEY: traits.text_col},
         )
     version = str(mlflow.register_model((folder / "model").as_uri(), name).version)
     registry.record_model(name, version)

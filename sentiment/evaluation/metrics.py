@@ -70,7 +70,7 @@ def measure(judged: JudgedReviews) -> Evaluation:
         roc_auc=_measure_roc_auc(truth, judged.probabilities),
         ece=measure_calibration_error(scored.probabilities, scored.truth),
         brier=measure_brier(judged.probabilities, truth),
-        unsure_share=float(judged.predictions[schema.UNSURE].mean()),
+        unsure_share=float(scored.predictions[schema.UNSURE].sum()) / max(1, len(scored.truth)),
         rejected_share=float(judged.is_rejected.mean()),
         mean_absolute_error=_measure_absolute_error(scored),
         confusion=_count_pairs(scored).tolist(),

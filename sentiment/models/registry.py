@@ -314,8 +314,8 @@ def _find_registered_version(uri: str) -> str | None:
     if at:
         return str(client.get_model_version_by_alias(name, alias).version)
     name, slash, version = name.partition("/")
-    if version.isdigit():
-        return version
+    if version.isdecimal():
+        return str(int(version))  # MLflow takes 07 for 7
     if not slash and name.startswith(_LOGGED_PREFIX):  # the id of a logged model, which may be in no registry
         return None
     if version != "latest":

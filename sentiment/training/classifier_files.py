@@ -66,7 +66,8 @@ def _open_folder(name: str, folder: Path) -> ClassifierFiles:
 
 def _find_logged(uri: str) -> ClassifierFiles:
     """Find the weights and the tokenizer of a logged model in a private copy; nothing of it is run."""
-    root = registry.resolve_model(uri).folder
+    reference = registry.resolve_model(uri)
+    root = reference.folder
     content = yaml.safe_load((root / MODEL_FILE).read_text(encoding="utf-8"))
     flavours: Mapping[str, Any] = content.get("flavors") or {}
     if "sentiment_version" in (content.get("metadata") or {}):
@@ -83,7 +84,8 @@ def _find_logged(uri: str) -> ClassifierFiles:
     facts = _read_card(root / "model_card.md")
     source = str(flavour.get("source_model_name") or "")
     base = _find_base(facts) or (source if _HUB_ID.fullmatch(source) else None)
-    return ClassifierFiles(uri, weights, tokenizer, read_licence(facts), base)
+    # An alias may name another version tomorrow.
+    return ClassifierFiles(reference.pinned_uri, weights, tokenizer, read_licence(facts), base)
 
 
 def _check_flavour(uri: str, flavour: Mapping[str, Any], flavours: Mapping[str, Any]) -> None:

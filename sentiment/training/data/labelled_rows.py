@@ -37,7 +37,8 @@ class LabelledRows:
     """Hold texts of any type, their label values as `clean_label` returns them, and details; one order.
 
     `details` are the columns that slices are cut by, as `reduce_details` returns them.
-    `class_names` is the order of the classes that the data set states, `files` are those that were read.
+    `class_names` is the order of the classes that the data set states, `files` are those that were read, and
+    `available` all columns of the first one.
     """
 
     texts: list[Any]
@@ -46,6 +47,7 @@ class LabelledRows:
     columns: Columns
     class_names: tuple[str, ...]
     files: tuple[str, ...]
+    available: tuple[str, ...]
 
 
 def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None) -> LabelledRows:
@@ -58,7 +60,15 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
     columns = choose_for_all(opened, lambda source: _choose_columns(config, source, usual_text_col))
     opened = share_class_names({TEST: opened}, columns.label)[TEST]
     class_names = opened[0].class_names.get(columns.label, ())
-    rows = LabelledRows([], [], pd.DataFrame(), columns, tuple(class_names), tuple(s.name for s in opened))
+    rows = LabelledRows(
+        texts=[],
+        values=[],
+        details=pd.DataFrame(),
+        columns=columns,
+        class_names=tuple(class_names),
+        files=tuple(source.name for source in opened),
+        available=tuple(opened[0].columns),
+    )
     details = []
     for source in opened:
         _check_columns(source, columns)

@@ -44,6 +44,13 @@ def test_rejects_add_nothing_to_the_calibration_error():
     assert measure(make_judged([0, 1], [None, None])).ece == 0
 
 
+def test_rejects_do_not_make_the_share_of_unsure_predictions_smaller():
+    judged = make_judged([1, 0, 0, 1], [[0.1, 0.9], [0.5, 0.5], None, None])
+    judged.predictions[schema.UNSURE] = [False, True, False, False]
+    assert measure(judged).unsure_share == 0.5
+    assert measure(make_judged([0, 1], [None, None])).unsure_share == 0
+
+
 def test_a_rejected_text_counts_as_wrong():
     found = measure(make_judged(TRUTH, [[0.1, 0.9], [0.9, 0.1], None, [0.9, 0.1]]))
     assert found.accuracy == 0.75

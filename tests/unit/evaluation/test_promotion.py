@@ -1,7 +1,9 @@
 """The job's `main` on a registry of its own, with models whose mistakes are chosen."""
 
+import errno
 import itertools
 import json
+import os
 import runpy
 import shutil
 from dataclasses import dataclass, field
@@ -201,6 +203,35 @@ def test_a_rollback_does_not_guess_what_another_tool_replaced(fortress):
     assert fortress.promote("--rollback", "--registered_model_name", fortress.name) == 4
     assert "set by another tool" in fortress.told[-1]
     assert fortress.champion == "1"
+
+
+def test_the_version_may_have_zeros_before_it(fortress):
+    assert fortress.judge(f"models:/{fortress.name}/01") == 0
+    assert fortress.summary["outcome"] == "unchanged"
+
+
+def test_a_champion_of_other_columns_is_not_judged_on_those_of_the_challenger(place, tmp_path):
+    reviews = make_test_reviews().assign(content=lambda rows: rows["text"])
+    reviews.to_parquet(tmp_path / "both.parquet")
+    place.test = str(tmp_path / "both.parquet")
+    place.move()
+    challenger = place.register(Traits(text_col="content"))
+    assert place.judge(challenger) == 3
+    assert "the champion was trained on text, and the challenger's column content" in place.told[-1]
+    assert place.judge(challenger, "--text_col", "content", "--dry_run") == 0
+
+
+@pytest.mark.parametrize(("traits", "code"), [(BETTER, 0), (BAD_SLICE, 6)])
+def test_a_report_that_cannot_be_written_changes_no_outcome(fortress, monkeypatch, traits, code):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(promotion, "write_comparison", fail)
+    given = ("--dry_run", "--report", fortress.folder / "report.html")
+    assert fortress.judge(fortress.register(traits), *given) == code
+    assert fortress.summary["gates"]
+    [warning] = fortress.summary["warnings"]
+    assert warning.endswith("report.html: the report was not written (No space left on device)")
 
 
 def test_a_test_file_without_labels_is_exit_code_3(fortress):
