@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from sentiment.errors import ConfigError, EncoderUnavailableError, ModelNotFoundError, UnusableClassifierError
+from sentiment.models import registry
 from sentiment.training import classifier_files
 from sentiment.training.classifier_files import find_classifier
 from sentiment.training.classifiers import choose_max_length, load_classifier
@@ -276,6 +277,15 @@ def test_a_logged_model_of_transformers_is_found(folder, tmp_path, tracking):
     files = find_classifier(str(logged))
     assert (files.licence, files.base_model) == ("mit", "owner/base")
     assert load_classifier(files, "config").labels == ("bad", "good")
+
+
+def test_a_source_is_named_by_its_version_and_not_by_its_alias(folder, tmp_path, tracking):
+    logged = log_by_hand(tmp_path / "logged", folder)
+    client = registry.import_mlflow().MlflowClient()
+    client.create_registered_model("shop")
+    client.create_model_version("shop", source=logged.as_uri())
+    client.set_registered_model_alias("shop", "prod", "1")
+    assert find_classifier("models:/shop@prod").name == "models:/shop/1"
 
 
 @pytest.mark.parametrize(
