@@ -11,6 +11,7 @@ from ..config import GatesConfig
 from ..errors import AliasMovedError, ModelNotFoundError, RefusedChallengerError
 from ..models import copies, ledger, loading, registry
 from ..models.predictions import predict_columns
+from ..models.tracking import show_store
 from . import history
 from .comparison import compare_slices, measure_latency_ratio
 from .contenders import Contender, LoadOptions, NumberedReviews, judge_contender, load_contender
@@ -69,9 +70,16 @@ class Judgement:
 def open_moves(name: str, alias: str, will_write: bool) -> ledger.Ledger:
     """Return the alias as it is; finish the move of a killed run if the registry may be written.
 
-    Raises RegistryError.
+    Raises ModelNotFoundError if the tracking store is still to be made, RegistryError.
     """
-    registry.check_store(will_write)
+    # First without writing, which would make the tables of a new database.
+    if not registry.check_store():
+        raise ModelNotFoundError(
+            f"{name!r}: expected a registered model whose alias {alias!r} moves, found no tables in the "
+            f"tracking store {show_store()}; set MLFLOW_TRACKING_URI to the store that has the model"
+        )
+    if will_write:
+        registry.check_store(will_write)
     moves = ledger.read_ledger(name, alias)
     return ledger.settle(moves) if will_write else moves
 

@@ -324,3 +324,12 @@ def test_a_rollback_to_a_version_that_was_deleted_is_said(defended):
     registry.import_mlflow().MlflowClient().delete_model_version(defended.name, "1")
     assert defended.promote("--rollback", "--registered_model_name", defended.name) == 4
     assert f"models:/{defended.name}/1, is no longer in the registry" in defended.told[-1]
+
+
+@pytest.mark.parametrize("dry_run", [["--dry_run"], []], ids=["dry_run", "real"])
+def test_a_rollback_does_not_make_a_tracking_database(tmp_path, dry_run):
+    place = Place(tmp_path, "none", "")
+    with using_store(f"sqlite:///{tmp_path / 'mlflow.db'}"):
+        assert place.promote("--rollback", "--registered_model_name", "none", *dry_run) == 4
+    assert "found no tables in the tracking store" in place.told[-1]
+    assert not (tmp_path / "mlflow.db").exists()
