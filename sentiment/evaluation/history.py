@@ -69,19 +69,33 @@ def close(decision: Decision, outcome: str, entry: int | None = None) -> None:
         import_mlflow().MlflowClient().set_tag(decision.run_id, f"{_PREFIX}.outcome", outcome)
 
 
-def note_rollback(moves: ledger.Ledger, restored: str, entry: int) -> None:
-    """Write a rollback to a tag of both versions. Raises RegistryError."""
+def note_rollback(name: str, entry: ledger.Entry) -> None:
+    """Write a move, if it is a rollback, to a tag of both versions, if it is not there yet.
+
+    Raises RegistryError.
+    """
+    move = entry.move
+    if move.kind != ledger.ROLLBACK:
+        return
     content = {
         "at": _now().isoformat(timespec="seconds"),
         "outcome": ROLLED_BACK,
-        "champion": moves.champion,
-        "restored": restored,
-        "entry": entry,
+        "champion": move.before,
+        "restored": move.after,
+        "entry": entry.number,
     }
-    tag = _make_tag(moves.alias)
-    for version in (moves.champion, restored):
-        if version is not None:
-            _write(Decision(moves.name, version, tag, content, ""))
+    tag = _make_tag(move.alias)
+    for version in (move.before, move.after):
+        if version is not None and not _has_rollback(name, version, entry):
+            _write(Decision(name, version, tag, content, ""))
+
+
+def _has_rollback(name: str, version: str, entry: ledger.Entry) -> bool:
+    """Return True if an earlier run, which was then killed, has noted this rollback."""
+    with translating_errors(f"version {version} of {name!r}"):
+        tags = import_mlflow().MlflowClient().get_model_version(name, version).tags
+    noted = find_decisions(tags, entry.move.alias)
+    return any(found["outcome"] == ROLLED_BACK and found["entry"] == entry.number for found in noted)
 
 
 def find_decisions(tags: Mapping[str, str], alias: str) -> list[dict[str, Any]]:
