@@ -76,7 +76,7 @@ def open_moves(name: str, alias: str, will_write: bool) -> ledger.Ledger:
     """
     moves = _read_moves(name, alias, will_write)
     if will_write:
-        moves = ledger.settle(moves, history.note_rollback)
+        moves = ledger.settle(moves, history.note_move)
     else:
         moves = replace(moves, settled=ledger.describe_unfinished(moves))
     with naming_settled(moves):
@@ -209,11 +209,14 @@ def conclude(contest: Contest, judgement: Judgement, experiment: str | None) -> 
     if decision is None:
         return {**summary, "outcome": history.PASSED}
     try:
-        entry = ledger.move_alias(moves, contest.version, note=history.note_rollback)
+        entry = ledger.move_alias(
+            moves,
+            contest.version,
+            note=lambda _, entry: history.close(decision, history.PROMOTED, entry.number),
+        )
     except AliasMovedError as error:
         history.close(decision, history.LOST)
         raise AliasMovedError(str(error), {**summary, "outcome": history.LOST}) from error
-    history.close(decision, history.PROMOTED, entry.number)
     return {**summary, "outcome": history.PROMOTED, "entry": entry.number}
 
 
@@ -232,10 +235,10 @@ def roll_back(name: str, alias: str, options: LoadOptions, is_dry_run: bool) -> 
         return {**summary, "outcome": history.PASSED}
     entry = ledger.find_unfinished(moves)
     if entry is not None and entry.move.kind == ledger.ROLLBACK:
-        settled = ledger.settle(moves, history.note_rollback).settled
+        settled = ledger.settle(moves, history.note_move).settled
         summary |= {"champion": f"models:/{name}/{entry.move.before}", "settled": settled}
     else:
-        entry = ledger.move_alias(moves, version, ledger.ROLLBACK, history.note_rollback)
+        entry = ledger.move_alias(moves, version, ledger.ROLLBACK, history.note_move)
     return {**summary, "outcome": history.ROLLED_BACK, "entry": entry.number}
 
 

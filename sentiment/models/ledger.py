@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import AliasMovedError, ModelNotFoundError, RegistryError
-from .mlflow_errors import translating_errors
+from .mlflow_errors import as_registry_error, is_absent, translating_errors
 from .registry import find_version, import_mlflow, quote, set_alias
 
 PROMOTE, ROLLBACK = "promote", "rollback"
@@ -212,6 +212,12 @@ def settle(ledger: Ledger, note: Note = _note_nothing) -> Ledger:
             f"{kind} was skipped: {alias} was to move from {show_version(last.move.before)} to version "
             f"{last.move.after}, but means {show_version(ledger.champion)}, set by another tool"
         )
+    elif not _has_version(ledger.name, last.move.after):
+        _mark(ledger.name, last, _SKIPPED)
+        settled = (
+            f"{kind} was skipped: version {last.move.after}, to which it was to move {alias}, was deleted; "
+            f"{alias} stays at {show_version(ledger.champion)}"
+        )
     elif ledger.champion == last.move.after:
         _record(ledger.name, last, note)
         settled = f"this run finished the record of {kind}: {alias} meant version {last.move.after} already"
@@ -347,6 +353,16 @@ def _find_champion(name: str, alias: str) -> str | None:
         return find_version(f"models:/{name}@{alias}")
     except ModelNotFoundError:
         return None
+
+
+def _has_version(name: str, version: str) -> bool:
+    try:
+        import_mlflow().MlflowClient().get_model_version(name, version)
+    except Exception as error:  # as in `registry.resolve_model`
+        if is_absent(error):
+            return False
+        raise as_registry_error(f"version {version} of {name!r}", error) from error
+    return True
 
 
 def _name_of(name: str) -> str:

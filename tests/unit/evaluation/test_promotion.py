@@ -414,6 +414,38 @@ def test_the_same_promotion_again_finishes_its_record(defended, monkeypatch):
     assert ledger.read_ledger(defended.name, "champion").entries[-1].is_done
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "outcome"),
+    [(ledger, "set_alias", "passed"), (history, "close", "passed"), (ledger, "_mark", "promoted")],
+    ids=["set_alias", "close", "mark"],
+)
+def test_the_decision_of_a_promotion_that_a_later_run_finishes_is_closed(
+    defended, monkeypatch, module, name, outcome
+):
+    challenger = defended.register(BETTER)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, _fail)
+        assert defended.judge(challenger) == 4
+    assert "the same command again finishes" in defended.told[-1]
+    assert defended.list_outcomes("2") == [outcome]
+    assert defended.judge(challenger) == 0
+    [kept] = defended.list_decisions("2")
+    assert (kept["outcome"], kept["entry"]) == ("promoted", 2)
+    run = registry.import_mlflow().get_run(kept["run_id"])
+    assert run.data.tags["sentiment.promotion.outcome"] == "promoted"
+
+
+def test_a_rollback_is_finished_though_the_version_that_it_left_was_deleted(defended, monkeypatch):
+    defended.move()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_mark", _fail)
+        assert _rollback(defended) == 4
+    registry.import_mlflow().MlflowClient().delete_model_version(defended.name, "2")
+    assert _rollback(defended) == 0
+    assert defended.champion == "1"
+    assert defended.list_outcomes("1") == ["rolled_back"]
+
+
 def test_a_challenger_is_not_judged_without_the_champion_that_was_deleted(defended):
     defended.move()
     other = defended.register(Traits(labels=("worst", "middle", "best")))

@@ -126,6 +126,15 @@ def test_a_skipped_move_is_not_a_champion_that_a_rollback_restores(name):
         ledger.find_champion_before(read(name))
 
 
+def test_the_move_of_a_killed_process_to_a_version_that_was_deleted_is_skipped(name):
+    ledger.move_alias(read(name), "1")
+    ledger._append(name, Move("champion", "1", "2", ledger.PROMOTE, 1, "killed"))
+    registry.import_mlflow().MlflowClient().delete_model_version(name, "2")
+    settled = ledger.settle(read(name))
+    assert "version 2, to which it was to move alias 'champion', was deleted" in settled.settled
+    assert (settled.champion, settled.entries[-1].is_skipped) == ("1", True)
+
+
 def test_a_skipped_first_move_leaves_the_champion_before_it_known():
     skipped = Entry(1, Move("champion", "1", "2", ledger.PROMOTE, 0, "t"), True, True)
     moves = ledger.Ledger("m", "champion", (skipped, make_entry(2, 1, "6", "5")), "6")
