@@ -6,7 +6,7 @@ import pytest
 
 from sentiment.errors import AliasMovedError, ModelNotFoundError
 from sentiment.models import ledger, registry
-from sentiment.models.ledger import Entry, Move, find_valid
+from sentiment.models.moves import Entry, Move, find_valid, read_entry
 from tests.factories import using_store
 
 pytestmark = pytest.mark.slow
@@ -33,8 +33,8 @@ def test_of_entries_that_follow_the_same_one_the_first_is_valid(follows, valid):
 
 def test_an_entry_is_read_as_it_was_written():
     move = Move("champion", None, "3", ledger.PROMOTE, 0, "t")
-    assert ledger.read_entry(1, move.as_tags()) == Entry(1, move, False)
-    assert ledger.read_entry(1, {"other": "tag"}) is None
+    assert read_entry(1, move.as_tags()) == Entry(1, move, False)
+    assert read_entry(1, {"other": "tag"}) is None
 
 
 @pytest.fixture
