@@ -14,6 +14,7 @@ from sentiment.schema import split_columns
 
 if TYPE_CHECKING:
     from sentiment.evaluation.contenders import LoadOptions
+    from sentiment.models.ledger import Ledger
     from sentiment.models.registry import ModelReference
     from sentiment.training.data.labelled_rows import LabelledRows
 
@@ -60,6 +61,21 @@ def judge(config: PromoteConfig, options: "LoadOptions", report: Reporter) -> di
             f"{config.registered_model_name!r}; leave it out, or pass another --challenger"
         )
     moves = promotion.open_moves(name, config.alias, will_write=not config.dry_run)
+    with promotion.naming_settled(moves):
+        return _judge(config, options, report, moves, challenger, bounds)
+
+
+def _judge(
+    config: PromoteConfig,
+    options: "LoadOptions",
+    report: Reporter,
+    moves: "Ledger",
+    challenger: "ModelReference",
+    bounds: GatesConfig,
+) -> dict[str, Any]:
+    """Judge the challenger against the champion of `moves`; return the summary."""
+    from sentiment.evaluation import promotion
+
     if challenger.version == moves.champion:
         return {**promotion.describe(moves, challenger.pinned_uri), "gates": [], "outcome": "unchanged"}
     from sentiment.training.data import labelled_rows
@@ -116,6 +132,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         ("outcome", _OUTCOMES[summary["outcome"]]),
         ("alias", summary["alias"]),
         ("champion", summary["champion"] or "none before"),
+        *[("move of an earlier run", text) for text in [summary.get("settled")] if text],
         *[(f"accuracy, F1, ECE of the {role}", _show_metrics(m)) for role, m in _list_metrics(summary)],
         *[("accuracy lost", text) for text in _show_difference(summary.get("comparison"))],
         *[("test reviews", text) for text in _show_test(summary.get("test"))],

@@ -112,6 +112,8 @@ def _show_job(subject: str, job: JobProcess) -> None:
     gates = summary.get("gates", [])
     if error is None:
         st.success(escape_markdown(f"{subject}: {summary['outcome']}"))
+        if summary.get("settled"):
+            st.info(escape_markdown(summary["settled"]))
     else:
         st.error(escape_markdown(str(error)))
     if summary.get("run_id"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..models import ledger, registry
-from ..models.mlflow_errors import translating_errors
+from ..models.mlflow_errors import as_registry_error, is_absent, translating_errors
 from ..models.tracking import import_mlflow
 
 # Readers of the history, such as the app, need no gates, which import the libraries of the evaluation.
@@ -64,24 +64,70 @@ def record(
 def close(decision: Decision, outcome: str, entry: int | None = None) -> None:
     """Write what became of a decision. Raises RegistryError."""
     content = {**decision.content, "outcome": outcome} | ({} if entry is None else {"entry": entry})
+    # The run first: a later run looks for a decision whose tag is still open.
+    _tag_run(decision.run_id, outcome)
     _write(replace(decision, content=content))
-    with translating_errors(f"run {decision.run_id}"):
-        import_mlflow().MlflowClient().set_tag(decision.run_id, f"{_PREFIX}.outcome", outcome)
 
 
-def note_rollback(moves: ledger.Ledger, restored: str, entry: int) -> None:
-    """Write a rollback to a tag of both versions. Raises RegistryError."""
+def _tag_run(run_id: str, outcome: str) -> None:
+    try:
+        import_mlflow().MlflowClient().set_tag(run_id, f"{_PREFIX}.outcome", outcome)
+    except Exception as error:  # as in `registry.resolve_model`
+        if not is_absent(error):  # someone has deleted the run
+            raise as_registry_error(f"run {run_id}", error) from error
+
+
+def note_move(name: str, entry: ledger.Entry) -> None:
+    """Write a move to the tags of its versions if it is not there yet. Raises RegistryError.
+
+    A rollback gets a tag of its own; a promotion is written into its decision.
+    """
+    if entry.move.kind == ledger.ROLLBACK:
+        _note_rollback(name, entry)
+    else:
+        _note_promotion(name, entry)
+
+
+def _note_rollback(name: str, entry: ledger.Entry) -> None:
+    move = entry.move
     content = {
         "at": _now().isoformat(timespec="seconds"),
         "outcome": ROLLED_BACK,
-        "champion": moves.champion,
-        "restored": restored,
-        "entry": entry,
+        "champion": move.before,
+        "restored": move.after,
+        "entry": entry.number,
     }
-    tag = _make_tag(moves.alias)
-    for version in (moves.champion, restored):
-        if version is not None:
-            _write(Decision(moves.name, version, tag, content, ""))
+    tag = _make_tag(move.alias)
+    for version in (move.before, move.after):
+        tags = None if version is None else _read_tags(name, version)
+        if version is None or tags is None:
+            continue
+        noted = find_decisions(tags, move.alias)
+        if not any(each["outcome"] == ROLLED_BACK and each["entry"] == entry.number for each in noted):
+            _write(Decision(name, version, tag, content, ""))
+
+
+def _note_promotion(name: str, entry: ledger.Entry) -> None:
+    """Close the decision of a run that was killed; a move without gates has none."""
+    move, tags = entry.move, _read_tags(name, entry.move.after) or {}
+    for tag in sorted(tags, reverse=True):
+        if not tag.startswith(f"{_PREFIX}.{move.alias}."):
+            continue
+        content = json.loads(tags[tag])
+        if content["outcome"] == PASSED and content["champion"] == move.before:
+            close(Decision(name, move.after, tag, content, content["run_id"]), PROMOTED, entry.number)
+            return
+
+
+def _read_tags(name: str, version: str) -> Mapping[str, str] | None:
+    """Return the tags of a version, None if someone has deleted it. Raises RegistryError."""
+    try:
+        tags: Mapping[str, str] = import_mlflow().MlflowClient().get_model_version(name, version).tags
+    except Exception as error:  # as in `registry.resolve_model`
+        if is_absent(error):
+            return None
+        raise as_registry_error(f"version {version} of {name!r}", error) from error
+    return tags
 
 
 def find_decisions(tags: Mapping[str, str], alias: str) -> list[dict[str, Any]]:

@@ -1,16 +1,18 @@
 """Judge a challenger next to the champion, and move the alias to it, or back."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..cli import Progress
 from ..config import GatesConfig
-from ..errors import AliasMovedError, ModelNotFoundError, RefusedChallengerError
+from ..errors import AliasMovedError, ModelNotFoundError, RefusedChallengerError, SentimentError
 from ..models import copies, ledger, loading, registry
 from ..models.predictions import predict_columns
+from ..models.tracking import show_store
 from . import history
 from .comparison import compare_slices, measure_latency_ratio
 from .contenders import Contender, LoadOptions, NumberedReviews, judge_contender, load_contender
@@ -69,11 +71,40 @@ class Judgement:
 def open_moves(name: str, alias: str, will_write: bool) -> ledger.Ledger:
     """Return the alias as it is; finish the move of a killed run if the registry may be written.
 
-    Raises RegistryError.
+    Raises ModelNotFoundError if the tracking store is still to be made, or if the alias was deleted;
+    RegistryError.
     """
-    registry.check_store(will_write)
-    moves = ledger.read_ledger(name, alias)
-    return ledger.settle(moves) if will_write else moves
+    moves = _read_moves(name, alias, will_write)
+    if will_write:
+        moves = ledger.settle(moves, history.note_move)
+    else:
+        moves = replace(moves, settled=ledger.describe_unfinished(moves))
+    with naming_settled(moves):
+        ledger.check_champion(moves)
+    return moves
+
+
+@contextlib.contextmanager
+def naming_settled(moves: ledger.Ledger) -> Iterator[None]:
+    """Add to the message of an error what became of a move that an earlier run had not finished."""
+    try:
+        yield
+    except SentimentError as error:
+        if moves.settled is None:
+            raise
+        raise type(error)(f"{error}; before that, {moves.settled}", error.summary) from error
+
+
+def _read_moves(name: str, alias: str, will_write: bool) -> ledger.Ledger:
+    # First without writing, which would make the tables of a new database.
+    if not registry.check_store():
+        raise ModelNotFoundError(
+            f"{name!r}: expected a registered model whose alias {alias!r} moves, found no tables in the "
+            f"tracking store {show_store()}; set MLFLOW_TRACKING_URI to the store that has the model"
+        )
+    if will_write:
+        registry.check_store(will_write)
+    return ledger.read_ledger(name, alias)
 
 
 def open_contest(moves: ledger.Ledger, challenger: registry.ModelReference, options: LoadOptions) -> Contest:
@@ -87,7 +118,7 @@ def open_contest(moves: ledger.Ledger, challenger: registry.ModelReference, opti
     except ModelNotFoundError as error:
         raise ModelNotFoundError(
             f"the champion {uri} has no files any more, so nothing can be compared with it; restore them, or "
-            f"remove the alias {moves.alias!r} in MLflow to judge the challenger without a champion"
+            f"set the alias {moves.alias!r} in MLflow to a version that has files, and run again"
         ) from error
     return Contest(moves, loaded, load_contender(champion, options))
 
@@ -172,28 +203,47 @@ def conclude(contest: Contest, judgement: Judgement, experiment: str | None) -> 
         listed = "; ".join(f"{gate.name}: {gate.sentence}" for gate in failed)
         raise RefusedChallengerError(
             f"{uri}: refused by {len(failed)} of {len(judgement.gates)} gates ({listed}); alias "
-            f"{moves.alias!r} stays at {_show(moves.champion)}",
+            f"{moves.alias!r} stays at {ledger.show_version(moves.champion)}",
             {**summary, "outcome": history.REFUSED},
         )
     if decision is None:
         return {**summary, "outcome": history.PASSED}
     try:
-        entry = ledger.move_alias(moves, contest.version)
+        entry = ledger.move_alias(
+            moves,
+            contest.version,
+            note=lambda _, entry: history.close(decision, history.PROMOTED, entry.number),
+        )
     except AliasMovedError as error:
         history.close(decision, history.LOST)
         raise AliasMovedError(str(error), {**summary, "outcome": history.LOST}) from error
-    history.close(decision, history.PROMOTED, entry.number)
     return {**summary, "outcome": history.PROMOTED, "entry": entry.number}
 
 
 def roll_back(name: str, alias: str, options: LoadOptions, is_dry_run: bool) -> dict[str, Any]:
     """Move the alias back to the champion before, whose files are verified; return what happened.
 
-    Raises ModelNotFoundError if there is none, AliasMovedError if the alias moves meanwhile.
+    A rollback that an earlier run did not finish is finished, and then none is added to it. Raises
+    ModelNotFoundError if there is no champion before, AliasMovedError if the alias moves meanwhile.
     """
-    moves = open_moves(name, alias, will_write=not is_dry_run)
+    moves = _read_moves(name, alias, will_write=not is_dry_run)
     version = ledger.find_champion_before(moves)
-    uri = f"models:/{name}/{version}"
+    reference = _verify(f"models:/{name}/{version}", options)
+    told = replace(moves, settled=ledger.describe_unfinished(moves, is_undone=not is_dry_run))
+    summary = {**describe(told, reference.uri), "gates": [], "is_dry_run": is_dry_run}
+    if is_dry_run:
+        return {**summary, "outcome": history.PASSED}
+    entry = ledger.find_unfinished(moves)
+    if entry is not None and entry.move.kind == ledger.ROLLBACK:
+        settled = ledger.settle(moves, history.note_move).settled
+        summary |= {"champion": f"models:/{name}/{entry.move.before}", "settled": settled}
+    else:
+        entry = ledger.move_alias(moves, version, ledger.ROLLBACK, history.note_move)
+    return {**summary, "outcome": history.ROLLED_BACK, "entry": entry.number}
+
+
+def _verify(uri: str, options: LoadOptions) -> registry.ModelReference:
+    """Verify the files of the champion before. Raises a ModelError."""
     try:
         reference = registry.resolve_model(uri)
     except ModelNotFoundError as error:
@@ -204,18 +254,14 @@ def roll_back(name: str, alias: str, options: LoadOptions, is_dry_run: bool) -> 
         loading.check_model(reference, options.allow_unverified, options.verify_key)
     finally:
         copies.release(reference.folder)
-    summary = {**describe(moves, reference.uri), "gates": [], "is_dry_run": is_dry_run}
-    if is_dry_run:
-        return {**summary, "outcome": history.PASSED}
-    entry = ledger.move_alias(moves, version, ledger.ROLLBACK)
-    history.note_rollback(moves, version, entry.number)
-    return {**summary, "outcome": history.ROLLED_BACK, "entry": entry.number}
+    return reference
 
 
 def describe(moves: ledger.Ledger, challenger: str) -> dict[str, Any]:
     """Return who is judged, for a summary."""
     champion = None if moves.champion is None else f"models:/{moves.name}/{moves.champion}"
-    return {"alias": f"models:/{moves.name}@{moves.alias}", "champion": champion, "challenger": challenger}
+    alias = f"models:/{moves.name}@{moves.alias}"
+    return {"alias": alias, "champion": champion, "challenger": challenger, "settled": moves.settled}
 
 
 def _judge(contender: Contender, role: str, reviews: NumberedReviews, report: Progress) -> JudgedReviews:
@@ -244,7 +290,3 @@ def _list_metrics(judgement: Judgement) -> dict[str, float]:
     for role, evaluation in judgement.evaluations.items():
         found |= {f"{role}_{name}": value for name, value in evaluation.as_metrics().items()}
     return found
-
-
-def _show(version: str | None) -> str:
-    return "no version" if version is None else f"version {version}"

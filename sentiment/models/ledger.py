@@ -5,125 +5,48 @@ one, on every store. So each move first appends an entry, a version of the model
 the entry it follows. The first entry that follows another one is valid; all later ones that follow the same
 entry have lost. Everyone who reads the ledger finds the same valid entries, without locks or clocks.
 
-A process that was killed after its entry leaves the alias behind; the next one moves it (`settle`). Moves by
-other tools (the UI, `jobs/finetune.py --alias`) are not in the ledger: `move_alias` notices one that came
-before it looks, and overwrites one that falls between this look and its own move.
+A process that was killed after its entry leaves the alias behind; the next one moves it (`settle`), or marks
+the entry as skipped if another tool has moved the alias since. Moves by other tools (the UI,
+`jobs/finetune.py --alias`) are not in the ledger: `move_alias` notices one that came before it looks, and
+overwrites one that falls between this look and its own move. The rules about moves are in `moves`.
 """
 
+import contextlib
 import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from ..errors import AliasMovedError, ModelNotFoundError
-from .mlflow_errors import translating_errors
+from ..errors import AliasMovedError, ModelNotFoundError, RegistryError
+from .mlflow_errors import as_registry_error, is_absent, translating_errors
+from .moves import MOVED, SKIPPED, TAG_PREFIX, Move, describe_move, find_valid, name_ledger, read_entry
+from .moves import PROMOTE as PROMOTE
+from .moves import ROLLBACK as ROLLBACK
+from .moves import Entry as Entry
+from .moves import Ledger as Ledger
+from .moves import check_champion as check_champion
+from .moves import describe_unfinished as describe_unfinished
+from .moves import find_champion_before as find_champion_before
+from .moves import find_unfinished as find_unfinished
+from .moves import show_version as show_version
 from .registry import find_version, import_mlflow, quote, set_alias
 
-PROMOTE, ROLLBACK = "promote", "rollback"
-_SUFFIX = "-promotions"
-_PREFIX = "sentiment.move."
-_DONE = f"{_PREFIX}done"
+_DONE = f"{TAG_PREFIX}done"
 
 
-@dataclass(frozen=True)
-class Move:
-    """Describe a move of an alias from one version to another; `before` is None if there was no alias.
-
-    `follows` is the number of the valid entry before it, 0 if there was none; each attempt has another
-    `token`.
-    """
-
-    alias: str
-    before: str | None
-    after: str
-    kind: str
-    follows: int
-    token: str
-
-    def as_tags(self) -> dict[str, str]:
-        """Return the tags of the entry."""
-        values = {**vars(self), "before": self.before or "", "follows": str(self.follows)}
-        return {f"{_PREFIX}{name}": value for name, value in values.items()}
+# Writes a move to the history of the model with this name; a second time changes nothing.
+Note = Callable[[str, Entry], None]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Hold a move, its number in the ledger, and whether the alias has been moved since."""
-
-    number: int
-    move: Move
-    is_done: bool
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """Hold what a decision about an alias is based on: the valid moves, in order, and its version."""
-
-    name: str
-    alias: str
-    entries: tuple[Entry, ...]
-    champion: str | None
-
-
-def read_entry(number: int, tags: Mapping[str, str]) -> Entry | None:
-    """Return the entry that these tags describe; None for a version that is no entry."""
-    values = {key.removeprefix(_PREFIX): value for key, value in tags.items() if key.startswith(_PREFIX)}
-    try:
-        move = Move(
-            alias=values["alias"],
-            before=values["before"] or None,
-            after=values["after"],
-            kind=values["kind"],
-            follows=int(values["follows"]),
-            token=values["token"],
-        )
-    except (KeyError, ValueError):
-        return None
-    return Entry(number, move, "done" in values)
-
-
-def find_valid(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """Return the entries that won, in order: each is the first one that follows the one before it."""
-    valid: list[Entry] = []
-    for entry in sorted(entries, key=lambda entry: entry.number):
-        if entry.move.follows == (valid[-1].number if valid else 0):
-            valid.append(entry)
-    return tuple(valid)
-
-
-def find_champion_before(ledger: Ledger) -> str:
-    """Return the version that a rollback restores: moves are undone one by one, the last one first.
-
-    Raises ModelNotFoundError if there is none, or if another tool moved the alias to its version.
-    """
-    champions: list[str | None] = []
-    for entry in ledger.entries:
-        if not champions or champions[-1] != entry.move.before:  # another tool had moved the alias
-            champions.append(entry.move.before)
-        if entry.move.kind == ROLLBACK:
-            champions.pop()
-        else:
-            champions.append(entry.move.after)
-    where = f"alias {ledger.alias!r} of {ledger.name!r}"
-    if ledger.champion is None or not champions or champions[-1] != ledger.champion:
-        found = "no alias" if ledger.champion is None else f"version {ledger.champion}, set by another tool"
-        raise ModelNotFoundError(
-            f"{where}: expected a version to which jobs/promote.py moved it, found {found}; the champion "
-            "before is not known: set the alias yourself, or promote a challenger"
-        )
-    if len(champions) < 2 or champions[-2] is None:
-        raise ModelNotFoundError(
-            f"{where}: version {ledger.champion} was the first champion, so there is none before it; promote "
-            "another challenger"
-        )
-    return champions[-2]
+def _note_nothing(name: str, entry: Entry) -> None:
+    """Keep no history."""
 
 
 def read_ledger(name: str, alias: str) -> Ledger:
     """Read the valid moves of an alias, and the version that it means now. Raises RegistryError."""
     client, found, token = import_mlflow().MlflowClient(), [], None
-    with translating_errors(f"the ledger {_name_of(name)!r}"):
+    with translating_errors(f"the ledger {name_ledger(name)!r}"):
         while True:
-            page = client.search_model_versions(f"name={quote(_name_of(name))}", page_token=token)
+            page = client.search_model_versions(f"name={quote(name_ledger(name))}", page_token=token)
             found += [read_entry(int(version.version), version.tags) for version in page]
             token = page.token
             if not token:
@@ -132,19 +55,37 @@ def read_ledger(name: str, alias: str) -> Ledger:
     return Ledger(name, alias, entries, _find_champion(name, alias))
 
 
-def settle(ledger: Ledger) -> Ledger:
-    """Finish the last move if its process was killed before it moved the alias. Raises RegistryError."""
+def settle(ledger: Ledger, note: Note = _note_nothing) -> Ledger:
+    """Finish the last move if its process was killed before it was done. Raises RegistryError."""
     if not ledger.entries or ledger.entries[-1].is_done:
         return ledger
-    last = ledger.entries[-1]
-    # Another version means that another tool has moved the alias since.
-    if ledger.champion == last.move.before:
-        set_alias(ledger.name, ledger.alias, last.move.after)
-    _mark_done(ledger.name, last)
-    return read_ledger(ledger.name, ledger.alias)
+    last, alias = ledger.entries[-1], f"alias {ledger.alias!r}"
+    kind = describe_move(ledger.name, last)
+    if find_unfinished(ledger) is None:
+        _mark(ledger.name, last, SKIPPED)
+        settled = (
+            f"{kind} was skipped: {alias} was to move from {show_version(last.move.before)} to version "
+            f"{last.move.after}, but means {show_version(ledger.champion)}, set by another tool"
+        )
+    elif not _has_version(ledger.name, last.move.after):
+        _mark(ledger.name, last, SKIPPED)
+        settled = (
+            f"{kind} was skipped: version {last.move.after}, to which it was to move {alias}, was deleted; "
+            f"{alias} stays at {show_version(ledger.champion)}"
+        )
+    elif ledger.champion == last.move.after:
+        _record(ledger.name, last, note)
+        settled = f"this run finished the record of {kind}: {alias} meant version {last.move.after} already"
+    else:
+        _finish(ledger.name, last, note)
+        settled = (
+            f"this run finished {kind}: {alias} moved from {show_version(last.move.before)} to version "
+            f"{last.move.after}"
+        )
+    return replace(read_ledger(ledger.name, ledger.alias), settled=settled)
 
 
-def move_alias(ledger: Ledger, after: str, kind: str = PROMOTE) -> Entry:
+def move_alias(ledger: Ledger, after: str, kind: str = PROMOTE, note: Note = _note_nothing) -> Entry:
     """Move the alias to the version `after`, a decision that was based on `ledger`; return the entry.
 
     Raises AliasMovedError if the alias has moved since, or another move came first: the alias is then where
@@ -152,32 +93,63 @@ def move_alias(ledger: Ledger, after: str, kind: str = PROMOTE) -> Entry:
     """
     found = _find_champion(ledger.name, ledger.alias)
     if found != ledger.champion:
-        raise _lost(ledger, f"it means version {found} now")
+        raise _lost(ledger, f"it means {show_version(found)} now")
     follows = ledger.entries[-1].number if ledger.entries else 0
-    move = Move(ledger.alias, ledger.champion, after, kind, follows, uuid.uuid4().hex)
+    before, unfinished = ledger.champion, find_unfinished(ledger)
+    if kind == ROLLBACK and unfinished is not None:  # undoes that move, also one that the alias never made
+        before = unfinished.move.after
+    move = Move(ledger.alias, before, after, kind, follows, uuid.uuid4().hex)
     _append(ledger.name, move)
     winner = next(e for e in read_ledger(ledger.name, ledger.alias).entries if e.move.follows == follows)
     if winner.move.token != move.token:
         raise _lost(ledger, f"another {winner.move.kind} moves it to version {winner.move.after}")
-    _apply(ledger, winner)
+    _apply(ledger, winner, note)
     return winner
 
 
-def _apply(ledger: Ledger, entry: Entry) -> None:
+def _apply(ledger: Ledger, entry: Entry, note: Note = _note_nothing) -> None:
     """Set the alias; then set it again if a newer move was made meanwhile, which this one must not undo."""
+    _finish(ledger.name, entry, note)
     last = entry
     while True:
-        set_alias(ledger.name, ledger.alias, last.move.after)
-        _mark_done(ledger.name, last)
         newest = read_ledger(ledger.name, ledger.alias).entries[-1]
         if newest.number == last.number:
             return
         last = newest
+        # Its own process, or the next one, notes it and marks it as done.
+        set_alias(ledger.name, ledger.alias, last.move.after)
+
+
+def _finish(name: str, entry: Entry, note: Note) -> None:
+    """Set the alias, and then write what became of the entry."""
+    number = entry.number
+    with _adding(f"entry {number} of {name_ledger(name)!r} has the move; the same command again finishes it"):
+        set_alias(name, entry.move.alias, entry.move.after)
+    _record(name, entry, note)
+
+
+def _record(name: str, entry: Entry, note: Note) -> None:
+    """Write the history, and then mark the entry: the next run finishes one without the mark."""
+    with _adding(
+        f"alias {entry.move.alias!r} of {name!r} has moved to version {entry.move.after} already; the same "
+        "command again finishes the record"
+    ):
+        note(name, entry)
+        _mark(name, entry, MOVED)
+
+
+@contextlib.contextmanager
+def _adding(words: str) -> Iterator[None]:
+    """Add to the message of a RegistryError how far the move came, and the next step."""
+    try:
+        yield
+    except RegistryError as error:
+        raise RegistryError(f"{error}; {words}", error.summary) from error
 
 
 def _append(name: str, move: Move) -> None:
     """Append an entry; the store gives it its number."""
-    mlflow, ledger = import_mlflow(), _name_of(name)
+    mlflow, ledger = import_mlflow(), name_ledger(name)
     client = mlflow.MlflowClient()
     with translating_errors(f"a new entry of the ledger {ledger!r}"):
         _make_ledger(ledger, name)
@@ -201,10 +173,10 @@ def _make_ledger(ledger: str, name: str) -> None:
             raise
 
 
-def _mark_done(name: str, entry: Entry) -> None:
-    with translating_errors(f"entry {entry.number} of the ledger {_name_of(name)!r}"):
+def _mark(name: str, entry: Entry, value: str) -> None:
+    with translating_errors(f"entry {entry.number} of the ledger {name_ledger(name)!r}"):
         client = import_mlflow().MlflowClient()
-        client.set_model_version_tag(_name_of(name), str(entry.number), _DONE, "true")
+        client.set_model_version_tag(name_ledger(name), str(entry.number), _DONE, value)
 
 
 def _find_champion(name: str, alias: str) -> str | None:
@@ -214,13 +186,19 @@ def _find_champion(name: str, alias: str) -> str | None:
         return None
 
 
-def _name_of(name: str) -> str:
-    return name + _SUFFIX
+def _has_version(name: str, version: str) -> bool:
+    try:
+        import_mlflow().MlflowClient().get_model_version(name, version)
+    except Exception as error:  # as in `registry.resolve_model`
+        if is_absent(error):
+            return False
+        raise as_registry_error(f"version {version} of {name!r}", error) from error
+    return True
 
 
 def _lost(ledger: Ledger, reason: str) -> AliasMovedError:
-    was = "no version" if ledger.champion is None else f"version {ledger.champion}"
+    was = show_version(ledger.champion)
     return AliasMovedError(
-        f"alias {ledger.alias!r} of {ledger.name!r}: meant {was} when this run began, and {reason}; nothing "
-        "was moved by this run; run it again to compare with the new champion"
+        f"alias {ledger.alias!r} of {ledger.name!r}: meant {was} when this run began, and {reason}; the move "
+        "of this run was not made; run it again to compare with the new champion"
     )

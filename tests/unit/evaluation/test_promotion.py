@@ -12,7 +12,7 @@ import pytest
 
 from sentiment.cli import run_job
 from sentiment.config import PromoteConfig
-from sentiment.errors import AliasMovedError
+from sentiment.errors import AliasMovedError, RegistryError
 from sentiment.evaluation import history, promotion
 from sentiment.evaluation.contenders import LoadOptions
 from sentiment.models import ledger, registry
@@ -355,3 +355,138 @@ def test_a_rollback_to_a_version_that_was_deleted_is_said(defended):
     registry.import_mlflow().MlflowClient().delete_model_version(defended.name, "1")
     assert defended.promote("--rollback", "--registered_model_name", defended.name) == 4
     assert f"models:/{defended.name}/1, is no longer in the registry" in defended.told[-1]
+
+
+@pytest.mark.parametrize("dry_run", [["--dry_run"], []], ids=["dry_run", "real"])
+def test_a_rollback_does_not_make_a_tracking_database(tmp_path, dry_run):
+    place = Place(tmp_path, "none", "")
+    with using_store(f"sqlite:///{tmp_path / 'mlflow.db'}"):
+        assert place.promote("--rollback", "--registered_model_name", "none", *dry_run) == 4
+    assert "found no tables in the tracking store" in place.told[-1]
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def _rollback(place, *arguments):
+    return place.promote("--rollback", "--registered_model_name", place.name, *arguments)
+
+
+def _fail(*_, **__):
+    raise RegistryError("the server does not answer")
+
+
+# Where a rollback is killed, or the server fails, after its entry is in the ledger.
+BREAKS = [(ledger, "set_alias"), (history, "_write"), (ledger, "_mark")]
+
+
+@pytest.mark.parametrize(("module", "name"), BREAKS, ids=[name for _, name in BREAKS])
+def test_a_rollback_that_failed_part_way_goes_back_once(defended, monkeypatch, module, name):
+    defended.move()
+    defended.move()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, _fail)
+        assert _rollback(defended) == 4
+    assert "the same command again finishes" in defended.told[-1]
+    assert _rollback(defended, "--dry_run") == 0
+    assert defended.summary["challenger"] == f"models:/{defended.name}/2"
+    assert "the rollback of an earlier run" in defended.summary["settled"]
+    assert _rollback(defended) == 0
+    assert defended.champion == "2"
+    assert "this run finished the r" in defended.summary["settled"]
+    assert defended.summary["champion"] == f"models:/{defended.name}/3"
+    assert defended.list_outcomes("3") == defended.list_outcomes("2") == ["rolled_back"]
+    # The next one is another rollback.
+    assert _rollback(defended) == 0
+    assert defended.champion == "1"
+
+
+def test_a_rollback_undoes_a_killed_promotion_without_making_it_champion(defended, monkeypatch):
+    defended.move()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "set_alias", _fail)
+        with pytest.raises(RegistryError, match="the same command again finishes it"):
+            defended.move()
+    set_to = []
+    set_alias = ledger.set_alias
+    monkeypatch.setattr(ledger, "set_alias", lambda *given: (set_to.append(given[-1]), set_alias(*given)))
+    assert _rollback(defended) == 0
+    assert defended.champion == "2"
+    assert set(set_to) == {"2"}
+    assert "had not moved the alias to version 3 yet; it is undone" in defended.summary["settled"]
+    assert _rollback(defended) == 0
+    assert defended.champion == "1"
+
+
+def test_a_move_that_a_later_run_finishes_is_in_its_summary_and_refusal(defended, monkeypatch):
+    """The operator has set the alias back meanwhile, which cannot be told from a killed process."""
+    challenger = defended.register(BETTER)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_mark", _fail)
+        assert defended.judge(challenger) == 4
+    assert f"alias 'champion' of '{defended.name}' has moved to version 2 already" in defended.told[-1]
+    registry.set_alias(defended.name, "champion", "1")
+    uri = defended.register(SHUFFLED)
+    assert defended.judge(uri, "--dry_run") == 6
+    assert "until then alias 'champion' stays at version 1" in defended.told[-1]
+    assert defended.judge(uri) == 6
+    says = "alias 'champion' moved from version 1 to version 2"
+    assert says in defended.told[-1]
+    assert says in defended.summary["settled"]
+    assert defended.champion == "2"
+
+
+def test_the_same_promotion_again_finishes_its_record(defended, monkeypatch):
+    challenger = defended.register(BETTER)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_mark", _fail)
+        assert defended.judge(challenger) == 4
+    assert defended.judge(challenger) == 0
+    assert defended.summary["outcome"] == "unchanged"
+    assert "finished the record of the promotion" in defended.summary["settled"]
+    assert ledger.read_ledger(defended.name, "champion").entries[-1].is_done
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "outcome"),
+    [(ledger, "set_alias", "passed"), (history, "close", "passed"), (ledger, "_mark", "promoted")],
+    ids=["set_alias", "close", "mark"],
+)
+def test_the_decision_of_a_promotion_that_a_later_run_finishes_is_closed(
+    defended, monkeypatch, module, name, outcome
+):
+    challenger = defended.register(BETTER)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, _fail)
+        assert defended.judge(challenger) == 4
+    assert "the same command again finishes" in defended.told[-1]
+    assert defended.list_outcomes("2") == [outcome]
+    assert defended.judge(challenger) == 0
+    [kept] = defended.list_decisions("2")
+    assert (kept["outcome"], kept["entry"]) == ("promoted", 2)
+    run = registry.import_mlflow().get_run(kept["run_id"])
+    assert run.data.tags["sentiment.promotion.outcome"] == "promoted"
+
+
+def test_a_rollback_is_finished_though_the_version_that_it_left_was_deleted(defended, monkeypatch):
+    defended.move()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_mark", _fail)
+        assert _rollback(defended) == 4
+    registry.import_mlflow().MlflowClient().delete_model_version(defended.name, "2")
+    assert _rollback(defended) == 0
+    assert defended.champion == "1"
+    assert defended.list_outcomes("1") == ["rolled_back"]
+
+
+def test_a_challenger_is_not_judged_without_the_champion_that_was_deleted(defended):
+    defended.move()
+    other = defended.register(Traits(labels=("worst", "middle", "best")))
+    registry.import_mlflow().MlflowClient().delete_model_version(defended.name, "2")
+    for arguments in ([], ["--dry_run"]):
+        assert defended.judge(other, *arguments) == 4
+        assert "expected version 2, the champion by the ledger" in defended.told[-1]
+        assert f'set_registered_model_alias("{defended.name}", "champion", "VERSION")' in defended.told[-1]
+    assert _rollback(defended) == 4
+    assert "expected version 2, the champion by the ledger" in defended.told[-1]
+    assert defended.champion is None
+    registry.set_alias(defended.name, "champion", "1")
+    assert defended.judge(other) == 6

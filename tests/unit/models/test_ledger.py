@@ -4,9 +4,9 @@ import multiprocessing
 
 import pytest
 
-from sentiment.errors import AliasMovedError
+from sentiment.errors import AliasMovedError, ModelNotFoundError
 from sentiment.models import ledger, registry
-from sentiment.models.ledger import Entry, Move, find_valid
+from sentiment.models.moves import Entry, Move, find_valid, read_entry
 from tests.factories import using_store
 
 pytestmark = pytest.mark.slow
@@ -33,8 +33,8 @@ def test_of_entries_that_follow_the_same_one_the_first_is_valid(follows, valid):
 
 def test_an_entry_is_read_as_it_was_written():
     move = Move("champion", None, "3", ledger.PROMOTE, 0, "t")
-    assert ledger.read_entry(1, move.as_tags()) == Entry(1, move, False)
-    assert ledger.read_entry(1, {"other": "tag"}) is None
+    assert read_entry(1, move.as_tags()) == Entry(1, move, False)
+    assert read_entry(1, {"other": "tag"}) is None
 
 
 @pytest.fixture
@@ -109,6 +109,56 @@ def test_a_process_that_slept_before_its_move_does_not_undo_a_newer_one(name):
     ledger.move_alias(ledger.settle(read(name)), "2")
     ledger._apply(slow, slow.entries[-1])
     assert read(name).champion == "2"
+
+
+def test_a_skipped_move_is_not_a_champion_that_a_rollback_restores(name):
+    ledger.move_alias(read(name), "1")
+    ledger._append(name, Move("champion", "1", "2", ledger.PROMOTE, 1, "killed"))
+    registry.set_alias(name, "champion", "4")
+    settled = ledger.settle(read(name))
+    assert "was to move from version 1 to version 2, but means version 4, set by another" in settled.settled
+    assert [(entry.is_done, entry.is_skipped) for entry in settled.entries] == [(True, False), (True, True)]
+    ledger.move_alias(settled, "5")
+    for version in "41":
+        assert ledger.find_champion_before(read(name)) == version
+        ledger.move_alias(read(name), version, ledger.ROLLBACK)
+    with pytest.raises(ModelNotFoundError, match="version 1 was the first champion"):
+        ledger.find_champion_before(read(name))
+
+
+def test_the_move_of_a_killed_process_to_a_version_that_was_deleted_is_skipped(name):
+    ledger.move_alias(read(name), "1")
+    ledger._append(name, Move("champion", "1", "2", ledger.PROMOTE, 1, "killed"))
+    registry.import_mlflow().MlflowClient().delete_model_version(name, "2")
+    settled = ledger.settle(read(name))
+    assert "version 2, to which it was to move alias 'champion', was deleted" in settled.settled
+    assert (settled.champion, settled.entries[-1].is_skipped) == ("1", True)
+
+
+def test_a_skipped_first_move_leaves_the_champion_before_it_known():
+    skipped = Entry(1, Move("champion", "1", "2", ledger.PROMOTE, 0, "t"), True, True)
+    moves = ledger.Ledger("m", "champion", (skipped, make_entry(2, 1, "6", "5")), "6")
+    assert ledger.find_champion_before(moves) == "5"
+    moves = ledger.Ledger("m", "champion", (*moves.entries, make_entry(3, 2, "5", "6", ledger.ROLLBACK)), "5")
+    assert ledger.find_champion_before(moves) == "1"
+
+
+def test_the_first_promotion_of_a_killed_process_is_no_deleted_alias(name):
+    ledger._append(name, Move("champion", None, "1", ledger.PROMOTE, 0, "killed"))
+    ledger.check_champion(read(name))
+    ledger.settle(read(name))
+    registry.import_mlflow().MlflowClient().delete_registered_model_alias(name, "champion")
+    with pytest.raises(ModelNotFoundError, match="expected version 1, the champion by the ledger"):
+        ledger.check_champion(read(name))
+
+
+def test_a_slow_promotion_does_not_undo_the_rollback_that_undid_it(name):
+    ledger.move_alias(read(name), "1")
+    ledger._append(name, Move("champion", "1", "2", ledger.PROMOTE, 1, "slow"))
+    slow = read(name)
+    ledger.move_alias(slow, "1", ledger.ROLLBACK)
+    ledger._apply(slow, slow.entries[-1])
+    assert read(name).champion == "1"
 
 
 @pytest.mark.reliability
