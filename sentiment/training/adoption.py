@@ -10,11 +10,9 @@ import numpy as np
 
 from ..cli import Progress, naming_options
 from ..config import AdoptConfig
-from ..errors import UnusableLabelsError
 from ..evaluation.card import write_card
 from ..evaluation.facts import ReportFacts, examine
 from ..evaluation.figures import draw_confusion_matrix
-from ..evaluation.intervals import measure_share
 from ..evaluation.judged import JudgedReviews, judge_reviews
 from ..evaluation.metrics import Evaluation
 from ..inference.calibration import Calibration
@@ -24,9 +22,9 @@ from ..inference.settings import load_settings, save_settings
 from ..inference.vocabulary import load_vocabulary
 from ..models import registry
 from ..models.signatures import check_signing_key
+from .agreement import check_agreement
 from .classifier_files import ClassifierFiles, find_classifier
 from .classifiers import choose_max_length, load_classifier
-from .data.model_labels import show_labels
 from .encoders import Encoder
 from .gate_texts import GateTexts, load_gate_texts
 from .optimization import calibrate, choose_min_score, note_calibration, note_rejects
@@ -162,22 +160,6 @@ def score_labelled(
         lambda done, total: progress("testing", done, total, ""),
     )
     return judged, [*note_calibration(uncalibrated), *note_rejects(judged), *notes, off]
-
-
-def check_agreement(judged: JudgedReviews) -> None:
-    """Raise UnusableLabelsError if surely fewer labels are right than by chance.
-
-    The names of the classes, or the meanings of the label values, are then exchanged.
-    """
-    is_right = judged.is_right[~judged.is_rejected]
-    n_classes = len(judged.labels)
-    if len(is_right) and measure_share(is_right).high < 1 / n_classes:
-        raise UnusableLabelsError(
-            f"the classifier gives the right label to {is_right.mean():.1%} of {len(is_right):,} reviews, "
-            f"fewer than chance (1 of {n_classes}): its class names ({show_labels(judged.labels)}) or the "
-            "values of the label column are exchanged; look the classes up in its model card, and pass "
-            "--labels_from or --label_map"
-        )
 
 
 def _make_facts(judged: JudgedReviews, summary: AdoptSummary) -> ReportFacts:

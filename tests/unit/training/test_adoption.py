@@ -26,7 +26,7 @@ from sentiment.training.classifiers import load_classifier
 from sentiment.training.gate_texts import BUILT_IN, GateTexts
 from sentiment.training.packaging import save_encoder
 from sentiment.training.quantization import EngineComparison
-from tests.factories import make_judged, make_reviews, make_tiny_encoder
+from tests.factories import make_reviews, make_tiny_encoder
 from tests.families import TYPES, make_classifier
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -337,14 +337,6 @@ def test_exchanged_labels_end_the_job(shop, tracking, capsys, names):
     assert run_command(shop, *labelled, *names) == 3
     assert "fewer than chance (1 of 2)" in capsys.readouterr().err
     assert not registry.import_mlflow().MlflowClient().search_registered_models()
-
-
-def test_labels_that_are_as_good_as_chance_may_be_so_by_chance():
-    wrong = [[0.9, 0.1]] * 6
-    adoption.check_agreement(make_judged([1, 1, 1, 1, 0, 0], wrong))
-    adoption.check_agreement(make_judged([1, 1], [None, None]))
-    with pytest.raises(UnusableLabelsError, match=r"0\.0% of 6 reviews"):
-        adoption.check_agreement(make_judged([1] * 6, wrong))
 
 
 def test_a_file_without_header_is_read_with_its_names(shop, tracking):
