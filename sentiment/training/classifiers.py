@@ -199,7 +199,8 @@ def _list_names(config: Any) -> tuple[str, ...]:
     if sorted(names) != list(range(len(names))) or not is_same:
         raise UnusableClassifierError(
             "model: config.json contradicts itself: id2label and label2id do not give the classes the same "
-            "numbers from 0 on (case, spaces and final dots do not count); correct its config.json, or look the classes up in the model card"
+            "numbers from 0 on (case, spaces and final dots do not count); correct its config.json, or look "
+            "the classes up in the model card"
         )
     return tuple(names[i] for i in sorted(names))
 
