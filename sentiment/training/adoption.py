@@ -1,6 +1,7 @@
 """Run the recipe from a classifier that was trained elsewhere to a registered model."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..cli import Progress, naming_options
 from ..config import AdoptConfig
+from ..errors import EmptyInputError
 from ..evaluation.card import write_card
 from ..evaluation.facts import ReportFacts, examine
 from ..evaluation.figures import draw_confusion_matrix
@@ -29,7 +31,14 @@ from .encoders import Encoder
 from .gate_texts import GateTexts, load_gate_texts
 from .optimization import calibrate, choose_min_score, note_calibration, note_rejects
 from .packaging import save_encoder
-from .quantization import CALIBRATION_TEXTS, EngineComparison, quantize
+from .quantization import (
+    CALIBRATION_TEXTS,
+    MIN_GATE_ROWS,
+    EngineComparison,
+    drop_rejects,
+    note_dropped,
+    quantize,
+)
 from .registration import register
 from .rehearsal import check_scores
 from .reporting import write_reference
@@ -116,8 +125,17 @@ def adopt(config: AdoptConfig, progress: Progress) -> AdoptSummary:
 
 
 def compare(folder: Path, texts: GateTexts, seed: int, progress: Progress) -> list[EngineComparison]:
-    """Choose the engine of the model in `folder` by the gate, and state in its reason what was compared."""
-    sample = texts.reviews["text"].sample(min(len(texts.reviews), CALIBRATION_TEXTS), random_state=seed)
+    """Choose the engine of the model in `folder` by the gate, and state in its reason what was compared.
+
+    Raises EmptyInputError if the model rejects all texts.
+    """
+    scored = drop_rejects(folder, texts.reviews)
+    if not len(scored):
+        raise EmptyInputError(
+            f"{texts.source}: the model can read none of {len(texts.reviews):,} texts and rejects them all, "
+            "so no engine can be compared; pass --reviews with texts in a language of the model"
+        )
+    sample = scored["text"].sample(min(len(scored), CALIBRATION_TEXTS), random_state=seed)
     gate = quantize(folder, sample.tolist(), texts.reviews, progress)
     settings = load_settings(folder)
     scripts = [script for script in load_vocabulary(folder).scripts if script != _LATIN]
@@ -129,6 +147,17 @@ def compare(folder: Path, texts: GateTexts, seed: int, progress: Progress) -> li
         )
         save_settings(replace(settings, cpu_engine_reason=reason), folder)
     return gate
+
+
+def note_gate(texts: GateTexts, gate: Sequence[EngineComparison]) -> list[str]:
+    """Return notes on the texts of which the gate was made: rejects, and too few."""
+    notes = note_dropped(len(texts.reviews), gate)
+    if gate and gate[0].rows < MIN_GATE_ROWS and not texts.is_built_in:
+        notes.append(
+            f"the engines were compared on only {gate[0].rows:,} reviews; {MIN_GATE_ROWS:,} or more are a "
+            "better test"
+        )
+    return notes
 
 
 def score_labelled(
@@ -209,7 +238,7 @@ def _summarise(
         model_name=config.registered_model_name,
         alias=None if config.dry_run else config.alias,
         is_dry_run=config.dry_run,
-        notes=(*encoder.notes, *texts.notes),
+        notes=(*encoder.notes, *texts.notes, *note_gate(texts, gate)),
     )
 
 
