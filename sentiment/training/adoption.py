@@ -1,6 +1,7 @@
 """Run the recipe from a classifier that was trained elsewhere to a registered model."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,11 +11,10 @@ import numpy as np
 
 from ..cli import Progress, naming_options
 from ..config import AdoptConfig
-from ..errors import UnusableLabelsError
+from ..errors import EmptyInputError
 from ..evaluation.card import write_card
 from ..evaluation.facts import ReportFacts, examine
 from ..evaluation.figures import draw_confusion_matrix
-from ..evaluation.intervals import measure_share
 from ..evaluation.judged import JudgedReviews, judge_reviews
 from ..evaluation.metrics import Evaluation
 from ..inference.calibration import Calibration
@@ -24,14 +24,21 @@ from ..inference.settings import load_settings, save_settings
 from ..inference.vocabulary import load_vocabulary
 from ..models import registry
 from ..models.signatures import check_signing_key
+from .agreement import check_agreement
 from .classifier_files import ClassifierFiles, find_classifier
 from .classifiers import choose_max_length, load_classifier
-from .data.model_labels import show_labels
 from .encoders import Encoder
 from .gate_texts import GateTexts, load_gate_texts
 from .optimization import calibrate, choose_min_score, note_calibration, note_rejects
 from .packaging import save_encoder
-from .quantization import CALIBRATION_TEXTS, EngineComparison, quantize
+from .quantization import (
+    CALIBRATION_TEXTS,
+    MIN_GATE_ROWS,
+    EngineComparison,
+    drop_rejects,
+    note_dropped,
+    quantize,
+)
 from .registration import register
 from .rehearsal import check_scores
 from .reporting import write_reference
@@ -118,8 +125,17 @@ def adopt(config: AdoptConfig, progress: Progress) -> AdoptSummary:
 
 
 def compare(folder: Path, texts: GateTexts, seed: int, progress: Progress) -> list[EngineComparison]:
-    """Choose the engine of the model in `folder` by the gate, and state in its reason what was compared."""
-    sample = texts.reviews["text"].sample(min(len(texts.reviews), CALIBRATION_TEXTS), random_state=seed)
+    """Choose the engine of the model in `folder` by the gate, and state in its reason what was compared.
+
+    Raises EmptyInputError if the model rejects all texts.
+    """
+    scored = drop_rejects(folder, texts.reviews)
+    if not len(scored):
+        raise EmptyInputError(
+            f"{texts.source}: the model can read none of {len(texts.reviews):,} texts and rejects them all, "
+            "so no engine can be compared; pass --reviews with texts in a language of the model"
+        )
+    sample = scored["text"].sample(min(len(scored), CALIBRATION_TEXTS), random_state=seed)
     gate = quantize(folder, sample.tolist(), texts.reviews, progress)
     settings = load_settings(folder)
     scripts = [script for script in load_vocabulary(folder).scripts if script != _LATIN]
@@ -131,6 +147,17 @@ def compare(folder: Path, texts: GateTexts, seed: int, progress: Progress) -> li
         )
         save_settings(replace(settings, cpu_engine_reason=reason), folder)
     return gate
+
+
+def note_gate(texts: GateTexts, gate: Sequence[EngineComparison]) -> list[str]:
+    """Return notes on the texts of which the gate was made: rejects, and too few."""
+    notes = note_dropped(len(texts.reviews), gate)
+    if gate and gate[0].rows < MIN_GATE_ROWS and not texts.is_built_in:
+        notes.append(
+            f"the engines were compared on only {gate[0].rows:,} reviews; {MIN_GATE_ROWS:,} or more are a "
+            "better test"
+        )
+    return notes
 
 
 def score_labelled(
@@ -162,22 +189,6 @@ def score_labelled(
         lambda done, total: progress("testing", done, total, ""),
     )
     return judged, [*note_calibration(uncalibrated), *note_rejects(judged), *notes, off]
-
-
-def check_agreement(judged: JudgedReviews) -> None:
-    """Raise UnusableLabelsError if surely fewer labels are right than by chance.
-
-    The names of the classes, or the meanings of the label values, are then exchanged.
-    """
-    is_right = judged.is_right[~judged.is_rejected]
-    n_classes = len(judged.labels)
-    if len(is_right) and measure_share(is_right).high < 1 / n_classes:
-        raise UnusableLabelsError(
-            f"the classifier gives the right label to {is_right.mean():.1%} of {len(is_right):,} reviews, "
-            f"fewer than chance (1 of {n_classes}): its class names ({show_labels(judged.labels)}) or the "
-            "values of the label column are exchanged; look the classes up in its model card, and pass "
-            "--labels_from or --label_map"
-        )
 
 
 def _make_facts(judged: JudgedReviews, summary: AdoptSummary) -> ReportFacts:
@@ -227,7 +238,7 @@ def _summarise(
         model_name=config.registered_model_name,
         alias=None if config.dry_run else config.alias,
         is_dry_run=config.dry_run,
-        notes=(*encoder.notes, *texts.notes),
+        notes=(*encoder.notes, *texts.notes, *note_gate(texts, gate)),
     )
 
 

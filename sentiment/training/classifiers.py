@@ -1,13 +1,16 @@
 """Load a classifier that was trained elsewhere, and refuse one that does not give one label per text."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .. import schema
 from ..errors import SentimentError, UnusableClassifierError
 from .class_names import choose_labels
 from .classifier_files import UNKNOWN, ClassifierFiles
+from .data.labels import clean_label
 from .encoders import (
+    LAYER,
     Encoder,
     check_length,
     check_readable,
@@ -23,6 +26,15 @@ DEFAULT_MAX_LENGTH = 512
 _PAIR_LABELS = {"entailment", "contradiction"}
 # Keys of config.json with which sentence-transformers marks a model that compares two texts.
 _PAIR_KEYS = ("sbert_ce_default_activation_function", "sentence_transformers")
+# Tensors that a classifier does not read although nothing is cut: heads of pre-training, poolers that its
+# type lacks, buffers of older versions of transformers, and weights of the loss.
+_LEFTOVER = re.compile(
+    r"^(cls\.(predictions|seq_relationship)|lm_(head|loss|predictions)|mask_predictions|predictions"
+    r"|(generator|discriminator)_predictions|generator_lm_head|sop_classifier|pred_layer"
+    r"|vocab_(transform|layer_norm|projector)|decoder(?=\.(weight|bias)$))\."
+    r"|(^|\.)pooler\.|(^|\.)(position_ids|token_type_ids|inv_freq|attn\.bias|(attn|attention)\.masked_bias)$"
+    r"|(^|\.)(loss(_\w+)?|criterion|class_weights?)(\.|$)"
+)
 
 
 def load_classifier(files: ClassifierFiles, labels_from: str) -> Encoder:
@@ -51,7 +63,7 @@ def load_classifier(files: ClassifierFiles, labels_from: str) -> Encoder:
     check_tokenizer(files.name, model, tokenizer)
     set_pad_id(model, tokenizer)
     _name_outputs(model, labels)
-    notes = _list_notes(files, config, labels, tokenizer.truncation_side)
+    notes = _list_notes(files, config, labels, tokenizer.truncation_side) + _note_unread(found)
     return Encoder(files.name, model, tokenizer, files.licence, notes, False, labels)
 
 
@@ -140,17 +152,55 @@ def _check_weights(name: str, model: Any, config: Any, found: Mapping[str, Any])
             f"model {name!r}: needs code of its own, which is never run; expected a type of transformers; "
             "pass another --model"
         )
+    _check_unread(name, config, body, found["unexpected_keys"])
+
+
+def _check_unread(name: str, config: Any, body: str, keys: Collection[str]) -> None:
+    """Raise UnusableClassifierError if tensors are of layers or of a head that config.json does not use."""
+    unread = sorted(key for key in keys if not _LEFTOVER.search(key))
+    layers = [key for key in unread if LAYER.search(key)]
+    heads = [key for key in unread if not key.startswith(body)]
+    if layers:
+        raise UnusableClassifierError(
+            f"model {name!r}: {len(layers)} tensors of its weights, such as {layers[0]}, are of layers that "
+            "its config.json does not use, so the model would be cut; expected as many layers in both; "
+            "correct the number of layers in its config.json, or pass another --model"
+        )
+    if heads:
+        raise UnusableClassifierError(
+            f"model {name!r}: {len(heads)} tensors of its weights, such as {heads[0]}, are of a head that a "
+            f"classifier of type {config.model_type} does not have, so its labels would be others than "
+            "those of its author; expected the weights of a sequence classifier of transformers; pass "
+            "another --model"
+        )
+
+
+def _note_unread(found: Mapping[str, Any]) -> tuple[str, ...]:
+    keys = sorted(found["unexpected_keys"])
+    if not keys:
+        return ()
+    return (
+        f"{len(keys)} tensors of its weights, such as {keys[0]}, are not used: classifiers do not read them",
+    )
 
 
 def _list_names(config: Any) -> tuple[str, ...]:
-    """Return the names of the outputs in order. Raises UnusableClassifierError if two facts differ."""
+    """Return the names of the outputs in order. Raises UnusableClassifierError if two facts differ.
+
+    Names that differ only in case, spaces and final dots are one name, as everywhere.
+    """
     names = {int(i): str(name) for i, name in config.id2label.items()}
-    stated = {str(name): int(i) for name, i in (config.label2id or {}).items()}
-    if sorted(names) != list(range(len(names))) or any(stated.get(names[i], i) != i for i in names):
+    holders: dict[str | None, set[int]] = {}
+    for i, name in names.items():
+        holders.setdefault(clean_label(name), set()).add(i)
+    # Names that no output has are left out: many a config.json has a default label2id.
+    stated = [(clean_label(str(name)), int(i)) for name, i in (config.label2id or {}).items()]
+    is_same = all(i in holders.get(name, {i}) for name, i in stated)
+    if sorted(names) != list(range(len(names))) or not is_same:
         raise UnusableClassifierError(
             "model: config.json contradicts itself: id2label and label2id do not give the classes the same "
-            "numbers from 0 on; "
-            "correct its config.json, or look the classes up in the model card"
+            "numbers from 0 on (case, spaces and final dots do not count); correct its config.json, or look "
+            "the classes up in the model card"
         )
     return tuple(names[i] for i in sorted(names))
 

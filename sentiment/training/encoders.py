@@ -25,8 +25,8 @@ _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _SHOWN_FOLDERS = 5
 # They begin a sequence, separate its reviews, and hide a token.
 _MASKED_LM_TOKENS = ("cls_token", "sep_token", "mask_token")
-# Names a tensor of a layer, such as `encoder.layer.3.output.dense.weight`.
-_LAYER = re.compile(r"\.layers?\.\d+\.")
+# Names a tensor of a layer, such as `encoder.layer.3.output.dense.weight`, or `h.3.mlp.c_fc.weight` of GPT-2.
+LAYER = re.compile(r"\.(?:\w*layers?|\w*layer_groups|h|blocks?)\.\d+\.")
 _SENTENCE = "The battery is good, and I love it."
 
 
@@ -208,7 +208,7 @@ def _load_classifier(name: str, source: str, options: dict[str, Any], labels: tu
             f"{lost[0]}, are missing or of another size; expected the weights of an encoder of type "
             f"{stated.model_type}; pass another --distilbert_model"
         )
-    unread = sorted(key for key in found["unexpected_keys"] if _LAYER.search(key))
+    unread = sorted(key for key in found["unexpected_keys"] if LAYER.search(key))
     notes = (
         (f"{len(unread)} tensors of {name} are of layers that its config.json lacks, and not used",)
         if unread

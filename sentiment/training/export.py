@@ -1,8 +1,10 @@
 """Convert a fine-tuned encoder to OpenVINO graphs with int8 weights."""
 
 import contextlib
+import errno
 import io
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EncoderUnavailableError
+from ..errors import ConfigError, EncoderUnavailableError
 from ..inference.engines.openvino import GRAPH_FILE, STATIC_GRAPH_FILE, import_openvino
 from ..inference.engines.reference import load_classifier
+
+# A file system has no room, or does not answer.
+_SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EIO}
 
 
 def export_graph(folder: Path) -> None:
@@ -20,12 +25,12 @@ def export_graph(folder: Path) -> None:
 
     Inputs are int64 ids and attention mask of any shape (rows, tokens); the output is float32 logits. The
     weights of matrix products and embeddings are int8, symmetric, with one scale per channel. Raises
-    EncoderUnavailableError if OpenVINO cannot convert the encoder.
+    EncoderUnavailableError if OpenVINO cannot convert the encoder, ConfigError if it cannot write the files.
     """
-    with _making(folder) as (graph, nncf):
+    with _converting(folder) as (graph, nncf):
         graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
         _spell_out_attention(graph)
-        _save(graph, folder / GRAPH_FILE)
+    _save(graph, folder / GRAPH_FILE)
 
 
 def export_static_graph(folder: Path, rows: Sequence[np.ndarray]) -> None:
@@ -35,7 +40,7 @@ def export_static_graph(folder: Path, rows: Sequence[np.ndarray]) -> None:
     the range of each activation, after SmoothQuant (Xiao et al., ICML 2023) has moved part of it into the
     weights.
     """
-    with _making(folder) as (graph, nncf):
+    with _converting(folder) as (graph, nncf):
         # Embeddings are compressed first, as in `export_graph`. Quantised with the rest, they would be
         # stored in float32.
         graph = nncf.compress_weights(
@@ -58,7 +63,7 @@ def export_static_graph(folder: Path, rows: Sequence[np.ndarray]) -> None:
         )
         _scale_after_lookup(graph)
         _spell_out_attention(graph)
-        _save(graph, folder / STATIC_GRAPH_FILE)
+    _save(graph, folder / STATIC_GRAPH_FILE)
 
 
 def remove_graph(folder: Path, name: str) -> None:
@@ -68,8 +73,11 @@ def remove_graph(folder: Path, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
-    """Yield the float32 graph and the silenced module NNCF; raise EncoderUnavailableError if a step fails."""
+def _converting(folder: Path) -> Iterator[tuple[Any, Any]]:
+    """Yield the float32 graph and the silenced module NNCF; raise EncoderUnavailableError if a step fails.
+
+    An OSError and a MemoryError are no failures of a conversion, and are raised as they are.
+    """
     openvino = import_openvino()
     import nncf
     import nncf.quantization.range_estimator
@@ -96,12 +104,30 @@ def _making(folder: Path) -> Iterator[tuple[Any, Any]]:
                 yield graph, nncf
     # Tracing runs the code of the encoder, which may raise anything.
     except Exception as error:
+        shortage = _find_shortage(error)
+        if shortage is not None:
+            raise shortage from None
         raise EncoderUnavailableError(
             f"OpenVINO cannot convert an encoder of type {model.config.model_type} "
             f"({type(error).__name__}); one of the BERT family would be faster"
         ) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
+
+
+def _find_shortage(error: Exception) -> BaseException | None:
+    """Return the error of memory or of the file system that `error` is, or that caused it; None without any.
+
+    Other causes of the kind OSError are part of a conversion: torch raises one if it finds no source code.
+    """
+    if isinstance(error, OSError):
+        return error
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _SHORTAGES):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 @contextlib.contextmanager
@@ -180,7 +206,16 @@ def _spell_out_attention(graph: Any) -> None:
 
 
 def _save(graph: Any, path: Path) -> None:
-    import_openvino().save_model(graph, path, compress_to_fp16=False)
+    """Write a graph. Raises ConfigError if it cannot be written, which OpenVINO reports as a RuntimeError."""
+    try:
+        import_openvino().save_model(graph, path, compress_to_fp16=False)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise ConfigError(
+            f"{path}: cannot write the graph of the model ({reason}; {free:,.0f} MB are free); make room, or "
+            "set TMPDIR to a folder of a larger disk"
+        ) from error
 
 
 def _make_inputs(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from ..inference.settings import Settings, load_settings, save_settings
 from .cascade import MAX_TRAIN_ROWS, CascadeChoice, choose_threshold, train_linear
 from .data.splits import Splits
 from .lengths import LengthPoint, measure_lengths
-from .quantization import EngineComparison, pick_calibration, pick_gate_reviews, quantize
+from .quantization import EngineComparison, note_dropped, pick_calibration, pick_gate_reviews, quantize
 from .run_log import RunLog
 
 
@@ -62,7 +62,7 @@ def optimize(
 
     longest = max_positions or config.max_length
     lengths = measure_lengths(folder, validation, longest, config.seed, progress)
-    cascade, notes = None, note_calibration(uncalibrated)
+    cascade, notes = None, note_dropped(len(reviews), engines) + note_calibration(uncalibrated)
     if config.cascade == AUTO and len(judged.labels) == 2:
         progress("training the linear stage", 0, 1, "")
         stage = train_linear(train, config.seed)

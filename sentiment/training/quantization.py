@@ -23,9 +23,11 @@ from ..inference.engines import (
 )
 from ..inference.engines.openvino import F32, GRAPH_FILE, INT8, INT8_STATIC, STATIC_GRAPH_FILE
 from ..inference.processor import SATURATING, Processor, find_processor
+from ..inference.rejects import find_reject_reasons
 from ..inference.selfcheck import Deviation, make_self_check, save_self_check
 from ..inference.settings import Settings, load_settings, save_settings
 from ..inference.tokenization import Tokenizer
+from ..inference.vocabulary import load_vocabulary
 from .export import export_graph, export_static_graph, remove_graph
 
 MAX_ACCURACY_LOSS_POINTS = 0.2
@@ -98,38 +100,63 @@ def compare_engines(
     )
 
 
+def drop_rejects(folder: Path, reviews: pd.DataFrame) -> pd.DataFrame:
+    """Return the reviews that the model in `folder` scores; it rejects those of which it can read too little.
+
+    Rejects would dilute every figure of a comparison, because no engine changes them.
+    """
+    reasons = find_reject_reasons(reviews["text"])
+    found = reviews.loc[[reason is None for reason in reasons]].reset_index(drop=True)
+    texts = found["text"].tolist()
+    tokens = Tokenizer(folder, load_settings(folder).truncation).encode(texts)
+    has_tokens = tokens.lengths > tokens.n_special_tokens
+    is_scored = has_tokens & ~load_vocabulary(folder).find_unknown(texts, tokens)
+    scored: pd.DataFrame = found.loc[is_scored].reset_index(drop=True)
+    return scored
+
+
+def note_dropped(rows: int, comparisons: Sequence[EngineComparison]) -> list[str]:
+    """Return a note if the model rejects some of the `rows` reviews on which engines were to be compared."""
+    if not comparisons or comparisons[0].rows == rows:
+        return []
+    compared = comparisons[0].rows
+    return [f"the engines were compared on {compared:,} of {rows:,} reviews: the model rejects the others"]
+
+
 def quantize(
     folder: Path, calibration: Sequence[str], reviews: pd.DataFrame, progress: Progress
 ) -> list[EngineComparison]:
     """Write graphs and self-check into `folder`, and set the fastest CPU engine that passes the gate.
 
-    The engines that this processor computes correctly are compared with the reference on `reviews` (`text`
-    and, if it is known, `label`), the fastest first: `int8_static`, with scales from the texts of
-    `calibration`, `int8`, `bf16`, `f32`. If all fail, or OpenVINO cannot convert the encoder, the model keeps
-    the reference engine and no graph. The first that passes ends the comparison. Where int8 products
-    saturate, a pass of `f32` sets `int8`, which uses the same graph. Returns the comparisons.
+    The engines that this processor computes correctly are compared with the reference on those `reviews`
+    (`text` and, if it is known, `label`) that the model does not reject, the fastest first: `int8_static`,
+    with scales from the texts of `calibration`, `int8`, `bf16`, `f32`. If all fail, no review is left, or
+    OpenVINO cannot convert the encoder, the model keeps the reference engine and no graph. The first that
+    passes ends the comparison. Where int8 products saturate, a pass of `f32` sets `int8`, which uses the same
+    graph. Returns the comparisons.
     """
     settings = load_settings(folder)
     tokenizer = Tokenizer(folder, settings.truncation)
     processor = find_processor()
-    texts = reviews["text"].tolist()
-    truth = reviews["label"].to_numpy() if "label" in reviews else None
-    tokens = tokenizer.encode(texts)
-    rows = np.flatnonzero(tokens.lengths > tokens.n_special_tokens)
+    scored = drop_rejects(folder, reviews)
+    texts = scored["text"].tolist()
+    truth = scored["label"].to_numpy() if "label" in scored else None
+    ids = tokenizer.encode(texts).ids
 
     def score(engine: Engine) -> np.ndarray:
-        probabilities = np.full((len(texts), len(settings.labels)), 1 / len(settings.labels))
+        probabilities = np.empty((len(texts), len(settings.labels)))
         n_done = 0
-        batches = run_minibatches(engine, [tokens.ids[i] for i in rows], [texts[i] for i in rows])
-        for chosen, found in batches:
-            probabilities[rows[chosen]] = found
+        for chosen, found in run_minibatches(engine, ids, texts):
+            probabilities[chosen] = found
             n_done += len(chosen)
-            progress(f"comparing {engine.name}", n_done, len(rows), "")
+            progress(f"comparing {engine.name}", n_done, len(texts), "")
         return probabilities
 
-    candidates, problems = _export_graphs(
-        folder, list_cpu_engines(CPU_ENGINES[0], processor)[:-1], tokenizer.encode(calibration).ids, progress
-    )
+    candidates: list[str] = []
+    problems = [f"no engine was compared: the model can read none of {len(reviews):,} reviews"]
+    if texts:
+        faster = list_cpu_engines(CPU_ENGINES[0], processor)[:-1]
+        candidates, problems = _export_graphs(folder, faster, tokenizer.encode(calibration).ids, progress)
     reference = load_engine(folder, REFERENCE, device="cuda" if torch.cuda.is_available() else CPU)
     expected = score(reference)
     check = make_self_check(

@@ -26,7 +26,7 @@ from sentiment.training.classifiers import load_classifier
 from sentiment.training.gate_texts import BUILT_IN, GateTexts
 from sentiment.training.packaging import save_encoder
 from sentiment.training.quantization import EngineComparison
-from tests.factories import make_judged, make_reviews, make_tiny_encoder
+from tests.factories import make_reviews, make_tiny_encoder
 from tests.families import TYPES, make_classifier
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -339,14 +339,6 @@ def test_exchanged_labels_end_the_job(shop, tracking, capsys, names):
     assert not registry.import_mlflow().MlflowClient().search_registered_models()
 
 
-def test_labels_that_are_as_good_as_chance_may_be_so_by_chance():
-    wrong = [[0.9, 0.1]] * 6
-    adoption.check_agreement(make_judged([1, 1, 1, 1, 0, 0], wrong))
-    adoption.check_agreement(make_judged([1, 1], [None, None]))
-    with pytest.raises(UnusableLabelsError, match=r"0\.0% of 6 reviews"):
-        adoption.check_agreement(make_judged([1] * 6, wrong))
-
-
 def test_a_file_without_header_is_read_with_its_names(shop, tracking):
     make_reviews(400)[["label", "text"]].to_csv(shop / "reviews.csv", index=False, header=False, sep=";")
     form = ("--reviews", shop / "reviews.csv", "--column_names", "label,text", "--delimiter", ";")
@@ -357,11 +349,26 @@ def test_a_file_without_header_is_read_with_its_names(shop, tracking):
     assert run_command(shop, *form, "--dry_run") == 0
 
 
-def test_reviews_that_the_model_cannot_read_are_no_unexpected_error(shop, tracking):
-    texts = [f"очень {word} работает {i}" for i in range(60) for word in ("хорошо", "плохо")]
-    pd.DataFrame({"text": texts, "label": [1, 0] * 60}).to_parquet(shop / "russian.parquet")
-    labelled = ("--reviews", shop / "russian.parquet", "--label_col", "label")
-    assert run_command(shop, *labelled, "--dry_run") == 0
+RUSSIAN = [f"очень {word} работает {i}" for i in range(60) for word in ("хорошо", "плохо")]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_reviews_that_the_model_cannot_read_end_the_job(shop, tracking, capsys, labelled):
+    pd.DataFrame({"text": RUSSIAN, "label": [1, 0] * 60}).to_parquet(shop / "russian.parquet")
+    more = ("--label_col", "label") if labelled else ()
+    assert run_command(shop, "--reviews", shop / "russian.parquet", *more, "--dry_run") == 3
+    message = capsys.readouterr().err
+    assert "russian.parquet: the model can read none of" in message
+    assert "pass --reviews with texts in a language of the model" in message
+    assert "работает" not in message
+
+
+def test_reviews_that_the_model_cannot_read_are_not_compared(shop, tracking):
+    texts = [*RUSSIAN, *TEXTS]
+    pd.DataFrame({"text": texts}).to_parquet(shop / "mixed.parquet")
+    assert run_command(shop, "--reviews", shop / "mixed.parquet", "--dry_run") == 0
     summary = json.loads((shop / "summary.json").read_text())
-    assert summary["test"]["rejected_share"] == 1
-    assert [note for note in summary["notes"] if "the model rejects" in note]
+    assert {comparison["rows"] for comparison in summary["gate"]} == {300}
+    assert "the engines were compared on 300 of 420 reviews: the model rejects the others" in summary["notes"]
+    assert [note for note in summary["notes"] if "on only 300 reviews" in note]
+    assert "on 300 reviews" in summary["engine_reason"]

@@ -12,7 +12,7 @@ from sentiment.training import classifier_files
 from sentiment.training.classifier_files import find_classifier
 from sentiment.training.classifiers import choose_max_length, load_classifier
 from tests.factories import make_tiny_encoder
-from tests.families import make_classifier
+from tests.families import SIZES, TYPES, make_classifier, make_tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +81,8 @@ def test_a_head_of_one_output_has_two_labels(tmp_path):
         ),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantised weights"),
         ({"label2id": {"bad": 1, "good": 0}}, "contradicts itself"),
+        ({"label2id": {"Bad": 1, " good. ": 0}}, "contradicts itself"),
+        ({"label2id": {"bad": 0, "good": 1, "GOOD": 0}}, "contradicts itself"),
         ({"id2label": {0: "bad", 2: "good"}, "label2id": {"bad": 0, "good": 2}}, "contradicts itself"),
         ({"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}, "never run"),
     ],
@@ -90,6 +92,16 @@ def test_a_model_without_one_label_per_text_is_refused(folder, values, problem):
     change_config(folder, **values)
     with pytest.raises(UnusableClassifierError, match=problem):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "label2id",
+    [{"Bad": 0, "GOOD": 1}, {"LABEL_0": 0, "LABEL_1": 1}, {"bad": 0, "good": 1, "fine": 1}],
+    ids=str,
+)
+def test_names_that_no_output_has_contradict_nothing(folder, label2id):
+    change_config(folder, label2id=label2id)
+    assert load(folder).labels == ("bad", "good")
 
 
 def test_several_labels_of_one_output_are_a_sigmoid(tmp_path):
@@ -132,6 +144,84 @@ def test_code_of_a_models_own_is_never_run(folder):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UnusableClassifierError, match="needs code of its own, which is never run"):
         load(folder)
+
+
+def add_weights(folder, *names):
+    """Add tensors of ones to the weights of a folder."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    more = {name: torch.ones(2) for name in names}
+    save_file({**load_file(path), **more}, path, metadata={"format": "pt"})
+
+
+def test_a_model_is_not_cut_to_the_layers_of_its_config(folder):
+    change_config(folder, num_hidden_layers=1)
+    with pytest.raises(
+        UnusableClassifierError, match=r"16 tensors .* bert\.encoder\.layer\.1\..*would be cut"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "distilbert.transformer.layer.3.ffn.lin1.bias",
+        "transformer.h.6.mlp.c_fc.weight",
+        "albert.encoder.albert_layer_groups.1.albert_layers.0.ffn.bias",
+        "model.layers.6.attn.Wo.weight",
+    ],
+)
+def test_a_layer_is_known_in_the_names_of_each_family(folder, name):
+    add_weights(folder, name)
+    with pytest.raises(
+        UnusableClassifierError, match=f"1 tensors of its weights, such as {name}, are of layers"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["classifier.dense.weight", "cls.weight", "projection.0.bias", "qa_outputs.bias"]
+)
+def test_a_head_that_the_type_lacks_is_refused(folder, name):
+    add_weights(folder, name)
+    with pytest.raises(
+        UnusableClassifierError, match=f"1 tensors of its weights, such as {name}, are of a head"
+    ):
+        load(folder)
+
+
+def make_leftovers(kind, model):
+    """Return tensors of language models and of the encoder of a type that its classifier lacks."""
+    import transformers
+
+    config, body = model.config, model.base_model_prefix
+    found = {f"{body}.embeddings.position_ids": None, f"{body}.embeddings.added": None}
+    if kind != "modernbert":  # has no head of pre-training
+        found |= transformers.AutoModelForPreTraining.from_config(config).state_dict()
+    found |= transformers.AutoModelForMaskedLM.from_config(config).state_dict()
+    found |= {f"{body}.{name}": None for name in transformers.AutoModel.from_config(config).state_dict()}
+    return sorted(found.keys() - model.state_dict().keys())
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_is_left_from_pre_training_is_noted(tmp_path, kind):
+    import transformers
+
+    names = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
+    sizes = {**SIZES, **TYPES[kind][1], **names}
+    model = transformers.AutoModelForSequenceClassification.from_config(
+        transformers.AutoConfig.for_model(kind, **sizes)
+    )
+    model.save_pretrained(tmp_path)
+    make_tokenizer(TYPES[kind][0]).save_pretrained(tmp_path)
+    assert not [note for note in load(tmp_path).notes if "not used" in note]
+    leftovers = make_leftovers(kind, model)
+    assert len(leftovers) > 3
+    add_weights(tmp_path, *leftovers)
+    [note] = [note for note in load(tmp_path).notes if "not used" in note]
+    assert "tensors of its weights, such as " in note
 
 
 class Canary:

@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sentiment import schema
@@ -11,7 +12,7 @@ from sentiment.evaluation.calibration import measure_calibration_error
 from sentiment.inference.predictor import Predictor
 from sentiment.inference.settings import load_settings
 from sentiment.training import optimization
-from tests.factories import make_judged, make_reviews
+from tests.factories import make_judged, make_reviews, make_splits
 
 
 @pytest.fixture
@@ -83,3 +84,31 @@ def test_notes_say_what_was_not_calibrated_and_what_is_rejected(overconfident):
 def test_min_score_is_stored(folder, overconfident):
     assert optimization.choose_min_score(folder, overconfident, FinetuneConfig(min_score=0.8)) == []
     assert load_settings(folder).min_score == 0.8
+
+
+class SilentLog:
+    """Log nothing."""
+
+    def log_metrics(self, metrics):
+        pass
+
+    def set_tag(self, name, value):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("readable", [0, 60])
+def test_a_model_is_optimised_on_the_reviews_that_it_can_read(folder, readable):
+    russian = pd.DataFrame({"text": [f"очень хорошо {i}" for i in range(40)], "label": [0, 1] * 20})
+    reviews = pd.concat([russian, make_reviews(readable)[["text", "label"]]] if readable else [russian])
+    splits = make_splits(reviews, reviews.reset_index(drop=True), reviews)
+    found = optimization.optimize(
+        folder, splits, FinetuneConfig(max_length=16), 16, SilentLog(), lambda *_: None
+    )
+    notes = [note for note in found.notes if note.startswith("the engines were compared on")]
+    if readable:
+        assert {comparison.rows for comparison in found.engines} == {2 * readable}
+        assert notes == ["the engines were compared on 120 of 200 reviews: the model rejects the others"]
+    else:
+        assert (found.settings.cpu_engine, notes) == ("reference", [])
+        assert "the model can read none of 80 reviews" in found.settings.cpu_engine_reason

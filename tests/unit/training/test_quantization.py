@@ -7,13 +7,20 @@ import pandas as pd
 import pytest
 
 from sentiment.evaluation.figures import draw_length_curve
-from sentiment.inference.engines import load_engine
+from sentiment.inference.engines import load_engine, run_minibatches
 from sentiment.inference.predictor import Predictor
 from sentiment.inference.processor import Processor
 from sentiment.inference.selfcheck import Deviation, load_self_check
 from sentiment.inference.settings import load_settings
 from sentiment.training import lengths, quantization
-from sentiment.training.quantization import EngineComparison, compare_engines, pick_gate_reviews, quantize
+from sentiment.training.quantization import (
+    EngineComparison,
+    compare_engines,
+    drop_rejects,
+    note_dropped,
+    pick_gate_reviews,
+    quantize,
+)
 from tests.factories import make_reviews, make_tiny_encoder
 
 pytestmark = pytest.mark.slow
@@ -128,6 +135,59 @@ def test_an_engine_that_fails_is_not_used(folder, monkeypatch, lenient, failing,
     assert (folder / "graph.xml").exists() == (chosen != "reference")
     assert not (folder / "static.xml").exists()
     assert Predictor(folder).engine in (chosen, "f32")
+
+
+# Another script, unknown symbols, no token, white space, a lone surrogate, and no text.
+REJECTS = ["очень хорошо работает", "?? ##", "\x00", " ", "good \ud800", None]
+
+
+def test_the_gate_drops_what_scoring_rejects(folder):
+    reviews = make_reviews(20)
+    mixed = pd.concat([pd.DataFrame({"text": REJECTS}), reviews, pd.DataFrame({"text": REJECTS})])
+    found = drop_rejects(folder, mixed.reset_index(drop=True))
+    assert found["text"].tolist() == reviews["text"].tolist()
+    assert found["label"].tolist() == reviews["label"].tolist()
+    predictions = Predictor(folder).predict(mixed["text"].tolist())
+    assert predictions["reject_reason"].isna().sum() == 20
+    assert len(drop_rejects(folder, pd.DataFrame({"text": REJECTS}))) == 0
+
+
+def test_rejects_do_not_dilute_the_gate(folder, monkeypatch):
+    reference = load_engine(folder, "reference")
+    reviews = make_reviews(50)
+    # 4 % of the labels that are given change: those of two reviews.
+    victims = reviews["text"].tolist()[:2]
+    rejected = pd.DataFrame({"text": [f"очень хорошо {i}" for i in range(950)], "label": 0})
+    mixed = pd.concat([rejected, reviews[["text", "label"]]], ignore_index=True)
+
+    def run(engine, rows, texts, *more):
+        for chosen, found in run_minibatches(reference, rows, texts, *more):
+            if engine.name != "reference":
+                found = found.copy()
+                for at, i in enumerate(chosen):
+                    if texts[i] in victims:
+                        found[at] = found[at][::-1]
+            yield chosen, found
+
+    monkeypatch.setattr(quantization, "run_minibatches", run)
+    monkeypatch.setattr(Deviation, "is_within_bounds", True)
+    comparisons = quantize(folder, TEXTS, mixed, quiet)
+    assert {comparison.rows for comparison in comparisons} == {50}
+    assert {comparison.flip_share for comparison in comparisons} == {0.04}
+    assert load_settings(folder).cpu_engine == "reference"
+    assert note_dropped(1_000, comparisons) == [
+        "the engines were compared on 50 of 1,000 reviews: the model rejects the others"
+    ]
+    assert note_dropped(50, comparisons) == note_dropped(50, []) == []
+
+
+def test_a_model_that_can_read_no_review_gets_the_reference_engine(folder):
+    assert quantize(folder, TEXTS, pd.DataFrame({"text": REJECTS[:1] * 30}), quiet) == []
+    settings = load_settings(folder)
+    assert settings.cpu_engine == "reference"
+    assert settings.cpu_engine_reason == "no engine was compared: the model can read none of 30 reviews"
+    assert not list(folder.glob("*.xml"))
+    assert Predictor(folder).predict(TEXTS)["label"].notna().all()
 
 
 def test_few_validation_reviews_get_company_and_many_are_sampled(monkeypatch):

@@ -1,19 +1,22 @@
 """Encoders of many types, tiny and random: which engine each gets, and what is found before training."""
 
+import errno
 import logging
+import resource
+import signal
 
 import numpy as np
 import pytest
 
 from sentiment.config import FinetuneConfig
-from sentiment.errors import EncoderUnavailableError
+from sentiment.errors import ConfigError, EncoderUnavailableError
 from sentiment.inference.engines import REFERENCE, list_cpu_engines, load_engine, run_engine
 from sentiment.inference.engines.openvino import INT8
 from sentiment.inference.predictor import Predictor
 from sentiment.inference.processor import Processor, find_processor
 from sentiment.inference.settings import load_settings
 from sentiment.inference.tokenization import Tokenizer
-from sentiment.training import quantization, trainer
+from sentiment.training import export, quantization, trainer
 from sentiment.training.encoders import find_max_length, load_encoder
 from sentiment.training.export import export_graph
 from sentiment.training.packaging import save_encoder
@@ -89,6 +92,51 @@ def test_an_encoder_that_cannot_be_exported_gets_the_reference_engine(tmp_path):
     assert (settings.cpu_engine, settings.cpu_engine_reason) == (REFERENCE, problem)
     assert not list(folder.glob("*.xml"))
     assert Predictor(folder).predict(TEXTS)["label"].notna().all()
+
+
+def raise_error(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def raise_caused(error):
+    def fail(*_, **__):
+        try:
+            raise error
+        except type(error) as cause:
+            raise RuntimeError("tracing failed") from cause
+
+    return fail
+
+
+@pytest.mark.parametrize("step", ["export_graph", "export_static_graph"])
+@pytest.mark.parametrize("how", [raise_error, raise_caused])
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "Input/output error")], ids=repr)
+def test_a_lack_of_memory_is_no_encoder_that_cannot_be_converted(tmp_path, monkeypatch, error, how, step):
+    save_encoder(make_encoder(tmp_path / "encoder", "bert", "wordpiece"), tmp_path, 32)
+    arguments = () if step == "export_graph" else ([np.arange(4)],)
+    monkeypatch.setattr(export, "_spell_out_attention", how(error))
+    with pytest.raises(type(error)) as caught:
+        getattr(export, step)(tmp_path, *arguments)
+    assert caught.value is error
+
+
+def test_a_graph_that_finds_no_room_ends_the_job(tmp_path, monkeypatch):
+    save_encoder(make_encoder(tmp_path / "encoder", "bert", "wordpiece"), tmp_path, 32)
+    before, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"graph\.xml: cannot write the graph .* MB are free.*TMPDIR"):
+            quantization.quantize(tmp_path, TEXTS, make_reviews(20), lambda *_: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    full = raise_error(OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr(export.import_openvino(), "save_model", full)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        export.export_static_graph(tmp_path, [np.arange(4)])
 
 
 def test_a_graph_that_openvino_cannot_run_is_not_used(tmp_path, monkeypatch):
