@@ -99,7 +99,7 @@ def _note_rollback(name: str, entry: ledger.Entry) -> None:
     }
     tag = _make_tag(move.alias)
     for version in (move.before, move.after):
-        tags = None if version is None else _read_tags(name, version)
+        tags = None if version is None else registry.read_version_tags(name, version)
         if version is None or tags is None:
             continue
         noted = find_decisions(tags, move.alias)
@@ -109,7 +109,7 @@ def _note_rollback(name: str, entry: ledger.Entry) -> None:
 
 def _note_promotion(name: str, entry: ledger.Entry) -> None:
     """Close the decision of a run that was killed; a move without gates has none."""
-    move, tags = entry.move, _read_tags(name, entry.move.after) or {}
+    move, tags = entry.move, registry.read_version_tags(name, entry.move.after) or {}
     for tag in sorted(tags, reverse=True):
         if not tag.startswith(f"{_PREFIX}.{move.alias}."):
             continue
@@ -117,17 +117,6 @@ def _note_promotion(name: str, entry: ledger.Entry) -> None:
         if content["outcome"] == PASSED and content["champion"] == move.before:
             close(Decision(name, move.after, tag, content, content["run_id"]), PROMOTED, entry.number)
             return
-
-
-def _read_tags(name: str, version: str) -> Mapping[str, str] | None:
-    """Return the tags of a version, None if someone has deleted it. Raises RegistryError."""
-    try:
-        tags: Mapping[str, str] = import_mlflow().MlflowClient().get_model_version(name, version).tags
-    except Exception as error:  # as in `registry.resolve_model`
-        if is_absent(error):
-            return None
-        raise as_registry_error(f"version {version} of {name!r}", error) from error
-    return tags
 
 
 def find_decisions(tags: Mapping[str, str], alias: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ..errors import AliasMovedError, ModelNotFoundError, RegistryError
-from .mlflow_errors import as_registry_error, is_absent, translating_errors
+from .mlflow_errors import translating_errors
 from .moves import MOVED, SKIPPED, TAG_PREFIX, Move, describe_move, find_valid, name_ledger, read_entry
 from .moves import PROMOTE as PROMOTE
 from .moves import ROLLBACK as ROLLBACK
@@ -28,7 +28,7 @@ from .moves import describe_unfinished as describe_unfinished
 from .moves import find_champion_before as find_champion_before
 from .moves import find_unfinished as find_unfinished
 from .moves import show_version as show_version
-from .registry import find_version, import_mlflow, quote, set_alias
+from .registry import find_version, import_mlflow, quote, read_version_tags, set_alias
 
 _DONE = f"{TAG_PREFIX}done"
 
@@ -67,7 +67,7 @@ def settle(ledger: Ledger, note: Note = _note_nothing) -> Ledger:
             f"{kind} was skipped: {alias} was to move from {show_version(last.move.before)} to version "
             f"{last.move.after}, but means {show_version(ledger.champion)}, set by another tool"
         )
-    elif not _has_version(ledger.name, last.move.after):
+    elif read_version_tags(ledger.name, last.move.after) is None:
         _mark(ledger.name, last, SKIPPED)
         settled = (
             f"{kind} was skipped: version {last.move.after}, to which it was to move {alias}, was deleted; "
@@ -184,16 +184,6 @@ def _find_champion(name: str, alias: str) -> str | None:
         return find_version(f"models:/{name}@{alias}")
     except ModelNotFoundError:
         return None
-
-
-def _has_version(name: str, version: str) -> bool:
-    try:
-        import_mlflow().MlflowClient().get_model_version(name, version)
-    except Exception as error:  # as in `registry.resolve_model`
-        if is_absent(error):
-            return False
-        raise as_registry_error(f"version {version} of {name!r}", error) from error
-    return True
 
 
 def _lost(ledger: Ledger, reason: str) -> AliasMovedError:

@@ -98,7 +98,6 @@ def _resolve(uri: str, folder: Path) -> ModelReference:
         raise ModelNotFoundError(
             f"{uri!r}: its MLmodel file names no pyfunc; expected a logged model; pass another --model_uri"
         )
-    record = integrity.unpack_tags(FILES_TAG, tags)
     return ModelReference(
         uri=uri,
         version=version or str(metadata.model_uuid).replace("-", "")[:12],
@@ -106,7 +105,7 @@ def _resolve(uri: str, folder: Path) -> ModelReference:
         model_id=str(metadata.model_uuid),
         text_col=(metadata.metadata or {}).get(TEXT_COL_KEY),
         labels=_read_labels(metadata.metadata or {}),
-        files=None if record is None else integrity.load_record(record),
+        files=_read_record(tags),
         signature=integrity.unpack_tags(SIGNATURE_TAG, tags),
     )
 
@@ -139,14 +138,25 @@ def find_version_with(name: str, run_id: str, files: Mapping[str, str]) -> str |
     found = import_mlflow().MlflowClient().search_model_versions(f"name={quote(name)}")
     # The filter of some registries knows no runs.
     own = {int(each.version): _read_record(each.tags) for each in found if each.run_id == run_id}
-    same = [number for number, record in own.items() if files.items() <= record.items()]
+    same = [number for number, record in own.items() if record and files.items() <= record.items()]
     return str(max(same)) if same else None
 
 
-def _read_record(tags: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the record that the tags of a version hold; empty if it was not recorded."""
+def read_version_tags(name: str, version: str) -> Mapping[str, str] | None:
+    """Return the tags of a version, None if someone has deleted it. Raises RegistryError."""
+    try:
+        tags: Mapping[str, str] = import_mlflow().MlflowClient().get_model_version(name, version).tags
+    except Exception as error:  # as in `resolve_model`
+        if is_absent(error):
+            return None
+        raise as_registry_error(f"version {version} of {name!r}", error) from error
+    return tags
+
+
+def _read_record(tags: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Return the record that the tags of a version hold; None if it was not recorded."""
     text = integrity.unpack_tags(FILES_TAG, tags)
-    return {} if text is None else integrity.load_record(text)
+    return None if text is None else integrity.load_record(text)
 
 
 def find_name(uri: str) -> str:
