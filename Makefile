@@ -6,7 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 # Two processes divide the tests, file by file.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# A worker that crashes ends the run, which then names its test; a replaced one makes xdist hang or fail.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 DEMO := var/demo
 # On a shared tracking server, the demo must not replace the champion that others use.
 DEMO_MODEL := $(if $(MLFLOW_TRACKING_URI),sentiment_demo,sentiment)

@@ -148,17 +148,20 @@ def _run_process(task: _Task) -> Any:
 
 @contextlib.contextmanager
 def _watching(stop: Path | None) -> Iterator[None]:
-    """Send this process SIGTERM when the file `stop` appears in this block."""
+    """Send the main thread SIGTERM when the file `stop` appears in this block, and never after it."""
     is_over = threading.Event()
+    main = threading.main_thread().ident or 0
 
     def watch() -> None:
         while stop is not None and not is_over.wait(_LOOK_SECONDS):
             if stop.exists():
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.pthread_kill(main, signal.SIGTERM)
                 return
 
-    threading.Thread(target=watch, daemon=True).start()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         is_over.set()
+        thread.join()

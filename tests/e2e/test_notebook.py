@@ -53,14 +53,17 @@ def _execute(notebook: Any, kernels: Path) -> None:
     """Run the cells in a kernel of this interpreter, whatever kernels the machine has installed."""
     from ipykernel.kernelspec import write_kernel_spec
     from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
+    from jupyter_client.manager import KernelManager
     from nbclient import NotebookClient
 
     write_kernel_spec(str(kernels / "tour"))
     specs = KernelSpecManager(kernel_dirs=[str(kernels)])
-    kernel = AsyncKernelManager(kernel_name="tour", kernel_spec_manager=specs)
+    kernel = KernelManager(kernel_name="tour", kernel_spec_manager=specs)
     where = {"metadata": {"path": str(HOME)}}
-    NotebookClient(notebook, km=kernel, timeout=SECONDS_PER_CELL, resources=where).execute()
+    try:
+        NotebookClient(notebook, km=kernel, timeout=SECONDS_PER_CELL, resources=where).execute()
+    finally:  # the client ends no kernel that it was given, and this one holds over a GB
+        kernel.shutdown_kernel(now=True)
 
 
 def _outputs(notebook: Any, cell_id: str) -> list[Any]:

@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,7 +83,7 @@ def test_paths_are_those_of_the_driver(spark, tmp_path, monkeypatch):
 
 
 def send_sigterm():
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_process_ends_after_sigterm_in_the_driver(spark, tmp_path, monkeypatch):
@@ -108,6 +109,14 @@ def test_a_process_ends_after_sigterm_in_the_driver(spark, tmp_path, monkeypatch
     ):
         finetune_on_spark(FinetuneConfig(checkpoint_dir=str(tmp_path)), SERVER, termination=termination)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_is_watched_only_while_it_trains(tmp_path):
+    """A thread that was left could end the process by SIGTERM after its work."""
+    before = threading.active_count()
+    with distribution._watching(tmp_path / "stop"):
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
 
 
 def test_a_second_sigterm_ends_the_driver(spark, tmp_path):
