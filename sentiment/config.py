@@ -182,6 +182,9 @@ class FinetuneConfig:
     trained_layers: Annotated[
         int | None, _Positive, "number of last layers to train (default: all layers and the embeddings)"
     ] = None
+    torch_compile: Annotated[
+        bool, "compile the encoder by torch.compile: slow first steps, then perhaps faster ones"
+    ] = False
     cascade: Annotated[
         Literal["off", "auto"],
         "auto: a linear stage decides clear reviews, if validation shows no loss of accuracy",

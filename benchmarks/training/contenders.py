@@ -45,7 +45,7 @@ def plan_gpu() -> Plan:
     """Return the sizes for a GPU, whose first steps load and make kernels; ours are those of its recipe."""
     recipe = yaml.safe_load((ROOT / "conf" / "finetune-gpu.yaml").read_text())
     by_tokens = {"train_tokens": recipe["train_tokens"]}
-    ours = {"ours": by_tokens, "ours_compiled": {**by_tokens, "is_compiled": True}}
+    ours = {"ours": by_tokens, "ours_compiled": {**by_tokens, "torch_compile": True}}
     return Plan(rows=7_000, plain_rows=960, batch_rows=16, passes=2, ours=ours)
 
 
@@ -78,9 +78,7 @@ def list_contenders(encoder: Path, reviews: pd.DataFrame, plan: Plan) -> dict[st
     }
 
 
-def train_ours(
-    encoder: Path, reviews: pd.DataFrame, plan: Plan, is_compiled: bool = False, **settings: Any
-) -> float:
+def train_ours(encoder: Path, reviews: pd.DataFrame, plan: Plan, **settings: Any) -> float:
     """Train by `finetune_encoder`; its evaluation and checkpoint come after the last step."""
     from datasets import Dataset
 
@@ -95,8 +93,6 @@ def train_ours(
     splits = Splits(Dataset.from_pandas(reviews, preserve_index=False), few, few)
     watch = Stopwatch()
     loaded = load_encoder(str(encoder), MAX_LENGTH, config.seed)
-    if is_compiled:
-        loaded.model.compile(dynamic=True)
     finetune_encoder(loaded, splits, config, watch.mark, lambda *_: None)
     return watch.rate(len(reviews), plan.passes)
 

@@ -1,7 +1,9 @@
 """Fine-tune an encoder with the Hugging Face `Trainer`; no other module uses it."""
 
+import contextlib
 import functools
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 import transformers
 from datasets import Dataset, disable_progress_bars
 from sklearn.metrics import accuracy_score, f1_score
+from torch._dynamo.exc import TorchDynamoException
 
 from ..config import FinetuneConfig
 from ..errors import ConfigError
@@ -96,10 +99,32 @@ def finetune_encoder(
             freeze_first_layers(encoder.model, config.trained_layers)
         trainer = _make_trainer(encoder, splits, config, checkpoints, reporter, keeper)
     last = share(lambda: _find_start(checkpoints, encoder.model))
-    with termination.deferred(), noticing_lost_processes():
+    compilation = compiled(encoder.model) if config.torch_compile else contextlib.nullcontext()
+    with compilation, termination.deferred(), noticing_lost_processes():
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     history: list[dict[str, float]] = trainer.state.log_history
     return history
+
+
+@contextlib.contextmanager
+def compiled(model: torch.nn.Module) -> Iterator[None]:
+    """Compile the calls of a model in this block, for batches of any size; it keeps its names of weights.
+
+    Raises ConfigError if torch cannot compile it here.
+    """
+    model.compile(dynamic=True)
+    try:
+        yield
+    except TorchDynamoException as error:
+        cause = getattr(error, "inner_exception", error)
+        reason = str(cause).strip().partition("\n")[0]
+        raise ConfigError(
+            f"torch_compile: torch {torch.__version__} cannot compile this encoder on this machine "
+            f"({type(cause).__name__}: {reason}); omit --torch_compile"
+        ) from error
+    finally:
+        # There is no public inverse. The export reads the module as it is.
+        model._compiled_call_impl = None
 
 
 def _find_start(checkpoints: Checkpoints, model: Any) -> Path | None:
