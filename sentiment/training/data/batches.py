@@ -14,12 +14,15 @@ from ...inference.rejects import find_reject_reason
 from ...schema import NULL_TEXT, TEXT_JOINER
 from .columns import Columns, check_columns
 from .description import describe_texts
-from .labels import MAX_LABELS, clean_label
+from .labels import MAX_LABELS, clean_label, is_class_number
 from .source import Batch, Source
 
 _NO_LABEL = -1
-# Texts that are no texts but Python's or SQL's way to write them: b'…', '…', or ['…', '…'].
-_PRINTED_VALUE = re.compile(r"""b?'.*'|b".*"|\[(['"]).*\1\]""", re.DOTALL)
+# Texts that are no texts but the way of Python, JSON or SQL to write them: b'…', "…", ['…', '…'],
+# {'en': '…'}, Row(text='…') or tf.Tensor(b'…', …).
+_PRINTED_VALUE = re.compile(
+    r"""b?'.*'|b?".*"|\[(['"]).*\1\]|\{['"].*\}|[\w.]+\((?:\w+=)?b?['"].*\)|<tf\.Tensor:.*>""", re.DOTALL
+)
 # So many texts, all of them printed, are no chance.
 _MIN_PRINTED = 10
 
@@ -32,7 +35,7 @@ def read_batches(
     New label values get a number.
     """
     has_label = check_columns(source, split, columns)
-    found = find_details(source.columns, columns.texts)
+    found = find_details(source.flat_columns, columns.texts)
     wanted = [*columns.texts, *([columns.label] if has_label else []), *filter(None, [source.group_col])]
     class_names = source.class_names.get(columns.label)
     groups: dict[Any, int] = {}
@@ -75,10 +78,10 @@ def clean_value(value: Any, class_names: tuple[str, ...] | None, name: str) -> s
     """Return a label value in one spelling (`labels.clean_label`), and a class number as the class's name."""
     try:
         cleaned = clean_label(value)
-        if class_names is None or cleaned is None or not _is_class_number(cleaned):
+        if class_names is None or cleaned is None or not is_class_number(cleaned):
             return cleaned
         # A CSV file has class numbers as texts; they stay as they are if classes have numbers for names.
-        if isinstance(value, str) and any(map(_is_class_number, class_names)):
+        if isinstance(value, str) and any(map(is_class_number, class_names)):
             return cleaned
         number = int(cleaned)
         if number >= len(class_names):
@@ -90,10 +93,6 @@ def clean_value(value: Any, class_names: tuple[str, ...] | None, name: str) -> s
         return None if number < 0 else clean_label(class_names[number])
     except UnusableLabelsError as error:
         raise UnusableLabelsError(f"{name}: {error}") from None
-
-
-def _is_class_number(cleaned: str) -> bool:
-    return cleaned.removeprefix("-").isdecimal()
 
 
 def join_texts(batch: Batch, columns: tuple[str, ...], name: str) -> list[Any]:
@@ -116,8 +115,9 @@ def _refuse_printed_values(name: str, column: str, texts: Sequence[Any]) -> None
         isinstance(text, str) and _PRINTED_VALUE.fullmatch(text) for text in present
     ):
         raise SchemaMismatchError(
-            f"{name}: all texts of column {column!r} are printed values such as b'text', 'text' or ['word', "
-            "'word'], whose signs a model would learn; decode, unquote or join them, and write the file again"
+            f"{name}: all texts of column {column!r} are printed values such as b'text', 'text', ['word', "
+            "'word'] or {'en': 'text'}, whose signs a model would learn; decode, unquote or join them, and "
+            "write the file again"
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...errors import SchemaMismatchError
 from ...schema import name_like, show_columns
-from .source import Source, split_words
+from .source import Source, check_once, split_words
 from .split_names import is_split_name
 from .splits import TRAIN
 
@@ -72,9 +72,7 @@ def check_columns(source: Source, split: str, columns: Columns) -> bool:
         raise SchemaMismatchError(
             f"{source.name}: has no column {', '.join(missing)}; found {show_columns(source.columns)}; {step}"
         )
-    twice = [name for name in (*columns.texts, columns.label) if source.columns.count(name) > 1]
-    if twice:
-        raise SchemaMismatchError(f"{source.name}: has several columns {twice[0]}; rename all but one")
+    check_once(source, (*columns.texts, columns.label))
     return has_label
 
 
@@ -90,7 +88,7 @@ def _has_splits(source: Source, name: str) -> bool:
     words = set(split_words(name))
     if not words.isdisjoint(_SPLIT_WORDS):
         return True
-    if words.isdisjoint(_KIND_WORDS) or source.columns.count(name) > 1:
+    if words.isdisjoint(_KIND_WORDS) or source.flat_columns.count(name) != 1:
         return False
     first = next(iter(source.read([name])), {name: []})[name]
     return bool(first) and all(map(is_split_name, first))

@@ -20,7 +20,7 @@ from ...errors import ConfigError, MissingInputError, SentimentError, Unreadable
 from .cards import ClassNames, add_stated_form
 from .source import BATCH_ROWS, Batch, Location, ReadOptions, Source
 from .split_names import choose_splits
-from .table_files import to_list
+from .table_files import find_nested, to_list
 
 _PROBE_TIMEOUT_SECONDS = 5
 # The builders of text files in `datasets`, and the classes of their configurations.
@@ -237,7 +237,9 @@ def open_dataset(name: str, rows: Any) -> Source:
             batch: pa.Table = rows.with_format("arrow")[start : start + BATCH_ROWS]
             yield {column: to_list(batch.column(column)) for column in columns}
 
-    return Source(name, tuple(rows.column_names), read, _find_class_names(rows.features))
+    names = _find_class_names(rows.features)
+    nested = find_nested(rows.features.arrow_schema)
+    return Source(name, tuple(rows.column_names), read, names, nested=nested)
 
 
 def _find_class_names(features: Mapping[str, Any]) -> ClassNames:

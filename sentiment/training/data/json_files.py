@@ -107,10 +107,13 @@ def _parse_literal(line: str) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            value = ast.literal_eval(line.strip())
+            parsed = ast.parse(line.strip(), mode="eval")
+            value = ast.literal_eval(parsed)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    return value if isinstance(value, dict) and all(isinstance(key, str) for key in value) else None
+    if not isinstance(parsed.body, ast.Dict) or not all(isinstance(key, str) for key in value):
+        return None
+    return value if len(value) == len(parsed.body.keys) else _Repeating(value)
 
 
 def _read_array(path: Path, file: TextIO, text: str) -> Iterator[dict[str, Any]]:

@@ -27,7 +27,7 @@ from .formats import check_options
 from .labels import AUTO
 from .model_labels import number_for_model
 from .reading import choose_columns, make_options
-from .source import Location, ReadOptions, Source, open_all
+from .source import Location, ReadOptions, Source, check_once, open_all
 from .sources import find_all, find_locations
 from .splits import TEST, TRAIN, sample_rows
 
@@ -72,7 +72,7 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
     details = []
     for source in opened:
         _check_columns(source, columns)
-        found = find_details(source.columns, columns.texts)
+        found = find_details(source.flat_columns, columns.texts)
         for batch in source.read(list(dict.fromkeys([*columns.texts, columns.label, *found.values()]))):
             values, names = batch[columns.label], source.class_names.get(columns.label)
             rows.texts.extend(join_texts(batch, columns.texts, source.name))
@@ -166,6 +166,7 @@ def _check_columns(source: Source, columns: Columns) -> None:
             f"{source.name}: has no column {', '.join(missing)}; found {show_columns(source.columns)}; "
             "choose with --text_col and --label_col"
         )
+    check_once(source, (*columns.texts, columns.label))
 
 
 def _find_classes(

@@ -27,8 +27,8 @@ _SEPARATORS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
 # As in `4 stars`, and `4.0 out of 5 stars` of scraped pages.
 _STAR = re.compile(r"([1-5])(?:[.,]0)?(?: out of 5|/5)?(?: stars?)?")
 _SHOWN_VALUES = 12
-# As databases and pandas write a missing value into a text file.
-_NULL_WORDS = {"null", "(null)", "<null>", "nan", "<na>", "n/a", "#n/a"}
+# As databases, Python and pandas write a missing value into a text file.
+_NULL_WORDS = {"null", "(null)", "<null>", "none", "nan", "nat", "na", "<na>", "n/a", "#n/a"}
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,18 @@ def clean_label(value: Any) -> str | None:
 
 
 def _as_number(value: Any) -> str | None:
+    if isinstance(value, str) and "_" in value:  # Python would read 1_2 as 12
+        return None
     try:
         number = float(value)
     except (ValueError, OverflowError):  # a whole number of hundreds of digits
         return None
     return str(int(number)) if number.is_integer() else str(number) if number == number else None
+
+
+def is_class_number(cleaned: str) -> bool:
+    """Return True if a label value, as `clean_label` returns it, may be the number of a class, or -1."""
+    return cleaned.removeprefix("-").isdecimal()
 
 
 def number_labels(
@@ -246,8 +253,24 @@ def _read_names(column: str, values: Sequence[str], class_names: Sequence[str]) 
             f"label column {column!r}: has {', '.join(nulls)}, which may be a class or mean that there is no "
             f"label; pass --label_map with a class for each value ({nulls[0]}= leaves its rows out)"
         )
+    _refuse_class_numbers(column, values, class_names)
     names = tuple(dict.fromkeys([*stated, *rising]))
     return Numbering(names, {name: i for i, name in enumerate(names)})
+
+
+def _refuse_class_numbers(column: str, values: Sequence[str], class_names: Sequence[str]) -> None:
+    """Raise AmbiguousInputError if stated names are numbers, and a value is no name but the number of one.
+
+    In a text file the values 0 to 4 may be the numbers of the classes that are named 1 to 5.
+    """
+    names = list(dict.fromkeys(name for name in map(clean_label, class_names) if name is not None))
+    numbers = [str(i) for i in range(len(names)) if str(i) in values and str(i) not in names]
+    if numbers and any(map(is_class_number, names)):
+        raise AmbiguousInputError(
+            f"label column {column!r}: has {', '.join(numbers)}, which is no stated name of a class "
+            f"({show_values(names)}), but may be the number of one; pass --label_map with a class for each "
+            "value"
+        )
 
 
 _SCHEMES: dict[str, Callable[[str, Sequence[str], Sequence[str]], Numbering]] = {

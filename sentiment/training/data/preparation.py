@@ -44,7 +44,8 @@ class Prepared:
     """Hold the rows of a data set on disk: `folder` has an Arrow file for each split (see `make_schema`).
 
     The column `label` there is a place in `labels`, or -1 for no label. `bands_file` has `N_BANDS` uint32 for
-    each row, in the order of `splits`. `class_names` is the order of the classes that the data set states.
+    each row, in the order of `splits`. `class_names` is the order of the classes that the data set states,
+    `warnings` are those of the sources.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class Prepared:
     class_names: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
     splits: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def find_file(self, split: str) -> Path:
         return self.folder / f"{split}.arrow"
@@ -103,6 +105,7 @@ def _load(folder: Path) -> Prepared:
         class_names=tuple(facts["class_names"]),
         counts=facts["counts"],
         splits=tuple(facts["splits"]),
+        warnings=tuple(facts["warnings"]),
     )
 
 
@@ -116,7 +119,9 @@ def _write(
     columns = choose_for_all(opened[TRAIN], choose)
     opened = share_class_names(opened, columns.label)
     sources = [source for group in opened.values() for source in group]
-    schema = make_schema({kind for source in sources for kind in find_details(source.columns, columns.texts)})
+    schema = make_schema(
+        {kind for source in sources for kind in find_details(source.flat_columns, columns.texts)}
+    )
     labels: dict[str, int] = {}
     counts, done = {}, 0
     # In this process, or in one per core for a large data set; batches come back in their order.
@@ -154,6 +159,7 @@ def _write(
         "class_names": list(first.class_names.get(columns.label, ())),
         "counts": counts,
         "splits": list(opened),
+        "warnings": [warning for source in sources for warning in source.warnings],
     }
     (folder / _FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
 

@@ -94,7 +94,7 @@ def select(
     Raises UnusableLabelsError if a split lacks a class.
     """
     table = PreparedRows(prepared)
-    counts = Counts()
+    counts = Counts(warnings=list(prepared.warnings))
     names = numbering.names
     splits = cut_splits(_find_usable(table, prepared, numbering, counts), names, seed)
     splits, counts.leaked_rows = without_leaks(splits)

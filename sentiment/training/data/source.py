@@ -2,12 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import EmptyInputError
+from ...errors import EmptyInputError, SchemaMismatchError
 
 # Values by column name; all lists have the same length.
 Batch = dict[str, list[Any]]
@@ -42,7 +42,8 @@ class Source:
     `read` takes column names and yields their values in batches of at most `BATCH_ROWS` rows, null as None;
     it raises an InputError that names the line. `class_names` has the names of the classes of a column whose
     values are class numbers; of a column in `unclear_classes` the data set states several such lists. `notes`
-    say what was found out about the file, such as its encoding.
+    say what was found out about the file, such as its encoding; `warnings` are sentences on what may be read
+    otherwise than meant.
     """
 
     name: str
@@ -50,9 +51,16 @@ class Source:
     read: Callable[[Sequence[str]], Iterator[Batch]]
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     # Rows with the same value in this column belong to one review.
     group_col: str | None = None
     unclear_classes: frozenset[str] = frozenset()
+    # Columns of lists or structs, as far as a format states types.
+    nested: frozenset[str] = frozenset()
+
+    @property
+    def flat_columns(self) -> tuple[str, ...]:
+        return tuple(name for name in self.columns if name not in self.nested)
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,13 @@ class Location:
     open: Callable[[], Source]
     form: str = ""
     options: frozenset[str] = frozenset()
+
+
+def check_once(source: Source, names: Iterable[str]) -> None:
+    """Raise SchemaMismatchError if several columns of the source have one of these names."""
+    twice = [name for name in names if source.columns.count(name) > 1]
+    if twice:
+        raise SchemaMismatchError(f"{source.name}: has several columns {twice[0]}; rename all but one")
 
 
 def open_all(locations: Sequence[Location]) -> tuple[list[Source], list[str]]:

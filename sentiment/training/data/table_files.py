@@ -1,7 +1,7 @@
 """Read Parquet files, and Arrow files as `datasets` saves them."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def open_parquet(path: Path, options: ReadOptions) -> Source:
             for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
                 yield _to_lists(batch, columns)
 
-    return Source(str(path), tuple(schema.names), read, find_class_names(schema, path))
+    return _make_source(path, schema, read)
 
 
 def open_arrow(path: Path, options: ReadOptions) -> Source:
@@ -48,7 +48,17 @@ def open_arrow(path: Path, options: ReadOptions) -> Source:
                 for start in range(0, len(batch), BATCH_ROWS):
                     yield _to_lists(selected.slice(start, BATCH_ROWS), columns)
 
-    return Source(str(path), tuple(schema.names), read, find_class_names(schema, path))
+    return _make_source(path, schema, read)
+
+
+def _make_source(path: Path, schema: pa.Schema, read: Callable[[Sequence[str]], Iterator[Batch]]) -> Source:
+    return Source(
+        str(path),
+        tuple(schema.names),
+        read,
+        find_class_names(schema, path),
+        nested=find_nested(schema),
+    )
 
 
 def _open_batches(file: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -102,7 +112,7 @@ def list_class_labels(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]
 
 
 def _to_lists(batch: pa.RecordBatch, columns: Sequence[str]) -> Batch:
-    return {name: to_list(batch.column(batch.schema.get_field_index(name))) for name in columns}
+    return {name: to_list(batch.column(name)) for name in columns}
 
 
 def to_list(column: "pa.Array | pa.ChunkedArray") -> list[Any]:
@@ -110,10 +120,19 @@ def to_list(column: "pa.Array | pa.ChunkedArray") -> list[Any]:
 
     Times in a zone that this machine does not know are in UTC.
     """
+    kind = column.type
     try:
         values: list[Any] = column.to_pylist()
-    except KeyError:  # the errors of zoneinfo and pytz
-        values = to_list(column.cast(pa.timestamp(column.type.unit, "UTC")))
-    except (ValueError, OverflowError):
+    except (KeyError, ValueError, OverflowError) as error:
+        if pa.types.is_dictionary(kind):
+            return to_list(column.cast(kind.value_type))
+        # Errors of zoneinfo and pytz are KeyErrors.
+        if isinstance(error, KeyError) and pa.types.is_timestamp(kind):
+            return to_list(column.cast(pa.timestamp(kind.unit, "UTC")))
         values = column.cast(pa.string()).to_pylist()
     return values
+
+
+def find_nested(schema: pa.Schema) -> frozenset[str]:
+    """Return the names of the columns of lists, maps or structs."""
+    return frozenset(field.name for field in schema if pa.types.is_nested(field.type))

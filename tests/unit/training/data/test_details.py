@@ -112,6 +112,23 @@ def test_dates_that_python_cannot_hold_are_null(tmp_path):
     assert test["date"].isna().tolist() == (test["label"] == 1).tolist()
 
 
+def test_columns_of_lists_and_structs_are_no_details(tmp_path):
+    """Their times may be ones that Python cannot hold."""
+    late, unknown = pa.timestamp("s"), pa.timestamp("s", "Mars/Base")
+    columns = {
+        "category": pa.array([[0]] * 200, pa.list_(unknown)),
+        "date": pa.array([{"at": 2**60}] * 200, pa.struct({"at": late})),
+        "data": pa.array([[2**60]] * 200, pa.list_(late)),  # might be names of splits
+        "stars": pa.array([5] * 200),
+    }
+    table = pa.Table.from_pandas(make_reviews(200), preserve_index=False)
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+        out.write_table(table)
+    assert list(load(tmp_path / "a.arrow").splits.test) == ["text", "stars", "label"]
+
+
 @pytest.mark.slow
 def test_many_processes_find_the_details_that_one_does(tmp_path, monkeypatch):
     make_detailed(300).to_parquet(tmp_path / "a.parquet")

@@ -1,4 +1,6 @@
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sentiment.config import FinetuneConfig
@@ -6,6 +8,7 @@ from sentiment.errors import (
     AmbiguousInputError,
     ConfigError,
     InputError,
+    SchemaMismatchError,
     UnusableLabelsError,
 )
 from sentiment.training.data.labelled_rows import number_rows, read_labelled_rows, take_sample
@@ -115,6 +118,13 @@ def test_the_path_of_a_folder_names_no_split(tmp_path):
     folder.mkdir(parents=True)
     pd.DataFrame({"text": ["a"], "label": ["bad"]}).to_parquet(folder / "a.parquet")
     assert read_labelled_rows(FinetuneConfig(dataset_name=str(folder))).texts == ["a"]
+
+
+@pytest.mark.parametrize("names", [["text", "label", "label"], ["text", "text", "label"]])
+def test_two_columns_of_one_name_are_refused(tmp_path, names):
+    pq.write_table(pa.table([["a"], ["bad"], ["good"]], names=names), tmp_path / "a.parquet")
+    with pytest.raises(SchemaMismatchError, match=f"several columns {names[1]}; rename all but one"):
+        read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path / "a.parquet")))
 
 
 def test_a_file_without_rows_is_an_error(read):

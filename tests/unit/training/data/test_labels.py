@@ -216,12 +216,30 @@ def test_ratings_are_in_the_order_of_their_numbers():
     assert found.ids["10"] == 9
 
 
-@pytest.mark.parametrize("word", ["NULL", "NaN", "N/A", "<NA>"])
+@pytest.mark.parametrize("word", ["NULL", "NaN", "N/A", "<NA>", "None", "NA", "NaT"])
 def test_a_word_that_may_mean_no_label_is_no_class_by_itself(word):
     with pytest.raises(AmbiguousInputError, match="may be a class or mean .*--label_map"):
         number(["good", "bad", word], scheme="names")
     assert number(["good", "bad", word], label_map=f"good=good;bad=bad;{word}=").names == ("good", "bad")
     assert len(number(["good", "bad", word], scheme="names", class_names=("good", word)).names) == 3
+
+
+def test_a_number_that_may_be_of_a_class_with_a_number_for_its_name_is_ambiguous():
+    """In a text file 0 to 4 may be the numbers of the classes 1 to 5."""
+    stars = ("1", "2", "3", "4", "5")
+    with pytest.raises(AmbiguousInputError, match="has 0, which is no stated name .*--label_map"):
+        number(range(5), scheme="names", class_names=stars)
+    assert number(stars, scheme="names", class_names=stars).names == stars
+    assert number([*stars, "7"], scheme="names", class_names=stars).names == (*stars, "7")
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [("1_2", "1 2"), ("1_0", "1 0"), ("1e0", "1"), ("\uff11", "1"), ("-1", "-1"), ("inf", "inf")],
+)
+def test_an_underscore_is_no_part_of_a_number(raw, cleaned):
+    """Python reads 1_2 as 12."""
+    assert clean_label(raw) == cleaned
 
 
 def test_an_accent_that_is_a_character_of_its_own_makes_no_class():
