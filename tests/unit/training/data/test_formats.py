@@ -134,6 +134,31 @@ class TestCsv:
         with pytest.raises(AmbiguousInputError, match="two ways, with values of several lines"):
             read_csv(tmp_path, content, delimiter=sign)
 
+    def test_rows_between_two_stray_quotation_marks_are_no_text(self, tmp_path):
+        content = '"stray opening,1\n\nfine,1\nbad,0\nstray closing",0\nso so,0\n'
+        with pytest.raises(AmbiguousInputError, match=r"line 3: .* several lines that may be 4 rows.*remove"):
+            read_csv(tmp_path, f'text,label\n"A comma, here",1\n{content}')
+
+    def test_rows_within_a_later_column_are_no_text(self, tmp_path):
+        content = 'label;text\n1;"semi; colon"\n1;"stray opening\n1;fine\n0;bad\n0;closing"\n0;so so\n'
+        with pytest.raises(AmbiguousInputError, match="line 3: .* may be 4 rows"):
+            read_csv(tmp_path, content, delimiter=";")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Good, cheap\nlight, fast\nsmall, neat\nI like it",  # no labels
+            "Sound,1\nScreen,0\nI like it",  # one inner line
+            "What I like:\nSound,1\nScreen,0\nI like it",  # a first line that is no row
+            "Sound,1\nScreen,0\nwell, it is so,0\nI like it",
+            "Sound,1\nScreen,5\nCase,4\nI like it",  # no labels of other rows
+            "Sound,\nScreen,\nCase,\nI like it",
+        ],
+    )
+    def test_a_review_of_lines_with_commas_is_a_text(self, tmp_path, text):
+        source = read_csv(tmp_path, f'text,label\n"A comma, here",1\n"{text}",1\nbad,0\nnone,\n')
+        assert rows(source)[1] == (text, "1")
+
     def test_a_text_of_several_lines_may_be_the_only_column(self, tmp_path):
         assert rows(read_csv(tmp_path, 'text\n"Great\nworks"\nBad\n')) == [("Great\nworks",), ("Bad",)]
 
@@ -302,6 +327,33 @@ class TestCsv:
         assert rows(source) == [('"so" funny', "1")]
         assert "part of the text" in source.notes[0]
 
+    @pytest.mark.parametrize(
+        ("header", "marks"), [('"text"\tlabel', "{}"), ("text\tlabel", '"{}"')], ids=["header", "values"]
+    )
+    def test_tsv_in_quotation_marks_is_not_read_with_them(self, tmp_path, header, marks):
+        """One quotation mark within a text is no reason to keep the marks around all others."""
+        lines = [marks.format(f"text {i}") + "\t1\n" for i in range(20)]
+        with pytest.raises(UnreadableFileError, match="after line 21: not valid CSV"):
+            read_csv(tmp_path, f'{header}\n{"".join(lines)}"so "very" funny"\t1\n', name="a.tsv")
+
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            ('say \\"no\\" to it', "a backslash before a quotation mark"),
+            ('"C:\\\\new, it is"', "a doubled backslash"),
+            ("two\\nlines", r"\n, \r or \t as two characters"),
+        ],
+    )
+    def test_what_may_be_an_escape_stays_and_is_counted(self, tmp_path, value, kind):
+        source = read_csv(tmp_path, f"text,label\n{value},1\n{value},0\nfine \\ good,\\N\n")
+        assert rows(source)[0][0] == value.strip('"')
+        (warning,) = source.warnings
+        assert f"2 with {kind}; if" in warning
+
+    def test_escapes_that_spark_wrote_are_undone_without_warning(self, tmp_path):
+        source = read_csv(tmp_path, 'text,label\n"say \\"no\\", C:\\\\n",1\na\\\\b,0\n')
+        assert (rows(source)[0][0], source.warnings) == ('say "no", C:\\n', ())
+
     def test_a_row_that_does_not_fit_the_given_names(self, tmp_path):
         with pytest.raises(UnreadableFileError, match="expected 3 values as in the given column names"):
             read_csv(tmp_path, "1,good\n", column_names=("label", "title", "text"))
@@ -384,6 +436,10 @@ class TestJson:
     def test_a_line_that_only_python_could_read_is_no_object(self, tmp_path, line):
         with pytest.raises(UnreadableFileError, match="line 1: expected a JSON object"):
             self.read(tmp_path, line)
+
+    def test_a_key_that_a_python_literal_has_twice_is_refused(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="line 1: an object has a key twice"):
+            self.read(tmp_path, "{'text': 'It\\'s', 'label': 1, 'label': 0}\n")
 
     @pytest.mark.parametrize("form", ["{}\n", "[{}]"])
     def test_a_key_that_is_there_twice_is_refused(self, tmp_path, form):
@@ -487,6 +543,15 @@ def test_a_time_in_an_unknown_zone_is_read(tmp_path):
     dates = pa.array([0], pa.timestamp("s", "Mars/Base"))
     pq.write_table(pa.table({"date": dates}), tmp_path / "a.parquet")
     ((date,),) = rows(open_parquet(tmp_path / "a.parquet", ReadOptions()))
+    assert date.isoformat() == "1970-01-01T00:00:00+00:00"
+
+
+def test_a_repeated_time_in_an_unknown_zone_is_read(tmp_path):
+    times = pa.array([0, 0], pa.timestamp("s", "Mars/Base")).dictionary_encode()
+    table = pa.table({"date": times})
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+        out.write_table(table)
+    ((date,), _) = rows(open_arrow(tmp_path / "a.arrow", ReadOptions()))
     assert date.isoformat() == "1970-01-01T00:00:00+00:00"
 
 

@@ -93,13 +93,39 @@ def test_a_column_of_splits_that_has_the_labels_is_used(write_parquet):
     assert load(write_parquet(reviews), label_col="test_label").report.files[0].notes == ()
 
 
-@pytest.mark.parametrize("form", ["b'{}'", 'b"{}"', "'{}'", "['{}', 'it']"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "b'{}'",
+        'b"{}"',
+        "'{}'",
+        '"{}"',
+        "['{}', 'it']",
+        "{{'en': '{}'}}",
+        '{{"en": "{}"}}',
+        "Row(text='{}')",
+        "tf.Tensor(b'{}', shape=(), dtype=string)",
+        "<tf.Tensor: shape=(), dtype=string, numpy=b'{}'>",
+    ],
+)
 def test_texts_that_are_printed_values_are_refused(write_parquet, form):
     """A model would learn the signs around them; `tfds.as_dataframe` gives bytes, which `to_csv` prints."""
     reviews = make_reviews(60)
     path = write_parquet(reviews.assign(text=[form.format(text) for text in reviews["text"]]))
     with pytest.raises(SchemaMismatchError, match="all texts of column 'text' are printed values"):
         load(path)
+
+
+def test_escapes_that_are_not_undone_are_a_warning(tmp_path):
+    reviews = make_reviews(100)
+    reviews.loc[:2, "text"] += " \\n and \\n"
+    reviews.assign(file="C:\\new").to_csv(tmp_path / "a.csv", index=False)
+    reviews.to_parquet(tmp_path / "a.parquet")
+    (warning,) = load(tmp_path / "a.csv").report.counts.warnings
+    assert warning.startswith(f"{tmp_path}/a.csv: has values with what may be escapes")
+    assert ": 3 with \\n, \\r or \\t as two characters; if" in warning
+    assert load(tmp_path / "a.csv").report.counts.warnings == [warning]  # from the cache
+    assert load(tmp_path / "a.parquet").report.counts.warnings == []
 
 
 def test_some_texts_in_quotation_marks_are_texts(write_parquet):
