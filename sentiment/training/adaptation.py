@@ -33,7 +33,7 @@ from .masked_lm import Adaptation, Packed, adapt_encoder, pack_texts
 from .processes import count_processes
 from .run_log import RunLog, start_run
 from .trainer import describe_device
-from .unlabelled import drop_unusable, read_texts, show_unused
+from .unlabelled import drop_unusable, read_texts
 
 # This file in a folder shows that the folder is the result of an adaptation, and may be replaced by another.
 SUMMARY_FILE = "adaptation.json"
@@ -123,7 +123,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     with working_folder(output, left) as work:
         registry.open_experiment(config.experiment)
         with naming_options({"--dataset_name": "--input", "dataset_name:": "input:"}):
-            read, unused = read_texts(config.input, config.text_col, work / "data", make_format(config))
+            read, unread = read_texts(config.input, config.text_col, work / "data", make_format(config))
         texts = clean_texts(read, config, work / "data")
         facts = (texts.digest, digest_encoder(encoder), *describe_code().values())
         warnings = keep_same_run(work, config, *facts)
@@ -139,7 +139,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
                 log.log_metrics,
             )
             summary = _summarise(config, encoder, texts, packed, result)
-            warnings = [*show_unused(unused), *warnings, *_list_warnings(result)]
+            warnings = [*unread, *warnings, *_list_warnings(result)]
             summary = replace(summary, seconds=time.monotonic() - started, warnings=warnings)
             progress("saving", 0, 1, "")
             save_adapted(encoder, config, summary, work / "encoder")

@@ -10,7 +10,6 @@ import pandas as pd
 from ..cli import Progress
 from ..config import AdoptConfig, FinetuneConfig
 from ..errors import EmptyInputError, InputError
-from ..inference.rejects import find_reject_reason
 from ..inference.selfcheck import SENTENCES
 from ..schema import TEXT
 from .data.preparation import RowProgress
@@ -78,8 +77,8 @@ def _read_unlabelled(config: AdoptConfig) -> GateTexts:
     """Read texts without labels, and take a sample of those that are distinct and can be scored."""
     path, text_col = str(config.reviews), config.text_col or TEXT
     with TemporaryDirectory(prefix="sentiment-") as scratch:
-        read, unused = read_texts(path, text_col, Path(scratch), make_format(config))
-        rows = [text for text in read[TEXT] if find_reject_reason(text) is None]
+        read, warnings = read_texts(path, text_col, Path(scratch), make_format(config))
+        rows = [text for text in read[TEXT] if text is not None]
         n_read = len(read)
     texts = pd.Series(list(dict.fromkeys(rows)), name=TEXT, dtype=object)
     if not len(texts):
@@ -91,7 +90,7 @@ def _read_unlabelled(config: AdoptConfig) -> GateTexts:
     note = (
         f"of {n_read:,} rows, {n_read - len(texts):,} have no text of their own, {len(kept):,} are compared"
     )
-    notes = (note, *show_unused(unused))
+    notes = (note, *warnings)
     return GateTexts(path, text_col, kept.to_frame().reset_index(drop=True), notes=notes)
 
 

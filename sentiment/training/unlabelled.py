@@ -14,16 +14,17 @@ from datasets import Dataset, Value
 
 from ..cli import Progress, naming_options
 from ..errors import ConfigError, EmptyInputError, SchemaMismatchError
-from ..inference.rejects import find_reject_reason
+from ..inference.rejects import find_reject_reasons
 from ..schema import TEXT, show_columns, split_columns
 from . import processes
 from .data.batches import join_texts
 from .data.description import split_words
 from .data.mapping import map_to_file
 from .data.reading import LabelledReviews
-from .data.source import ReadOptions, Source, open_all
+from .data.source import ReadOptions, Source, check_once, open_all
 from .data.sources import find_all
 
+REASON = "reason"
 # Reasons why a text that a model would score is not used.
 DUPLICATE, LABELLED = "duplicate", "labelled already"
 # The form of text files is found out.
@@ -35,8 +36,7 @@ _BATCH_ROWS = 5_000
 class UnlabelledReviews:
     """Hold clean texts (column `text`), the rows that are not used by reason, and a digest of the texts.
 
-    Only the main process has the texts, others have an empty data set. `warnings` are sentences on files that
-    are not read.
+    Only the main process has the texts, others have an empty data set. `warnings` are those of `read_texts`.
     """
 
     texts: Dataset
@@ -74,7 +74,7 @@ def load_unlabelled(
     trained = (text for batch in splits.train.select_columns(TEXT).iter(_BATCH_ROWS) for text in batch[TEXT])
     labelled = chain(trained, splits.validation[TEXT], splits.test[TEXT])
     try:
-        read, unused = read_texts(path, reviews.text_col, folder, form, may_ignore=True)
+        read, warnings = read_texts(path, reviews.text_col, folder, form, may_ignore=True)
         found = drop_unusable(read, folder, labelled)
     except OSError as error:
         raise ConfigError(
@@ -87,35 +87,42 @@ def load_unlabelled(
             f"{path}: none of its {len(read):,} rows has a review that can be used; not used: "
             f"{found.unused or 'none'}; omit --unlabelled, or pass other reviews"
         )
-    return replace(found, warnings=tuple(show_unused(unused)))
+    return replace(found, warnings=tuple(warnings))
 
 
 def read_texts(
     path: str, text_col: str, cache: Path, form: ReadOptions = _ANY_FORM, may_ignore: bool = False
-) -> tuple[Dataset, dict[str, str]]:
-    """Read the texts of all rows as a memory-mapped column `text` of strings and nulls.
+) -> tuple[Dataset, list[str]]:
+    """Read the texts of all rows as memory-mapped columns `text`, and `reason`: why no model would score it.
 
-    Return also the files of the folder that are not used, with the reason. `cache` holds the mapped file,
-    `form` is that of text files; an option that none follows is an error unless they `may_ignore` it. Splits
-    do not matter: each file of a folder is read. Raises an InputError if there is no file or row, a file
-    cannot be read, or a column is missing or not of strings.
+    A text with a reason is null. Return also warnings: which files of the folder are not used, and what may
+    be read otherwise than meant. `cache` holds the mapped file, `form` is that of text files; an option that
+    none follows is an error unless they `may_ignore` it. Splits do not matter: each file of a folder is read.
+    Raises an InputError if there is no file or row, a file cannot be read, or a column is missing, there
+    twice, or not of strings.
     """
     columns = split_columns(text_col)
     locations, unused = find_all(path, replace(form, expected_columns=columns), may_ignore)
     sources, empty = open_all(locations)
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / "texts.arrow"
-    schema = pa.schema({TEXT: pa.large_string()})
+    schema = pa.schema({TEXT: pa.large_string(), REASON: pa.string()})
     with pa.OSFile(str(target), "wb") as file, pa.ipc.new_stream(file, schema) as out:
         for source in sources:
             n_rows = 0
             for texts in _read_column(source, columns):
-                out.write_batch(pa.RecordBatch.from_pydict({TEXT: texts}, schema=schema))
+                reasons = find_reject_reasons(texts)
+                # Arrow cannot hold every text that is rejected: one with a lone surrogate is not UTF-8.
+                pairs = zip(texts, reasons, strict=True)
+                kept = [text if reason is None else None for text, reason in pairs]
+                batch = {TEXT: kept, REASON: reasons}
+                out.write_batch(pa.RecordBatch.from_pydict(batch, schema=schema))
                 n_rows += len(texts)
             if not n_rows:
                 empty.append(source.name)
     unused |= dict.fromkeys((os.path.relpath(name, path) for name in sorted(empty)), "has no rows")
-    return Dataset.from_file(str(target)), unused
+    warnings = [warning for source in sources for warning in source.warnings]
+    return Dataset.from_file(str(target)), [*show_unused(unused), *warnings]
 
 
 def _read_column(source: Source, columns: tuple[str, ...]) -> Iterator[list[str | None]]:
@@ -126,6 +133,7 @@ def _read_column(source: Source, columns: tuple[str, ...]) -> Iterator[list[str 
             f"{source.name}: no column {', '.join(missing) or 'is named'}; found "
             f"{show_columns(source.columns)}; choose with --text_col"
         )
+    check_once(source, columns)
     for batch in source.read(columns):
         texts = join_texts(batch, columns, source.name)
         if any(not isinstance(text, str) for text in texts if text is not None):
@@ -138,7 +146,8 @@ def _read_column(source: Source, columns: tuple[str, ...]) -> Iterator[list[str 
 def drop_unusable(texts: Dataset, cache: Path, labelled: Iterable[str] = ()) -> UnlabelledReviews:
     """Drop and count texts that a model would reject, duplicates, and texts that are `labelled`.
 
-    `cache` holds the memory-mapped result; about 100 bytes per different text are in memory.
+    `texts` are those of `read_texts`. `cache` holds the memory-mapped result; about 100 bytes per different
+    text are in memory.
     """
     unused: Counter[str] = Counter()
     known = {_digest_words(text) for text in labelled}
@@ -147,8 +156,7 @@ def drop_unusable(texts: Dataset, cache: Path, labelled: Iterable[str] = ()) -> 
 
     def keep(rows: dict[str, list[Any]]) -> dict[str, list[str]]:
         kept = []
-        for text in rows[TEXT]:
-            reason = find_reject_reason(text)
+        for text, reason in zip(rows[TEXT], rows[REASON], strict=True):
             if reason is None:
                 key = _digest(text)
                 is_labelled = bool(known) and _digest_words(text) in known

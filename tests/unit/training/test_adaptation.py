@@ -5,6 +5,8 @@ import shutil
 from dataclasses import replace
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset
@@ -31,7 +33,7 @@ from sentiment.training.encoders import load_encoder, load_language_model
 from sentiment.training.masked_lm import Task, make_mask, pack_texts, train_head
 from sentiment.training.run_log import RunLog
 from sentiment.training.trainer import finetune_encoder
-from sentiment.training.unlabelled import DUPLICATE, read_texts
+from sentiment.training.unlabelled import DUPLICATE, drop_unusable, read_texts
 from tests.factories import (
     CANARY,
     VOCABULARY,
@@ -475,10 +477,39 @@ def test_files_of_a_folder_are_joined_and_columns_too(tmp_path):
     )
     pd.DataFrame({"text": ["d"], "title": ["Bad"]}).to_csv(tmp_path / "b.csv", index=False)
     (tmp_path / "notes.txt").write_text("not reviews")
-    texts, unused = read_texts(str(tmp_path), "title,text", tmp_path / "cache")
-    assert unused == {"notes.txt": "not a data file"}
+    texts, warnings = read_texts(str(tmp_path), "title,text", tmp_path / "cache")
+    assert warnings == ["not read: notes.txt (not a data file)"]
     assert texts["text"][:] == ["Good a b", "c", "Bad d"]
     assert texts.cache_files  # memory-mapped
+
+
+def test_a_text_that_arrow_cannot_hold_is_counted(tmp_path):
+    """JSON may have half of a surrogate pair, as where a text was cut off within an emoji."""
+    (tmp_path / "a.jsonl").write_text('{"text": "good"}\n{"text": "cut \\ud83d"}\n')
+    texts, _ = read_texts(str(tmp_path), "text", tmp_path / "cache")
+    found = drop_unusable(texts, tmp_path / "cache")
+    assert (found.texts["text"][:], found.unused) == (["good"], {schema.UNDECODABLE_TEXT: 1})
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "arrow"])
+def test_two_text_columns_of_one_name_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    table = pa.table([["good"], ["bad"]], names=["text", "text"])
+    if suffix == "csv":
+        path.write_text("text,text\ngood,bad\n")
+    elif suffix == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+            out.write_table(table)
+    with pytest.raises(SchemaMismatchError, match="has several columns text; rename all but one"):
+        read_texts(str(path), "text", tmp_path / "cache")
+
+
+def test_values_that_may_have_escapes_are_a_warning(tmp_path):
+    (tmp_path / "a.csv").write_text('text\nsay \\"no\\"\n')
+    _, (warning,) = read_texts(str(tmp_path), "text", tmp_path / "cache")
+    assert "1 with a backslash before a quotation mark" in warning
 
 
 def test_files_without_rows_are_named_and_do_not_end_the_run(config, tmp_path):
