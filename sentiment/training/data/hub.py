@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from ...errors import ConfigError, MissingInputError, SentimentError, UnreadableFileError
-from .cards import ClassNames, add_stated_form
+from .card_settings import add_stated_form
+from .cards import ClassNames
 from .source import BATCH_ROWS, Batch, Location, ReadOptions, Source
 from .split_names import choose_splits
 from .table_files import to_list

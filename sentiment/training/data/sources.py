@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ...config import SAMPLE
 from ...errors import ConfigError, MissingInputError
-from .cards import CARD, add_stated_form, choose_configuration, find_class_names
+from .card_settings import add_stated_form
+from .cards import CARD, choose_configuration, find_class_names
 from .folders import EXPECTED, check_name, list_files, require_shards
 from .formats import FORMATS, check_options, find_reader, is_text_file, locate_file
 from .hub import locate_hub_splits
