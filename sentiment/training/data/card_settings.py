@@ -1,7 +1,7 @@
 """Follow the settings that the card of a data set states for its files, or refuse them."""
 
 import codecs
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,12 @@ _USUAL: dict[str, tuple[Any, ...]] = {
 }
 
 
+def refuse_filters(where: str, stated: Mapping[str, Any]) -> None:
+    """Raise UnreadableFileError if a configuration leaves out rows of its tables, such as Parquet files."""
+    if stated.get("filters") is not None:
+        raise _make_error(where, ["filters"], "files")
+
+
 def add_stated_form(where: str, stated: Mapping[str, Any], options: ReadOptions) -> ReadOptions:
     """Return the options with the form of text files that a configuration of a data set states.
 
@@ -45,17 +51,20 @@ def add_stated_form(where: str, stated: Mapping[str, Any], options: ReadOptions)
         if key not in (*_TAKEN, *_HARMLESS) and not _is_usual(key, value, has_names)
     ]
     if unknown:
-        raise UnreadableFileError(
-            f"{where}: its card, {CARD}, states {', '.join(sorted(unknown))} for its text files, which "
-            "cannot be followed; fetch the files, write them as Parquet or plain CSV, and pass a folder with "
-            "only these"
-        )
+        raise _make_error(where, unknown, "text files")
     found = {
         _TAKEN[key]: _read_setting(where, key, value)
         for key, value in taken.items()
         if getattr(options, _TAKEN[key]) is None
     }
     return replace(options, **found)
+
+
+def _make_error(where: str, settings: Sequence[str], kind: str) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"{where}: its card, {CARD}, states {', '.join(sorted(settings))} for its {kind}, which cannot be "
+        "followed; fetch the files, write them as Parquet or plain CSV, and pass a folder with only these"
+    )
 
 
 def _is_usual(key: str, value: Any, has_names: bool) -> bool:

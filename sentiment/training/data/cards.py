@@ -4,8 +4,10 @@ Older data sets state their class names in `dataset_infos.json` instead.
 """
 
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,25 @@ CARD, INFOS = "README.md", "dataset_infos.json"
 ClassNames = dict[str, tuple[str, ...]]
 
 
+@dataclass(frozen=True)
+class StatedClasses:
+    """Hold the class names by column that a data set states; `place` is where, for a message.
+
+    The columns in `unclear` have other class names in another configuration that could be meant; they are
+    not among `names`.
+    """
+
+    names: ClassNames
+    unclear: tuple[str, ...] = ()
+    place: str = ""
+
+
 def choose_configuration(folder: Path, configuration: str | None) -> dict[str, Any] | None:
     """Return the configuration of a hub data set by its name, or the default; None if its card has none.
 
     In older data sets, the name is that of a description of the classes.
     """
-    entries = _read_card(folder).get("configs") or []
-    configurations = {str(entry.get("config_name")): entry for entry in entries if isinstance(entry, dict)}
+    configurations = _list_configurations(folder)
     if configuration is None and len(configurations) > 1:
         defaults = [
             name for name, entry in configurations.items() if entry.get("default") or name == "default"
@@ -41,6 +55,12 @@ def choose_configuration(folder: Path, configuration: str | None) -> dict[str, A
     if configuration not in configurations:
         raise AmbiguousInputError(_list_choices(folder, list(configurations)))
     return configurations[configuration]
+
+
+def _list_configurations(folder: Path) -> dict[str, dict[str, Any]]:
+    entries = _read_card(folder).get("configs") or []
+    entries = entries if isinstance(entries, list) else []
+    return {str(entry.get("config_name")): entry for entry in entries if isinstance(entry, dict)}
 
 
 def _choose_info(folder: Path, configuration: str) -> dict[str, Any]:
@@ -61,22 +81,52 @@ def _list_choices(folder: Path, names: list[str]) -> str:
     return f"{folder}: has the configurations {shorten(names)}; choose with --dataset_name {folder}:NAME"
 
 
-def find_class_names(folder: Path, entry: dict[str, Any] | None) -> tuple[ClassNames, frozenset[str]]:
-    """Return the class names by column that a hub data set states for a configuration (None: for any).
+def has_statements(folder: Path) -> bool:
+    """Return True if a folder has a card that states configurations or class names."""
+    return bool(_list_configurations(folder)) or any(names for _, names in _list_infos(folder))
 
-    Return also the columns that have other class names in another configuration that could be meant; they are
-    not among the first.
+
+def find_nearest_class_names(path: Path) -> StatedClasses:
+    """Return the class names that the nearest card at or above a file or folder states for any configuration.
+
+    Columns with other class names, or none, in another configuration are unclear.
     """
+    # A link, as in the cache of the hub, has its card next to it, and not next to its target.
+    path = Path(os.path.abspath(path))
+    folder = next(filter(has_statements, (path, *path.parents)), None)
+    if folder is None:
+        return StatedClasses({})
+    infos = _list_infos(folder)
+    found = [_choose_classes(infos, entry) for entry in _list_configurations(folder).values() or [None]]
+    columns = {column for each in found for column in (*each.names, *each.unclear)}
+    clear = {
+        column: classes
+        for column, classes in found[0].names.items()
+        if all(each.names.get(column) == classes for each in found)
+    }
+    place = os.path.relpath(_find_place(folder), path if path.is_dir() else path.parent)
+    return StatedClasses(clear, tuple(sorted(columns - clear.keys())), place)
+
+
+def find_class_names(folder: Path, entry: dict[str, Any]) -> StatedClasses:
+    """Return the class names that a hub data set states for a configuration."""
+    return replace(_choose_classes(_list_infos(folder), entry), place=_find_place(folder).name)
+
+
+def _choose_classes(
+    infos: Sequence[tuple[str | None, ClassNames]], entry: dict[str, Any] | None
+) -> StatedClasses:
+    """Return the class names of a configuration (None: of any)."""
     chosen = None if entry is None else entry.get("config_name")
     found: ClassNames = {}
     unclear = set()
-    for name, class_names in _list_infos(folder):
+    for name, class_names in infos:
         if chosen is None or name in (None, chosen):
             for column, classes in class_names.items():
                 if found.setdefault(column, classes) != classes:
                     unclear.add(column)
     clear = {column: classes for column, classes in found.items() if column not in unclear}
-    return clear, frozenset(unclear)
+    return StatedClasses(clear, tuple(sorted(unclear)))
 
 
 def _list_infos(folder: Path) -> list[tuple[str | None, ClassNames]]:
@@ -85,7 +135,7 @@ def _list_infos(folder: Path) -> list[tuple[str | None, ClassNames]]:
     As in `datasets`, `dataset_infos.json` counts only if the card has no `dataset_info`.
     """
     described = _read_card(folder).get("dataset_info") or []
-    path = folder / (CARD if described else INFOS)
+    path = _find_place(folder)
     try:
         return _list_card_infos(described) if described else _list_old_infos(path)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -93,6 +143,10 @@ def _list_infos(folder: Path) -> list[tuple[str | None, ClassNames]]:
             f"{path}: its description of the data set cannot be understood ({type(error).__name__}), so the "
             "names of its classes are not known; mend it or remove it"
         ) from error
+
+
+def _find_place(folder: Path) -> Path:
+    return folder / (CARD if _read_card(folder).get("dataset_info") else INFOS)
 
 
 def _list_card_infos(infos: Any) -> list[tuple[str | None, ClassNames]]:
