@@ -135,7 +135,7 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
         *[("move of an earlier run", text) for text in [summary.get("settled")] if text],
         *[(f"accuracy, F1, ECE of the {role}", _show_metrics(m)) for role, m in _list_metrics(summary)],
         *[("accuracy lost", text) for text in _show_difference(summary.get("comparison"))],
-        *[("test reviews", text) for text in _show_test(summary.get("test"))],
+        *_show_test(summary.get("test")),
     ]
     tables = [make_table("Gates", ("gate", "", "figure and bound"), rows)] if rows else []
     return [*tables, make_table("Promotion", ("", summary["challenger"]), facts)]
@@ -168,11 +168,16 @@ def _show_difference(comparison: Mapping[str, Any] | None) -> list[str]:
     return [f"{found['value']:.3f}, 95 % interval {found['low']:.3f} to {found['high']:.3f}"]
 
 
-def _show_test(test: Mapping[str, Any] | None) -> list[str]:
+def _show_test(test: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if test is None:
         return []
     unused = ", ".join(f"{n:,} {reason}" for reason, n in test["unused"].items() if n)
-    return [f"{test['rows']:,} of {', '.join(test['files'])}; not used: {unused or 'none'}"]
+    rows = f"{test['rows']:,} of {', '.join(test['files'])}; not used: {unused or 'none'}"
+    return [
+        ("test reviews", rows),
+        *[("note on a test file", note) for note in test["notes"]],
+        *[("test file not used", f"{name}: {reason}") for name, reason in test["unused_files"].items()],
+    ]
 
 
 if __name__ == "__main__":

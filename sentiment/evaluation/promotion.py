@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,7 @@ def judge_contest(
 def write_comparison(contest: Contest, judgement: Judgement, path: Path) -> None:
     """Write the evaluation report of a judgement with reviews, compared with the champion, without text."""
     assert judgement.reviews is not None
-    champion = judgement.judged.get("champion")
+    champion, source = judgement.judged.get("champion"), judgement.reviews.source
     uri = contest.champion.reference.pinned_uri if contest.champion else ""
     challenger = contest.challenger
     facts = ReportFacts(
@@ -174,13 +174,18 @@ def write_comparison(contest: Contest, judgement: Judgement, path: Path) -> None
         created=time.strftime("%d %B %Y"),
         champion=Champion(uri, champion) if champion is not None else None,
         engine=challenger.engine.name,
-        data={**judgement.reviews.source, "files": _show_names(judgement.reviews.source["files"])},
+        data={
+            **source,
+            "files": _show_names(source["files"]),
+            "unused_files": _show_names(source["unused_files"]) or "none",
+            "notes": "; ".join(source["notes"]) or "none",
+        },
         test_labels=check_test_labels(judgement.judged["challenger"]) if has_cleanlab() else None,
     )
     write_report(examine(facts), path)
 
 
-def _show_names(files: Sequence[str]) -> str:
+def _show_names(files: Iterable[str]) -> str:
     """Return the names of files without their folders, which may name a person or a machine."""
     return ", ".join(Path(file).name for file in files)
 

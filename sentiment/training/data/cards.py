@@ -3,20 +3,17 @@
 Older data sets state their class names in `dataset_infos.json` instead.
 """
 
-import codecs
 import json
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ...errors import AmbiguousInputError, ConfigError, UnreadableFileError
-from ...schema import show_columns
-from .csv_files import check_delimiter
-from .source import ReadOptions
+from ...errors import AmbiguousInputError, UnreadableFileError
 from .split_names import choose_splits, shorten
 from .splits import TRAIN
 from .table_files import list_class_labels
@@ -25,24 +22,19 @@ from .text_files import translate_errors
 CARD, INFOS = "README.md", "dataset_infos.json"
 
 ClassNames = dict[str, tuple[str, ...]]
-# Settings of `datasets` for text files that `ReadOptions` has too. Of two for one option, the later counts.
-_TAKEN = {
-    **dict.fromkeys(("sep", "delimiter"), "delimiter"),
-    **dict.fromkeys(("names", "column_names"), "column_names"),
-    "encoding": "encoding",
-}
-# Settings that change no value.
-_HARMLESS = {
-    *("config_name", "default", "name", "version", "data_dir", "data_files", "description", "features"),
-    *("chunksize", "engine", "low_memory", "memory_map", "use_threads", "block_size", "verbose"),
-}
-# Values that change nothing; null never does, except as `header`.
-_USUAL: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("doublequote", "keep_default_na", "na_filter", "skip_blank_lines"), (True,)),
-    **dict.fromkeys(("index_col", "skipinitialspace"), (False,)),
-    **dict.fromkeys(("quoting", "skiprows", "skipfooter"), (0,)),
-    **{"quotechar": ('"',), "decimal": (".",), "encoding_errors": ("strict",), "on_bad_lines": ("error",)},
-}
+
+
+@dataclass(frozen=True)
+class StatedClasses:
+    """Hold the class names by column that a data set states; `place` is where, for a message.
+
+    The columns in `unclear` have other class names in another configuration that could be meant; they are
+    not among `names`.
+    """
+
+    names: ClassNames
+    unclear: tuple[str, ...] = ()
+    place: str = ""
 
 
 def choose_configuration(folder: Path, configuration: str | None) -> dict[str, Any] | None:
@@ -50,8 +42,7 @@ def choose_configuration(folder: Path, configuration: str | None) -> dict[str, A
 
     In older data sets, the name is that of a description of the classes.
     """
-    entries = _read_card(folder).get("configs") or []
-    configurations = {str(entry.get("config_name")): entry for entry in entries if isinstance(entry, dict)}
+    configurations = _list_configurations(folder)
     if configuration is None and len(configurations) > 1:
         defaults = [
             name for name, entry in configurations.items() if entry.get("default") or name == "default"
@@ -64,6 +55,12 @@ def choose_configuration(folder: Path, configuration: str | None) -> dict[str, A
     if configuration not in configurations:
         raise AmbiguousInputError(_list_choices(folder, list(configurations)))
     return configurations[configuration]
+
+
+def _list_configurations(folder: Path) -> dict[str, dict[str, Any]]:
+    entries = _read_card(folder).get("configs") or []
+    entries = entries if isinstance(entries, list) else []
+    return {str(entry.get("config_name")): entry for entry in entries if isinstance(entry, dict)}
 
 
 def _choose_info(folder: Path, configuration: str) -> dict[str, Any]:
@@ -84,98 +81,52 @@ def _list_choices(folder: Path, names: list[str]) -> str:
     return f"{folder}: has the configurations {shorten(names)}; choose with --dataset_name {folder}:NAME"
 
 
-def add_stated_form(where: str, stated: Mapping[str, Any], options: ReadOptions) -> ReadOptions:
-    """Return the options with the form of text files that a configuration of a data set states.
+def has_statements(folder: Path) -> bool:
+    """Return True if a folder has a card that states configurations or class names."""
+    return bool(_list_configurations(folder)) or any(names for _, names in _list_infos(folder))
 
-    The options win. Raises UnreadableFileError if it states something that the readers do not know, or that
-    is no such setting.
+
+def find_nearest_class_names(path: Path) -> StatedClasses:
+    """Return the class names that the nearest card at or above a file or folder states for any configuration.
+
+    Columns with other class names, or none, in another configuration are unclear.
     """
-    taken = {key: stated[key] for key in _TAKEN if stated.get(key) is not None}
-    has_names = options.column_names is not None or bool({"names", "column_names"} & taken.keys())
-    unknown = [
-        str(key)
-        for key, value in stated.items()
-        if key not in (*_TAKEN, *_HARMLESS) and not _is_usual(key, value, has_names)
-    ]
-    if unknown:
-        raise UnreadableFileError(
-            f"{where}: its card, {CARD}, states {', '.join(sorted(unknown))} for its text files, which "
-            "cannot be followed; fetch the files, write them as Parquet or plain CSV, and pass a folder with "
-            "only these"
-        )
-    found = {
-        _TAKEN[key]: _read_setting(where, key, value)
-        for key, value in taken.items()
-        if getattr(options, _TAKEN[key]) is None
+    # A link, as in the cache of the hub, has its card next to it, and not next to its target.
+    path = Path(os.path.abspath(path))
+    folder = next(filter(has_statements, (path, *path.parents)), None)
+    if folder is None:
+        return StatedClasses({})
+    infos = _list_infos(folder)
+    found = [_choose_classes(infos, entry) for entry in _list_configurations(folder).values() or [None]]
+    columns = {column for each in found for column in (*each.names, *each.unclear)}
+    clear = {
+        column: classes
+        for column, classes in found[0].names.items()
+        if all(each.names.get(column) == classes for each in found)
     }
-    return replace(options, **found)
+    place = os.path.relpath(_find_place(folder), path if path.is_dir() else path.parent)
+    return StatedClasses(clear, tuple(sorted(columns - clear.keys())), place)
 
 
-def _is_usual(key: str, value: Any, has_names: bool) -> bool:
-    """Return True if a setting says what the readers do anyway; with names, they expect no header."""
-    if key == "header":
-        return value == "infer" or (value is None if has_names else value == 0 and value is not False)
-    return value is None or value in _USUAL.get(key, ())
+def find_class_names(folder: Path, entry: dict[str, Any]) -> StatedClasses:
+    """Return the class names that a hub data set states for a configuration."""
+    return replace(_choose_classes(_list_infos(folder), entry), place=_find_place(folder).name)
 
 
-def _read_setting(where: str, key: str, value: Any) -> Any:
-    """Return a setting as `ReadOptions` has it. Raises UnreadableFileError."""
-    option = _TAKEN[key]
-    read, expected = _SETTINGS[option]
-    try:
-        return read(value)
-    except (ConfigError, LookupError, TypeError, ValueError) as error:
-        found = show_columns(map(str, value)) if isinstance(value, list | tuple) else f"{value!r:.40}"
-        raise UnreadableFileError(
-            f"{where}: its card, {CARD}, states {key} for its text files: expected {expected}, found "
-            f"{found or 'none'}; mend the card, or pass --{option}"
-        ) from error
-
-
-def _read_delimiter(value: Any) -> str | None:
-    if not isinstance(value, str):
-        raise TypeError
-    return check_delimiter(value)
-
-
-def _read_encoding(value: Any) -> str:
-    "a".encode(value)  # Python also has encodings that are none of texts, such as rot13
-    return codecs.lookup(value).name
-
-
-def _read_names(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
-        raise TypeError
-    # YAML reads an unquoted `no` as a truth value.
-    names = [str(name).strip() for name in value if type(name) in (str, int)]
-    if not all(names) or len(set(names)) < max(len(value), 1):
-        raise ValueError
-    return tuple(names)
-
-
-_SETTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "delimiter": (_read_delimiter, "one character or tab"),
-    "encoding": (_read_encoding, "the name of a text encoding of Python"),
-    "column_names": (_read_names, "a list of names that differ"),
-}
-
-
-def find_class_names(folder: Path, entry: dict[str, Any] | None) -> tuple[ClassNames, frozenset[str]]:
-    """Return the class names by column that a hub data set states for a configuration (None: for any).
-
-    Return also the columns that have other class names in another configuration that could be meant; they are
-    not among the first.
-    """
+def _choose_classes(
+    infos: Sequence[tuple[str | None, ClassNames]], entry: dict[str, Any] | None
+) -> StatedClasses:
+    """Return the class names of a configuration (None: of any)."""
     chosen = None if entry is None else entry.get("config_name")
     found: ClassNames = {}
     unclear = set()
-    for name, class_names in _list_infos(folder):
+    for name, class_names in infos:
         if chosen is None or name in (None, chosen):
             for column, classes in class_names.items():
                 if found.setdefault(column, classes) != classes:
                     unclear.add(column)
     clear = {column: classes for column, classes in found.items() if column not in unclear}
-    return clear, frozenset(unclear)
+    return StatedClasses(clear, tuple(sorted(unclear)))
 
 
 def _list_infos(folder: Path) -> list[tuple[str | None, ClassNames]]:
@@ -184,7 +135,7 @@ def _list_infos(folder: Path) -> list[tuple[str | None, ClassNames]]:
     As in `datasets`, `dataset_infos.json` counts only if the card has no `dataset_info`.
     """
     described = _read_card(folder).get("dataset_info") or []
-    path = folder / (CARD if described else INFOS)
+    path = _find_place(folder)
     try:
         return _list_card_infos(described) if described else _list_old_infos(path)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -192,6 +143,10 @@ def _list_infos(folder: Path) -> list[tuple[str | None, ClassNames]]:
             f"{path}: its description of the data set cannot be understood ({type(error).__name__}), so the "
             "names of its classes are not known; mend it or remove it"
         ) from error
+
+
+def _find_place(folder: Path) -> Path:
+    return folder / (CARD if _read_card(folder).get("dataset_info") else INFOS)
 
 
 def _list_card_infos(infos: Any) -> list[tuple[str | None, ClassNames]]:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...errors import SchemaMismatchError
+from ...errors import AmbiguousInputError, SchemaMismatchError
 from ...schema import name_like, show_columns
 from .source import Source, check_once, split_words
-from .split_names import is_split_name
+from .split_names import is_split_name, shorten
 from .splits import TRAIN
 
 # A column with one of these words in its name may state the split of each row.
@@ -39,14 +39,24 @@ def choose_for_all(sources: Sequence[Source], choose: Callable[[Source], Columns
 
 
 def share_class_names(opened: Mapping[str, Sequence[Source]], column: str) -> dict[str, list[Source]]:
-    """Give the class names of the first source that states them to those that do not, as `datasets` does."""
-    stated = [
-        source.class_names[column]
-        for group in opened.values()
-        for source in group
-        if column in source.class_names
-    ]
-    names = {column: stated[0]} if stated else {}
+    """Give the class names that some sources state to those that do not, as `datasets` does.
+
+    Raises AmbiguousInputError if sources state them in several orders, and one does not state them.
+    """
+    sources = [source for group in opened.values() for source in group]
+    stated: dict[tuple[str, ...], str] = {}
+    for source in sources:
+        if column in source.class_names:
+            stated.setdefault(source.class_names[column], source.name)
+    without = [name.name for name in sources if column in name.columns and column not in name.class_names]
+    if len(stated) > 1 and without:
+        orders = "; ".join(f"{name}: {show_columns(classes)}" for classes, name in stated.items())
+        raise AmbiguousInputError(
+            f"{shorten(without)}: does not name the classes of column {column!r}, and other files name them "
+            f"differently ({orders}), so it is not known what its class numbers mean; write the labels of "
+            "all files as names, or move some of them away"
+        )
+    names = {column: next(iter(stated))} if stated else {}
     return {
         split: [replace(source, class_names={**names, **source.class_names}) for source in group]
         for split, group in opened.items()

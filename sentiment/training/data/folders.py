@@ -8,10 +8,11 @@ from ...errors import MissingInputError, UnreadableFileError
 from .cards import INFOS
 from .fasttext_files import has_labels, open_fasttext
 from .formats import find_reader
-from .saved_folders import SPLIT_LIST, STATE, find_saved_files
+from .saved_folders import SPLIT_LIST, STATE, find_saved_files, find_saved_splits
 from .split_names import list_missing_shards, shorten
 
 EMPTY_FOLDER = "an empty folder"
+NO_DATA = "not a data file"
 # What a missing shard is.
 EXPECTED = "expected by the names of the other files"
 # Files that `datasets` writes next to data.
@@ -40,21 +41,25 @@ def list_files(folder: Path) -> tuple[list[Path], dict[str, str]]:
                 check_name(Path(root) / name)
         _refuse_tables(Path(root), folders, names)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        splits = find_saved_splits(Path(root), names, folders)
         for subfolder in [Path(root) / name for name in folders]:
-            if subfolder.resolve() in seen:
+            if splits is not None and subfolder.name not in splits:
+                unused[str(subfolder.relative_to(folder))] = f"not listed in {SPLIT_LIST}"
+                folders.remove(subfolder.name)
+            elif subfolder.resolve() in seen:
                 unused[str(subfolder.relative_to(folder))] = "a link to a folder that is read already"
                 folders.remove(subfolder.name)
             seen.add(subfolder.resolve())
         if not folders and all(name.startswith(".") for name in names) and Path(root) != folder:
             unused[str(Path(root).relative_to(folder))] = EMPTY_FOLDER
-        saved = find_saved_files(Path(root), names, folders)
+        saved = find_saved_files(Path(root), names)
         for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
             if file.name in _DESCRIPTIONS:
                 unused[str(file.relative_to(folder))] = "a description"
             elif saved is not None and file.suffix == ".arrow" and file.name not in saved:
                 unused[str(file.relative_to(folder))] = f"not listed in {STATE}"
             elif (reader := find_reader(file)) is None or (reader is open_fasttext and not has_labels(file)):
-                unused[str(file.relative_to(folder))] = "not a data file"
+                unused[str(file.relative_to(folder))] = NO_DATA
             else:
                 files.append(file)
     return files, unused

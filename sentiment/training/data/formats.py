@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import ConfigError, UnreadableFileError
-from .cards import ClassNames
+from ...schema import show_columns
+from .cards import StatedClasses
 from .compression import COMPRESSIONS
 from .csv_files import open_csv
 from .fasttext_files import open_fasttext
@@ -41,13 +42,16 @@ _FOLLOWERS = {
 FORMATS = "Parquet, CSV, TSV, JSON, JSON lines or fastText file (also .gz, .bz2, .xz, .zst)"
 
 
-def locate_file(
-    path: Path,
-    options: ReadOptions,
-    class_names: ClassNames | None = None,
-    unclear: frozenset[str] = frozenset(),
-) -> Location:
-    """Return a file with its reader. Raises UnreadableFileError if no reader has such names."""
+# Ends of the names of data files.
+SUFFIXES = tuple(_READERS)
+NO_CLASSES = StatedClasses({})
+
+
+def locate_file(path: Path, options: ReadOptions, stated: StatedClasses = NO_CLASSES) -> Location:
+    """Return a file with its reader. Raises UnreadableFileError if no reader has such names.
+
+    Class names in the file win over those that its data set has `stated`.
+    """
     reader = find_reader(path)
     if reader is None:
         raise UnreadableFileError(f"{path}: its name does not end as that of a {FORMATS} does")
@@ -55,14 +59,18 @@ def locate_file(
     def open_it() -> Source:
         check_signature(path)
         source = reader(path, options)
+        named = [name for name in source.columns if name in stated.names and name not in source.class_names]
+        notes = [f"class names of {show_columns(named)}: as in {stated.place}"] if named else []
         return dataclasses.replace(
             source,
-            class_names={**(class_names or {}), **source.class_names},
-            unclear_classes=unclear - source.class_names.keys(),
+            class_names={**stated.names, **source.class_names},
+            unclear_classes=frozenset(stated.unclear) - source.class_names.keys(),
+            notes=(*source.notes, *notes),
         )
 
-    form = f"{options} {class_names} {sorted(unclear)}"
-    return Location(str(path), (path,), open_it, form, _TEXT_READERS.get(reader, frozenset()))
+    return Location(
+        str(path), (path,), open_it, f"{options} {stated}", _TEXT_READERS.get(reader, frozenset())
+    )
 
 
 def find_reader(path: Path) -> Callable[[Path, ReadOptions], Source] | None:

@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from ...errors import ConfigError, MissingInputError, SentimentError, UnreadableFileError
-from .cards import ClassNames, add_stated_form
+from .card_settings import add_stated_form
+from .cards import ClassNames, StatedClasses
 from .source import BATCH_ROWS, Batch, Location, ReadOptions, Source
 from .split_names import choose_splits
 from .table_files import find_nested, to_list
@@ -29,7 +30,7 @@ _TEXT_CONFIGS = ("CsvConfig", "JsonConfig", "TextConfig")
 _HUB_FILE = re.compile(r"hf://datasets/([^@]+)@([^/]+)/(.+)")
 
 # Returns the location of a text file, with the names of the classes of its columns.
-Locate = Callable[[Path, ReadOptions, ClassNames], Location]
+Locate = Callable[[Path, ReadOptions, StatedClasses], Location]
 # Fetches a file if need be, and returns its location.
 Find = Callable[[], Location]
 
@@ -182,10 +183,10 @@ def _locate_text_files(
     # A setting with its usual value may not be stated at all.
     stated = {key: value for key, value in vars(config).items() if value != getattr(usual, key, None)}
     options = add_stated_form(f"data set {name!r}", stated, options)
-    class_names = _find_class_names(builder.info.features or {})
+    classes = StatedClasses(_find_class_names(builder.info.features or {}), place=f"data set {name!r}")
 
     def find(url: str) -> Location:
-        return locate(_fetch(name, url), options, class_names)
+        return locate(_fetch(name, url), options, classes)
 
     return {
         str(split): [functools.partial(find, url) for url in urls]

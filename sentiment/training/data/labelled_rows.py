@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...config import SAMPLE, FinetuneConfig
+from ...config import FinetuneConfig
 from ...errors import (
-    AmbiguousInputError,
     ConfigError,
     EmptyInputError,
     InputError,
@@ -27,8 +26,8 @@ from .formats import check_options
 from .labels import AUTO
 from .model_labels import number_for_model
 from .reading import choose_columns, make_options
-from .source import Location, ReadOptions, Source, check_once, open_all
-from .sources import find_all, find_locations
+from .source import NO_ROWS, Location, ReadOptions, Source, check_once, open_all
+from .sources import ANOTHER_SPLIT, find_locations
 from .splits import TEST, TRAIN, sample_rows
 
 
@@ -37,8 +36,9 @@ class LabelledRows:
     """Hold texts of any type, their label values as `clean_label` returns them, and details; one order.
 
     `details` are the columns that slices are cut by, as `reduce_details` returns them.
-    `class_names` is the order of the classes that the data set states, `files` are those that were read, and
-    `available` all columns of the first one.
+    `class_names` is the order of the classes that the data set states, `files` are those with rows, and
+    `available` all columns of the first one. `unused_files` has the other files with the reason, `notes` what
+    was found out about those that were read.
     """
 
     texts: list[Any]
@@ -48,6 +48,8 @@ class LabelledRows:
     class_names: tuple[str, ...]
     files: tuple[str, ...]
     available: tuple[str, ...]
+    unused_files: dict[str, str]
+    notes: tuple[str, ...]
 
 
 def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None) -> LabelledRows:
@@ -56,32 +58,40 @@ def read_labelled_rows(config: FinetuneConfig, usual_text_col: str | None = None
     `usual_text_col` is taken for `config.text_col` if the data set has it. Raises an InputError if there is
     nothing, a column is missing, or a label cannot be understood.
     """
-    opened, _ = open_all(_find_test(config.dataset_name, make_options(config)))
+    locations, unused = _find_test(config.dataset_name, make_options(config))
+    opened, empty = open_all(locations)
     columns = choose_for_all(opened, lambda source: _choose_columns(config, source, usual_text_col))
     opened = share_class_names({TEST: opened}, columns.label)[TEST]
     class_names = opened[0].class_names.get(columns.label, ())
+    notes = [f"{Path(source.name).name}: {note}" for source in opened for note in source.notes]
     rows = LabelledRows(
         texts=[],
         values=[],
         details=pd.DataFrame(),
         columns=columns,
         class_names=tuple(class_names),
-        files=tuple(source.name for source in opened),
+        files=(),
         available=tuple(opened[0].columns),
+        unused_files=unused | dict.fromkeys(empty, NO_ROWS),
+        notes=(*notes, *(warning for source in opened for warning in source.warnings)),
     )
-    details = []
+    details, files = [], []
     for source in opened:
         _check_columns(source, columns)
-        found = find_details(source.flat_columns, columns.texts)
+        found, before = find_details(source.flat_columns, columns.texts), len(rows.texts)
         for batch in source.read(list(dict.fromkeys([*columns.texts, columns.label, *found.values()]))):
             values, names = batch[columns.label], source.class_names.get(columns.label)
             rows.texts.extend(join_texts(batch, columns.texts, source.name))
             rows.values.extend(clean_value(value, names, source.name) for value in values)
             reduced = reduce_details({kind: batch[name] for kind, name in found.items()})
             details.append(pd.DataFrame(reduced, index=range(len(values))))
+        if len(rows.texts) > before:
+            files.append(source.name)
+        else:
+            rows.unused_files[source.name] = NO_ROWS
     if not rows.texts:
         raise EmptyInputError(f"{config.dataset_name}: has no rows; pass other reviews as --test")
-    return replace(rows, details=pd.concat(details, ignore_index=True))
+    return replace(rows, details=pd.concat(details, ignore_index=True), files=tuple(files))
 
 
 def number_rows(
@@ -120,7 +130,13 @@ def number_rows(
         truth=truth,
         details=rows.details.iloc[kept].reset_index(drop=True),
         unused=unused,
-        source={"files": rows.files, "text_col": ",".join(rows.columns.texts), "label_col": column},
+        source={
+            "files": rows.files,
+            "unused_files": rows.unused_files,
+            "notes": rows.notes,
+            "text_col": ",".join(rows.columns.texts),
+            "label_col": column,
+        },
     )
 
 
@@ -138,18 +154,14 @@ def take_sample(rows: NumberedReviews, max_rows: int | None, seed: int) -> Numbe
     )
 
 
-def _find_test(name: str, options: ReadOptions) -> list[Location]:
-    if name != SAMPLE and Path(name).is_file():
-        return find_all(name, options)[0]
-    found = find_locations(name, options)
-    if TEST in found.by_split:
-        check_options(options, found.by_split[TEST])
-        return found.by_split[TEST]
-    if found.has_splits:
-        raise AmbiguousInputError(
-            f"{name}: expected a split 'test', found {', '.join(found.by_split)}; pass the file to judge on"
-        )
-    return found.by_split[TRAIN]
+def _find_test(name: str, options: ReadOptions) -> tuple[list[Location], dict[str, str]]:
+    """Return the locations to judge on, and the files that are not used with the reason."""
+    found = find_locations(name, options, TEST)
+    split = TEST if found.has_splits else TRAIN
+    locations = found.by_split[split]
+    check_options(options, locations)
+    others = [other.name for part, group in found.by_split.items() if part != split for other in group]
+    return locations, found.unused | dict.fromkeys(others, ANOTHER_SPLIT)
 
 
 def _choose_columns(config: FinetuneConfig, source: Source, usual_text_col: str | None) -> Columns:

@@ -1,6 +1,7 @@
 """Place the data files of a folder into splits, by their names or as a card does."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 from ...errors import AmbiguousInputError, MissingInputError, UnreadableFileError
 from .cards import CARD, list_patterns
 from .compression import COMPRESSIONS
-from .folders import EMPTY_FOLDER
-from .formats import FORMATS, find_reader
-from .split_names import place_file, shorten
+from .folders import NO_DATA
+from .formats import FORMATS, SUFFIXES, find_reader
+from .split_names import is_split_name, place_file, shorten
 from .splits import TRAIN
 from .text_files import translate_errors
 
@@ -19,9 +20,18 @@ from .text_files import translate_errors
 _OTHER_FORMATS = {
     *(".txt", ".tab", ".psv", ".dat", ".data", ".xml", ".jl", ".jsonlines", ".xlsx", ".xls", ".xlsb", ".ods"),
     *(".pq", ".parq", ".feather", ".ftr", ".orc", ".avro", ".tfrecord", ".pkl", ".pickle", ".h5"),
-    *(".db", ".sqlite", ".sqlite3", ".zip", ".tar", ".tgz", ".7z", ".rar", ".lz4", ".snappy"),
+    *(".db", ".sqlite", ".sqlite3", ".mdb", ".accdb", ".hdf", ".hdf5", ".json5", ".msgpack", ".npz", ".npy"),
+    *(".dta", ".sav", ".zsav", ".por", ".sas7bdat", ".xpt", ".rds", ".rda", ".rdata", ".arff", ".arrows"),
+    *(".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".7z", ".rar", ".lz4", ".snappy"),
+    *(".gzip", ".z", ".bz", ".bzip2", ".lzma", ".lz", ".lzo", ".zstd", ".br"),
     *COMPRESSIONS,
 }
+# As in `test.csv.1`, `test.csv~` or `test.csv?download=true`; notes such as `test.csv.md` are no data.
+_DATA_INSIDE = re.compile(
+    rf"(?:{'|'.join(map(re.escape, set(SUFFIXES) - {'.txt'}))})(?![^\W_])"
+    r"(?!.*\.(?:md|rst|html?|pdf|py|ipynb|ya?ml|toml|log)$)",
+    re.IGNORECASE,
+)
 # Endings of files whose download or writing was broken off.
 _UNFINISHED = {".part", ".partial", ".crdownload", ".download", ".incomplete", ".aria2", ".tmp"}
 
@@ -85,22 +95,26 @@ def refuse_unread_splits(
 ) -> None:
     """Raise AmbiguousInputError if a file of another format, such as `test.xlsx`, names a split.
 
-    The names of a folder, such as `test/a.xlsx`, and of an unfinished download, such as `test.csv.part`,
-    count only for a split of which no file is `found`. A file such as `test/notes.txt` is often no data: its
+    What is less surely data counts only for a split of which no file is `found`: the names of a folder, such
+    as `test/a.xlsx`, an unfinished download, such as `test.csv.part`, a name with a format inside, such as
+    `test.csv.1`, and one without any, such as `test`. A file such as `test/notes.txt` is often no data: its
     folder counts only if other files have splits by their names (`has_splits`).
     """
     named = []
-    for name, reason in unused.items():
+    for name in (name for name, reason in unused.items() if reason == NO_DATA):
         path = Path(name)
         is_unfinished = path.suffix.lower() in _UNFINISHED
-        if is_unfinished:
-            path = path.with_suffix("")
-        is_data = path.suffix.lower() in _OTHER_FORMATS or (is_unfinished and find_reader(path) is not None)
-        if not is_data or reason == EMPTY_FOLDER:
-            continue
-        own = Path(path.name)
-        judged = path if has_splits or path.suffix.lower() != ".txt" else own
-        if (place_file(own) and not is_unfinished) or place_file(judged) not in (None, *found):
+        path = path.with_suffix("") if is_unfinished else path
+        own, suffix = Path(path.name), path.suffix.lower()
+        judged = path if has_splits or suffix != ".txt" else own
+        if suffix in _OTHER_FORMATS:
+            is_named = (not is_unfinished and place_file(own)) or place_file(judged) not in (None, *found)
+        elif find_reader(path) is not None or _DATA_INSIDE.search(own.name):
+            is_named = place_file(path) not in (None, *found)
+        else:
+            has_format = suffix and not is_split_name(suffix[1:])
+            is_named = not (is_unfinished or has_format) and place_file(own) not in (None, *found)
+        if is_named:
             named.append(name)
     if named:
         raise AmbiguousInputError(

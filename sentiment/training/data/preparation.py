@@ -16,14 +16,13 @@ from . import cache
 from .batches import make_batch, read_batches
 from .columns import Columns, choose_for_all, note_columns, share_class_names
 from .description import make_schema
-from .source import Location, Source, open_all
+from .source import NO_ROWS, Location, Source, open_all
 from .splits import TRAIN
 
 _FACTS_FILE = "facts.json"
 _BANDS_FILE = "bands"
 # Starting processes that describe texts takes seconds, which smaller data sets do not need.
 _PARALLEL_BYTES = 50_000_000
-_NO_ROWS = "has no rows"
 
 # Called with the rows done and the name of the file.
 RowProgress = Callable[[int, str], None]
@@ -144,7 +143,7 @@ def _write(
                         bands_file.write(bands)
                         rows += len(batch)
                         progress(done + rows, Path(source.name).name)
-                    notes = source.notes if rows else (*source.notes, _NO_ROWS)
+                    notes = source.notes if rows else (*source.notes, NO_ROWS)
                     files.append(
                         FileReport(source.name, split, rows, (*notes, *note_columns(source, columns)))
                     )
@@ -171,7 +170,7 @@ def _open_splits(
     opened, reports = {}, []
     for split, locations in by_split.items():
         opened[split], empty = open_all(locations)
-        reports += [FileReport(name, split, 0, (_NO_ROWS,)) for name in empty]
+        reports += [FileReport(name, split, 0, (NO_ROWS,)) for name in empty]
     return opened, reports
 
 

@@ -12,14 +12,22 @@ from .text_files import translate_errors
 STATE, SPLIT_LIST = "state.json", "dataset_dict.json"
 
 
-def find_saved_files(folder: Path, files: Collection[str], folders: Collection[str]) -> set[str] | None:
-    """Return the names of the data files in a saved folder, next to which `datasets` caches others.
+def find_saved_splits(folder: Path, files: Collection[str], folders: Collection[str]) -> set[str] | None:
+    """Return the names of the folders of splits in a saved folder, next to which an earlier save left others.
 
     `files` and `folders` are the names in it. Return None for a folder that was not saved so. Raises
-    UnreadableFileError if a list of what was saved is damaged, MissingInputError if some of it is missing.
+    UnreadableFileError if the list of what was saved is damaged, MissingInputError if some of it is missing.
     """
-    if SPLIT_LIST in files:
-        _read_list(folder / SPLIT_LIST, lambda found: found["splits"], folders)
+    if SPLIT_LIST not in files:
+        return None
+    return _read_list(folder / SPLIT_LIST, lambda found: found["splits"], folders)
+
+
+def find_saved_files(folder: Path, files: Collection[str]) -> set[str] | None:
+    """Return the names of the data files in a saved folder, next to which `datasets` caches others.
+
+    `files` are the names in it. Return None, and raise errors, as `find_saved_splits` does.
+    """
     arrow = {name for name in files if name.endswith(".arrow")}
     if STATE not in files:
         return None

@@ -13,6 +13,8 @@ from ...errors import EmptyInputError, SchemaMismatchError
 Batch = dict[str, list[Any]]
 
 BATCH_ROWS = 10_000
+# What a report notes about an empty file.
+NO_ROWS = "has no rows"
 
 _LATIN = "A-Za-z\u00aa-\u024f\u1e00-\u1eff"
 _OTHER = rf"[^\W\d_{_LATIN}]"

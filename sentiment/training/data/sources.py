@@ -1,12 +1,21 @@
 """Find the files or hub splits of a data set, by split."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...config import SAMPLE
-from ...errors import ConfigError, MissingInputError
-from .cards import CARD, add_stated_form, choose_configuration, find_class_names
+from ...errors import AmbiguousInputError, ConfigError, MissingInputError
+from .card_settings import add_stated_form, refuse_filters
+from .cards import (
+    CARD,
+    INFOS,
+    choose_configuration,
+    find_class_names,
+    find_nearest_class_names,
+    has_statements,
+)
 from .folders import EXPECTED, check_name, list_files, require_shards
 from .formats import FORMATS, check_options, find_reader, is_text_file, locate_file
 from .hub import locate_hub_splits
@@ -15,6 +24,9 @@ from .sample import locate_sample
 from .source import Location, ReadOptions
 from .split_names import list_missing_shards, place_file, shorten
 from .splits import SPLITS, TRAIN
+
+# Why a file is not used.
+ANOTHER_SPLIT = "another split"
 
 
 @dataclass(frozen=True)
@@ -29,28 +41,40 @@ class Locations:
     has_splits: bool = True
 
 
-def find_locations(name: str, options: ReadOptions) -> Locations:
+def find_locations(name: str, options: ReadOptions, required: str = TRAIN) -> Locations:
     """Find a file, the files of a folder, or the splits of a hub data set.
 
     `name:config` chooses a configuration. A file is train. In a folder, file and folder names place each file
-    (`place_file`); if none is placed, all are train. Raises MissingInputError if there is nothing,
-    AmbiguousInputError if some files of a folder are placed and others not, ConfigError for an option that no
-    file follows.
+    (`place_file`); if none is placed, all are train. Raises MissingInputError if there is nothing, or splits
+    without the `required` one, AmbiguousInputError if some files of a folder are placed and others not,
+    ConfigError for an option that no file follows.
     """
     found = _find(name, options)
+    if found.has_splits and required not in found.by_split:
+        raise MissingInputError(
+            f"data set {name!r} has no split {required!r}; found {sorted(found.by_split) or 'none'}; pass "
+            "another data set, or the file to use"
+        )
     check_options(options, [location for group in found.by_split.values() for location in group])
-    return found
+    by_split = {split: found.by_split[split] for split in SPLITS if split in found.by_split}
+    return replace(found, by_split=by_split)
 
 
 def _find(name: str, options: ReadOptions) -> Locations:
     if name == SAMPLE:
+        if Path(name).exists():
+            raise AmbiguousInputError(
+                f"{SAMPLE}: is a data set of this project, and there is a file or folder of this name "
+                f"too; pass ./{SAMPLE} for the latter, else rename it"
+            )
         return Locations({TRAIN: [locate_sample()]}, {}, has_splits=False)
     path = _check_path(name)
     folder, _, configuration = name.rpartition(":")
     if path.is_dir():
         return _open_folder(path, None, options)
     if path.exists():
-        return Locations({TRAIN: [locate_file(path, options)]}, {}, has_splits=False)
+        location = locate_file(path, options, find_nearest_class_names(path))
+        return Locations({TRAIN: [location]}, {}, has_splits=False)
     if folder and Path(folder).is_dir():
         return _open_folder(Path(folder), configuration, options)
     if find_reader(path) or path.is_absolute() or name.startswith((".", "~")):
@@ -115,6 +139,9 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
     if is_by_name:
         refuse_unread_splits(folder, unused, set(placed.values()), has_splits)
     require_shards(folder, files, placed)
+    _refuse_inner_cards(folder, placed)
+    if entry is not None:
+        refuse_filters(str(folder), entry)
     if entry is not None and any(map(is_text_file, placed)):
         options = add_stated_form(str(folder), entry, options)
     for file in files:
@@ -124,21 +151,27 @@ def _open_folder(folder: Path, configuration: str | None, options: ReadOptions) 
         unused[str(copy.relative_to(folder))] = f"a copy of {file.relative_to(folder)}"
         del placed[copy]
     by_split: dict[str, list[Location]] = {}
-    class_names, unclear = find_class_names(folder, entry)
-    if CARD in unused and (entry is not None or class_names):
+    classes = find_nearest_class_names(folder) if entry is None else find_class_names(folder, entry)
+    if CARD in unused and has_statements(folder):
         unused[CARD] = "the card, a description"
     for file in files:
         if file in placed:
-            by_split.setdefault(placed[file], []).append(locate_file(file, options, class_names, unclear))
-    return Locations(_require_train(by_split, str(folder)), unused, has_splits)
+            by_split.setdefault(placed[file], []).append(locate_file(file, options, classes))
+    return Locations(by_split, unused, has_splits)
+
+
+def _refuse_inner_cards(folder: Path, files: Collection[Path]) -> None:
+    """Raise AmbiguousInputError if files are in a subfolder with a card of its own, as in the hub's cache."""
+    inner = {parent for file in files for parent in file.parents if folder in parent.parents}
+    with_card = sorted(filter(has_statements, inner))
+    if with_card:
+        listed = shorten([str(found.relative_to(folder)) for found in with_card])
+        raise AmbiguousInputError(
+            f"{folder}: {listed}: has a {CARD} or {INFOS} with configurations or class names, which count "
+            f"only if the subfolder is the data set; pass {with_card[0]}, or move that file away"
+        )
 
 
 def _open_hub(name: str, options: ReadOptions) -> Locations:
     by_split, unused = locate_hub_splits(name, options, locate_file)
-    return Locations(_require_train(by_split, name), dict.fromkeys(unused, "another split"))
-
-
-def _require_train(by_split: dict[str, list[Location]], name: str) -> dict[str, list[Location]]:
-    if TRAIN not in by_split:
-        raise MissingInputError(f"data set {name!r} has no split 'train'; found {sorted(by_split) or 'none'}")
-    return {split: by_split[split] for split in SPLITS if split in by_split}
+    return Locations(by_split, dict.fromkeys(unused, ANOTHER_SPLIT))

@@ -15,8 +15,11 @@ _KEYWORDS = {
     **dict.fromkeys(("test", "testing", "tst"), TEST),
 }
 _SHOWN_NAMES = 5
-# As in `train-00000-of-00002.parquet`, also with a digest before the end.
-_SHARD = re.compile(r"(.*?)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?(\..*)")
+# As in `train-00000-of-00002.parquet`, also with a digest before the end, or `part0of2.csv`.
+_SHARD = re.compile(
+    r"((?:.*[-_. ])?(?:(?:part|shard)[-_]?)?)([0-9]{1,6})([-_]?of[-_]?)([0-9]{1,6})(?:-[0-9a-f]+)?(\..*)",
+    re.IGNORECASE,
+)
 
 
 def place_file(path: Path) -> str | None:
@@ -43,19 +46,34 @@ def is_split_name(name: object) -> bool:
 
 
 def list_missing_shards(files: Iterable[Path], needed: Collection[Path]) -> list[str]:
-    """Return the names of shards that are not among the files, but belong to one that is `needed`."""
-    found: dict[tuple[Path, str, str, str], dict[int, Path]] = {}
+    """Return the names of shards that are not among the files, but belong to one that is `needed`.
+
+    Numbers begin at 0, or at 1 if the last one is the total. Raises AmbiguousInputError if shards of a name
+    have several totals, or one of them is there twice: some are probably left from an older version.
+    """
+    found: dict[tuple[Path, str, str, str], list[tuple[str, str, Path]]] = {}
     for file in files:
-        if match := _SHARD.fullmatch(file.name):
-            name, number, total, end = match.groups()
-            found.setdefault((file.parent, name, total, end), {})[int(number)] = file
-    return [
-        f"{name}-{number:05}-of-{total}{end}"
-        for (_, name, total, end), shards in found.items()
-        if not set(needed).isdisjoint(shards.values())
-        for number in range(int(total))
-        if number not in shards
-    ]
+        if (match := _SHARD.fullmatch(file.name)) and int(match[2]) <= int(match[4]):
+            name, number, separator, total, end = match.groups()
+            found.setdefault((file.parent, name, separator, end), []).append((number, total, file))
+    missing = []
+    for (_, name, separator, end), shards in found.items():
+        if set(needed).isdisjoint(file for _, _, file in shards):
+            continue
+        numbers, total = {int(number) for number, _, _ in shards}, shards[0][1]
+        if len(numbers) < len(shards) or any(other != total for _, other, _ in shards):
+            raise AmbiguousInputError(
+                f"{shards[0][2].parent}: {shorten([file.name for _, _, file in shards])}: are of two sets of "
+                "shards, by their numbers and totals; move those of the older set away"
+            )
+        first = int(0 not in numbers and int(total) in numbers)
+        width = min(len(number) for number, _, _ in shards)
+        missing += [
+            f"{name}{number:0{width}}{separator}{total}{end}"
+            for number in range(first, int(total) + first)
+            if number not in numbers
+        ]
+    return missing
 
 
 def choose_splits(names: Sequence[str]) -> dict[str, str]:

@@ -241,6 +241,18 @@ def test_a_test_file_without_labels_is_exit_code_3(fortress):
     assert "has no column label" in fortress.told[-1]
 
 
+def test_what_of_a_folder_is_not_judged_on_is_in_summary_table_and_report(fortress, monkeypatch, capsys):
+    folder, page = fortress.folder / "held_out", fortress.folder / "page.html"
+    folder.mkdir()
+    make_test_reviews().to_parquet(folder / "test.parquet")
+    make_test_reviews()[:0].to_parquet(folder / "test_2.parquet")
+    monkeypatch.setattr(fortress, "test", folder)
+    assert fortress.judge(fortress.register(BETTER), "--dry_run", "--report", page) == 0
+    assert fortress.summary["test"]["unused_files"] == {str(folder / "test_2.parquet"): "has no rows"}
+    assert "test file not used" in capsys.readouterr().out
+    assert "test_2.parquet" in page.read_text()
+
+
 def test_without_a_champion_the_absolute_gates_decide(place):
     assert place.judge(place.register(SHUFFLED)) == 6
     assert place.champion is None

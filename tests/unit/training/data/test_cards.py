@@ -179,6 +179,15 @@ class TestCard:
         )
         assert place_files(tmp_path, "a.parquet")[0] == {"train": ["a.parquet"]}
 
+    def test_rows_that_a_card_leaves_out_are_an_error(self, tmp_path):
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- {data_files: a.parquet, filters: [[[label, '==', 1]]]}\n---\n"
+        )
+        with pytest.raises(
+            UnreadableFileError, match=r"README\.md, states filters for its files, which cannot"
+        ):
+            place_files(tmp_path, "a.parquet")
+
     def test_given_names_do_not_make_a_stated_header_a_row(self, tmp_path):
         (tmp_path / "a.csv").write_text("a,b\nfine,1\n")
         options = ReadOptions(column_names=("text", "label"))
@@ -228,6 +237,87 @@ class TestCard:
         assert location.open().class_names == {"label": ("positive", "negative")}
         location = find_locations(f"{tmp_path}:toys", ReadOptions()).by_split["train"][0]
         assert location.open().class_names == {}
+
+
+class TestPlaceOfCard:
+    """A card counts for a file or folder of the clone too, and not for a folder that the clone is in."""
+
+    CARD = """---
+configs: [{config_name: books, data_files: '*.csv'}, {config_name: toys, data_dir: toys}]
+dataset_info:
+- {config_name: books, features: [{name: label, dtype: {class_label: {names: [good, bad]}}}]}
+- {config_name: toys, features: [{name: label, dtype: {class_label: {names: [%s]}}}]}
+---
+"""
+
+    @pytest.fixture
+    def read(self, tmp_path):
+        """Write a card and files into a clone, and open the one file of a path."""
+        clone = tmp_path / "clone"
+        place_files(clone, "data/a.csv", "b.csv", "README.md")
+        (clone / "link.csv").symlink_to(tmp_path / "clone" / "data" / "a.csv")
+
+        def read(card, path):
+            (clone / "README.md").write_text(card)
+            [location] = find_locations(str(clone / path), ReadOptions()).by_split["train"]
+            return location.open()
+
+        return read
+
+    @pytest.mark.parametrize(
+        ("path", "place"),
+        [
+            *(("b.csv", "README.md"), ("link.csv", "README.md"), ("data/a.csv", "../README.md")),
+            ("data", "../README.md"),
+        ],
+    )
+    def test_a_file_or_folder_of_the_clone_has_its_class_names(self, read, path, place):
+        source = read(self.CARD % "good, bad", path)
+        assert source.class_names == {"label": ("good", "bad")}
+        assert source.notes == (f"class names of label: as in {place}",)
+
+    @pytest.mark.parametrize("names", ["bad, good", "good, fair, bad"])
+    def test_names_that_differ_by_configuration_are_ambiguous_for_a_file(self, read, names):
+        source = read(self.CARD % names, "b.csv")
+        with pytest.raises(AmbiguousInputError, match="names the classes of column 'label' differently"):
+            choose_columns(FinetuneConfig(), source)
+
+    def test_a_configuration_without_names_is_ambiguous_for_a_file_too(self, read):
+        source = read(
+            "\n".join(line for line in (self.CARD % "").split("\n") if "e: toys, f" not in line), "b.csv"
+        )
+        with pytest.raises(AmbiguousInputError, match="names the classes of column 'label' differently"):
+            choose_columns(FinetuneConfig(), source)
+
+    def test_a_card_without_statements_does_not_hide_the_one_above(self, read, tmp_path):
+        (tmp_path / "clone" / "data" / "README.md").write_text("---\nlicense: mit\n---\n")
+        assert read(self.CARD % "good, bad", "data/a.csv").class_names == {"label": ("good", "bad")}
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("README.md", CARD % "good, bad"),
+            ("README.md", "---\nconfigs: [{data_files: train.csv}]\n---\n"),
+            (
+                "dataset_infos.json",
+                '{"a": {"features": {"label": {"_type": "ClassLabel", "names": ["b", "a"]}}}}',
+            ),
+        ],
+    )
+    def test_a_folder_above_the_clone_is_ambiguous(self, tmp_path, name, content):
+        snapshot = tmp_path / "snapshots" / "abc"
+        place_files(tmp_path, "snapshots/abc/train.csv")
+        (snapshot / name).write_text(content)
+        with pytest.raises(
+            AmbiguousInputError, match=rf": snapshots/abc: has a .*; pass {snapshot}, or move"
+        ):
+            place_files(tmp_path)
+
+    @pytest.mark.parametrize("card", ["---\nlicense: mit\n---\n", "Train on this.", "---\nconfigs: 3\n---\n"])
+    def test_a_card_below_that_states_nothing_does_not_matter(self, tmp_path, card):
+        place_files(tmp_path, "a/train.csv", "b/test.csv")
+        (tmp_path / "a" / "README.md").write_text(card)
+        assert place_files(tmp_path)[0] == {"train": ["a/train.csv"], "test": ["b/test.csv"]}
 
 
 def describe(names, column="label"):

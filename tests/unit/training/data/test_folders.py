@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,44 @@ def test_a_shard_that_was_not_fetched_is_named(tmp_path, end):
         MissingInputError, match=r"lacks train-00001-of-00003\..*, expected by the names of the other files;"
     ):
         place_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *("train-{}-of-4.csv", "train-{:03}-of-004.csv", "train_{:05}_of_00004.csv", "train.{}-of-4.csv.gz"),
+        *("train-part{}of4.csv", "train_shard_{}_of_4.csv", "train-{}of4.csv", "TRAIN-{}-OF-4.csv"),
+    ],
+)
+@pytest.mark.parametrize("first", [0, 1])
+def test_shards_are_known_by_other_forms_of_their_names_too(tmp_path, names, first):
+    shards = [names.format(i + first) for i in range(4)]
+    assert place_files(tmp_path, *shards)[0] == {"train": shards}
+    (tmp_path / shards[1]).unlink()
+    with pytest.raises(MissingInputError, match=f"lacks {re.escape(shards[1])}, expected by the names"):
+        place_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["best-of-2.csv", "top10of100.csv", "1-of-a-kind.csv", "10-of-2.csv", "out-of-4.csv", "2of.csv"]
+)
+def test_a_name_with_of_is_no_shard(tmp_path, name):
+    assert place_files(tmp_path, name)[0] == {"train": [name]}
+
+
+@pytest.mark.parametrize(
+    "other", ["train-00000-of-00001.csv", "train-00000-of-00002-0a1b.csv", "train-00002-of-00003.csv"]
+)
+def test_two_sets_of_shards_of_one_name_are_ambiguous(tmp_path, other):
+    with pytest.raises(AmbiguousInputError, match=rf"{other}.*: are of two sets of shards, by their numbers"):
+        place_files(tmp_path, "train-00000-of-00002.csv", "train-00001-of-00002.csv", other)
+
+
+def test_shards_of_a_split_that_is_not_read_do_not_matter(tmp_path):
+    card = "---\nconfigs: [{data_files: a.csv}]\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    shards = [f"b/train-0-of-{total}.csv" for total in (2, 3)]
+    assert place_files(tmp_path, "a.csv", *shards)[0] == {"train": ["a.csv"]}
 
 
 def test_text_files_without_labels_are_no_data(tmp_path):

@@ -5,9 +5,9 @@ import pytest
 
 from sentiment.config import FinetuneConfig
 from sentiment.errors import (
-    AmbiguousInputError,
     ConfigError,
     InputError,
+    MissingInputError,
     SchemaMismatchError,
     UnusableLabelsError,
 )
@@ -99,8 +99,39 @@ def test_a_folder_gives_its_test_split(tmp_path):
         pd.DataFrame({"text": [name], "label": ["bad"]}).to_parquet(tmp_path / f"{name}.parquet")
     assert read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path))).texts == ["test"]
     (tmp_path / "test.parquet").unlink()
-    with pytest.raises(AmbiguousInputError, match="expected a split 'test', found train"):
+    with pytest.raises(MissingInputError, match=r"has no split 'test'; found \['train'\]"):
         read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path)))
+
+
+def test_a_folder_with_only_a_test_split_is_read(tmp_path):
+    pd.DataFrame({"text": ["a"], "label": ["bad"]}).to_parquet(tmp_path / "test.parquet")
+    assert read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path))).texts == ["a"]
+
+
+def test_files_that_are_not_judged_on_are_listed(tmp_path):
+    rows = pd.DataFrame({"text": ["a", "b"], "label": ["bad", "good"]})
+    for name in ("train", "test", "test_2"):
+        (rows[:0] if name == "test_2" else rows).to_csv(tmp_path / f"{name}.csv", index=False)
+    (tmp_path / "test_3.csv").touch()
+    (tmp_path / "notes.md").touch()
+    found = number_rows(read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path))), ("bad", "good"))
+    assert found.source["files"] == (str(tmp_path / "test.csv"),)
+    assert found.source["unused_files"] == {
+        "notes.md": "not a data file",
+        str(tmp_path / "train.csv"): "another split",
+        str(tmp_path / "test_2.csv"): "has no rows",
+        str(tmp_path / "test_3.csv"): "has no rows",
+    }
+
+
+def test_a_file_has_the_class_names_of_the_card_next_to_it(tmp_path):
+    label = "{name: label, dtype: {class_label: {names: [good, bad]}}}"
+    (tmp_path / "README.md").write_text(f"---\ndataset_info: {{features: [{label}]}}\n---\n")
+    (tmp_path / "test.csv").write_text("text,label\na,0\nb,1\n")
+    for name in ("test.csv", "."):
+        rows = read_labelled_rows(FinetuneConfig(dataset_name=str(tmp_path / name)))
+        assert rows.values == ["good", "bad"]
+        assert rows.notes == ("test.csv: class names of label: as in README.md",)
 
 
 def test_a_text_column_that_only_later_files_have_is_not_passed_over(tmp_path):

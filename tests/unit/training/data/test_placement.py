@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from sentiment.errors import AmbiguousInputError
@@ -13,14 +15,30 @@ def test_a_name_of_two_splits_is_ambiguous(tmp_path):
     "name",
     [
         *("test.xlsx", "sub/val.csv.zip", "test.csv.lz4", "test.txt", "test.pq", "dev.jl", "test.7z"),
-        *("test/a.xlsx", "test/pos/0_9.txt"),
+        *("test.csv.gzip", "test.csv.Z", "test.json.bz", "test.dta", "test.rds"),
+        *("test.csv.1", "test.jsonl.gz.aa", "test.csv~", "test.csv (1)", "test.csv?download=true"),
+        *("test", "cooking.valid", "IMDBTest", "sub/dev"),
+        *("test/a.xlsx", "test/pos/0_9.txt", "test/a.csv.1"),
     ],
 )
 def test_a_split_that_cannot_be_read_is_an_error(tmp_path, name):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("...")
-    with pytest.raises(AmbiguousInputError, match=f"{name}: names a split, but is no"):
+    with pytest.raises(AmbiguousInputError, match=f"{re.escape(name)}: names a split, but is no"):
         place_files(tmp_path, "train.csv")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("README", "LICENSE", "test.md", "test.csv.md", "test.py", "test.yaml", "eval.log", "test/README"),
+        *("train.csv.sha256", "train.csv~", "train.csv.1", "train", "contest", "contest.csv.1", "train_log"),
+    ],
+)
+def test_a_file_that_is_no_data_of_another_split_is_named_as_unused(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    assert place_files(tmp_path, "train.csv") == ({"train": ["train.csv"]}, {name: "not a data file"})
 
 
 def test_notes_in_the_folder_of_a_split_that_is_read_are_no_data(tmp_path):

@@ -263,6 +263,23 @@ def test_class_names_of_one_file_hold_for_files_without(tmp_path):
     assert (test["label"] == test["text"].str.split().str[-1].astype(int) % 2).all()
 
 
+def test_class_names_in_two_orders_are_ambiguous_for_files_without(tmp_path):
+    import datasets
+
+    for split, names in (("validation", ["negative", "positive"]), ("test", ["positive", "negative"])):
+        label = datasets.ClassLabel(names=names)
+        features = datasets.Features({"text": datasets.Value("string"), "label": label})
+        rows = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, features=features)
+        rows.to_parquet(str(tmp_path / f"{split}.parquet"))
+    make_reviews(200).to_csv(tmp_path / "train.csv", index=False)
+    says = (
+        r"train\.csv: does not name the classes of column 'label', .*"
+        r"validation\.parquet: negative, positive; .*test\.parquet: positive, negative\)"
+    )
+    with pytest.raises(AmbiguousInputError, match=says):
+        load(tmp_path)
+
+
 def test_a_release_with_a_label_column_is_labelled_by_it(write_parquet):
     reviews = make_reviews(100, parent_asin="B0", title="A title", rating=5)
     report = load(write_parquet(reviews)).report

@@ -70,6 +70,17 @@ def test_all_saved_splits_are_read(tmp_path):
     }
 
 
+def test_a_split_that_an_earlier_save_left_is_not_read(tmp_path):
+    import datasets
+
+    rows = [datasets.Dataset.from_dict({"text": [text], "label": [0]}) for text in "abc"]
+    datasets.DatasetDict(zip(("train", "validation", "test"), rows, strict=True)).save_to_disk(str(tmp_path))
+    datasets.DatasetDict({"train": rows[0], "test": rows[2]}).save_to_disk(str(tmp_path))
+    found, unused = place_files(tmp_path)
+    assert found == {split: [f"{split}/data-00000-of-00001.arrow"] for split in ("train", "test")}
+    assert unused["validation"] == "not listed in dataset_dict.json"
+
+
 def test_a_state_without_arrow_files_is_a_description(tmp_path):
     (tmp_path / "state.json").write_text("{")
     assert place_files(tmp_path, "train.csv")[1] == {"state.json": "a description"}

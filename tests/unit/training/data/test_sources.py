@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from sentiment.errors import ConfigError, MissingInputError
+from sentiment.errors import AmbiguousInputError, ConfigError, MissingInputError
 from sentiment.training.data import sample
 from sentiment.training.data.source import ReadOptions
 from sentiment.training.data.sources import find_all, find_locations
@@ -69,6 +69,20 @@ def test_some_shards_of_reviews_without_labels_are_read_and_the_others_named(tmp
         "train-00001-of-00002.csv": "not there, but expected by the names of the other files",
     }
     assert find_all(location.name, ReadOptions())[1] == {}
+
+
+@pytest.mark.parametrize("name", ["sample/a.csv", "sample"])
+def test_a_path_of_the_name_of_the_sample_does_not_hide_it(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(sample, "_fetch_ratings", lambda _: b"")
+    monkeypatch.chdir(tmp_path)
+    assert find_locations("sample", ReadOptions()).by_split["train"][0].name == "sample"
+    place_files(tmp_path, "sample/a.csv", name=str(tmp_path / "sample"))
+    with pytest.raises(
+        AmbiguousInputError, match=r"sample: is a data set of .*; pass \./sample for the latter"
+    ):
+        find_locations("sample", ReadOptions())
+    [location] = find_locations("./sample", ReadOptions()).by_split["train"]
+    assert location.name == "sample/a.csv"
 
 
 class TestOptions:
