@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as _Tokenizer
@@ -13,6 +14,8 @@ HEAD = "head"
 HEAD_TAIL = "head_tail"
 # As in Sun et al., "How to Fine-Tune BERT for Text Classification?", 2019 (128 of 510 tokens).
 _HEAD_SHARE = 0.25
+# A text that has tokens: a single letter may be a stop word, which some tokenizers remove.
+_PROBE = "The battery is good and I love it 1 !"
 # Number of texts passed to the library at once. Its objects take a hundred times the memory of the token ids.
 _CALL_TEXTS = 64
 
@@ -49,7 +52,13 @@ class Tokenizer:
         # too.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        specials = self._tokenizer.encode("a").special_tokens_mask
+        make_exact(self._tokenizer)
+        specials = self._tokenizer.encode(_PROBE).special_tokens_mask
+        if 0 not in specials:
+            raise ValueError(
+                f"{folder / TOKENIZER_FILE}: has no token for {_PROBE!r}, expected some; its normalizer may "
+                "remove all letters; package the model again with the tokenizer of its encoder"
+            )
         self._n_leading = specials.index(0)
         self._n_trailing = specials[::-1].index(0)
 
@@ -88,5 +97,18 @@ def save_truncating_tokenizer(source: Path, folder: Path, max_length: int) -> No
     """Write `source`'s tokenizer.json into `folder` with truncation at `max_length` tokens."""
     tokenizer = _Tokenizer.from_file(str(source / TOKENIZER_FILE))
     tokenizer.no_padding()
+    make_exact(tokenizer)
     tokenizer.enable_truncation(max_length)
     tokenizer.save(str(folder / TOKENIZER_FILE))
+
+
+def make_exact(tokenizer: _Tokenizer) -> bool:
+    """Switch off the dropout of BPE, which gives a text other tokens in each call; return True if it was off.
+
+    It is for training only, and the predictions of a model must not depend on chance.
+    """
+    model: Any = tokenizer.model
+    if not getattr(model, "dropout", None):
+        return True
+    model.dropout = None
+    return False

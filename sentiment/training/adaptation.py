@@ -119,6 +119,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
         )
     progress("reading reviews", 0, 1, config.input)
     encoder = load_language_model(config.distilbert_model, config.max_length, config.seed)
+    pooler = load_pooler(encoder)
     left: list[str] = []
     with working_folder(output, left) as work:
         registry.open_experiment(config.experiment)
@@ -139,10 +140,10 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
                 log.log_metrics,
             )
             summary = _summarise(config, encoder, texts, packed, result)
-            warnings = [*unread, *warnings, *_list_warnings(result)]
+            warnings = [*encoder.notes, *unread, *warnings, *_list_warnings(result)]
             summary = replace(summary, seconds=time.monotonic() - started, warnings=warnings)
             progress("saving", 0, 1, "")
-            save_adapted(encoder, config, summary, work / "encoder")
+            save_adapted(encoder, pooler, config, summary, work / "encoder")
             log_results(summary, result, work / "encoder", log)
         summary = replace(summary, warnings=[*summary.warnings, *log.notes])
         publish(work / "encoder", output)
@@ -317,10 +318,12 @@ def _summarise(
     )
 
 
-def save_adapted(encoder: Encoder, config: AdaptConfig, summary: AdaptSummary, folder: Path) -> None:
-    """Write the encoder with its head, its tokenizer, a model card and the summary."""
+def save_adapted(
+    encoder: Encoder, pooler: dict[str, Any], config: AdaptConfig, summary: AdaptSummary, folder: Path
+) -> None:
+    """Write the encoder with its head and the pooler, its tokenizer, a model card and the summary."""
     shutil.rmtree(folder, ignore_errors=True)
-    encoder.model.save_pretrained(folder, state_dict=encoder.model.state_dict() | load_pooler(encoder))
+    encoder.model.save_pretrained(folder, state_dict=encoder.model.state_dict() | pooler)
     encoder.tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(_write_card(config, summary), encoding="utf-8")
     (folder / SUMMARY_FILE).write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")

@@ -60,7 +60,7 @@ def find_classifier(name: str) -> ClassifierFiles:
 def _open_folder(name: str, folder: Path) -> ClassifierFiles:
     files = {file.name for file in folder.iterdir()}
     _check_files(name, files)
-    facts = _read_card(folder / "README.md")
+    facts = read_card(folder / "README.md")
     return ClassifierFiles(name, folder, folder, read_licence(facts), _find_base(facts))
 
 
@@ -81,7 +81,7 @@ def _find_logged(uri: str) -> ClassifierFiles:
     weights = root / Path(str(flavour["model_binary"])).name
     tokenizer = root / "components" / "tokenizer"
     _check_files(uri, {file.name for file in weights.iterdir()} if weights.is_dir() else set())
-    facts = _read_card(root / "model_card.md")
+    facts = read_card(root / "model_card.md")
     source = str(flavour.get("source_model_name") or "")
     base = _find_base(facts) or (source if _HUB_ID.fullmatch(source) else None)
     # An alias may name another version tomorrow.
@@ -168,14 +168,14 @@ def _download(name: str) -> Path:
     return Path(folder)
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def read_card(path: Path) -> dict[str, Any]:
     """Return the metadata at the top of a model card; empty if there is none that can be read."""
     if not path.is_file():
         return {}
     found = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", path.read_text(encoding="utf-8", errors="replace"), re.S)
     try:
         facts = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # a date that does not exist is a ValueError
         return {}
     return facts if isinstance(facts, dict) else {}
 

@@ -10,15 +10,14 @@ from .class_names import choose_labels
 from .classifier_files import UNKNOWN, ClassifierFiles
 from .data.labels import clean_label
 from .encoders import (
-    LAYER,
     Encoder,
     check_length,
     check_readable,
-    check_tokenizer,
     find_max_length,
-    set_pad_id,
     silencing_transformers,
 )
+from .tokenizer_check import prepare_tokenizer
+from .weights import LAYER, check_finite, note_sources
 
 # Longer reviews are rare, and cost more than they are worth.
 DEFAULT_MAX_LENGTH = 512
@@ -60,10 +59,14 @@ def load_classifier(files: ClassifierFiles, labels_from: str) -> Encoder:
         raise UnusableClassifierError(_explain_failure(files.name, error)) from error
     _check_weights(files.name, model, config, found)
     labels = choose_labels(_list_names(config), labels_from)
-    check_tokenizer(files.name, model, tokenizer)
-    set_pad_id(model, tokenizer)
+    switched_off = prepare_tokenizer(files.name, files.tokenizer, options, model, tokenizer)
     _name_outputs(model, labels)
-    notes = _list_notes(files, config, labels, tokenizer.truncation_side) + _note_unread(found)
+    notes = (
+        *_list_notes(files, config, labels, tokenizer.truncation_side),
+        *_note_unread(found),
+        *note_sources(files.weights, config),
+        *switched_off,
+    )
     return Encoder(files.name, model, tokenizer, files.licence, notes, False, labels)
 
 
@@ -153,6 +156,7 @@ def _check_weights(name: str, model: Any, config: Any, found: Mapping[str, Any])
             "pass another --model"
         )
     _check_unread(name, config, body, found["unexpected_keys"])
+    check_finite(name, model.named_parameters())
 
 
 def _check_unread(name: str, config: Any, body: str, keys: Collection[str]) -> None:

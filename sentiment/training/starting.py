@@ -14,6 +14,7 @@ from ..models.signatures import check_signing_key
 from . import processes
 from .data.reading import LabelledReviews, load_labelled_reviews, make_format
 from .encoders import Encoder, load_encoder
+from .layers import get_layers
 from .rehearsal import rehearse
 from .unlabelled import UnlabelledReviews, read_unlabelled
 
@@ -29,13 +30,19 @@ def connect(config: FinetuneConfig, progress: Progress) -> None:
 
 
 def load_first_encoder(config: FinetuneConfig) -> Encoder:
-    """Check the signing key and the MLflow store, and load the encoder to start from."""
+    """Check the signing key and the MLflow store, and load the encoder to start from.
+
+    Raises ConfigError if `lr_decay` does not go with it.
+    """
     with processes.sharing_errors():
         if config.signing_key is not None:
             check_signing_key(Path(config.signing_key))
         if processes.get_rank() == 0:
             registry.open_experiment(config.experiment)
-        return load_encoder(config.distilbert_model, config.max_length, config.seed)
+        encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
+        if config.lr_decay < 1:
+            get_layers(encoder.model)
+        return encoder
 
 
 def read_reviews(config: FinetuneConfig, progress: Progress) -> LabelledReviews:

@@ -32,6 +32,7 @@ from .callbacks import (
 from .checkpoints import MOST_CHECKPOINTS, Checkpoints
 from .data.splits import Splits
 from .encoders import Encoder, make_tokenizer
+from .layers import find_embeddings
 from .loop import TrainingLoop, make_loss
 from .minibatches import MiniBatches
 from .processes import (
@@ -204,7 +205,7 @@ def freeze_first_layers(model: Any, trained_layers: int) -> None:
             f"trained_layers: the encoder has {len(layers)} layers, found {trained_layers}; pass a smaller "
             "--trained_layers, or omit it to train all layers and the embeddings"
         )
-    frozen = [model.base_model.embeddings, *layers[:-trained_layers]]
+    frozen = [*find_embeddings(model), *layers[:-trained_layers]]
     for part in frozen:
         part.requires_grad_(False)
         for module in part.modules():

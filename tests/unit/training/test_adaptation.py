@@ -260,8 +260,32 @@ def test_an_encoder_with_damaged_weights_is_refused_before_it_is_adapted(config,
     weights = load_weights(base)
     weights["bert.encoder.layer.0.output.dense.bias"][0] = float("nan")
     save_file(weights, tmp_path / "damaged" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EncoderUnavailableError, match="loss before training is nan"):
+    with pytest.raises(EncoderUnavailableError, match="its weights are damaged: 1 tensors"):
         adapt(replace(config, distilbert_model=str(tmp_path / "damaged")), quiet)
+
+
+def test_weights_that_do_not_fit_the_config_are_not_adapted(config, base, tmp_path):
+    """Random layers were trained and published, and nothing was said."""
+    given = replace(config, distilbert_model=str(tmp_path / "given"))
+    shutil.copytree(base, given.distilbert_model)
+    file = tmp_path / "given" / "config.json"
+    stated = json.loads(file.read_text())
+    file.write_text(json.dumps({**stated, "num_hidden_layers": 4}))
+    with pytest.raises(EncoderUnavailableError, match="do not fit its config.json: 32 tensors"):
+        adapt(given, quiet)
+    file.write_text(json.dumps(stated))
+    weights = {f"module.{name}": values for name, values in load_weights(base).items()}
+    save_file(weights, tmp_path / "given" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EncoderUnavailableError, match="do not fit its config.json: 37 tensors"):
+        adapt(given, quiet)
+
+
+def test_layers_that_the_config_lacks_are_in_the_warnings(config, base, tmp_path):
+    shutil.copytree(base, tmp_path / "cut")
+    file = tmp_path / "cut" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "num_hidden_layers": 1}))
+    summary = adapt(replace(config, distilbert_model=str(tmp_path / "cut"), epochs=1), quiet)
+    assert "16 tensors of" in summary.warnings[0]
 
 
 def test_held_out_tokens_of_which_none_is_masked_measure_nothing(config):

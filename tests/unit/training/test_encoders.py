@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from sentiment.errors import ConfigError, EncoderUnavailableError
+from sentiment.inference.tokenization import Tokenizer, save_truncating_tokenizer
 from sentiment.training import encoders
-from sentiment.training.encoders import find_max_length, load_encoder, load_language_model
+from sentiment.training.encoders import find_max_length, load_encoder, load_language_model, make_tokenizer
 from tests.factories import make_tiny_encoder
+from tests.families import ROBERTA, SIZES
+from tests.families import make_tokenizer as make_family_tokenizer
 
 
 def test_minilm_comes_with_its_package():
@@ -109,12 +112,189 @@ def test_layers_that_the_config_lacks_are_named(tmp_path):
     assert encoder.notes[0] == expected
 
 
-@pytest.mark.parametrize("names", [("negative", "positive"), ("NEGATIVE", "POSITIVE")])
-def test_a_head_with_our_labels_is_kept(tmp_path, names):
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("negative", "positive"), ("negative", "positive")),
+        (("NEGATIVE", "POSITIVE"), ("negative", "positive")),
+        (("Bad", "Good"), ("Bad", "Good")),
+    ],
+)
+def test_a_head_with_our_labels_is_kept(tmp_path, names, labels):
     head = save_head(make_tiny_encoder(tmp_path), id2label=dict(enumerate(names)))
-    encoder = load_encoder(str(tmp_path), 32, 1)
+    encoder = load_encoder(str(tmp_path), 32, 1, labels)
     assert encoder.model.classifier.weight.equal(head)
     assert encoder.notes == ()
+    assert not encoder.has_new_head
+
+
+@pytest.mark.parametrize(
+    ("names", "architectures"),
+    [(("positive", "negative"), None), (("O", "ENT"), ["BertForTokenClassification"])],
+    ids=str,
+)
+def test_a_head_with_other_labels_is_replaced_whatever_the_config_calls_it(tmp_path, names, architectures):
+    head = save_head(make_tiny_encoder(tmp_path), id2label=dict(enumerate(names)))
+    change_json(tmp_path / "config.json", architectures=architectures)
+    encoder = load_encoder(str(tmp_path), 32, 1)
+    assert not encoder.model.classifier.weight.equal(head)
+    assert encoder.has_new_head
+    assert "has other labels" in encoder.notes[0]
+
+
+def test_a_head_that_lacks_a_tensor_is_replaced_and_said(tmp_path):
+    head = save_head(make_tiny_encoder(tmp_path), id2label={0: "negative", 1: "positive"})
+    change_weights(tmp_path, lambda weights: weights.pop("classifier.bias"))
+    encoder = load_encoder(str(tmp_path), 32, 1)
+    assert not encoder.model.classifier.weight.equal(head)
+    assert "lacks 1 tensors, such as classifier.bias" in encoder.notes[0]
+
+
+def change_json(path, **values):
+    """Replace values of a JSON file; None removes a key."""
+    content = {**json.loads(path.read_text()), **values}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def change_weights(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_token_whose_embedding_is_damaged_ends_the_job_before_training(tmp_path):
+    """No training review had the token, and later reviews with it had no score."""
+    make_tiny_encoder(tmp_path)
+    change_weights(tmp_path, lambda w: w["bert.embeddings.word_embeddings.weight"][10].fill_(float("nan")))
+    with pytest.raises(EncoderUnavailableError, match="weights are damaged: 1 tensors, .*word_embeddings"):
+        load_encoder(str(tmp_path), 32, 1)
+
+
+@pytest.mark.parametrize("other", ["pytorch_model.bin", "model.safetensors.index.json"])
+def test_a_second_file_of_weights_is_said(tmp_path, other):
+    (make_tiny_encoder(tmp_path) / other).write_text("{}")
+    notes = load_encoder(str(tmp_path), 32, 1).notes
+    assert notes == (f"{tmp_path} has several files of weights: model.safetensors is read, {other} not",)
+
+
+def test_code_that_is_not_run_is_said(tmp_path):
+    make_tiny_encoder(tmp_path)
+    change_json(tmp_path / "config.json", auto_map={"AutoModelForSequenceClassification": "own.Model"})
+    [note] = load_encoder(str(tmp_path), 32, 1).notes
+    assert "code of its own (auto_map), which is not run" in note
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        (b"---\nlicense: mit\ntags: [a, b\n---\n", "unknown"),
+        (b"---\n- license\n---\n", "unknown"),
+        (b"---\nlicense: mit\ndate: 2024-13-45\n---\n", "unknown"),
+        (b"---\nlicense: mit\n---\ncaf\xe9", "mit"),
+        (b"---\nlicense: mit\nmodel-index: broken\n---\n", "mit"),
+    ],
+)
+def test_a_damaged_model_card_does_not_end_the_job(tmp_path, card, licence):
+    (make_tiny_encoder(tmp_path) / "README.md").write_bytes(card)
+    assert load_encoder(str(tmp_path), 32, 1).licence == licence
+
+
+def change_tokenizer(folder, change):
+    content = json.loads((folder / "tokenizer.json").read_text())
+    change(content)
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def test_random_tokens_are_switched_off_and_said(tmp_path):
+    """The labels of a text changed from call to call."""
+    from transformers import RobertaConfig, RobertaModel
+
+    RobertaModel(RobertaConfig(**{**SIZES, **ROBERTA})).save_pretrained(tmp_path)
+    make_family_tokenizer("bpe").save_pretrained(tmp_path)
+    change_tokenizer(tmp_path, lambda content: content["model"].update(dropout=0.5))
+    encoder = load_encoder(str(tmp_path), 32, 1)
+    assert "(dropout); this was switched off" in encoder.notes[-1]
+    text = "it is great and very good"
+    assert len({tuple(encoder.tokenizer(text)["input_ids"]) for _ in range(20)}) == 1
+    packaged = tmp_path / "packaged"
+    packaged.mkdir()
+    save_truncating_tokenizer(tmp_path, packaged, 32)
+    assert '"dropout": null' in (packaged / "tokenizer.json").read_text()
+    # A model that an earlier version packaged has dropout in its own file.
+    tokens = [Tokenizer(tmp_path, max_length=32).encode([text] * 20).ids for _ in range(2)]
+    assert len({tuple(ids) for ids in (*tokens[0], *tokens[1])}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "settings"),
+    [
+        (lambda content: content["normalizer"].update(lowercase=False), {"do_lower_case": None}),
+        (lambda content: None, {"do_lower_case": False}),
+        (lambda content: content["normalizer"].update(strip_accents=False), {}),
+        (lambda content: content.update(pre_tokenizer={"type": "WhitespaceSplit"}), {}),
+    ],
+    ids=["cased", "lower case", "accents", "splits"],
+)
+def test_a_tokenizer_that_differs_from_its_file_is_noted(tmp_path, change, settings):
+    """BERT's class builds its tokenizer from the vocabulary, and the rest of tokenizer.json did not count."""
+    add_word(make_tiny_encoder(tmp_path), "cafe")
+    change_tokenizer(tmp_path, change)
+    change_json(tmp_path / "tokenizer_config.json", **settings)
+    [note] = [each for each in load_encoder(str(tmp_path), 32, 1).notes if "other tokens" in each]
+    assert "correct do_lower_case, strip_accents or tokenizer_class" in note
+    change_json(tmp_path / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    assert not [each for each in load_encoder(str(tmp_path), 32, 1).notes if "other tokens" in each]
+
+
+def add_word(folder, word):
+    def change(content):
+        vocabulary = content["model"]["vocab"]
+        vocabulary[word] = vocabulary.pop("perfect")
+
+    change_tokenizer(folder, change)
+
+
+@pytest.mark.parametrize(
+    ("template", "where"),
+    [
+        ([{"Sequence": {"id": "A", "type_id": 0}}], "before"),
+        ([{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "after"),
+    ],
+    ids=["none", "no last"],
+)
+def test_a_tokenizer_without_special_tokens_is_refused(tmp_path, template, where):
+    make_tiny_encoder(tmp_path)
+    change_tokenizer(tmp_path, lambda content: content["post_processor"].update(single=template))
+    change_json(tmp_path / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    with pytest.raises(EncoderUnavailableError, match=f"adds no special token {where} a text"):
+        load_encoder(str(tmp_path), 32, 1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "problem"), [(r"\ba\b", None), ("[a-z]", "knows no word"), (".", "knows no word")]
+)
+def test_a_tokenizer_that_removes_letters_is_read_or_refused(tmp_path, pattern, problem):
+    """The special tokens were counted around the letter a, and without it the job ended in a traceback."""
+    make_tiny_encoder(tmp_path)
+    removing = {"type": "Replace", "pattern": {"Regex": pattern}, "content": ""}
+    change_tokenizer(tmp_path, lambda content: content.update(normalizer=removing))
+    change_json(tmp_path / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    if problem is None:
+        encoder = load_encoder(str(tmp_path), 32, 1)
+        assert make_tokenizer(encoder, 32).encode(["it is a good one"]).n_special_tokens == 2
+        return
+    with pytest.raises(EncoderUnavailableError, match=problem):
+        load_encoder(str(tmp_path), 32, 1)
+
+
+def test_a_packaged_tokenizer_that_removes_all_text_is_a_clear_error(tmp_path):
+    make_tiny_encoder(tmp_path, max_length=32)
+    removing = {"type": "Replace", "pattern": {"Regex": "."}, "content": ""}
+    change_tokenizer(tmp_path, lambda content: content.update(normalizer=removing))
+    with pytest.raises(ValueError, match="has no token for .*package the model again"):
+        Tokenizer(tmp_path)
 
 
 def test_weights_that_do_not_fit_the_config_are_refused(tmp_path):

@@ -9,11 +9,12 @@ import torch
 from sentiment.config import FinetuneConfig
 from sentiment.errors import ConfigError, TrainingError
 from sentiment.inference.engines.reference import load_classifier
-from sentiment.training import loop
+from sentiment.training import loop, starting
 from sentiment.training.encoders import load_encoder
 from sentiment.training.loop import group_by_layer, make_loss
 from sentiment.training.trainer import finetune_encoder
 from tests.factories import make_reviews, make_splits, make_tiny_encoder
+from tests.families import SIZES, TYPES, make_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -72,11 +73,65 @@ def test_frozen_weights_are_in_no_group(folder):
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters())) - len(names)
 
 
-def test_an_encoder_without_numbered_layers_has_no_rates_by_layer():
-    model = torch.nn.Linear(2, 2)
-    model.config = SimpleNamespace(model_type="linear")
-    with pytest.raises(ConfigError, match="lr_decay.*linear"):
-        group_by_layer(model, set(), 0.5, ARGUMENTS)
+def make_model(kind, **values):
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.for_model(kind, **{**SIZES, "pad_token_id": 1, **values})
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+SEQ2SEQ = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+}
+SEQ2SEQ |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "eos_token_id": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("albert", {"embedding_size": 16}),
+        ("t5", {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_heads": 2, "num_layers": 2, "eos_token_id": 2}),
+        ("bart", SEQ2SEQ),
+    ],
+)
+def test_an_encoder_without_layers_of_its_own_has_no_rates_by_layer(kind, values):
+    """Layers of ALBERT share their weights; T5 was divided by parts of its layers."""
+    with pytest.raises(ConfigError, match=f"lr_decay: expected .* one stack of layers.*found a {kind}"):
+        group_by_layer(make_model(kind, **values), set(), 0.5, ARGUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "embeddings"),
+    [
+        ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 2}, {"wte", "wpe"}),
+        ("llama", {"num_key_value_heads": 2}, {"embed_tokens"}),
+        ("opt", {"ffn_dim": 64, "word_embed_proj_dim": 32}, {"embed_tokens", "embed_positions"}),
+        ("electra", {"embedding_size": 16}, {"word_embeddings", "embeddings_project", "LayerNorm"}),
+    ],
+)
+def test_embeddings_have_the_lowest_rate_whatever_their_names(kind, values, embeddings):
+    model = make_model(kind, **values)
+    groups = group_by_layer(model, set(), 0.5, ARGUMENTS)
+    assert [group["lr"] for group in groups] == [1.0, 0.5, 0.25, 0.125]
+    names = {id(weights): name for name, weights in model.named_parameters()}
+    lowest = {names[id(weights)].split(".")[-2] for weights in groups[-1]["params"]}
+    assert lowest >= embeddings
+    assert not any("embed" in names[id(w)] for group in groups[:-1] for w in group["params"])
+
+
+def test_rates_by_layer_that_an_encoder_cannot_have_are_refused_before_reviews_are_read(
+    tmp_path, monkeypatch
+):
+    make_model("albert", **TYPES["albert"][1]).save_pretrained(tmp_path)
+    make_tokenizer("unigram").save_pretrained(tmp_path)
+    monkeypatch.setattr(starting.registry, "open_experiment", lambda name: None)
+    config = FinetuneConfig(distilbert_model=str(tmp_path), max_length=32, lr_decay=0.9)
+    with pytest.raises(ConfigError, match="lr_decay: expected .*found a albert; omit --lr_decay"):
+        starting.load_first_encoder(config)
 
 
 def tune(folder, most_rows=None, **changes):

@@ -15,6 +15,7 @@ from sentiment.training.finetuning import finetune
 from sentiment.training.runs import Training, open_run
 from sentiment.training.search import search
 from tests.factories import make_reviews, make_splits, make_tiny_encoder
+from tests.families import SIZES, TYPES, make_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 pytest.importorskip("optuna", reason="NOT RUN: the extra `search` is not installed")
@@ -83,6 +84,31 @@ def test_minutes_end_a_search_after_the_given_recipe(config, checkpoints, tracki
     _, found, _ = search_recipes(given, checkpoints)
     assert (found.trials, found.best_trial) == (1, 1)
     assert (found.best["lr"], found.best["lr_decay"]) == (config.lr, 0.9)
+
+
+@pytest.mark.parametrize("suggested", [0, 1])
+def test_the_given_recipe_is_tried_even_if_its_trial_was_killed_at_once(config, tmp_path, suggested):
+    """The values of a trial that was killed before it had suggested them were drawn at random."""
+    trial = search_module._open_study(config, tmp_path).ask()
+    for _ in range(suggested):
+        trial.suggest_float("lr", config.lr / 5, config.lr * 5, log=True)
+    again = search_module._open_study(config, tmp_path).ask()
+    assert search_module.suggest(again, config, has_layers=True) == config
+
+
+def test_an_encoder_without_layers_of_its_own_is_searched_without_their_rates(config, checkpoints, tracking):
+    """The second trial failed because of a value that nobody had given."""
+    from transformers import AutoConfig, AutoModel
+
+    registry.open_experiment("sentiment")
+    folder = config.distilbert_model
+    sizes = {**SIZES, **TYPES["albert"][1], "initializer_range": 0.05}
+    AutoModel.from_config(AutoConfig.for_model("albert", **sizes)).save_pretrained(folder)
+    make_tokenizer("unigram").save_pretrained(folder)
+    _, found, _ = search_recipes(replace(config, search=2), checkpoints)
+    assert found.trials == 2
+    assert "lr_decay" not in found.best
+    assert any("search: lr_decay stays 1" in warning for warning in checkpoints.warnings)
 
 
 def test_a_recipe_that_diverges_does_not_end_the_search(config, checkpoints, tracking, monkeypatch):

@@ -52,7 +52,7 @@ def tokenize_texts(encoder, truncation, texts, **options):
         {"truncation_side": "left"},
         {"truncation_side": "right"},
         {"padding_side": "left", "pad_token": None},
-        {"do_lower_case": False},
+        {"model_max_length": 8},
     ],
     ids=str,
 )

@@ -9,6 +9,7 @@ from sentiment.inference.engines.reference import load_classifier
 from sentiment.training.encoders import load_encoder
 from sentiment.training.trainer import finetune_encoder, freeze_first_layers
 from tests.factories import make_reviews, make_splits, make_tiny_encoder
+from tests.families import SIZES
 
 
 def names_of_trained(model):
@@ -41,6 +42,15 @@ def test_all_layers_may_be_trained_without_the_embeddings(tmp_path):
     freeze_first_layers(model, 2)
     assert {"layer.0." in name for name in names_of_trained(model)} == {True, False}
     assert not any("embeddings" in name for name in names_of_trained(model))
+
+
+def test_the_projection_of_narrower_embeddings_is_not_trained_either():
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.for_model("electra", **{**SIZES, "embedding_size": 16})
+    model = AutoModelForSequenceClassification.from_config(config)
+    freeze_first_layers(model, 1)
+    assert not any("embed" in name for name in names_of_trained(model))
 
 
 def test_more_layers_than_the_encoder_has_are_refused(tmp_path):
