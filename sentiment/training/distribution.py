@@ -1,5 +1,6 @@
 """Train in several processes that Spark starts, one per task: `TorchDistributor` runs torchrun in them."""
 
+import _thread
 import contextlib
 import os
 import signal
@@ -148,14 +149,16 @@ def _run_process(task: _Task) -> Any:
 
 @contextlib.contextmanager
 def _watching(stop: Path | None) -> Iterator[None]:
-    """Send the main thread SIGTERM when the file `stop` appears in this block, and never after it."""
+    """Let the main thread handle SIGTERM when the file `stop` appears in this block, and never after it.
+
+    No signal is sent: one that comes without a handler would end the process.
+    """
     is_over = threading.Event()
-    main = threading.main_thread().ident or 0
 
     def watch() -> None:
         while stop is not None and not is_over.wait(_LOOK_SECONDS):
             if stop.exists():
-                signal.pthread_kill(main, signal.SIGTERM)
+                _thread.interrupt_main(signal.SIGTERM)
                 return
 
     thread = threading.Thread(target=watch, daemon=True)

@@ -86,28 +86,26 @@ def send_sigterm():
     signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_process_ends_after_sigterm_in_the_driver(spark, tmp_path, monkeypatch):
+def test_a_process_writes_a_checkpoint_after_sigterm_in_the_driver(spark, tmp_path, monkeypatch):
     """Spark killed the processes, and they wrote no checkpoint."""
+    stops = []
 
     def train(config, report, termination, kept):
         with termination.deferred():
+            stops[0].touch()  # as the driver does
             while not termination.is_requested:
                 time.sleep(0.01)
             termination.end(" after step 3 of 8")
 
     def run_elsewhere(task):
-        send_sigterm()  # to the driver, which waits
+        stops.append(task.stop)
         return distribution._run_process(task)
 
     monkeypatch.setattr(distribution, "finetune", train)
     monkeypatch.setattr(distribution, "_LOOK_SECONDS", 0.01)
     spark.run_elsewhere = run_elsewhere
-    termination = Termination()
-    with (
-        termination.installed(),
-        pytest.raises(Terminated, match="terminated after step 3 of 8; run the same"),
-    ):
-        finetune_on_spark(FinetuneConfig(checkpoint_dir=str(tmp_path)), SERVER, termination=termination)
+    with pytest.raises(Terminated, match="terminated after step 3 of 8; run the same"):
+        finetune_on_spark(FinetuneConfig(checkpoint_dir=str(tmp_path)), SERVER)
     assert list(tmp_path.iterdir()) == []
 
 
