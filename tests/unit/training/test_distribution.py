@@ -83,6 +83,8 @@ def test_paths_are_those_of_the_driver(spark, tmp_path, monkeypatch):
 
 
 def send_sigterm():
+    # The default would end the process of the tests.
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     signal.raise_signal(signal.SIGTERM)
 
 
@@ -93,7 +95,9 @@ def test_a_process_writes_a_checkpoint_after_sigterm_in_the_driver(spark, tmp_pa
     def train(config, report, termination, kept):
         with termination.deferred():
             stops[0].touch()  # as the driver does
+            end = time.monotonic() + 60
             while not termination.is_requested:
+                assert time.monotonic() < end, f"SIGTERM is for {signal.getsignal(signal.SIGTERM)}"
                 time.sleep(0.01)
             termination.end(" after step 3 of 8")
 
