@@ -15,6 +15,7 @@ from . import processes
 from .data.reading import LabelledReviews, load_labelled_reviews, make_format
 from .encoders import Encoder, load_encoder
 from .rehearsal import rehearse
+from .runs import list_params
 from .unlabelled import UnlabelledReviews, read_unlabelled
 
 
@@ -29,12 +30,13 @@ def connect(config: FinetuneConfig, progress: Progress) -> None:
 
 
 def load_first_encoder(config: FinetuneConfig) -> Encoder:
-    """Check the signing key and the MLflow store, and load the encoder to start from."""
+    """Check the signing key, the MLflow store and the names in it, and load the encoder to start from."""
     with processes.sharing_errors():
         if config.signing_key is not None:
             check_signing_key(Path(config.signing_key))
         if processes.get_rank() == 0:
-            registry.open_experiment(config.experiment)
+            registry.open_experiment(config.experiment, list_params(config))
+            registry.check_name(config.registered_model_name)
         return load_encoder(config.distilbert_model, config.max_length, config.seed)
 
 
