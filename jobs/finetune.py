@@ -57,7 +57,7 @@ def register_only(config: RegisterConfig, report: Reporter) -> dict[str, Any]:
     from sentiment.training.registration import register_kept
 
     report("registering", 0, 1, config.register)
-    return register_kept(Path(config.register), config.alias)
+    return register_kept(Path(config.register), config.alias, config.registered_model_name)
 
 
 def register_drift_baseline(

@@ -237,6 +237,9 @@ class RegisterConfig:
 
     register: Annotated[str, "folder of the model, which the earlier run has printed"]
     alias: Annotated[_Alias, "registry alias for the new version (default: that of the earlier run)"] = None
+    registered_model_name: Annotated[
+        _RegisteredName | None, "name in the model registry (default: that of the earlier run)"
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT_KEYS)

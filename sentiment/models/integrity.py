@@ -68,18 +68,23 @@ def make_record(folder: Path) -> dict[str, str]:
 def check_files(folder: Path, record: Mapping[str, str]) -> None:
     """Raise ModelIntegrityError unless the files of the model are exactly those of `record`."""
     _check_record(folder, record)
+    differences = describe_differences(folder, record)
+    if differences:
+        raise ModelIntegrityError(
+            f"{folder}: not the files that were registered ({differences}); expected the {len(record)} "
+            "recorded files, unchanged; nothing of them was loaded; restore them, or use another version"
+        )
+
+
+def describe_differences(folder: Path, record: Mapping[str, str]) -> str:
+    """Return which files of a folder are missing, changed or extra compared with `record`; "" if none."""
     found = make_record(folder)
     problems = {
         "missing": set(record) - set(found),
         "changed": {path for path in set(record) & set(found) if record[path] != found[path]},
         "extra": set(found) - set(record),
     }
-    shown = [f"{name}: {_name_few(paths)}" for name, paths in problems.items() if paths]
-    if shown:
-        raise ModelIntegrityError(
-            f"{folder}: not the files that were registered ({'; '.join(shown)}); expected the {len(record)} "
-            "recorded files, unchanged; nothing of them was loaded; restore them, or use another version"
-        )
+    return "; ".join(f"{name}: {_name_few(paths)}" for name, paths in problems.items() if paths)
 
 
 def check_shape(folder: Path) -> None:

@@ -38,10 +38,10 @@ def as_registry_error(subject: str, error: Exception) -> RegistryError:
 
 def find_problem(error: Exception) -> str | None:
     """Return why the store cannot be used, as an error shows; None if the error has another cause."""
+    if is_refusal(error):
+        return _CREDENTIALS
     text, code = str(error), getattr(error, "error_code", None)
     status = getattr(getattr(error, "response", None), "status_code", None)
-    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED") or status in (401, 403):
-        return _CREDENTIALS
     if "unsupported URI" in text:
         return (
             f"is of a kind that MLflow does not know; set {TRACKING_VARIABLE} to http://HOST:PORT, "
@@ -66,6 +66,13 @@ def find_problem(error: Exception) -> str | None:
     if isinstance(error, ImportError):
         return f"needs the Python package {error.name}; install it"
     return None
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return True if a server refused the credentials."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    code = getattr(error, "error_code", None)
+    return code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED") or status in (401, 403)
 
 
 def is_absent(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from .. import schema
-from ..errors import ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
+from ..errors import ConfigError, ModelError, ModelIntegrityError, ModelLoadError, ModelNotFoundError
 from . import copies, integrity, signatures
 from .experiments import open_experiment as open_experiment
 from .mlflow_errors import as_registry_error, find_problem, is_absent, translating_errors
@@ -26,6 +26,9 @@ LABELS_KEY = "labels"
 # Tags of a version, and of the logged model behind it: the sha256 of its files, and a signature of them.
 FILES_TAG = "sentiment.files"
 SIGNATURE_TAG = "sentiment.signature"
+
+# MLflow keeps prompts as models with this tag, and shows them only to a filter that names it.
+_PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 # Start of the name of the package that a model contains; the rest of the name is a digest of the package.
 PACKAGE_PREFIX = "sentiment_model_"
@@ -140,6 +143,24 @@ def find_version_with(name: str, run_id: str, files: Mapping[str, str]) -> str |
     own = {int(each.version): _read_record(each.tags) for each in found if each.run_id == run_id}
     same = [number for number, record in own.items() if record and files.items() <= record.items()]
     return str(max(same)) if same else None
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError if the name is that of an MLflow prompt, which shares the names of models."""
+    mlflow = import_mlflow()
+    query = f"name = {quote(name)} AND tag.`{_PROMPT_TAG}` = 'true'"
+    with translating_errors(f"the model {name!r}"):
+        try:
+            found = mlflow.MlflowClient().search_registered_models(query)
+        except mlflow.exceptions.MlflowException as error:
+            if not is_absent(error):  # so says a registry whose filter knows no tags, and keeps prompts apart
+                raise
+            return
+    if found:
+        raise ConfigError(
+            f"registered_model_name: expected a new name or that of a model, found {name!r}, an MLflow "
+            "prompt; pass another --registered_model_name"
+        )
 
 
 def read_version_tags(name: str, version: str) -> Mapping[str, str] | None:

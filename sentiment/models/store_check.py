@@ -1,13 +1,16 @@
-"""Check the tracking store and the registry before any work: that they answer, and are of this MLflow."""
+"""Check the stores of MLflow before any work: that they answer, can be written, and are of this MLflow."""
 
+import contextlib
 import os
+import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import RegistryError
 from ..process.locks import hold_lock
-from .mlflow_errors import SILENT, translating_errors
+from .mlflow_errors import SILENT, find_problem, is_refusal, translating_errors
 from .tracking import TRACKING_VARIABLE, find_sqlite_file, import_mlflow, without_password
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -16,6 +19,7 @@ _CONNECT_SECONDS = 5
 _ANSWER_SECONDS = 30
 # MLflow makes the tables of a new SQLite database in a few seconds.
 _INITIALISE_SECONDS = 120
+_SHOWN_CHARS = 200
 
 
 def check_store(will_write: bool = False) -> bool:
@@ -33,6 +37,52 @@ def check_store(will_write: bool = False) -> bool:
         elif scheme in _DATABASES:
             is_made &= _check_database(uri, will_write)
     return is_made
+
+
+def check_artifact_store(location: str) -> None:
+    """Raise RegistryError unless a small artifact can be written at an experiment's artifact location.
+
+    Databricks takes artifacts only within a run, so nothing is written there. Another server may do so too:
+    one that refuses the credentials, though it has answered with them, is not called unusable.
+    """
+    scheme = urlsplit(location).scheme
+    if scheme.startswith(("dbfs", "databricks")):
+        return
+    mlflow = import_mlflow()
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    shown, step = without_password(location), "check it, or pass an --experiment with another one"
+    # As below a run, since a server may look at the form of a path.
+    place = uuid.uuid4().hex
+    try:
+        store = get_artifact_repository(location)
+    except mlflow.exceptions.MlflowException as error:
+        problem = f"is of a kind that MLflow does not know ({scheme!r})"
+        raise RegistryError(f"the artifact location {shown} {problem}; {step}") from error
+    except ImportError as error:
+        raise RegistryError(f"the artifact location {shown} {find_problem(error)}") from error
+    try:
+        with tempfile.TemporaryDirectory(prefix="sentiment-") as folder:
+            file = Path(folder) / "check.txt"
+            file.write_text("Written to check the artifact store.\n")
+            store.log_artifact(str(file), f"{place}/artifacts")
+    # Each store raises errors of its own library.
+    except Exception as error:
+        if scheme == "mlflow-artifacts" and is_refusal(error):
+            return
+        reason = find_problem(error) or f"cannot be written ({type(error).__name__}: {_shorten(error)})"
+        raise RegistryError(
+            f"the artifact location {shown} {reason}; expected one that can be written, since the model goes "
+            f"there; {step}"
+        ) from error
+    # Who may write need not be allowed to remove; then a file of one line stays.
+    with contextlib.suppress(Exception):
+        store.delete_artifacts(place)
+
+
+def _shorten(error: Exception) -> str:
+    """Return the first line of an error, without secrets."""
+    return without_password(str(error).strip().partition("\n")[0])[:_SHOWN_CHARS]
 
 
 def _check_server(uri: str) -> None:

@@ -3,11 +3,13 @@
 So a job with a wrong argument ends before MLflow is imported.
 """
 
+import contextlib
 import getpass
 import logging
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,6 +59,19 @@ def import_mlflow() -> Any:
         if logger.level == logging.NOTSET or logger.level == logging.INFO:
             logger.setLevel(logging.WARNING)
     return mlflow
+
+
+@contextlib.contextmanager
+def without_autologging() -> Iterator[None]:
+    """Switch MLflow's autologging off in this block: it would log each fit, and the models with it."""
+    import_mlflow()
+    from mlflow.utils import autologging_utils
+
+    if autologging_utils._AUTOLOGGING_GLOBALLY_DISABLED:  # the end of `disable_autologging` switches it on
+        yield
+        return
+    with autologging_utils.disable_autologging():
+        yield
 
 
 def show_store() -> str:

@@ -23,6 +23,7 @@ from ..errors import (
     StoreLockedError,
 )
 from ..models import registry
+from ..models.tracking import without_autologging
 from ..process.files import explain_left, remove_folder
 from ..process.locks import lock_file
 from .checkpoints import describe_code, digest_encoder
@@ -100,6 +101,7 @@ class AdaptSummary:
         return asdict(self)
 
 
+@without_autologging()
 def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     """Adapt an encoder, log it, and publish it at `config.output`; MLflow tracking must be set up before.
 
@@ -122,7 +124,7 @@ def adapt(config: AdaptConfig, progress: Progress) -> AdaptSummary:
     pooler = load_pooler(encoder)
     left: list[str] = []
     with working_folder(output, left) as work:
-        registry.open_experiment(config.experiment)
+        registry.open_experiment(config.experiment, asdict(config))
         with naming_options({"--dataset_name": "--input", "dataset_name:": "input:"}):
             read, unread = read_texts(config.input, config.text_col, work / "data", make_format(config))
         texts = clean_texts(read, config, work / "data")

@@ -24,6 +24,7 @@ from ..inference.settings import load_settings, save_settings
 from ..inference.vocabulary import load_vocabulary
 from ..models import registry
 from ..models.signatures import check_signing_key
+from ..models.tracking import without_autologging
 from .agreement import check_agreement
 from .classifier_files import ClassifierFiles, find_classifier
 from .classifiers import choose_max_length, load_classifier
@@ -90,6 +91,7 @@ class AdoptSummary:
         return asdict(self)
 
 
+@without_autologging()
 def adopt(config: AdoptConfig, progress: Progress) -> AdoptSummary:
     """Load, check, optimise, measure and register one classifier; MLflow tracking must be set up before.
 
@@ -100,7 +102,8 @@ def adopt(config: AdoptConfig, progress: Progress) -> AdoptSummary:
         if config.signing_key is not None:
             check_signing_key(Path(config.signing_key))
         if not config.dry_run:
-            registry.open_experiment(config.experiment)
+            registry.open_experiment(config.experiment, list_params(config))
+            registry.check_name(config.registered_model_name)
         progress("loading the classifier", 0, 1, config.model)
         files = find_classifier(config.model)
         encoder = load_classifier(files, config.labels_from)
@@ -191,6 +194,17 @@ def score_labelled(
     return judged, [*note_calibration(uncalibrated), *note_rejects(judged), *notes, off]
 
 
+def list_params(config: AdoptConfig) -> dict[str, Any]:
+    """Return the parameters of a run that its configuration decides, by their names in MLflow."""
+    # MLflow logs the defaults of the packaged model under the names of the first two; the classifier may
+    # decide the last one.
+    return {
+        f"given_{name}" if name in ("min_score", "target_accuracy") else name: value
+        for name, value in asdict(config).items()
+        if name != "max_length"
+    }
+
+
 def _make_facts(judged: JudgedReviews, summary: AdoptSummary) -> ReportFacts:
     """Return what the model card states."""
     return ReportFacts(
@@ -252,12 +266,9 @@ def _register(
 ) -> AdoptSummary:
     """Log the run with its figures, and register the model."""
     named = replace(encoder, name=files.base_model or files.name, adopted_from=files.name)
-    values = asdict(config)
     with start_run() as log:
         facts = {"base_model": summary.base_model, "licence": summary.licence}
-        # MLflow logs the defaults of the packaged model under the names of these two.
-        rules = {f"given_{name}": values.pop(name) for name in ("min_score", "target_accuracy")}
-        log.log_params(values | rules | facts)
+        log.log_params(list_params(config) | facts | {"max_length": config.max_length})
         log.set_tag("engine", summary.engine)
         for comparison in summary.gate:
             log.log_metrics(comparison.as_metrics())

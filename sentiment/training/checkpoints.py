@@ -42,6 +42,7 @@ MOST_DIFFERENCES = 3
 _CODE = (Path(__file__).parent, Path(inference.__file__).parent)
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _LOCK, _INPUTS, _RUN, _TRAINED, _HISTORY = "_lock", "inputs.json", "run.json", "trained", "history.json"
+_STATE = "trainer_state.json"
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,20 @@ class Checkpoints:
                 self.warnings.append(f"{path}: damaged, so it was removed, and the checkpoint before it used")
                 shutil.rmtree(path)
             else:
+                self._move(path)
                 return path
         return None
+
+    def _move(self, checkpoint: Path) -> None:
+        """Correct the path of the best checkpoint, which the Trainer loads, if the folder was moved."""
+        file = checkpoint / _STATE
+        for best in _list_best(checkpoint):
+            state = json.loads(file.read_text())
+            if state["best_model_checkpoint"] != str(best):
+                state["best_model_checkpoint"] = str(best)
+                with explaining_writes(self.folder):
+                    replace_file(file, json.dumps(state, indent=2, sort_keys=True).encode())
+                    self.seal(checkpoint.name)
 
     def save_trained(self, model: Any, history: list[dict[str, float]]) -> None:
         """Keep the trained weights, and remove the checkpoints."""
@@ -237,9 +250,15 @@ def explaining_writes(folder: Path) -> Iterator[None]:
 
 
 def _remove_old(checkpoints: Checkpoints) -> None:
-    """Remove the oldest folders of unfinished runs that no process holds."""
-    runs = [path for path in checkpoints.folder.parent.iterdir() if (path / _LOCK).is_file()]
-    for path in sorted(runs, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_RUNS:]:
+    """Remove the oldest folders of this user's unfinished runs that no process holds."""
+    owner = checkpoints.folder.stat().st_uid
+    runs = []
+    for path in checkpoints.folder.parent.iterdir():
+        with contextlib.suppress(OSError):  # another process has removed it
+            status = path.stat()
+            if status.st_uid == owner and (path / _LOCK).is_file():
+                runs.append((status.st_mtime, path))
+    for _, path in sorted(runs, reverse=True)[KEPT_RUNS:]:
         lock = lock_file(path / _LOCK)
         if lock is not None:
             shutil.rmtree(path)
@@ -270,12 +289,15 @@ def _differ(value: Any, other: Any) -> bool:
 
 
 def _list_best(checkpoint: Path) -> list[Path]:
-    """Return the best checkpoint so far, whose weights the Trainer loads at the end; none at the start."""
+    """Return the best checkpoint so far, whose weights the Trainer loads at the end; none at the start.
+
+    It lies next to `checkpoint`: the path in the file is of the time when it was written.
+    """
     try:
-        best = json.loads((checkpoint / "trainer_state.json").read_text())["best_model_checkpoint"]
+        best = json.loads((checkpoint / _STATE).read_text())["best_model_checkpoint"]
     except (OSError, ValueError):  # damaged
         return []
-    return [] if best is None else [Path(best)]
+    return [] if best is None else [checkpoint.with_name(Path(best).name)]
 
 
 def _write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:

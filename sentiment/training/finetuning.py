@@ -15,17 +15,11 @@ from ..evaluation.judged import judge_reviews
 from ..evaluation.metrics import Evaluation
 from ..inference.predictor import Predictor
 from ..inference.pyfunc import ENCODER_ARTIFACT
+from ..models.tracking import without_autologging
 from . import processes
 from .augmentation import augment_rows
 from .cascade import CascadeChoice
-from .checkpoints import (
-    FREE_SETTINGS,
-    Checkpoints,
-    digest_encoder,
-    digest_inputs,
-    list_inputs,
-    open_checkpoints,
-)
+from .checkpoints import Checkpoints, digest_encoder, digest_inputs, list_inputs, open_checkpoints
 from .data.reading import DataReport, LabelledReviews
 from .distillation import Distillation, distil
 from .encoders import Encoder, find_max_length
@@ -36,7 +30,7 @@ from .processes import Termination
 from .registration import explain_kept, keep, register
 from .reporting import examine_model, log_evaluation, log_report, write_reference
 from .run_log import RunLog
-from .runs import Training, open_run
+from .runs import Training, list_params, open_run
 from .search import SearchResult, search
 from .starting import connect, find_unlabelled, load_first_encoder, read_reviews, try_encoder, with_labels
 from .unlabelled import UnlabelledReviews
@@ -84,6 +78,7 @@ class FinetuneSummary:
         return asdict(self) | {"data": self.data.as_dict()}
 
 
+@without_autologging()
 def finetune(
     config: FinetuneConfig,
     progress: Progress,
@@ -229,7 +224,7 @@ def _finish(
             notes=notes,
         )
         progress("packaging", 0, 1, "")
-        return register_or_keep(folder, encoder, reviews.text_col, config, summary, kept)
+        return register_or_keep(folder, encoder, reviews.text_col, config, summary, kept, log)
 
 
 def register_or_keep(
@@ -239,13 +234,15 @@ def register_or_keep(
     config: FinetuneConfig,
     summary: FinetuneSummary,
     kept: Path,
+    log: RunLog,
 ) -> FinetuneSummary:
     """Register the model and complete the summary; if that fails, keep the model and raise the error."""
     try:
         version = register(folder, encoder, config, text_col)
     except SentimentError as error:
         where = keep(folder, encoder, config, text_col, summary.as_dict(), kept)
-        unfinished = replace(summary, model_uri=str(where), alias=None)
+        notes = (*summary.notes, *log.notes)
+        unfinished = replace(summary, model_uri=str(where), alias=None, notes=notes)
         raise explain_kept(where, error, unfinished.as_dict()) from error
     uri = f"models:/{config.registered_model_name}/{version}"
     return replace(summary, model_uri=uri, model_version=version)
@@ -253,12 +250,8 @@ def register_or_keep(
 
 def log_data(config: FinetuneConfig, reviews: LabelledReviews, log: RunLog) -> None:
     """Log the configuration, and name, digest, counts and report of the data."""
-    values = asdict(config) | {"text_col": reviews.text_col, "data_digest": reviews.digest}
-    # MLflow logs the model's own options, of which some have the same names, as parameters too.
-    asked = {name: f"asked_{name}" for name in ("cascade", "min_score", "target_accuracy")}
-    # A run that continues may have other free settings, but MLflow takes no other value of a parameter.
-    counted = {name: value for name, value in values.items() if name not in FREE_SETTINGS}
-    log.log_params({asked.get(name, name): value for name, value in counted.items()})
+    facts = {"text_col": reviews.text_col, "data_digest": reviews.digest}
+    log.log_params(list_params(config) | facts)
     log.log_params(reviews.report.count_rows())
     log.log_dict(reviews.report.as_dict(), "data.json")
     log.log_dataset(config.dataset_name, reviews.digest)

@@ -2,17 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..cli import Progress
 from ..config import FinetuneConfig
-from ..models.mlflow_errors import as_registry_error
-from ..models.tracking import import_mlflow
-from .checkpoints import Checkpoints
+from .checkpoints import FREE_SETTINGS, Checkpoints
 from .data.splits import Splits
 from .processes import Termination
-from .run_log import RunLog, start_run
+from .run_log import RunLog, find_run, start_run
 
 # Tag of a run: the digest of its configuration, data and code.
 RUN_TAG = "sentiment.run"
@@ -31,6 +29,16 @@ class Training:
     log: RunLog | None
     progress: Progress
     termination: Termination | None = None
+
+
+def list_params(config: FinetuneConfig) -> dict[str, Any]:
+    """Return the parameters of a run that its configuration decides, by their names in MLflow."""
+    # MLflow logs the model's own options, of which some have the same names, as parameters too.
+    asked = {name: f"asked_{name}" for name in ("cascade", "min_score", "target_accuracy")}
+    # A run that continues may have other free settings, but MLflow takes no other value of a parameter. The
+    # data decide the text columns.
+    left_out = {*FREE_SETTINGS, "text_col"}
+    return {asked.get(n, n): value for n, value in asdict(config).items() if n not in left_out}
 
 
 @contextlib.contextmanager
@@ -56,15 +64,3 @@ def open_run(checkpoints: Checkpoints, digest: str, **options: Any) -> Iterator[
         log.set_tag(RUN_TAG, digest)
         checkpoints.write_run(log.run_id)
         yield log
-
-
-def find_run(run_id: str) -> Any | None:
-    """Return a run, None if it was deleted or the store does not know it. Raises RegistryError."""
-    mlflow = import_mlflow()
-    try:
-        run = mlflow.get_run(run_id)
-    except mlflow.exceptions.MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise as_registry_error(f"run {run_id}", error) from error
-    return run if run.info.lifecycle_stage == "active" else None

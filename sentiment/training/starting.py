@@ -16,6 +16,7 @@ from .data.reading import LabelledReviews, load_labelled_reviews, make_format
 from .encoders import Encoder, load_encoder
 from .layers import get_layers
 from .rehearsal import rehearse
+from .runs import list_params
 from .unlabelled import UnlabelledReviews, read_unlabelled
 
 
@@ -30,7 +31,7 @@ def connect(config: FinetuneConfig, progress: Progress) -> None:
 
 
 def load_first_encoder(config: FinetuneConfig) -> Encoder:
-    """Check the signing key and the MLflow store, and load the encoder to start from.
+    """Check the signing key, the MLflow store and the names in it, and load the encoder to start from.
 
     Raises ConfigError if `lr_decay` does not go with it.
     """
@@ -38,7 +39,8 @@ def load_first_encoder(config: FinetuneConfig) -> Encoder:
         if config.signing_key is not None:
             check_signing_key(Path(config.signing_key))
         if processes.get_rank() == 0:
-            registry.open_experiment(config.experiment)
+            registry.open_experiment(config.experiment, list_params(config))
+            registry.check_name(config.registered_model_name)
         encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
         if config.lr_decay < 1:
             get_layers(encoder.model)

@@ -10,9 +10,7 @@ import pytest
 from tests.factories import ROOT
 
 
-@pytest.mark.parametrize(
-    "more", [["--epochs", "3"], ["--conf", "conf/demo.yaml"], ["--registered_model_name=shop"]]
-)
+@pytest.mark.parametrize("more", [["--epochs", "3"], ["--conf", "conf/demo.yaml"], ["--experiment=shop"]])
 def test_what_has_no_effect_on_registering_is_a_usage_error(capsys, more):
     from jobs.finetune import main
 
@@ -22,7 +20,7 @@ def test_what_has_no_effect_on_registering_is_a_usage_error(capsys, more):
     assert f"unrecognized arguments: {' '.join(more)}" in capsys.readouterr().err
 
 
-def test_registering_takes_an_alias(monkeypatch):
+def test_registering_takes_an_alias_and_a_name(monkeypatch):
     from jobs import finetune
     from sentiment.models import registry
     from sentiment.training import registration
@@ -35,8 +33,9 @@ def test_registering_takes_an_alias(monkeypatch):
 
     monkeypatch.setattr(registry, "use_tracking", lambda home: "")
     monkeypatch.setattr(registration, "register_kept", register_kept)
-    assert finetune.main(["--register=var/unregistered/a", "--alias", "challenger"]) == 2
-    assert registered == [(Path("var/unregistered/a"), "challenger")]
+    given = ["--alias", "challenger", "--registered_model_name", "shop"]
+    assert finetune.main(["--register=var/unregistered/a", *given]) == 2
+    assert registered == [(Path("var/unregistered/a"), "challenger", "shop")]
 
 
 @pytest.mark.slow

@@ -210,7 +210,46 @@ def test_a_run_that_the_job_cannot_use_is_found_at_the_start(copied, use_store, 
         with pytest.raises(ConfigError, match=f"MLFLOW_RUN_ID: expected one of experiment .*{found}"):
             registry.open_experiment("tests")
     monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
-    registry.open_experiment("other")
+    with pytest.raises(ConfigError, match=f"has not ended, found '{run.info.run_id}', which is finished"):
+        registry.open_experiment("other")
+    client = mlflow.MlflowClient()
+    running = client.create_run(other).info.run_id
+    client.log_param(running, "lr", "0.00002")
+    client.log_param(running, "epochs", "2")
+    monkeypatch.setenv("MLFLOW_RUN_ID", running)
+    registry.open_experiment("other", {"epochs": 2, "seed": 1})
+    with pytest.raises(ConfigError, match=f"MLflow run {running}: .* found lr '0.00002', which this job"):
+        registry.open_experiment("other", {"epochs": 2, "lr": 2e-5})
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("file://{}/file/below", r"/file/below cannot be written \(NotADirectoryError"),
+        ("nowhere://me:secret@bucket/a", r"nowhere://bucket/a is of a kind that MLflow does not know"),
+        ("s3://bucket/a", r"s3://bucket/a .*credentials"),
+    ],
+)
+def test_artifacts_that_cannot_be_written_are_found_at_the_start(
+    copied, use_store, monkeypatch, location, says
+):
+    """A training ended without its model and without one metric, although the database was there."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    use_store(f"sqlite:///{copied}")
+    (copied.parent / "file").touch()
+    mlflow = registry.import_mlflow()
+    mlflow.create_experiment("elsewhere", artifact_location=location.format(copied.parent))
+    with pytest.raises(RegistryError, match=f"the artifact location .*{says}") as caught:
+        registry.open_experiment("elsewhere")
+    assert "secret" not in str(caught.value)
+
+
+def test_the_check_of_the_artifacts_leaves_no_file(copied, use_store):
+    use_store(f"sqlite:///{copied}")
+    registry.open_experiment("new")
+    assert list((copied.parent / "artifacts").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["it's", "two words", "100%", "%20", "a?b#c", "größe", 'say "it\'s"'])
@@ -244,7 +283,7 @@ def test_first_runs_that_start_at_once_all_succeed(tmp_path):
     ]
     done = [run.communicate("go\n") for run in runs]
     assert [out for out, _ in done] == ["started\n"] * 3, done
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["mlflow.db"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["artifacts", "mlflow.db"]
 
 
 def test_a_run_that_starts_while_another_makes_the_tables_waits(tmp_path, database, use_store):

@@ -1,6 +1,7 @@
 """A server that fails does not cost a model that took hours."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import stat
@@ -9,12 +10,15 @@ import threading
 
 import pytest
 
-from sentiment.config import FinetuneConfig
-from sentiment.errors import ConfigError, RegistryError
+from sentiment.config import AdaptConfig, AdoptConfig, FinetuneConfig
+from sentiment.errors import ConfigError, ModelIntegrityError, RegistryError
+from sentiment.evaluation.metrics import Evaluation
 from sentiment.models import copies, integrity, loading, registry
 from sentiment.models.predictions import predict_each
+from sentiment.models.tracking import without_autologging
+from sentiment.training import adaptation, adoption, finetuning, registration, starting
 from sentiment.training.finetuning import finetune
-from sentiment.training.registration import register_kept
+from sentiment.training.registration import keep, register, register_kept
 from sentiment.training.run_log import RunLog, start_run
 from tests.factories import make_keys, make_reviews, make_tiny_encoder, using_store
 
@@ -137,6 +141,99 @@ def test_only_a_version_of_the_run_with_the_same_files_is_used_again(tracking):
     assert registry.find_version_with("m", runs[0], changed) is None
 
 
+class StubEncoder:
+    name, licence = "a", "b"
+
+
+@pytest.fixture
+def kept(tracking, tmp_path, monkeypatch):
+    """Keep a folder of two files as a model, which can be registered without one."""
+    monkeypatch.setattr(registration, "register", lambda folder, encoder, config, text_col: "1")
+    (tmp_path / "encoder").mkdir()
+    for name in ("config.json", "vocabulary.json"):
+        (tmp_path / "encoder" / name).write_text(name)
+    test = {"rows": 1, "accuracy": 1.0, "f1_weighted": 1.0, "f1_by_label": {}, "confusion": []}
+    fields = {field.name: None for field in dataclasses.fields(Evaluation)} | test
+    summary = {"run_id": "0" * 32, "notes": [], "test": fields}
+    monkeypatch.setattr(Evaluation, "as_metrics", lambda self: {"accuracy": self.accuracy})
+    return keep(tmp_path / "encoder", StubEncoder(), FinetuneConfig(), "text", summary, tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda folder: (folder / "config.json").write_text("other"), "changed: 'config.json'"),
+        (lambda folder: (folder / "vocabulary.json").unlink(), "missing: 'vocabulary.json'"),
+        (lambda folder: (folder / "more.json").touch(), "extra: 'more.json'"),
+    ],
+)
+def test_a_kept_model_that_has_changed_is_not_registered_with_its_old_figures(kept, change, named):
+    change(kept / "encoder")
+    with pytest.raises(ModelIntegrityError, match=rf"not the files that were kept and tested \({named}\)"):
+        register_kept(kept)
+    assert (kept / "unregistered.json").is_file()
+    assert registry.import_mlflow().search_runs(search_all_experiments=True, output_format="list") == []
+
+
+def test_a_model_kept_without_digests_is_registered_with_a_note_and_stays(kept):
+    facts = json.loads((kept / "unregistered.json").read_text())
+    (kept / "unregistered.json").write_text(json.dumps({**facts, "files": None}))
+    [note] = register_kept(kept)["notes"]
+    assert "an earlier version kept this model without digests" in note
+    assert (kept / "encoder").is_dir()
+    (kept / "unregistered.json").write_text(json.dumps(facts))
+    assert register_kept(kept, name="other")["model_uri"] == "models:/other/1"
+    assert not kept.exists()
+
+
+def test_the_name_of_a_prompt_is_refused_before_the_training_and_another_one_may_be_given(kept, tmp_path):
+    mlflow = registry.import_mlflow()
+    mlflow.genai.register_prompt(name="sentiment", template="{{text}}")
+    for ask in (
+        lambda: starting.load_first_encoder(FinetuneConfig(distilbert_model="not read")),
+        lambda: adoption.adopt(AdoptConfig(model="not read"), lambda *_: None),
+        lambda: register_kept(kept),
+    ):
+        with pytest.raises(ConfigError, match="'sentiment', an MLflow prompt; pass another --registered_"):
+            ask()
+    assert kept.is_dir()
+    assert register_kept(kept, name="other")["model_name"] == "other"
+
+
+def test_autologging_is_off_in_jobs_that_train(monkeypatch, tmp_path, kept):
+    from mlflow.utils import autologging_utils
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(*_, **__):
+        assert autologging_utils._AUTOLOGGING_GLOBALLY_DISABLED
+        raise StoppedError
+
+    monkeypatch.setattr(finetuning, "connect", stop)
+    monkeypatch.setattr(adaptation, "check_output", stop)
+    monkeypatch.setattr(registry, "open_experiment", stop)
+    given = {"input": str(tmp_path), "output": str(tmp_path / "out")}
+    for job in (
+        lambda: finetune(FinetuneConfig(), stop),
+        lambda: adaptation.adapt(AdaptConfig(**given), stop),
+        lambda: adoption.adopt(AdoptConfig(model="any"), stop),
+        lambda: register_kept(kept),
+    ):
+        with pytest.raises(StoppedError):
+            job()
+        assert not autologging_utils._AUTOLOGGING_GLOBALLY_DISABLED
+
+
+def test_autologging_that_was_off_stays_off(tracking):
+    from mlflow.utils import autologging_utils
+
+    with autologging_utils.disable_autologging():
+        with without_autologging():
+            pass
+        assert autologging_utils._AUTOLOGGING_GLOBALLY_DISABLED
+
+
 def test_a_folder_that_holds_no_kept_model_is_a_config_error(tracking, tmp_path):
     for content in (None, "{", "[]"):
         if content is not None:
@@ -161,19 +258,69 @@ class Entries:
 def test_entries_wait_for_a_server_and_keep_their_order():
     server, now = Entries(), [0.0]
     log = RunLog("run", clock=lambda: now[0])
-    log._log(lambda: server.take(1))
+    log._facts.add(lambda: server.take(1))
     server.is_up = False
-    log._log(lambda: server.take(2))
+    log._facts.add(lambda: server.take(2))
     server.is_up = True
-    log._log(lambda: server.take(3))  # it is not asked again at once
+    log._facts.add(lambda: server.take(3))  # it is not asked again at once
     assert (server.taken, log.unlogged) == ([1], 2)
     assert log.notes == (
         "2 entries of the MLflow run are lost: the tracking server does not answer (ConnectionError); check "
         "the server and MLFLOW_TRACKING_URI",
     )
     now[0] = 121.0
-    log._log(lambda: server.take(4))
+    log._facts.add(lambda: server.take(4))
     assert (server.taken, log.unlogged, log.notes) == ([1, 2, 3, 4], 0, ())
+
+
+def test_an_artifact_that_fails_keeps_no_metric_waiting(tracking, monkeypatch):
+    registry.open_experiment("tests")
+    mlflow = registry.import_mlflow()
+
+    class StoreError(Exception):
+        pass
+
+    def fail(*_):
+        raise StoreError
+
+    monkeypatch.setattr(mlflow, "log_dict", fail)
+    with start_run() as log:
+        log.log_dict({}, "data.json")
+        log.log_metrics({"loss": 1.0})
+    assert log.notes == ("1 artifacts of the MLflow run are lost: the artifact store failed (StoreError)",)
+    run = mlflow.get_run(log.run_id)
+    assert (run.data.metrics, run.info.status) == ({"loss": 1.0}, "FINISHED")
+
+
+@pytest.mark.parametrize("deleted", ["run", "experiment"])
+def test_a_run_that_is_deleted_does_not_end_the_training(tracking, tmp_path, deleted):
+    registry.open_experiment("tests")
+    mlflow = registry.import_mlflow()
+    client = mlflow.MlflowClient()
+    with start_run() as log:
+        if deleted == "run":
+            client.delete_run(log.run_id)
+        else:
+            client.delete_experiment(mlflow.active_run().info.experiment_id)
+        log.log_metrics({"loss": 1.0})
+        log.log_params({"lr": 1})
+        with pytest.raises(RegistryError, match=f"the run {log.run_id} was deleted meanwhile"):
+            register(tmp_path, StubEncoder(), FinetuneConfig(), "text")
+    assert log.notes == (
+        "3 entries of the MLflow run are lost: the tracking server no longer has this run, which was deleted",
+    )
+    assert mlflow.active_run() is None
+    assert client.search_registered_models() == []
+
+
+def test_a_run_that_is_restored_gets_what_was_logged_meanwhile(tracking):
+    registry.open_experiment("tests")
+    client = registry.import_mlflow().MlflowClient()
+    with start_run() as log:
+        client.delete_run(log.run_id)
+        log.log_metrics({"loss": 1.0})
+        client.restore_run(log.run_id)
+    assert (log.notes, client.get_run(log.run_id).data.metrics) == ((), {"loss": 1.0})
 
 
 def test_an_error_that_is_not_the_servers_is_raised():
@@ -181,7 +328,7 @@ def test_an_error_that_is_not_the_servers_is_raised():
         raise TypeError("a defect")
 
     with pytest.raises(TypeError):
-        RunLog("run")._log(fail)
+        RunLog("run")._facts.add(fail)
 
 
 def test_an_entry_that_raises_ends_the_run_and_is_not_tried_again(tracking):
@@ -190,7 +337,7 @@ def test_an_entry_that_raises_ends_the_run_and_is_not_tried_again(tracking):
     mlflow.start_run()
     log = RunLog(mlflow.active_run().info.run_id)
     log.log_params({"lr": 1})
-    with pytest.raises(mlflow.exceptions.MlflowException, match="lr"):
+    with pytest.raises(ConfigError, match=f"MLflow run {log.run_id}: .* found lr '1'"):
         log.log_params({"lr": 2})
     log.end("FAILED")
     assert (log.unlogged, mlflow.active_run()) == (0, None)
@@ -235,7 +382,6 @@ def test_the_umask_decides_who_may_read_a_logged_model(tracking, tmp_path, umask
 def test_a_model_may_have_any_name_that_is_not_refused(tracking, tmp_path, name):
     from sentiment.training.encoders import load_encoder
     from sentiment.training.packaging import save_encoder
-    from sentiment.training.registration import register
 
     config = FinetuneConfig(max_length=32, registered_model_name=name, alias="champion")
     encoder = load_encoder(str(make_tiny_encoder(tmp_path / "source")), 32, 1)
@@ -250,9 +396,7 @@ def test_a_model_may_have_any_name_that_is_not_refused(tracking, tmp_path, name)
 
 def test_what_the_summary_says_is_written_to_a_file(tmp_path):
     """The folder of a kept model is read by another process."""
-    from sentiment.training.registration import keep
-
-    encoder = type("Stub", (), {"name": "a", "licence": "b"})()
+    encoder = StubEncoder()
     (tmp_path / "encoder").mkdir()
     summary = {"run_id": "0123456789", "x": 1}
     kept = keep(tmp_path / "encoder", encoder, FinetuneConfig(), "text", summary, tmp_path / "k")

@@ -1,5 +1,8 @@
 """A run has one result per seed, also if it is killed and continues."""
 
+import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +11,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
 import torch
 
 from sentiment.cli import Terminated
@@ -93,6 +97,42 @@ def test_a_killed_run_continues_to_the_same_weights_and_losses(config, splits, u
     with pytest.raises(KilledError):
         tune(config, splits, tmp_path, kill_at=step)
     assert_same(tune(config, splits, tmp_path), undisturbed)
+
+
+@pytest.mark.parametrize("relocate", [shutil.move, shutil.copytree])
+def test_a_run_whose_folder_was_moved_continues_to_the_same_weights(
+    config, splits, undisturbed, tmp_path, relocate
+):
+    """The Trainer keeps absolute paths; a folder left at the old place, here damaged, is not used."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    with pytest.raises(KilledError):
+        tune(config, splits, old, kill_at=6)
+    relocate(old, new)
+    if old.exists():
+        for weights in old.rglob("model.safetensors"):
+            weights.write_bytes(b"damaged")
+    kept = Checkpoints(new)
+    last = kept.find_last()
+    assert (last and last.name, kept.warnings) == ("checkpoint-5", [])
+    assert kept.find_last() == last  # its record is that of the corrected file
+    assert_same(tune(config, splits, new), undisturbed)
+
+
+def test_the_best_checkpoint_of_a_moved_folder_is_loaded_without_a_further_step(config, splits, tmp_path):
+    """The Trainer ignored a best checkpoint that was not there, and kept the last weights."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    tune(config, splits, old)
+    last, other = sorted(old.glob("checkpoint-?"), reverse=True)
+    state = json.loads((last / "trainer_state.json").read_text())
+    assert state["global_step"] == state["max_steps"]
+    (last / "trainer_state.json").write_text(json.dumps(state | {"best_model_checkpoint": str(other)}))
+    Checkpoints(old).seal(last.name)
+    best = safetensors.torch.load_file(other / "model.safetensors")
+    old.rename(new)
+    found, _ = tune(config, splits, new)
+    assert all(torch.equal(found[name], weights) for name, weights in best.items())
 
 
 def test_a_training_that_diverges_ends_with_its_reason(config, splits):
@@ -244,6 +284,21 @@ def test_only_a_few_unfinished_runs_are_kept(tmp_path):
         time.sleep(0.01)
     assert set(tmp_path.iterdir()) == set(opened[1:])
     assert f"{opened[0]}: removed" in last.warnings[-1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: only root can give files to another user")
+def test_folders_of_another_user_are_left_alone_and_not_counted(tmp_path):
+    """A job ended with a PermissionError at the lock of the oldest folder."""
+    with pytest.raises(KilledError), open_checkpoints(str(tmp_path), {"seed": "mine"}) as mine:
+        raise KilledError
+    for i in range(checkpoints_module.KEPT_RUNS + 1):
+        (tmp_path / f"theirs{i}").mkdir()
+        (tmp_path / f"theirs{i}" / "_lock").touch()
+        os.chown(tmp_path / f"theirs{i}", 65_534, 65_534)
+    with open_checkpoints(str(tmp_path), {"a": 1, "b": 2, "c": 3}) as new:
+        pass
+    assert (new.warnings, mine.folder.exists()) == ([], True)
+    assert len(list(tmp_path.glob("theirs*"))) == checkpoints_module.KEPT_RUNS + 1
 
 
 def test_a_run_that_succeeds_leaves_no_folder(tmp_path):
