@@ -1,6 +1,7 @@
 """Make reviews, tiny models, stubs and batches of a store for tests."""
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentiment import schema
+from sentiment.inference.signal_stack import _Stack
 from sentiment.models import registry
 from sentiment.tables.store.manifests import BatchId, Consumption, Manifest
 
@@ -249,6 +251,13 @@ class Stub(mlflow.pyfunc.PythonModel):
 
 mlflow.models.set_model(Stub())
 """
+
+
+def read_signal_stack() -> tuple[int | None, int, int]:
+    """Return address, flags and size of the stack on which signal handlers of this thread run."""
+    found = _Stack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+    return found.address, found.flags, found.size
 
 
 def save_stub_model(folder: Path, code: str) -> str:

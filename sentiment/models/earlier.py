@@ -11,6 +11,7 @@ import pandas as pd
 
 from .. import schema
 from ..errors import ModelLoadError
+from ..inference.signal_stack import keeping_signal_stack as keeping_signal_stack
 from .registry import PACKAGE_PREFIX, import_mlflow
 
 _BUDGET_TOKENS = 512

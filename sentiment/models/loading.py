@@ -138,7 +138,10 @@ def load_checked(folder: Path, options: Mapping[str, Any] | None = None) -> Load
         chosen["engine"] = safe[0]
         logging.getLogger(MODEL_LOGGER).warning("%s", safe[1])
     try:
-        pyfunc = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config=chosen or None)
+        with earlier.keeping_signal_stack():  # the code of an earlier version does not
+            pyfunc = mlflow.pyfunc.load_model(
+                str(folder), suppress_warnings=True, model_config=chosen or None
+            )
         python_model = pyfunc.unwrap_python_model()
     # Loading runs the model's own code, which may raise anything.
     except Exception as error:

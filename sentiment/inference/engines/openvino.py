@@ -13,6 +13,7 @@ import numpy as np
 from ..minibatches import pad_rows
 from ..processor import AMX, SATURATING, find_processor
 from ..settings import load_settings
+from ..signal_stack import keeping_signal_stack
 from .probabilities import to_probabilities
 
 GRAPH_FILE = "graph.xml"
@@ -53,6 +54,7 @@ class GraphEngine:
 
     is_packed = False
 
+    @keeping_signal_stack()
     def __init__(self, folder: Path, precision: str = INT8, threads: int = 0, streams: int = 1) -> None:
         settings = load_settings(folder)
         processor = find_processor()

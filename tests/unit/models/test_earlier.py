@@ -16,6 +16,7 @@ from sentiment.models import loading, registry
 from sentiment.models.earlier import find_safe_engine, is_earlier
 from sentiment.models.predictions import list_predictions, predict_each
 from sentiment.serving.champion import load_served_model
+from tests.factories import read_signal_stack
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +39,10 @@ def earlier(use_tiny_model, tmp_path):
         assert name in source
         source = source.replace(name, f"{name}_unknown")
     code.write_text(source)
+    engine = package / "inference" / "engines" / "openvino.py"
+    guard = "    @keeping_signal_stack()\n"
+    assert guard in engine.read_text()
+    engine.write_text(engine.read_text().replace(guard, ""))
     shutil.move(package, package.with_name("sentiment_model_earlier"))
     entry = folder / "sentiment_model.py"
     entry.write_text(entry.read_text().replace(package.name, "sentiment_model_earlier"))
@@ -51,6 +56,12 @@ def test_an_earlier_model_gives_the_predictions_that_it_always_gave(earlier, use
     assert list_predictions(model, TEXTS) == list_predictions(known, TEXTS)
     assert (model.engine, model.labels, model.columns) == (known.engine, known.labels, known.columns)
     assert (model.budget_tokens, model.row_cost(33), model.row_cost(400)) == (512, 64, 448)
+
+
+def test_an_earlier_model_leaves_the_process_its_signal_stack(earlier):
+    before = read_signal_stack()
+    model = loading.load_model(earlier, {"engine": "f32"}, allow_unverified=True)
+    assert (model.engine, read_signal_stack()) == ("f32", before)
 
 
 def test_the_limit_of_a_text_holds_for_an_earlier_model_too(earlier, caplog):
