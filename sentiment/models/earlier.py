@@ -11,7 +11,6 @@ import pandas as pd
 
 from .. import schema
 from ..errors import ModelLoadError
-from ..inference.signal_stack import keeping_signal_stack as keeping_signal_stack
 from .registry import PACKAGE_PREFIX, import_mlflow
 
 _BUDGET_TOKENS = 512
@@ -25,6 +24,15 @@ def is_earlier(folder: Path) -> bool:
     """
     is_ours = any((folder / "code").glob(f"{PACKAGE_PREFIX}*"))
     return is_ours and "min_score" not in find_options(folder)
+
+
+def load_pyfunc(folder: Path, options: Mapping[str, Any] | None) -> Any:
+    """Load a model with MLflow; the code of an earlier one may leave signals without a stack to run on."""
+    from ..inference.signal_stack import keeping_signal_stack
+
+    mlflow = import_mlflow()
+    with keeping_signal_stack():
+        return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config=options)
 
 
 def find_options(folder: Path) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ..errors import ModelError, ModelIntegrityError, ModelLoadError, SentimentError
 from . import copies, earlier, integrity, signatures
-from .registry import ModelReference, import_mlflow, resolve_model
+from .registry import ModelReference, resolve_model
 from .requirements import REQUIREMENTS_FILE, find_mismatches
 
 ALLOW_UNVERIFIED_VARIABLE = "SENTIMENT_ALLOW_UNVERIFIED"
@@ -123,7 +123,6 @@ def load_checked(folder: Path, options: Mapping[str, Any] | None = None) -> Load
 
     Warns about libraries of other versions than the model was logged with. Raises ModelLoadError.
     """
-    mlflow = import_mlflow()
     if mismatches := find_mismatches(folder):
         _log.warning(
             "the model at %s was logged with other versions than are installed here: %s", folder, mismatches
@@ -138,10 +137,7 @@ def load_checked(folder: Path, options: Mapping[str, Any] | None = None) -> Load
         chosen["engine"] = safe[0]
         logging.getLogger(MODEL_LOGGER).warning("%s", safe[1])
     try:
-        with earlier.keeping_signal_stack():  # the code of an earlier version does not
-            pyfunc = mlflow.pyfunc.load_model(
-                str(folder), suppress_warnings=True, model_config=chosen or None
-            )
+        pyfunc = earlier.load_pyfunc(folder, chosen or None)
         python_model = pyfunc.unwrap_python_model()
     # Loading runs the model's own code, which may raise anything.
     except Exception as error:

@@ -128,7 +128,8 @@ def test_rates_by_layer_that_an_encoder_cannot_have_are_refused_before_reviews_a
 ):
     make_model("albert", **TYPES["albert"][1]).save_pretrained(tmp_path)
     make_tokenizer("unigram").save_pretrained(tmp_path)
-    monkeypatch.setattr(starting.registry, "open_experiment", lambda name: None)
+    monkeypatch.setattr(starting.registry, "open_experiment", lambda *_: None)
+    monkeypatch.setattr(starting.registry, "check_name", lambda name: None)
     config = FinetuneConfig(distilbert_model=str(tmp_path), max_length=32, lr_decay=0.9)
     with pytest.raises(ConfigError, match="lr_decay: expected .*found a albert; omit --lr_decay"):
         starting.load_first_encoder(config)
