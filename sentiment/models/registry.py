@@ -153,7 +153,7 @@ def check_name(name: str) -> None:
         try:
             found = mlflow.MlflowClient().search_registered_models(query)
         except mlflow.exceptions.MlflowException as error:
-            if not is_absent(error):  # so says a registry whose filter knows no tags, and keeps prompts apart
+            if not is_absent(error):  # so says a registry whose filter knows no tags, and keeps prompts elsewhere
                 raise
             return
     if found:
