@@ -153,7 +153,8 @@ def check_name(name: str) -> None:
         try:
             found = mlflow.MlflowClient().search_registered_models(query)
         except mlflow.exceptions.MlflowException as error:
-            if not is_absent(error):  # so says a registry whose filter knows no tags, and keeps prompts elsewhere
+            # A registry whose filter knows no tags answers so; it keeps prompts elsewhere.
+            if not is_absent(error):
                 raise
             return
     if found:
