@@ -23,6 +23,27 @@ def get_layers(model: Any) -> list[Any]:
     return layers
 
 
+def get_first_layers(model: Any, trained_layers: int) -> list[Any]:
+    """Return the embeddings and all but the last `trained_layers` layers of an encoder.
+
+    Raises ConfigError if the encoder is not of the BERT family, or has fewer layers.
+    """
+    from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
+
+    if model.config.model_type not in FIRST_TOKEN_TYPES:
+        raise ConfigError(
+            f"trained_layers: expected an encoder of type {', '.join(sorted(FIRST_TOKEN_TYPES))}, found "
+            f"{model.config.model_type}; omit --trained_layers to train all layers"
+        )
+    layers = get_stack(model).layer
+    if trained_layers > len(layers):
+        raise ConfigError(
+            f"trained_layers: the encoder has {len(layers)} layers, found {trained_layers}; pass a smaller "
+            "--trained_layers, or omit it to train all layers and the embeddings"
+        )
+    return [*find_embeddings(model), *layers[:-trained_layers]]
+
+
 def find_embeddings(model: Any) -> list[Any]:
     """Return the modules of the embeddings of an encoder, with what projects and normalises them.
 

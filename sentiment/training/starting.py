@@ -14,7 +14,7 @@ from ..models.signatures import check_signing_key
 from . import processes
 from .data.reading import LabelledReviews, load_labelled_reviews, make_format
 from .encoders import Encoder, load_encoder
-from .layers import get_layers
+from .layers import get_first_layers, get_layers
 from .rehearsal import rehearse
 from .runs import list_params
 from .unlabelled import UnlabelledReviews, read_unlabelled
@@ -33,7 +33,7 @@ def connect(config: FinetuneConfig, progress: Progress) -> None:
 def load_first_encoder(config: FinetuneConfig) -> Encoder:
     """Check the signing key, the MLflow store and the names in it, and load the encoder to start from.
 
-    Raises ConfigError if `lr_decay` does not go with it.
+    Raises ConfigError if `lr_decay` or `trained_layers` does not go with it.
     """
     with processes.sharing_errors():
         if config.signing_key is not None:
@@ -44,6 +44,8 @@ def load_first_encoder(config: FinetuneConfig) -> Encoder:
         encoder = load_encoder(config.distilbert_model, config.max_length, config.seed)
         if config.lr_decay < 1:
             get_layers(encoder.model)
+        if config.trained_layers is not None:
+            get_first_layers(encoder.model, config.trained_layers)
         return encoder
 
 

@@ -18,7 +18,6 @@ from torch._dynamo.exc import TorchDynamoException
 
 from ..config import FinetuneConfig
 from ..errors import ConfigError
-from ..inference.engines.first_token import FIRST_TOKEN_TYPES, get_stack
 from ..inference.tokenization import Tokenizer
 from .callbacks import (
     CheckpointCallback,
@@ -32,7 +31,7 @@ from .callbacks import (
 from .checkpoints import MOST_CHECKPOINTS, Checkpoints
 from .data.splits import Splits
 from .encoders import Encoder, make_tokenizer
-from .layers import find_embeddings
+from .layers import get_first_layers
 from .loop import TrainingLoop, make_loss
 from .minibatches import MiniBatches
 from .processes import (
@@ -190,23 +189,8 @@ def measure_lengths(rows: Dataset) -> np.ndarray:
 
 
 def freeze_first_layers(model: Any, trained_layers: int) -> None:
-    """Freeze the embeddings and all but the last `trained_layers` layers, and switch off their dropout.
-
-    Raises ConfigError if the encoder is not of the BERT family, or has fewer layers.
-    """
-    if model.config.model_type not in FIRST_TOKEN_TYPES:
-        raise ConfigError(
-            f"trained_layers: expected an encoder of type {', '.join(sorted(FIRST_TOKEN_TYPES))}, found "
-            f"{model.config.model_type}; omit --trained_layers to train all layers"
-        )
-    layers = get_stack(model).layer
-    if trained_layers > len(layers):
-        raise ConfigError(
-            f"trained_layers: the encoder has {len(layers)} layers, found {trained_layers}; pass a smaller "
-            "--trained_layers, or omit it to train all layers and the embeddings"
-        )
-    frozen = [*find_embeddings(model), *layers[:-trained_layers]]
-    for part in frozen:
+    """Freeze the embeddings and all but the last `trained_layers` layers, and switch off their dropout."""
+    for part in get_first_layers(model, trained_layers):
         part.requires_grad_(False)
         for module in part.modules():
             if isinstance(module, torch.nn.Dropout):

@@ -123,15 +123,22 @@ def test_embeddings_have_the_lowest_rate_whatever_their_names(kind, values, embe
     assert not any("embed" in names[id(w)] for group in groups[:-1] for w in group["params"])
 
 
-def test_rates_by_layer_that_an_encoder_cannot_have_are_refused_before_reviews_are_read(
-    tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"lr_decay": 0.9}, "lr_decay: expected .*found a albert; omit --lr_decay"),
+        ({"trained_layers": 1}, "trained_layers: expected .*found albert; omit --trained_layers"),
+    ],
+)
+def test_settings_of_layers_that_an_encoder_cannot_have_are_refused_before_reviews_are_read(
+    tmp_path, monkeypatch, given, expected
 ):
     make_model("albert", **TYPES["albert"][1]).save_pretrained(tmp_path)
     make_tokenizer("unigram").save_pretrained(tmp_path)
     monkeypatch.setattr(starting.registry, "open_experiment", lambda *_: None)
     monkeypatch.setattr(starting.registry, "check_name", lambda name: None)
-    config = FinetuneConfig(distilbert_model=str(tmp_path), max_length=32, lr_decay=0.9)
-    with pytest.raises(ConfigError, match="lr_decay: expected .*found a albert; omit --lr_decay"):
+    config = FinetuneConfig(distilbert_model=str(tmp_path), max_length=32, **given)
+    with pytest.raises(ConfigError, match=expected):
         starting.load_first_encoder(config)
 
 
