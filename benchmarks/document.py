@@ -177,7 +177,7 @@ def _describe_cascade(cascade: Found) -> str:
         f"{of['share_early']:.0%} decided early, accuracy {of['accuracy_change_points']:+.2f} points"
         for words, of in (("in the domain", cascade["dated"]), ("clothing", cascade["clothing"]))
     )
-    unused = "" if cascade["dated"]["share_early"] else " No review was decided early, as without a cascade."
+    unused = "" if cascade["dated"]["share_early"] else " No review was decided early."
     return f"Cascade of {cascade.get('model', _TUNED)}, {found}.{unused}"
 
 

@@ -163,10 +163,14 @@ def _describe_unlabelled(summary: Mapping[str, Any]) -> str:
 def _describe_cascade(cascade: dict[str, Any] | None) -> str:
     if cascade is None:
         return "off"
-    if cascade["threshold"] is None:
+    threshold = cascade["threshold"]
+    weight = cascade.get("pool", {}).get("linear", 0.0)  # kept models of earlier versions have no pool
+    if threshold is None and not weight:
         return f"off: no threshold was safe on {cascade['rows']:,} validation reviews"
-    share, threshold = cascade["share_early"], cascade["threshold"]
-    return f"the linear stage decides {share:.0%} of reviews (threshold {threshold:g})"
+    early = "the linear stage decides no review"
+    if threshold is not None:
+        early = f"the linear stage decides {cascade['share_early']:.0%} of reviews (threshold {threshold:g})"
+    return f"{early}, and counts in other long ones (weight {weight:.2f})" if weight else early
 
 
 def _describe_search(search: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from sentiment.cli import Reporter, make_table, run_job, tell_stderr
 from sentiment.config import SAMPLE, ScoreConfig
 from sentiment.errors import ConfigError
-from sentiment.schema import LINEAR, REJECT_REASONS
+from sentiment.schema import BOTH, LINEAR, REJECT_REASONS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -79,8 +79,12 @@ def show(summary: Mapping[str, Any]) -> list[Table]:
     if summary["repeated_texts"]:
         share = summary["repeated_texts"] / summary["scored_rows"]
         rows += [(f"  text scored once for several rows ({share:.1%})", f"{summary['repeated_texts']:,}")]
-    if summary["stages"].get(LINEAR):
-        rows += [("  decided by the linear stage", f"{summary['stages'][LINEAR]:,}")]
+    deciders = {LINEAR: "the linear stage", BOTH: "both stages together"}
+    rows += [
+        (f"  decided by {name}", f"{summary['stages'][stage]:,}")
+        for stage, name in deciders.items()
+        if summary["stages"].get(stage)
+    ]
     rows += [("rejected", f"{summary['rejected_rows']:,}")]
     rows += [
         (f"  {reason}: {REJECT_REASONS[reason]}", f"{count:,}")

@@ -187,7 +187,7 @@ class FinetuneConfig:
     ] = False
     cascade: Annotated[
         Literal["off", "auto"],
-        "auto: a linear stage decides clear reviews, if validation shows no loss of accuracy",
+        "auto: a linear stage decides clear reviews, and counts in others, if validation shows no loss",
         pydantic.BeforeValidator(_read_off),
     ] = "auto"
     min_score: _MinScore = None

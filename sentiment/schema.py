@@ -41,10 +41,11 @@ PREDICTION_COLUMNS = tuple(PREDICTION_TYPES)
 EXPECTED = "expected"
 PROBABILITIES = "probabilities"
 
-# The stage of the cascade that decided.
+# The stage of the cascade that decided, or both of them together.
 LINEAR = "linear"
 ENCODER = "encoder"
-STAGES = (LINEAR, ENCODER)
+BOTH = "both"
+STAGES = (LINEAR, ENCODER, BOTH)
 
 # Columns that the scored table adds to the output of the model.
 MODEL_VERSION = "model_version"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..inference.linear import OpinionPool
 from .facts import Findings
 from .intervals import Comparison
 from .label_errors import CLEANLAB, LabelErrors, has_cleanlab
@@ -101,18 +102,29 @@ def describe_cascade(findings: Findings) -> Section | None:
     if choice is None:
         return None
     if choice.threshold is None:
-        chosen = "No threshold keeps the accuracy of the encoder, so the encoder decides every review."
+        chosen = "No threshold is known to keep the accuracy, so the encoder reads every review."
     else:
         chosen = (
             f"From a score of {choice.threshold:g} on, the linear stage decides: {choice.share_early:.1%} "
             "of the reviews."
         )
-    rows = (
-        ("encoder only", f"{choice.accuracy_encoder:.4f}"),
-        ("both stages", f"{choice.accuracy_pair:.4f}"),
-        ("linear stage only", f"{choice.accuracy_linear:.4f}"),
-    )
-    sentences = (chosen, f"Accuracy on {choice.rows:,} validation reviews.")
+    accuracies = {
+        "linear stage only": choice.accuracy_linear,
+        "encoder only": choice.accuracy_encoder,
+        "both stages, no early decision": choice.accuracy_pooled,
+        "the model": choice.accuracy_pair,
+    }
+    if choice.pool == OpinionPool():
+        pooled = "The encoder decides the reviews that it reads."
+        del accuracies["both stages, no early decision"]
+    else:
+        pooled = (
+            "Both stages together decide the reviews that the encoder reads, except short ones: the weights "
+            f"of their log odds are {choice.pool.encoder:.2f} (encoder) and {choice.pool.linear:.2f} (linear "
+            "stage)."
+        )
+    rows = tuple((name, f"{value:.4f}") for name, value in accuracies.items())
+    sentences = (chosen, pooled, f"Accuracy on {choice.rows:,} validation reviews.")
     figure = "cascade" if choice.curve else None
     return Section("Cascade", sentences, Table(("stages", "accuracy"), rows), figure)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from ..inference.calibration import Calibration, CoveragePoint
+from ..inference.linear import OpinionPool
 from .baselines import Baseline
 from .calibration import measure_coverage
 from .intervals import Comparison, Interval, compare_models, measure_intervals
@@ -69,7 +70,11 @@ class CascadeResult(Protocol):
     @property
     def rows(self) -> int: ...
     @property
+    def pool(self) -> OpinionPool: ...
+    @property
     def accuracy_encoder(self) -> float: ...
+    @property
+    def accuracy_pooled(self) -> float: ...
     @property
     def accuracy_pair(self) -> float: ...
     @property

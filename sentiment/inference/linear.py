@@ -8,7 +8,7 @@ import itertools
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,10 @@ NEGATED_WORDS = 4
 _NEGATIONS = frozenset(
     ("not", "no", "never", "nothing", "none", "hardly", "without", "cannot", "cant", "dont", "isnt", "wasnt")
 )
+# The logarithm of 0 is not finite.
+_SMALLEST = 1e-15
+# The exponential of a larger one may not be finite.
+_MAX_LOG_ODDS = 700.0
 # Texts scored at once: with `MAX_CHARS` it bounds the memory for their features.
 _PART_TEXTS = 100
 
@@ -46,29 +50,71 @@ class Features:
 
 
 @dataclass(frozen=True)
+class OpinionPool:
+    """Combine the probabilities of both stages: a weighted sum of their log odds, and a bias.
+
+    This is a logarithmic opinion pool (Genest and Zidek, "Combining Probability Distributions", 1986) whose
+    weights need not add up to 1. Both stages count the shares of the classes, which the bias takes off once.
+    With the default the encoder decides.
+    """
+
+    encoder: float = 1.0
+    linear: float = 0.0
+    bias: float = 0.0
+
+    def apply(self, encoder: np.ndarray, linear: np.ndarray) -> np.ndarray:
+        """Return the pooled probabilities of the second class, float64 (n,), from those of both stages.
+
+        Where that of the linear stage is NaN, the result is that of the encoder.
+        """
+        log_odds = self.encoder * find_log_odds(encoder) + self.linear * find_log_odds(linear) + self.bias
+        pooled = 1 / (1 + np.exp(-np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)))
+        return np.where(np.isnan(linear), encoder, pooled)
+
+    def undo(self, pooled: np.ndarray, linear: np.ndarray) -> np.ndarray:
+        """Return the probabilities of the encoder from the result of `apply`."""
+        inverse = OpinionPool(1 / self.encoder, -self.linear / self.encoder, -self.bias / self.encoder)
+        return inverse.apply(pooled, linear)
+
+
+def find_log_odds(probabilities: np.ndarray) -> np.ndarray:
+    """Return the log odds of probabilities, float64 of the same shape; NaN stays NaN."""
+    first, second = (np.maximum(values, _SMALLEST) for values in (1 - probabilities, probabilities))
+    odds: np.ndarray = np.log(second) - np.log(first)
+    return odds
+
+
+def with_first_class(second: np.ndarray) -> np.ndarray:
+    """Return the probabilities of both classes, (n, 2), from those of the second class, (n,)."""
+    return np.stack([1 - second, second], axis=1)
+
+
+@dataclass(frozen=True)
 class LinearStage:
     """Hold a calibrated logistic regression on the TF-IDF of word 1- and 2-grams.
 
     `idf` and `weight` are float32 arrays of `N_BUCKETS`. This stage decides a review if the probability of
-    the likelier label is at least `threshold`. An n-gram that is new to the model has the largest idf and no
-    weight, which moves the probability towards one half: reviews on new subjects are decided less often.
+    the likelier label is at least `threshold`; elsewhere `pool` combines it with the encoder. An n-gram that
+    is new to the model has the largest idf and no weight, which moves the log odds towards `bias`: on new
+    subjects this stage decides fewer reviews, and counts for less in the others.
     """
 
     idf: np.ndarray
     weight: np.ndarray
     bias: float
     threshold: float
+    pool: OpinionPool = OpinionPool()
 
     @classmethod
     def load(cls, path: Path) -> "LinearStage":
         """Read a file that `save` wrote."""
         arrays = load_file(path)
-        bias, threshold = arrays["decision"].tolist()
-        return cls(arrays["idf"], arrays["weight"], bias, threshold)
+        bias, threshold, *weights = arrays["decision"].tolist()
+        return cls(arrays["idf"], arrays["weight"], bias, threshold, OpinionPool(*weights))
 
     def save(self, path: Path) -> None:
         """Write the stage to a safetensors file."""
-        decision = np.array([self.bias, self.threshold])
+        decision = np.array([self.bias, self.threshold, *astuple(self.pool)])
         save_file({"idf": self.idf, "weight": self.weight, "decision": decision}, path)
 
     def second_class_probabilities(self, texts: Sequence[str]) -> np.ndarray:
@@ -78,17 +124,15 @@ class LinearStage:
         return np.concatenate(parts) if parts else np.empty(0)
 
     def decide(self, texts: Sequence[str], n_tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which texts this stage decides, bool (n,), and their probabilities of the second class.
+        """Return which texts this stage decides, bool (n,), and its probabilities of the second class.
 
-        The probability, float64 (n,), is NaN for a text that the encoder must decide. `n_tokens` are the
-        numbers of tokens that the encoder would read, (n,).
+        The probability, float64 (n,), is NaN for a text of fewer than `MIN_TOKENS` tokens, which only the
+        encoder reads. `n_tokens` are the numbers of tokens that the encoder would read, (n,).
         """
         probabilities = np.full(len(texts), np.nan)
         rows = np.flatnonzero(n_tokens >= MIN_TOKENS)
-        found = self.second_class_probabilities([texts[int(i)] for i in rows])
-        is_sure = np.maximum(found, 1 - found) >= self.threshold
-        probabilities[rows[is_sure]] = found[is_sure]
-        return ~np.isnan(probabilities), probabilities
+        probabilities[rows] = self.second_class_probabilities([texts[int(i)] for i in rows])
+        return np.maximum(probabilities, 1 - probabilities) >= self.threshold, probabilities
 
     def _score(self, texts: Sequence[str]) -> np.ndarray:
         features = extract_features(texts)

@@ -12,7 +12,7 @@ import pandas as pd
 from .. import schema
 from .calibration import find_min_score
 from .engines import AUTO, load_checked_engine, run_minibatches
-from .linear import LINEAR_FILE, LinearStage
+from .linear import LINEAR_FILE, LinearStage, OpinionPool, with_first_class
 from .minibatches import round_up
 from .rejects import MAX_TEXT_CHARS, find_reject_reasons
 from .settings import Settings, find_embedding_rows, load_settings
@@ -40,12 +40,12 @@ class _Results:
     probabilities: np.ndarray
     n_tokens: np.ndarray
     truncated: np.ndarray
-    is_early: np.ndarray
+    stages: np.ndarray
     is_unknown: np.ndarray
 
     @property
     def columns(self) -> tuple[np.ndarray, ...]:
-        return (self.probabilities, self.n_tokens, self.truncated, self.is_early, self.is_unknown)
+        return (self.probabilities, self.n_tokens, self.truncated, self.stages, self.is_unknown)
 
     def at(self, positions: np.ndarray) -> "_Results":
         return _Results(*(column[positions] for column in self.columns))
@@ -56,10 +56,11 @@ class Predictor:
 
     Threads may share a predictor. `engine`, `threads`, `device` and `streams` go to
     `engines.load_checked_engine`, `budget_tokens` to `engines.run_minibatches`. With `cascade="auto"` the
-    linear stage of the model, if it has one, decides clear reviews; with `off` the encoder decides all.
-    `max_length` and `truncation` replace the values of the model. A text longer than `max_text_chars` is
-    rejected. A score below `min_score` is unsure; `target_accuracy` finds the value that fine-tuning proved
-    to reach it. Neither of them: as the model states. `probabilities` adds a column to the predictions.
+    linear stage of the model, if it has one, decides clear reviews, and may count in other long ones; with
+    `off` the encoder decides all. `max_length` and `truncation` replace the values of the model. A text
+    longer than `max_text_chars` is rejected. A score below `min_score` is unsure; `target_accuracy` finds the
+    value that fine-tuning proved to reach it. Neither of them: as the model states. `probabilities` adds a
+    column to the predictions.
     """
 
     def __init__(
@@ -151,8 +152,8 @@ class Predictor:
         return self._decide(reasons, positions[has_score], results.at(np.flatnonzero(has_score)))
 
     def _score(self, texts: list[str], progress: TextProgress) -> _Results:
-        none = np.empty(0, dtype=bool)
-        results = [_Results(np.empty((0, len(self.labels))), none.astype(np.int64), none, none, none)]
+        none, stages = np.empty(0, dtype=bool), np.empty(0, dtype=object)
+        results = [_Results(np.empty((0, len(self.labels))), none.astype(np.int64), none, stages, none)]
         n_done = 0
         for window, tokens in self._tokenize_ahead(texts):
 
@@ -186,20 +187,28 @@ class Predictor:
         self, texts: list[str], tokens: TokenizedTexts, progress: Callable[[int], None]
     ) -> _Results:
         probabilities = np.full((len(texts), len(self.labels)), np.nan)
+        stages = np.full(len(texts), schema.ENCODER, dtype=object)
         is_early = np.zeros(len(texts), dtype=bool)
+        by_linear = np.full(len(texts), np.nan)
         has_tokens = tokens.lengths > tokens.n_special_tokens
         is_unknown = has_tokens & self._vocabulary.find_unknown(texts, tokens)
         is_known = has_tokens & ~is_unknown
         if self._linear is not None:
-            is_early, second = self._linear.decide(texts, tokens.lengths)
+            is_early, by_linear = self._linear.decide(texts, tokens.lengths)
             is_early &= is_known
-            probabilities[is_early] = np.stack([1 - second, second], axis=1)[is_early]
+            probabilities[is_early] = with_first_class(by_linear[is_early])
+            stages[is_early] = schema.LINEAR
         n_early = int(is_early.sum())
         rows = np.flatnonzero(is_known & ~is_early & self._find_embedded(tokens))
         probabilities[rows] = self._classify(texts, tokens, rows, lambda n: progress(n_early + n))
+        if self._linear is not None and self._linear.pool != OpinionPool():
+            both = rows[~np.isnan(by_linear[rows])]
+            second = self._linear.pool.apply(probabilities[both, 1], by_linear[both])
+            probabilities[both] = with_first_class(second)
+            stages[both] = schema.BOTH
         progress(len(texts))
         n_tokens = np.where(has_tokens, tokens.lengths, 0)
-        return _Results(probabilities, n_tokens, tokens.truncated, is_early, is_unknown)
+        return _Results(probabilities, n_tokens, tokens.truncated, stages, is_unknown)
 
     def _find_embedded(self, tokens: TokenizedTexts) -> np.ndarray:
         """Return for each text whether the embedding has all its tokens; one without fails a mini-batch."""
@@ -241,7 +250,7 @@ class Predictor:
             schema.UNSURE: fill(False, scores < self._min_score),
             schema.N_TOKENS: fill(0, results.n_tokens),
             schema.TRUNCATED: fill(False, results.truncated),
-            schema.STAGE: fill(None, np.where(results.is_early, schema.LINEAR, schema.ENCODER)),
+            schema.STAGE: fill(None, results.stages),
             schema.REJECT_REASON: reasons,
         }
         if schema.EXPECTED in self.columns:

@@ -45,7 +45,7 @@ def measure_weights(
     `prediction` is that of the whole text, and must have a label. `without` are the predictions of the texts
     of `leave_out`, with the column `probabilities` in the order of `labels`. If another stage of the cascade
     decides a text without a part, its probability is compared with the median of all texts that this stage
-    decided: the two stages differ by more than a word does.
+    decided: stages differ by more than a word does.
     """
     place = labels.index(prediction[schema.LABEL])
     found = [_find_probability(other, place, len(labels)) for other in without]

@@ -1,4 +1,4 @@
-"""Train and calibrate the linear stage, and choose a threshold that keeps the accuracy on validation."""
+"""Train and calibrate the linear stage, weigh it against the encoder, and choose when it decides."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,11 +6,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
+from scipy.stats import chi2
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 
 from ..evaluation.linear import fit_linear
-from ..inference.linear import MIN_TOKENS, N_BUCKETS, LinearStage, extract_features, weigh
+from ..inference.linear import (
+    MIN_TOKENS,
+    N_BUCKETS,
+    LinearStage,
+    OpinionPool,
+    extract_features,
+    find_log_odds,
+    weigh,
+)
 
 MAX_TRAIN_ROWS = 100_000
 # Largest loss of accuracy at the lower confidence bound. The measured accuracy must not fall at all.
@@ -22,6 +32,11 @@ CONFIDENCE = 0.95
 # Lower thresholds are not tried, because they may lose accuracy on kinds of reviews that validation lacks.
 THRESHOLDS = tuple(np.round(np.arange(0.93, 0.996, 0.005), 3).tolist())
 _BOOTSTRAPS = 2_000
+# Both stages are combined only if a likelihood-ratio test is significant at this level.
+_SIGNIFICANCE = 0.01
+_MAX_WEIGHT = 2.0
+# Inverse regularisation of the weights: hardly any, but they stay finite if the classes can be separated.
+_WEAK = 100.0
 _FOLDS = 5
 # An n-gram in fewer texts gets no weight, to avoid overfitting.
 _MIN_TEXTS = 3
@@ -33,7 +48,8 @@ class CascadePoint:
     """Hold the results of both stages together at one threshold.
 
     `share_early` and `share_early_tokens` are the shares of reviews and of tokens that the linear stage
-    decides; `difference_low` is the lower confidence bound of the accuracy minus that of the encoder.
+    decides; `difference_low` is the lower confidence bound of the accuracy minus that without early
+    decisions.
     """
 
     threshold: float
@@ -45,20 +61,31 @@ class CascadePoint:
 
 @dataclass(frozen=True)
 class CascadeChoice:
-    """Hold the chosen threshold, None if none passed, and the results on `rows` validation reviews."""
+    """Hold the chosen threshold, None if none passed, and the results on `rows` validation reviews.
+
+    `accuracy_pooled` is that of both stages without early decisions, `accuracy_pair` that of the model.
+    """
 
     threshold: float | None
+    pool: OpinionPool
     rows: int
     accuracy_encoder: float
+    accuracy_pooled: float
     accuracy_pair: float
     accuracy_linear: float
     share_early: float
     share_early_tokens: float
     curve: tuple[CascadePoint, ...]
 
+    @property
+    def is_used(self) -> bool:
+        """True if the linear stage decides reviews, or counts in those that the encoder reads."""
+        return self.threshold is not None or self.pool != OpinionPool()
+
     def as_metrics(self) -> dict[str, float]:
         """Return the numbers by name, for MLflow."""
-        return {f"cascade_{k}": float(v) for k, v in asdict(self).items() if isinstance(v, int | float)}
+        numbers = asdict(self) | {f"weight_{stage}": weight for stage, weight in asdict(self.pool).items()}
+        return {f"cascade_{k}": float(v) for k, v in numbers.items() if isinstance(v, int | float)}
 
 
 def train_linear(train: pd.DataFrame, seed: int) -> LinearStage | None:
@@ -103,18 +130,20 @@ def _calibrate(matrix: csr_matrix, labels: np.ndarray, seed: int) -> tuple[float
     return float(platt.coef_[0, 0]), float(platt.intercept_[0])
 
 
-def choose_threshold(
+def choose_cascade(
     linear: np.ndarray, encoder: np.ndarray, truth: np.ndarray, n_tokens: np.ndarray, seed: int
 ) -> CascadeChoice:
-    """Choose the threshold that saves the encoder most tokens on validation without a loss of accuracy.
+    """Weigh both stages, and choose the threshold that saves the encoder most tokens without a loss.
 
     `linear` and `encoder` are calibrated probabilities of the second class, `truth` class ids. A threshold
-    passes if both stages together are at least as accurate as the encoder only, and a one-sided bootstrap
-    over reviews (95 %) shows a loss of at most `MAX_LOSS`. With fewer than `MIN_VALIDATION_ROWS` reviews none
-    passes.
+    passes if the accuracy is at least that without early decisions, and a one-sided bootstrap over reviews
+    (95 %) shows a loss of at most `MAX_LOSS`. With fewer than `MIN_VALIDATION_ROWS` reviews none passes.
     """
-    curve = [_try_threshold(t, linear, encoder, truth, n_tokens, seed) for t in THRESHOLDS]
-    accuracy = float(np.mean((encoder >= 0.5) == truth))
+    is_read = n_tokens >= MIN_TOKENS
+    pool = fit_pool(linear[is_read], encoder[is_read], truth[is_read])
+    pooled = pool.apply(encoder, np.where(is_read, linear, np.nan))
+    curve = [_try_threshold(t, linear, pooled, truth, n_tokens, seed) for t in THRESHOLDS]
+    accuracy = _measure_accuracy(pooled, truth)
     passed = [
         point
         for point in curve
@@ -126,27 +155,58 @@ def choose_threshold(
     chosen = max(passed, key=lambda point: point.share_early_tokens, default=None)
     return CascadeChoice(
         threshold=chosen.threshold if chosen else None,
+        pool=pool,
         rows=len(truth),
-        accuracy_encoder=accuracy,
+        accuracy_encoder=_measure_accuracy(encoder, truth),
+        accuracy_pooled=accuracy,
         accuracy_pair=chosen.accuracy if chosen else accuracy,
-        accuracy_linear=float(np.mean((linear >= 0.5) == truth)),
+        accuracy_linear=_measure_accuracy(linear, truth),
         share_early=chosen.share_early if chosen else 0.0,
         share_early_tokens=chosen.share_early_tokens if chosen else 0.0,
         curve=tuple(curve),
     )
 
 
+def fit_pool(linear: np.ndarray, encoder: np.ndarray, truth: np.ndarray) -> OpinionPool:
+    """Fit weights and bias by least log loss on calibrated probabilities of the second class.
+
+    The result is the encoder only unless a likelihood-ratio test shows that this is better than a weight and
+    a bias for the encoder only, and the accuracy does not fall. It is the encoder too with fewer than
+    `MIN_VALIDATION_ROWS` reviews, with reviews of one class, and if a weight is not in (0, `_MAX_WEIGHT`]:
+    calibrated stages have no such weights.
+    """
+    if len(truth) < MIN_VALIDATION_ROWS or len(np.unique(truth)) < 2:
+        return OpinionPool()
+    log_odds = np.stack([find_log_odds(encoder), find_log_odds(linear)], axis=1)
+    without, fitted = (LogisticRegression(C=_WEAK).fit(log_odds[:, :n], truth) for n in (1, 2))
+    gain = 2 * (_sum_loss(without, log_odds[:, :1], truth) - _sum_loss(fitted, log_odds, truth))
+    weights = fitted.coef_[0].tolist()
+    pool = OpinionPool(weights[0], weights[1], float(fitted.intercept_[0]))
+    is_better = gain > chi2.ppf(1 - _SIGNIFICANCE, 1)
+    are_plausible = min(weights) > 0 and max(weights) <= _MAX_WEIGHT
+    gained = _measure_accuracy(pool.apply(encoder, linear), truth) - _measure_accuracy(encoder, truth)
+    return pool if is_better and are_plausible and gained >= 0 else OpinionPool()
+
+
+def _sum_loss(fitted: LogisticRegression, log_odds: np.ndarray, truth: np.ndarray) -> float:
+    return float(log_loss(truth, fitted.predict_proba(log_odds), normalize=False))
+
+
+def _measure_accuracy(second: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.mean((second >= 0.5) == truth))
+
+
 def _try_threshold(
     threshold: float,
     linear: np.ndarray,
-    encoder: np.ndarray,
+    pooled: np.ndarray,
     truth: np.ndarray,
     n_tokens: np.ndarray,
     seed: int,
 ) -> CascadePoint:
     is_early = (np.maximum(linear, 1 - linear) >= threshold) & (n_tokens >= MIN_TOKENS)
-    is_right = (np.where(is_early, linear, encoder) >= 0.5) == truth
-    difference = is_right.astype(int) - ((encoder >= 0.5) == truth).astype(int)
+    is_right = (np.where(is_early, linear, pooled) >= 0.5) == truth
+    difference = is_right.astype(int) - ((pooled >= 0.5) == truth).astype(int)
     return CascadePoint(
         threshold=threshold,
         share_early=float(is_early.mean()),

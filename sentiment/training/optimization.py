@@ -13,10 +13,10 @@ from ..evaluation.calibration import MIN_ROWS, fit_calibration, measure_coverage
 from ..evaluation.judged import JudgedReviews, judge_reviews
 from ..inference.calibration import find_min_score
 from ..inference.engines import AUTO
-from ..inference.linear import LINEAR_FILE, LinearStage
+from ..inference.linear import LINEAR_FILE, LinearStage, with_first_class
 from ..inference.predictor import OFF, Predictor
 from ..inference.settings import Settings, load_settings, save_settings
-from .cascade import MAX_TRAIN_ROWS, CascadeChoice, choose_threshold, train_linear
+from .cascade import MAX_TRAIN_ROWS, CascadeChoice, choose_cascade, train_linear
 from .data.splits import Splits
 from .lengths import LengthPoint, measure_lengths
 from .quantization import EngineComparison, note_dropped, pick_calibration, pick_gate_reviews, quantize
@@ -25,12 +25,14 @@ from .run_log import RunLog
 
 @dataclass(frozen=True)
 class Optimization:
-    """Hold the settings of the optimised model, and its cascade; None if that is off.
+    """Hold the settings of the optimised model, and what was chosen for it.
 
-    `engines` were compared with the reference, `lengths` tried. `notes` are sentences for the summary.
+    `cascade` is None if it was not tried, `linear` if the model has no linear stage. `engines` were compared
+    with the reference, `lengths` tried. `notes` are sentences for the summary.
     """
 
     settings: Settings
+    linear: LinearStage | None
     cascade: CascadeChoice | None
     engines: tuple[EngineComparison, ...]
     lengths: tuple[LengthPoint, ...]
@@ -77,7 +79,14 @@ def optimize(
         notes.append("the cascade is off: its linear stage decides between two classes only")
     notes += note_rejects(judged)
     notes += choose_min_score(folder, judged, config)
-    return Optimization(load_settings(folder), cascade, tuple(engines), tuple(lengths), tuple(notes))
+    return Optimization(
+        settings=load_settings(folder),
+        linear=LinearStage.load(folder / LINEAR_FILE) if cascade is not None and cascade.is_used else None,
+        cascade=cascade,
+        engines=tuple(engines),
+        lengths=tuple(lengths),
+        notes=tuple(notes),
+    )
 
 
 def calibrate(folder: Path, uncalibrated: JudgedReviews) -> JudgedReviews:
@@ -92,7 +101,7 @@ def calibrate(folder: Path, uncalibrated: JudgedReviews) -> JudgedReviews:
 def _fit_cascade(
     folder: Path, stage: LinearStage, encoder: JudgedReviews, texts: list[str], seed: int
 ) -> tuple[CascadeChoice, JudgedReviews]:
-    """Save the linear stage in the folder if a threshold passes.
+    """Save the linear stage in the folder if it can decide reviews early, or make others more accurate.
 
     Return the choice, and the reviews with the probabilities of both stages together. Both are calibrated:
     the linear stage on training reviews that it has not seen. Reviews that the model rejects do not count:
@@ -101,20 +110,18 @@ def _fit_cascade(
     scored = np.flatnonzero(~encoder.is_rejected)
     texts = [texts[i] for i in scored]
     n_tokens = encoder.predictions[schema.N_TOKENS].to_numpy()[scored]
-    choice = choose_threshold(
-        stage.second_class_probabilities(texts),
-        encoder.probabilities[scored, 1],
-        encoder.truth[scored],
-        n_tokens,
-        seed,
+    by_encoder = encoder.probabilities[scored, 1]
+    choice = choose_cascade(
+        stage.second_class_probabilities(texts), by_encoder, encoder.truth[scored], n_tokens, seed
     )
-    if choice.threshold is None:
+    if not choice.is_used:
         return choice, encoder
-    stage = replace(stage, threshold=choice.threshold)
+    stage = replace(stage, threshold=choice.threshold or stage.threshold, pool=choice.pool)
     stage.save(folder / LINEAR_FILE)
-    is_early, second = stage.decide(texts, n_tokens)
+    is_early, by_linear = stage.decide(texts, n_tokens)
+    second = np.where(is_early, by_linear, stage.pool.apply(by_encoder, by_linear))
     probabilities = encoder.probabilities.copy()
-    probabilities[scored[is_early]] = np.stack([1 - second, second], axis=1)[is_early]
+    probabilities[scored] = with_first_class(second)
     return choice, replace(encoder, probabilities=probabilities)
 
 

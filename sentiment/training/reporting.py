@@ -21,6 +21,7 @@ from ..evaluation.label_errors import MAX_ROWS, check_test_labels, check_trainin
 from ..evaluation.profile import IS_RIGHT, PROFILE_FILE, describe_texts, make_profile
 from ..evaluation.report import write_report
 from ..inference.calibration import Calibration
+from ..inference.linear import LinearStage, with_first_class
 from .data.reading import LabelledReviews
 from .encoders import Encoder
 from .optimization import Optimization
@@ -46,7 +47,9 @@ def examine_model(
         created=time.strftime("%d %B %Y"),
         base_model=_show_name(encoder.name),
         licence=encoder.licence,
-        uncalibrated=_undo_calibration(judged, settings.calibration),
+        uncalibrated=_undo_calibration(
+            judged, splits.test["text"].tolist(), optimized.linear, settings.calibration
+        ),
         calibration=settings.calibration,
         baselines=measure_baselines(splits.train["label"][:], splits.test, judged.labels),
         lengths=optimized.lengths,
@@ -113,11 +116,22 @@ def log_report(findings: Findings, texts: list[str], config: FinetuneConfig, log
     return ()
 
 
-def _undo_calibration(judged: JudgedReviews, calibration: Calibration) -> np.ndarray:
-    """Return the probabilities before calibration; the linear stage has its own."""
-    is_encoder = (judged.predictions[schema.STAGE] == schema.ENCODER).to_numpy()
-    raw = calibration.invert().apply(judged.probabilities)
-    return np.where(is_encoder[:, None], raw, judged.probabilities)
+def _undo_calibration(
+    judged: JudgedReviews, texts: Sequence[str], linear: LinearStage | None, calibration: Calibration
+) -> np.ndarray:
+    """Return the probabilities before calibration, for the stage `both` those of the encoder.
+
+    The linear stage has a calibration of its own.
+    """
+    stages = judged.predictions[schema.STAGE].to_numpy()
+    probabilities = judged.probabilities
+    if linear is not None:
+        _, by_linear = linear.decide(texts, judged.predictions[schema.N_TOKENS].to_numpy())
+        by_encoder = linear.pool.undo(probabilities[:, 1], by_linear)
+        are_both = (stages == schema.BOTH)[:, None]
+        probabilities = np.where(are_both, with_first_class(by_encoder), probabilities)
+    is_encoder = (stages == schema.ENCODER) | (stages == schema.BOTH)
+    return np.where(is_encoder[:, None], calibration.invert().apply(probabilities), probabilities)
 
 
 def _describe_data(reviews: LabelledReviews, config: FinetuneConfig) -> dict[str, object]:

@@ -20,6 +20,31 @@ def test_what_has_no_effect_on_registering_is_a_usage_error(capsys, more):
     assert f"unrecognized arguments: {' '.join(more)}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("threshold", "weight", "expected"),
+    [
+        (0.94, None, "the linear stage decides 54% of reviews (threshold 0.94)"),  # of an earlier version
+        (None, 0.0, "off: no threshold was safe on 2,000 validation reviews"),
+        (0.94, 0.0, "the linear stage decides 54% of reviews (threshold 0.94)"),
+        (
+            0.94,
+            0.5,
+            "the linear stage decides 54% of reviews "
+            "(threshold 0.94), and counts in other long ones (weight 0.50)",
+        ),
+        (None, 0.5, "the linear stage decides no review, and counts in other long ones (weight 0.50)"),
+    ],
+)
+def test_the_job_states_what_the_linear_stage_does(threshold, weight, expected):
+    from jobs.finetune import _describe_cascade
+
+    share = 0.0 if threshold is None else 0.54
+    cascade = {"threshold": threshold, "rows": 2_000, "share_early": share}
+    if weight is not None:
+        cascade["pool"] = {"encoder": 0.8, "linear": weight, "bias": 0.1}
+    assert _describe_cascade(cascade) == expected
+
+
 def test_registering_takes_an_alias_and_a_name(monkeypatch):
     from jobs import finetune
     from sentiment.models import registry

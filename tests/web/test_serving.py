@@ -68,6 +68,17 @@ def test_each_text_has_its_prediction_in_order_and_each_reject_its_reason(start_
     assert found["request_id"] == answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("stage", schema.STAGES)
+def test_each_stage_of_a_model_can_be_answered(start_service, stage):
+    class Model(WordModel):
+        def predict_one(self, text):
+            label, score, unsure, n_tokens, truncated, _, reason = super().predict_one(text)
+            return (label, score, unsure, n_tokens, truncated, stage, reason)
+
+    found = post(start_service(model=Model()), ["good phone"])
+    assert (found.status_code, found.json()["predictions"][0]["stage"]) == (200, stage)
+
+
 def test_top_k_adds_the_labels_best_first(start_service):
     client = start_service()
     both = post(client, ["good", None], top_k=2).json()["predictions"]

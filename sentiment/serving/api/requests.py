@@ -38,7 +38,7 @@ class Prediction(BaseModel):
     unsure: bool = Field(description="the score is too low to act on")
     n_tokens: int = Field(ge=0, description="tokens that the model read")
     truncated: bool = Field(description="whether the text had more tokens than the model read")
-    stage: Literal["linear", "encoder"] | None = Field(description="which part of the model decided")
+    stage: Literal["linear", "encoder", "both"] | None = Field(description="which part of the model decided")
     reject_reason: str | None = Field(description="why there is no label")
     expected: float | None = Field(default=None, description="mean of ordinal labels, such as stars")
 

@@ -13,6 +13,7 @@ from sentiment.evaluation.label_errors import LabelError, LabelErrors
 from sentiment.evaluation.report import SECTIONS, build_sections, render_report, write_report
 from sentiment.evaluation.sections import describe_calibration, describe_worst
 from sentiment.inference.calibration import Calibration
+from sentiment.inference.linear import OpinionPool
 from tests.factories import CANARY
 
 from .rows import THREE, make_judged, make_random
@@ -49,8 +50,10 @@ def make_full_facts(labels=THREE):
     )
     cascade = SimpleNamespace(
         threshold=0.95,
+        pool=OpinionPool(0.8, 0.55),
         rows=300,
         accuracy_encoder=0.9,
+        accuracy_pooled=0.905,
         accuracy_pair=0.91,
         accuracy_linear=0.8,
         share_early=0.25,
@@ -140,6 +143,24 @@ def test_the_page_is_well_formed_and_links_nothing_from_outside(name, request):
     assert [link for link in page.references if link[0] != "#" or link[1:] not in page.ids] == []
     assert re.findall(r"url\((?!#)", text) == []
     assert "@import" not in text
+
+
+@pytest.mark.parametrize(
+    ("threshold", "pool", "sentences"),
+    [
+        (0.95, OpinionPool(), ("From a score of 0.95 on", "The encoder decides the reviews that it reads.")),
+        (
+            None,
+            OpinionPool(0.8, 0.55),
+            ("No threshold is known to keep", "are 0.80 (encoder) and 0.55 (linear stage)."),
+        ),
+    ],
+)
+def test_the_cascade_states_what_each_stage_decides(threshold, pool, sentences):
+    facts = make_full_facts()
+    facts.cascade.threshold, facts.cascade.pool = threshold, pool
+    text = " ".join(build_sections(examine(facts))["cascade"].sentences)
+    assert [sentence for sentence in sentences if sentence not in text] == []
 
 
 def test_letters_of_figures_are_text_in_the_colour_of_the_page(full):

@@ -5,11 +5,13 @@ import math
 import re
 import zlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from sentiment.inference.linear import (
     _WORD,
@@ -17,6 +19,7 @@ from sentiment.inference.linear import (
     MIN_TOKENS,
     N_BUCKETS,
     LinearStage,
+    OpinionPool,
     extract_features,
     weigh,
 )
@@ -138,8 +141,7 @@ def test_it_decides_what_it_is_sure_of(stage):
     is_early, found = decide(stage, texts, 0.8)
     assert is_early.tolist() == (np.maximum(probabilities, 1 - probabilities) >= 0.8).tolist()
     assert is_early.tolist() == [True, False, True]
-    assert np.array_equal(found[is_early], probabilities[is_early])
-    assert np.isnan(found[~is_early]).all()
+    assert np.array_equal(found, probabilities)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,9 @@ def test_it_decides_what_it_is_sure_of(stage):
 )
 def test_short_negation_and_contrast_go_to_the_encoder(stage, text):
     assert len(text.split()) * 2 < MIN_TOKENS
-    assert not decide(stage, [text], 0.5, n_tokens=MIN_TOKENS - 1)[0].any()
+    is_early, found = decide(stage, [text], 0.5, n_tokens=MIN_TOKENS - 1)
+    assert not is_early.any()
+    assert np.isnan(found).all(), "the encoder is not weighed against it"
     assert decide(stage, [text], 0.5, n_tokens=MIN_TOKENS)[0].all()
 
 
@@ -163,11 +167,41 @@ def test_an_untold_threshold_decides_nothing(stage):
 
 
 def test_a_saved_stage_is_the_same(stage, tmp_path):
+    stage = replace(stage, threshold=0.9, pool=OpinionPool(0.75, 0.5, -0.1))
     stage.save(tmp_path / "linear.safetensors")
     loaded = LinearStage.load(tmp_path / "linear.safetensors")
     texts = make_reviews(20)["text"].tolist()
     assert np.array_equal(loaded.second_class_probabilities(texts), stage.second_class_probabilities(texts))
-    assert (loaded.bias, loaded.threshold) == (stage.bias, stage.threshold)
+    assert (loaded.bias, loaded.threshold, loaded.pool) == (stage.bias, stage.threshold, stage.pool)
     assert not [
         word for word in (b"great", b"battery") if word in (tmp_path / "linear.safetensors").read_bytes()
     ]
+
+
+def test_a_stage_of_an_earlier_version_has_no_pool(stage, tmp_path):
+    arrays = {"idf": stage.idf, "weight": stage.weight, "decision": np.array([0.1, 0.95])}
+    save_file(arrays, tmp_path / "linear.safetensors")
+    loaded = LinearStage.load(tmp_path / "linear.safetensors")
+    assert (loaded.bias, loaded.threshold, loaded.pool) == (0.1, 0.95, OpinionPool())
+
+
+def test_a_pool_adds_weighted_log_odds():
+    # Odds of 1:4 and 9:1 give 9:4; with half the weight of the second, 3:4.
+    encoder, linear = np.array([0.2, 0.2, 0.2]), np.array([0.9, 0.9, np.nan])
+    assert OpinionPool(1, 1).apply(encoder, linear) == pytest.approx([9 / 13, 9 / 13, 0.2])
+    assert OpinionPool(1, 0.5).apply(encoder, linear) == pytest.approx([3 / 7, 3 / 7, 0.2])
+    # If nine in ten reviews are of the second class, both stages count that.
+    assert OpinionPool(1, 1, -math.log(9)).apply(encoder, linear) == pytest.approx([0.2, 0.2, 0.2])
+    assert OpinionPool().apply(encoder, linear) == pytest.approx(encoder)
+
+
+def test_a_pool_of_certain_stages_is_a_probability():
+    pooled = OpinionPool(1, 1).apply(np.array([0.0, 1.0, 0.0, 1.0]), np.array([0.0, 1.0, 1.0, 0.0]))
+    assert pooled == pytest.approx([0, 1, 0.5, 0.5])
+    assert np.isnan(OpinionPool(1, 1).apply(np.array([np.nan]), np.array([0.5]))).all()
+
+
+def test_the_encoders_probability_is_found_again_in_the_pooled_one():
+    encoder, linear = np.linspace(0.01, 0.99, 9), np.array([0.7, 0.2, np.nan] * 3)
+    pool = OpinionPool(0.6, 0.5, -0.3)
+    assert pool.undo(pool.apply(encoder, linear), linear) == pytest.approx(encoder)
