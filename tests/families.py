@@ -82,7 +82,7 @@ def make_classifier(
 ) -> Path:
     """Save a classifier of a family as `save_pretrained` does; one label gives one output.
 
-    It has learned generated reviews for a second, so that labels differ and scores are clear.
+    It has learned generated reviews for a few seconds, so that labels differ and scores are clear.
     """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, logging, set_seed
@@ -117,7 +117,9 @@ def _train(model: Any, tokenizer: Any) -> None:
     ids, mask = tokens["input_ids"], tokens["attention_mask"]
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     model.train()
-    for _ in range(25):
+    # The vocabulary differs from run to run where pieces are equally frequent, so 25 passes may be too few.
+    for n_passes in range(100):
+        total = 0.0
         for rows in torch.randperm(len(texts)).split(32):
             logits = model(input_ids=ids[rows], attention_mask=mask[rows]).logits
             if n == 1:
@@ -128,4 +130,7 @@ def _train(model: Any, tokenizer: Any) -> None:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
+            total += loss.item() * len(rows)
+        if n_passes >= 25 and total / len(texts) < 0.1:
+            break
     model.eval()
