@@ -54,8 +54,8 @@ class OpinionPool:
     """Combine the probabilities of both stages: a weighted sum of their log odds, and a bias.
 
     This is a logarithmic opinion pool (Genest and Zidek, "Combining Probability Distributions", 1986) whose
-    weights need not add up to 1. Both stages count the shares of the classes, which the bias takes off once.
-    With the default the encoder decides.
+    weights need not add up to 1. The log odds of both stages contain the shares of the classes; the bias can
+    take them off once. With the default values the encoder decides.
     """
 
     encoder: float = 1.0
