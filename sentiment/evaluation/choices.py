@@ -108,21 +108,17 @@ def describe_cascade(findings: Findings) -> Section | None:
             f"From a score of {choice.threshold:g} on, the linear stage decides: {choice.share_early:.1%} "
             "of the reviews."
         )
-    accuracies = {
-        "linear stage only": choice.accuracy_linear,
-        "encoder only": choice.accuracy_encoder,
-        "both stages, no early decision": choice.accuracy_pooled,
-        "the model": choice.accuracy_pair,
-    }
+    accuracies = {"linear stage only": choice.accuracy_linear, "encoder only": choice.accuracy_encoder}
     if choice.pool == OpinionPool():
         pooled = "The encoder decides the reviews that it reads."
-        del accuracies["both stages, no early decision"]
     else:
+        accuracies["both stages, no early decision"] = choice.accuracy_pooled
         pooled = (
             "Both stages together decide the reviews that the encoder reads, except short ones: the weights "
             f"of their log odds are {choice.pool.encoder:.2f} (encoder) and {choice.pool.linear:.2f} (linear "
             "stage)."
         )
+    accuracies["the model"] = choice.accuracy_pair
     rows = tuple((name, f"{value:.4f}") for name, value in accuracies.items())
     sentences = (chosen, pooled, f"Accuracy on {choice.rows:,} validation reviews.")
     figure = "cascade" if choice.curve else None

@@ -153,8 +153,7 @@ def draw_cascade_curve(choice: CascadeResult) -> Figure:
     shares.spines[["top", "left"]].set_visible(False)
     thresholds = [point.threshold for point in choice.curve]
     axes.plot(thresholds, [p.accuracy for p in choice.curve], color=BLUE, label="accuracy")
-    base = "accuracy, no early decision"
-    axes.axhline(choice.accuracy_pooled, color=BLUE, linestyle=":", label=base)
+    axes.axhline(choice.accuracy_pooled, color=BLUE, linestyle=":", label="accuracy, no early decision")
     early = [point.share_early for point in choice.curve]
     shares.plot(thresholds, early, color=ORANGE, linestyle="--", label="share of the linear stage")
     if choice.threshold is not None:
